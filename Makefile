@@ -1,0 +1,44 @@
+# make demo: from a clone to a trained detector and its report.   make test: everything CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo install test check lint types tests test-all test-gpu clean
+
+demo: .venv/installed
+	$(BIN)/vertebra demo detection
+
+install: .venv/installed-dev
+
+test: .venv/installed-dev check
+
+check: lint types tests
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+tests:
+	$(BIN)/python -m pytest
+
+test-all: .venv/installed-dev
+	$(BIN)/python -m pytest -m "not gpu"
+
+test-gpu:
+	$(PYTHON) -m pytest -m gpu
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: setup.py | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: setup.py | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv build ./*.egg-info .pytest_cache .mypy_cache .ruff_cache

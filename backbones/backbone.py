@@ -1,0 +1,95 @@
+"""What every backbone promises: named feature maps from fine to coarse, and the truth about their channels and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import nn
+
+from backbones.layers import Norm
+
+
+class Level(NamedTuple):
+    """One feature map of a backbone or a neck.
+
+    Attributes:
+        name: `C2`..`C5` from a backbone, `P2`..`P7` from a neck.
+        channels: number of channels of the map.
+        reduction: input pixels to one pixel of the map: an int in 2-D, a (T, H, W) or (D, H, W) tuple in 3-D.
+    """
+
+    name: str
+    channels: int
+    reduction: int | tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """What a user may choose about any backbone, whatever its family.
+
+    Args:
+        in_channels: channels of the input.
+        output_stride: reduction of the coarsest map, 32, 16 or 8; below 32 the last stages dilate instead of striding.
+        norm: `batch`, `frozen` (batch norm with fixed statistics and weights), `sync` (over processes) or `group`.
+        out_levels: names of the maps that `forward` returns.
+        frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
+        zero_init: start the last norm of every residual block at zero, so that each block begins as its shortcut.
+    """
+
+    in_channels: int = 3
+    output_stride: int = 32
+    norm: Norm = "batch"
+    out_levels: Sequence[str] = ("C2", "C3", "C4", "C5")
+    frozen_stages: int = 0
+    zero_init: bool = False
+
+    def __post_init__(self) -> None:
+        if self.output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride is {self.output_stride}; choose 8, 16 or 32.")
+        if not 0 <= self.frozen_stages <= 5:
+            raise ValueError(f"frozen_stages is {self.frozen_stages}; choose 0 (train all) to 5 (freeze all).")
+        if self.in_channels < 1:
+            raise ValueError(f"in_channels is {self.in_channels}; an image has at least 1.")
+
+
+class Backbone(nn.Module):
+    """A network that turns images, clips or volumes into a dict of named feature maps, fine to coarse.
+
+    A subclass calls `choose_levels` and `freeze` once its parts exist. Whatever stands behind a backbone asks `levels`
+    for channels and reductions, and never for the network's name.
+
+    Attributes:
+        levels: the maps that `forward` returns, in the same order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels: tuple[Level, ...] = ()
+        self._frozen: tuple[str, ...] = ()
+
+    def choose_levels(self, available: Sequence[Level], wanted: Sequence[str]) -> None:
+        """Keep those of the `available` levels whose names are `wanted`.
+
+        Raises:
+            ValueError: a wanted level is not available, or none is wanted.
+        """
+        names = [level.name for level in available]
+        unknown = [name for name in wanted if name not in names]
+        if unknown or not wanted:
+            raise ValueError(f"out_levels is {list(wanted)}, but this network has {', '.join(names)}; choose of those.")
+        self.levels = tuple(level for level in available if level.name in wanted)
+
+    def freeze(self, *modules: str) -> None:
+        """Stop the training of the named submodules: no gradients, and norms keep their statistics from here on."""
+        self._frozen = modules
+        for name in modules:
+            self.get_submodule(name).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        super().train(mode)
+        for name in self._frozen:
+            self.get_submodule(name).eval()
+        return self

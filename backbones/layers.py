@@ -1,0 +1,104 @@
+"""Convolution, norm and pooling for any number of dimensions: one word, `dim`, stands between an image and a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Norm = Literal["batch", "frozen", "sync", "group"]
+Size = int | Sequence[int]
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+def conv(
+    dim: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Size,
+    stride: Size = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Module:
+    """Build a convolution whose padding keeps the size at stride 1."""
+    sizes = (kernel_size,) * dim if isinstance(kernel_size, int) else tuple(kernel_size)
+    return _CONV[dim](
+        in_channels,
+        out_channels,
+        kernel_size=sizes,
+        stride=stride if isinstance(stride, int) else tuple(stride),
+        padding=tuple(dilation * (size - 1) // 2 for size in sizes),
+        dilation=dilation,
+        groups=groups,
+        bias=bias,
+    )
+
+
+def max_pool(dim: int, kernel_size: int, stride: int) -> nn.Module:
+    """Build a max pooling with half a kernel of padding."""
+    return _MAX_POOL[dim](kernel_size, stride=stride, padding=kernel_size // 2)
+
+
+def norm_layer(dim: int, channels: int, norm: Norm) -> nn.Module:
+    """Build the norm called `norm` for maps of `channels` channels.
+
+    Raises:
+        ValueError: `norm` is not one of the four, or `channels` cannot be grouped.
+    """
+    if norm == "batch":
+        return _BATCH_NORM[dim](channels)
+    if norm == "frozen":
+        return FrozenBatchNorm(channels)
+    if norm == "sync":
+        return nn.SyncBatchNorm(channels)
+    if norm == "group":
+        return nn.GroupNorm(_groups(channels), channels)
+    raise ValueError(f"norm is {norm!r}; choose batch, frozen, sync or group.")
+
+
+def _groups(channels: int) -> int:
+    """Return 32 groups as in the paper (Group Normalization, 2018), or fewer where 32 does not divide the channels."""
+    return next(groups for groups in (32, 16, 8, 4, 2, 1) if channels % groups == 0)
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm whose statistics and weights are constants, for fine-tuning with few images to a batch.
+
+    It loads the state dict of an ordinary batch norm.
+
+    Args:
+        channels: number of channels of the maps.
+        eps: added to the variance.
+
+    Shape:
+        (N, C, ...) -> (N, C, ...)
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.pop(f"{prefix}num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)

@@ -1,0 +1,72 @@
+"""Backbones by name: a decorated function is a registration, and a wrong name brings the near ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from os import PathLike
+
+from backbones.backbone import Backbone, BackboneOptions
+from backbones.layers import Norm
+from backbones.weights import load_weights
+
+Constructor = Callable[[BackboneOptions], Backbone]
+
+_CONSTRUCTORS: dict[str, Constructor] = {}
+
+
+def register(constructor: Constructor) -> Constructor:
+    """Make a function of `BackboneOptions` a backbone that users reach by the function's name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    name = constructor.__name__
+    if name in _CONSTRUCTORS:
+        raise ValueError(f"backbone {name!r} is registered already; give the function another name.")
+    _CONSTRUCTORS[name] = constructor
+    return constructor
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Return the registered names that match a shell pattern, in order: `list_backbones("resnet*")`."""
+    return sorted(name for name in _CONSTRUCTORS if fnmatch(name, pattern))
+
+
+def create_backbone(
+    name: str,
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    norm: Norm = "batch",
+    out_levels: Sequence[str] = ("C2", "C3", "C4", "C5"),
+    frozen_stages: int = 0,
+    zero_init: bool = False,
+    weights: str | PathLike[str] | None = None,
+) -> Backbone:
+    """Build a backbone by name.
+
+    Args:
+        name: one of `list_backbones()`.
+        in_channels: channels of the input; pretrained first layers are adapted to it.
+        output_stride: reduction of the coarsest map, 32, 16 or 8.
+        norm: `batch`, `frozen`, `sync` or `group`.
+        out_levels: names of the maps that `forward` returns.
+        frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
+        zero_init: start the last norm of every residual block at zero.
+        weights: a path (.pth, .safetensors), or `pretrained` for the published ImageNet weights.
+
+    Raises:
+        ValueError: an unknown name, an option that the family does not have, or weights that do not fit.
+        FileNotFoundError: the weights are neither on this machine nor to be downloaded.
+    """
+    if name not in _CONSTRUCTORS:
+        close = get_close_matches(name, _CONSTRUCTORS, n=4, cutoff=0.5)
+        near = f"; close names: {', '.join(close)}" if close else ""
+        raise ValueError(f"unknown backbone {name!r}{near}. All: vertebra backbones.")
+    options = BackboneOptions(in_channels, output_stride, norm, tuple(out_levels), frozen_stages, zero_init)
+    backbone = _CONSTRUCTORS[name](options)
+    if weights is not None:
+        load_weights(backbone, weights, name=name, adapt=True)
+    return backbone

@@ -1,0 +1,46 @@
+"""Installs the packages `backbones`, `tasks` and `tools`, the run recipes of `configs/`, and the command `vertebra`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIRED = [
+    "torch>=2.11",  # the oldest release the test suite runs on
+    "torchvision>=0.26",  # the release that belongs to torch 2.11
+    "timm>=1.0.15",  # feature networks with `feature_info` under today's names
+    "lightning>=2.6",  # EMA callback, checkpoints read with weights_only
+    "jsonargparse[signatures]>=4.39",  # functions as `class_path`, which LightningCLI leaves optional
+    "torchmetrics>=1.4",
+    "pycocotools>=2.0.8",  # the first wheels for numpy 2
+    "albumentations>=2.0",  # today's transform signatures
+    "opencv-python-headless>=4.9",  # the build albumentations asks for; it imports without a display
+    "pillow>=10.1",
+    "safetensors>=0.4",
+    "matplotlib>=3.8",  # charts of the report
+    "jinja2>=3.1",  # page of the report
+    "rich>=13.0",
+    "tensorboard>=2.14",
+]
+
+EXTRAS = {
+    "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML"],
+    "video": ["av>=12.0"],
+    "medical": ["monai[nibabel,pydicom]>=1.4", "scikit-learn>=1.3"],
+    "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
+}
+
+setup(
+    name="vertebra",
+    version="0.1.0",
+    description="ResNet backbones with feature pyramids for detection, segmentation, video and medical imaging",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["backbones*", "tasks*", "tools*"]), "tools.configs"],
+    package_dir={"tools.configs": "configs"},
+    package_data={"tools.configs": ["*/*.yaml"], "tasks": ["*.html"]},
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["vertebra = tools.main:main"]},
+)
