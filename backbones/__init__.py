@@ -1,0 +1,21 @@
+"""ResNet-family backbones with named feature maps, and the necks that turn those into pyramids."""
+
+from backbones import resnet_2d
+from backbones.backbone import Backbone, BackboneOptions, Level
+from backbones.necks import FPN
+from backbones.registry import create_backbone, list_backbones, register
+from backbones.resnet import ResNet
+from backbones.weights import load_weights
+
+__all__ = [
+    "FPN",
+    "Backbone",
+    "BackboneOptions",
+    "Level",
+    "ResNet",
+    "create_backbone",
+    "list_backbones",
+    "load_weights",
+    "register",
+    "resnet_2d",
+]

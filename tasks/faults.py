@@ -1,15 +1,36 @@
-"""A fault of a data set, told so that its owner finds it at once."""
+"""A fault of a data set, told so that its owner finds it at once, and the kinds of faults there are."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+# of image files
+MISSING_FILE = "missing file"
+UNREADABLE_IMAGE = "unreadable image"
+SIZE_MISMATCH = "size mismatch"
+
+# of annotation files
+UNREADABLE_ANNOTATIONS = "unreadable annotations"
+UNKNOWN_CATEGORY = "unknown category"
+UNKNOWN_IMAGE = "unknown image"
+DUPLICATE_ID = "duplicate id"
+DUPLICATE_FILE = "duplicate file name"
+DUPLICATE_CATEGORY = "duplicate category"
+
+# of boxes
+DEGENERATE_BOX = "degenerate box"
+OUTSIDE_BOX = "outside box"
+BOX_OVER_BORDER = "box over the border"
+
+# between splits
+LEAK = "leak"
 
 
 class Fault(NamedTuple):
     """One thing that is wrong in a data set.
 
     Attributes:
-        kind: a short name to count by, such as `degenerate box`.
+        kind: a short name to count by, one of the constants above.
         file: the file to mend.
         message: what was seen, where in the file, and what is expected.
     """

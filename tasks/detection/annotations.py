@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,3 +46,20 @@ class Annotations:
     def of_image(self, index: int) -> slice:
         """Return where the boxes of image `index` stand in `boxes`, `labels`, `crowd`, `areas`, `annotation_ids`."""
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
+
+    def only(self, indices: np.ndarray) -> Annotations:
+        """Return the annotations of the images at `indices`, in that order."""
+        spans = [np.arange(self.starts[index], self.starts[index + 1]) for index in indices]
+        boxes = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+        return replace(
+            self,
+            files=self.files[indices],
+            image_ids=self.image_ids[indices],
+            sizes=self.sizes[indices],
+            starts=np.cumsum([0, *(len(span) for span in spans)]),
+            boxes=self.boxes[boxes],
+            labels=self.labels[boxes],
+            crowd=self.crowd[boxes],
+            areas=self.areas[boxes],
+            annotation_ids=self.annotation_ids[boxes],
+        )

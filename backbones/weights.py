@@ -1,0 +1,127 @@
+"""Weights from files and from state dicts, loaded whole or refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from backbones.pretrained import published_state_dict
+
+Weights = str | PathLike[str] | Mapping[str, Tensor]
+
+# What a classifier's checkpoint holds beside the backbone.
+CLASSIFIER_KEYS = ("fc.", "classifier.", "head.")
+
+
+def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Read a state dict from a `.safetensors` file or one that `torch.save` wrote; never runs code from the file.
+
+    A training checkpoint gives the state dict that it holds under `state_dict` or `model`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the path of a .pth, .pt, .ckpt or .safetensors file.")
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what torch.load raises depends on which byte is wrong
+        raise ValueError(
+            f"{path}: cannot be read as weights ({str(error).splitlines()[0]}). Files that hold more than tensors are "
+            "refused, since reading them runs their code; save `model.state_dict()` alone."
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path}: holds no state dict; save `model.state_dict()` with torch.save or safetensors.")
+    return content
+
+
+def load_weights(
+    backbone: nn.Module, source: Weights, *, name: str | None = None, adapt: bool = False, ignore: Iterable[str] = ()
+) -> None:
+    """Load published or own weights into a backbone, all of them or none.
+
+    Args:
+        backbone: the network to fill.
+        source: a path (.pth, .safetensors), a state dict of torchvision's or timm's, or `pretrained`.
+        name: the backbone's registered name, which `pretrained` asks for.
+        adapt: fit a first layer for another number of input channels: three colours are summed into one channel, or
+            repeated over more and scaled so that the sum stays.
+        ignore: prefixes of keys in `source` that this network has no place for; those of a classifier always are.
+
+    Raises:
+        FileNotFoundError: the weights are neither on this machine nor to be downloaded.
+        ValueError: keys are missing, unexpected or of another shape.
+    """
+    if isinstance(source, Mapping):
+        origin, state = "the state dict", dict(source)
+    elif str(source) == "pretrained":
+        if name is None:
+            raise ValueError("'pretrained' needs the backbone's name; use create_backbone(name, weights='pretrained').")
+        origin, state = f"the published {name}", published_state_dict(name)
+    else:
+        origin, state = str(source), read_state_dict(source)
+
+    own = backbone.state_dict()
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if adapt:
+        _adapt_first_layer(state, own)
+    fill(backbone, state, origin, ignore=(*CLASSIFIER_KEYS, *ignore))
+
+
+def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple[str, ...] = ()) -> None:
+    """Copy `state` into `module` if every key finds its place.
+
+    Raises:
+        ValueError: keys are missing, unexpected (and not of an `ignore` prefix) or of another shape; all are named.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [
+        key for key in state if key not in own and not key.startswith(ignore) and not key.endswith("num_batches_tracked")
+    ]
+    reshaped = [
+        f"{key} is {tuple(state[key].shape)} in {origin} but {tuple(own[key].shape)} in the model"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    faults = [*reshaped[:8]]
+    if len(reshaped) > 8:
+        faults.append(f"{len(reshaped) - 8} more of another shape")
+    for what, keys in (("missing from", missing), ("unexpected in", unexpected)):
+        if keys:
+            more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+            faults.append(f"{what} {origin}: {', '.join(keys[:8])}{more}")
+    if faults:
+        remedy = "build the network that the weights were made for"
+        if any(fault.startswith(("conv1.weight", "backbone.body.conv1.weight")) for fault in reshaped):
+            remedy += ", or load with adapt=True to fit the first layer to the input channels"
+        raise ValueError(f"{'; '.join(faults)}. Nothing was loaded; {remedy}.")
+    module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def _adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor], key: str = "conv1.weight") -> None:
+    """Fit the first convolution in `state` to the input channels of `own`."""
+    if key not in state or key not in own:
+        return
+    weight, channels = state[key], own[key].shape[1]
+    if weight.shape[1] == channels:
+        return
+    if channels == 1:
+        state[key] = weight.sum(dim=1, keepdim=True)
+        return
+    repeats = -(-channels // weight.shape[1])
+    repeated = weight.repeat(1, repeats, *(1,) * (weight.dim() - 2))[:, :channels]
+    state[key] = repeated * (weight.shape[1] / channels)

@@ -1,0 +1,185 @@
+"""Charts as HTML fragments: inline SVG that takes its ink from the page, so that it reads on light and on dark."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+# Okabe and Ito's colours, which colour-blind people tell apart, less black and yellow, which vanish on dark and on
+# light paper.
+_PALETTE = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233))
+_DASHES = ("solid", "dashed", "dotted")
+NUM_LOOKS = len(_PALETTE) * len(_DASHES)
+
+# Colours that stand for the page's own and are replaced once the chart is SVG.
+_INK, _FAINT = "#010203", "#040506"
+_PAGE_COLORS = {_INK: "currentColor", _FAINT: "var(--line)"}
+_STYLE: dict[Any, Any] = {  # not all releases of matplotlib type the names of settings
+    "svg.fonttype": "none",  # text stays text: the page's font, and it can be searched
+    "svg.hashsalt": "vertebra",  # the same numbers give the same file
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.edgecolor": _FAINT,
+    "grid.color": _FAINT,
+    "axes.unicode_minus": False,
+    "text.parse_math": False,  # a class may be called "$"
+}
+
+
+class Line(NamedTuple):
+    """One line of a chart.
+
+    Attributes:
+        name: stands in the legend.
+        x: (N,) numbers.
+        y: (N,) numbers, NaN where there is a gap.
+        look: number of its colour and dash, in 0..NUM_LOOKS - 1; None draws it bold in the ink of the text.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    look: int | None
+
+
+def class_color(label: int) -> tuple[int, int, int]:
+    """Return the colour of class `label` in 1..K as 8-bit RGB; the first 18 classes differ, then it starts again."""
+    turn, index = divmod((label - 1) % (3 * len(_PALETTE)), len(_PALETTE))
+    red, green, blue = ((c, 0.55 * c, c + 0.55 * (255 - c))[turn] for c in _PALETTE[index])
+    return round(red), round(green), round(blue)
+
+
+def line_chart(
+    lines: Sequence[Line],
+    title: str,
+    x_label: str,
+    log_y: bool = False,
+    x_limits: tuple[float, float] | None = None,
+    y_limits: tuple[float, float] | None = None,
+) -> str:
+    """Return a chart of lines with its legend below, as HTML.
+
+    Args:
+        lines: drawn in this order.
+        title: what the y axis measures.
+        x_label: what the x axis measures.
+        log_y: logarithmic y axis; every y must be positive.
+        x_limits: ends of the x axis, None for those of the data.
+        y_limits: ends of the y axis.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(380, 250)
+        axes.grid(linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        if log_y:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        for line in lines:
+            color = _INK if line.look is None else _hex(_PALETTE[line.look % len(_PALETTE)])
+            # Few points are measurements to be seen one by one, and a single one has no line at all.
+            marker = "o" if len(line.x) <= 20 else ""
+            style = "solid" if line.look is None else _DASHES[line.look // len(_PALETTE)]
+            width = 2.4 if line.look is None else 1.7
+            axes.plot(line.x, line.y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=3.5)
+        axes.set(xlabel=x_label, xlim=x_limits, ylim=y_limits)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        heading = f"<figcaption>{escape(title)}</figcaption>"
+        return f'<figure class="chart">{heading}{_svg(figure, title)}{_legend(lines)}</figure>'
+
+
+def confusion_chart(matrix: np.ndarray, row_names: Sequence[str], column_names: Sequence[str]) -> str:
+    """Return a confusion matrix as HTML: colour is the share of its row, and counts are written where they fit.
+
+    Args:
+        matrix: (R, C) counts; rows are the truth, columns the prediction.
+        row_names: the R true classes.
+        column_names: the C predicted classes.
+    """
+    num_rows, num_columns = matrix.shape
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    cell, font = (64, 11) if num_columns <= 8 else (44, 10) if num_columns <= 16 else (13, 8)
+    margin = 30 + 0.6 * font * max(len(_short(name)) for name in (*row_names, *column_names))
+    with matplotlib.rc_context({**_STYLE, "font.size": font}):
+        figure, axes = _figure(num_columns * cell + margin, num_rows * cell * 0.8 + margin)
+        for (row, column), share in np.ndenumerate(shares):
+            if matrix[row, column]:
+                _draw_cell(axes, row, column, int(matrix[row, column]), float(share), written=cell > 40)
+        axes.set(xlim=(-0.5, num_columns - 0.5), ylim=(num_rows - 0.5, -0.5), xlabel="predicted", ylabel="truth")
+        turned = num_columns > 16 or max(len(_short(name)) for name in column_names) * 0.6 * font > cell
+        names = [_short(name) for name in column_names]
+        axes.set_xticks(range(num_columns), names, rotation=90 if turned else 0)
+        axes.set_yticks(range(num_rows), [_short(name) for name in row_names])
+        axes.tick_params(length=0)
+        for edge in range(1, max(num_rows, num_columns)):
+            axes.axhline(edge - 0.5, color=_FAINT, linewidth=0.6, visible=edge < num_rows)
+            axes.axvline(edge - 0.5, color=_FAINT, linewidth=0.6, visible=edge < num_columns)
+        return f'<figure class="chart matrix">{_svg(figure, "confusion matrix")}</figure>'
+
+
+def _draw_cell(axes: Axes, row: int, column: int, count: int, share: float, written: bool) -> None:
+    # Transparent and not pale: an empty cell shows the page, light or dark. A trace stays for the rarest.
+    color = (*(c / 255 for c in _PALETTE[0]), max(share, 0.06 if written else 0.25))
+    axes.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, color=color, linewidth=0)
+    if written:
+        ink = "#ffffff" if share > 0.55 else _INK
+        axes.text(column, row - 0.02, f"{count:,}", ha="center", va="bottom", color=ink)
+        axes.text(column, row + 0.08, f"{share:.0%}", ha="center", va="top", color=ink, alpha=0.75)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return an empty chart of a size in CSS pixels; 72 points to the inch make one point one pixel."""
+    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    return figure, axes
+
+
+def _svg(figure: Figure, label: str) -> str:
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", metadata=nothing)
+    body = file.getvalue().partition("<svg")[2]
+    width, height = (float(figure.get_size_inches()[i] * 72) for i in (0, 1))
+    body = body.partition(">")[2]
+    for stand_in, color in _PAGE_COLORS.items():
+        body = body.replace(stand_in, color)
+    # matplotlib counts its ids from 1 in every chart; on one page they would refer to each other's parts.
+    prefix = "c" + hashlib.sha256(body.encode()).hexdigest()[:8]
+    body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}-", body)
+    opening = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    return f'{opening} style="width: {width:.0f}px">{body}'
+
+
+def _legend(lines: Sequence[Line]) -> str:
+    # In HTML and not in the chart: it wraps on a narrow page, and no class name is too long for it.
+    keys = []
+    for line in lines:
+        color = "var(--ink)" if line.look is None else _hex(_PALETTE[line.look % len(_PALETTE)])
+        style = "solid" if line.look is None else _DASHES[line.look // len(_PALETTE)]
+        keys.append(f'<li><i style="border-top: 3px {style} {color}"></i>{escape(line.name)}</li>')
+    return f'<ul class="legend">{"".join(keys)}</ul>'
+
+
+def _hex(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:17]}…"

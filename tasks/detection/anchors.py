@@ -1,0 +1,66 @@
+"""Anchors: the boxes of fixed shapes that the region proposal network corrects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+GridSizes = tuple[tuple[int, int], ...]
+
+
+class AnchorGenerator(nn.Module):
+    """Anchors of the same few shapes at every pixel of every level of a pyramid, by torchvision's conventions.
+
+    Faster R-CNN, Ren et al. 2015, https://arxiv.org/abs/1506.01497; one size a level as in
+    Feature Pyramid Networks, Lin et al. 2016, https://arxiv.org/abs/1612.03144.
+
+    Args:
+        sizes: for each level, fine to coarse, the square roots of the anchors' areas in pixels.
+        aspect_ratios: heights over widths, the same on each level.
+
+    Shape:
+        grids of L levels -> (A, 4) float32 xyxy, level after level, within a level row by row, shapes last
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[Sequence[float]] = ((32,), (64,), (128,), (256,), (512,)),
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    ) -> None:
+        super().__init__()
+        ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
+        self.num_anchors = len(aspect_ratios) * len(sizes[0])
+        if any(len(level) != len(sizes[0]) for level in sizes):
+            raise ValueError(f"anchor sizes are {list(sizes)}; every level needs the same number of them.")
+        self.shapes: list[Tensor] = []
+        for level in sizes:
+            size = torch.tensor(level, dtype=torch.float32)
+            height, width = (ratios[:, None] * size).flatten(), (size / ratios[:, None]).flatten()
+            self.shapes.append((torch.stack((-width, -height, width, height), dim=1) / 2).round())
+        self._cache: dict[tuple[GridSizes, tuple[int, int], torch.device], Tensor] = {}
+
+    def forward(self, grids: GridSizes, image_size: tuple[int, int], device: torch.device) -> Tensor:
+        key = (grids, image_size, device)
+        if key not in self._cache:
+            if len(self._cache) >= 64:  # sizes of one training run; the oldest goes
+                del self._cache[next(iter(self._cache))]
+            self._cache[key] = self._make(grids, image_size).to(device)
+        return self._cache[key]
+
+    def _make(self, grids: GridSizes, image_size: tuple[int, int]) -> Tensor:
+        if len(grids) != len(self.shapes):
+            raise ValueError(
+                f"anchor sizes are given for {len(self.shapes)} levels, but the pyramid has {len(grids)}; "
+                "give as many as the neck has levels."
+            )
+        levels = []
+        for (height, width), shapes in zip(grids, self.shapes, strict=True):
+            # whole pixels, as published weights were trained with: not always the level's reduction
+            y = torch.arange(height, dtype=torch.float32) * (image_size[0] // height)
+            x = torch.arange(width, dtype=torch.float32) * (image_size[1] // width)
+            y, x = torch.meshgrid(y, x, indexing="ij")
+            corners = torch.stack((x, y, x, y), dim=-1).view(-1, 1, 4)
+            levels.append((corners + shapes).view(-1, 4))
+        return torch.cat(levels)

@@ -1,0 +1,90 @@
+"""A batch of images and boxes in fixed shapes: padded, with the truth about what is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class ImageBatch(NamedTuple):
+    """Images padded at the right and at the bottom to one size.
+
+    Attributes:
+        images: (N, C, H, W) float, zero where padded.
+        sizes: (N, 2) int64, height and width of each image within its padding.
+    """
+
+    images: Tensor
+    sizes: Tensor
+
+
+class Targets(NamedTuple):
+    """The true boxes of a batch, padded to the same number.
+
+    Attributes:
+        boxes: (N, G, 4) float32 xyxy; G is at least 1.
+        labels: (N, G) int64 in 1..K, or 0 where padded.
+        ignored: (N, I, 4) float32 regions in which nothing is right or wrong (crowds); without area where padded.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    ignored: Tensor
+
+
+def pad_images(images: Sequence[Tensor], divisor: int = 32) -> ImageBatch:
+    """Pad images (C, H, W) of any sizes with zeros to one size that `divisor` divides.
+
+    Raises:
+        ValueError: there is no image, or one has not three dimensions.
+    """
+    if not images:
+        raise ValueError("the batch holds no image; pass a list of at least one tensor (C, H, W).")
+    for i, image in enumerate(images):
+        if image.dim() != 3:
+            raise ValueError(f"image {i} has shape {tuple(image.shape)}; a detector takes a list of (C, H, W) tensors.")
+    height = -(-max(image.shape[1] for image in images) // divisor) * divisor
+    width = -(-max(image.shape[2] for image in images) // divisor) * divisor
+    padded = [F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
+    sizes = torch.tensor([image.shape[1:] for image in images], device=images[0].device)
+    return ImageBatch(torch.stack(padded), sizes)
+
+
+def pad_targets(targets: Sequence[Mapping[str, Tensor]]) -> Targets:
+    """Pad the true boxes of a batch.
+
+    Args:
+        targets: for each image `boxes` (G, 4) xyxy and `labels` (G,) in 1..K; and `crowd` (G,) bool where there are
+            regions to be ignored.
+
+    Raises:
+        ValueError: a box has no area or is not finite, or a label is below 1.
+    """
+    boxes, labels, ignored = [], [], []
+    for i, target in enumerate(targets):
+        box, label = target["boxes"].float().reshape(-1, 4), target["labels"].long()
+        broken = ~((box[:, 2:] > box[:, :2]).all(dim=1) & box.isfinite().all(dim=1))
+        if broken.any():
+            raise ValueError(f"image {i} has the box {box[broken][0].tolist()}; expected finite x1 < x2 and y1 < y2.")
+        if (label < 1).any():
+            raise ValueError(f"image {i} has the label {int(label.min())}; labels start at 1, 0 is the background.")
+        crowd = target.get("crowd", torch.zeros_like(label, dtype=torch.bool))
+        boxes.append(box[~crowd])
+        labels.append(label[~crowd])
+        ignored.append(box[crowd])
+    if not targets:
+        return Targets(torch.zeros(0, 1, 4), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 0, 4))
+    return Targets(_pad(boxes, at_least=1), _pad(labels, at_least=1), _pad(ignored, at_least=0))
+
+
+def _pad(rows: Sequence[Tensor], at_least: int) -> Tensor:
+    """Stack tensors (G_i, ...) into (N, max G_i, ...) with zeros behind."""
+    count = max([at_least, *(len(row) for row in rows)])
+    padded = rows[0].new_zeros((len(rows), count, *rows[0].shape[1:]))
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded

@@ -1,0 +1,160 @@
+"""The images of one split as samples, and samples as a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tasks.detection.annotations import Annotations
+from tasks.detection.batch import Targets, pad_targets
+from tasks.detection.transforms import Augment, LabelledImage, Resize
+from tasks.images import UnreadableImage, read_image
+from tasks.samplers import Draw
+
+DIVISOR = 32  # of the padded height and width, so that every level of the pyramid halves evenly
+
+
+class Source(NamedTuple):
+    """Where a sample comes from, and the truth about it in the file's own pixels.
+
+    Attributes:
+        image_id: unique in the data set.
+        file: path of the image.
+        size: height and width of the image file as a viewer shows it.
+        factors: by how much height and width were scaled for the network.
+        boxes: (G, 4) float64 xyxy.
+        labels: (G,) int64 in 1..K.
+        crowd: (G,) bool.
+        areas: (G,) float64.
+    """
+
+    image_id: int
+    file: str
+    size: tuple[int, int]
+    factors: tuple[float, float]
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    areas: np.ndarray
+
+
+class Sample(NamedTuple):
+    """A resized image with its boxes, and where it comes from; `image` is None where the file cannot be read."""
+
+    image: LabelledImage | None
+    source: Source | None
+    skipped: tuple[str, ...]
+
+
+class DetectionBatch(NamedTuple):
+    """What a step of training or evaluation gets.
+
+    Attributes:
+        images: (N, 3, H, W) uint8, zero where padded; channels innermost in memory.
+        sizes: (N, 2) int64, height and width of each image within its padding.
+        targets: the true boxes, in pixels of `images`.
+        sources: one an image.
+        skipped: what could not be read, one message a file.
+    """
+
+    images: Tensor
+    sizes: Tensor
+    targets: Targets
+    sources: list[Source]
+    skipped: list[str]
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Reads, augments and resizes the images of one split.
+
+    Args:
+        annotations: images and boxes.
+        resize: to the size that the network sees.
+        augment: for training, else None.
+        missing: `error` stops at a file that cannot be read; `skip` puts another image in its place in training, and
+            leaves it out in evaluation.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        resize: Resize,
+        augment: Augment | None = None,
+        missing: Literal["error", "skip"] = "error",
+    ) -> None:
+        self.annotations = annotations
+        self.resize = resize
+        self.augment = augment
+        self.missing = missing
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, draw: Draw | int) -> Sample:
+        if isinstance(draw, int):  # evaluation: this image as it is, or none
+            return self._read(draw)
+        short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
+        skipped: tuple[str, ...] = ()
+        for step in range(len(self)):
+            sample = self._read((draw.index + step) % len(self), draw.seed, short)
+            skipped += sample.skipped
+            if sample.image is not None:
+                return sample._replace(skipped=skipped)
+        raise UnreadableImage(f"{skipped[0]} None of the {len(self)} images can be read.")
+
+    def _read(self, index: int, seed: int | None = None, short: int | None = None) -> Sample:
+        records, boxes = self.annotations, self.annotations.of_image(index)
+        file = str(records.files[index])
+        try:
+            pixels = read_image(file)
+        except UnreadableImage as error:
+            if self.missing == "skip":
+                return Sample(None, None, (str(error),))
+            raise UnreadableImage(f"{error} Or leave such files out with data.missing=skip.") from None
+        image = LabelledImage(
+            pixels, records.boxes[boxes].astype(np.float32), records.labels[boxes], records.crowd[boxes]
+        )
+        if self.augment is not None and seed is not None:
+            image = self.augment(image, seed)
+        image, factors = self.resize(image, short)
+        source = Source(
+            image_id=int(records.image_ids[index]),
+            file=file,
+            size=(pixels.shape[0], pixels.shape[1]),
+            factors=factors,
+            boxes=records.boxes[boxes],
+            labels=records.labels[boxes],
+            crowd=records.crowd[boxes],
+            areas=records.areas[boxes],
+        )
+        return Sample(image, source, ())
+
+
+def collate(samples: Sequence[Sample]) -> DetectionBatch:
+    """Pad images and boxes to one size; a batch of which nothing could be read has no images."""
+    images = [sample.image for sample in samples if sample.image is not None]
+    sizes = np.array([image.image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
+    height, width = (-(-sizes.max(axis=0) // DIVISOR) * DIVISOR).tolist() if images else (0, 0)
+    pixels = np.zeros((len(images), height, width, 3), dtype=np.uint8)
+    for padded, image in zip(pixels, images, strict=True):
+        padded[: image.image.shape[0], : image.image.shape[1]] = image.image
+    targets = [
+        {
+            "boxes": torch.from_numpy(image.boxes),
+            "labels": torch.from_numpy(image.labels),
+            "crowd": torch.from_numpy(image.crowd),
+        }
+        for image in images
+    ]
+    return DetectionBatch(
+        images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+        sizes=torch.from_numpy(sizes),
+        targets=pad_targets(targets),
+        sources=[sample.source for sample in samples if sample.source is not None],
+        skipped=[message for sample in samples for message in sample.skipped],
+    )

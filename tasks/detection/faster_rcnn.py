@@ -1,0 +1,107 @@
+"""Faster R-CNN on a feature pyramid.
+
+Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks, Ren et al. 2015,
+https://arxiv.org/abs/1506.01497
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+
+from torch import Tensor, nn
+
+from backbones import FPN, Backbone, create_backbone
+from backbones.layers import Norm
+from tasks.detection.anchors import AnchorGenerator
+from tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
+from tasks.detection.matching import BalancedSampler
+from tasks.detection.roi_align import RoIAlign
+from tasks.detection.roi_heads import BoxPredictor, ConvHead, DetectionSelection, MLPHead, RoIHeads
+from tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead
+
+
+class FasterRCNN(nn.Module):
+    """A two-stage detector: a backbone, a neck, proposals, and what each of them is.
+
+    Args:
+        backbone: images to feature maps.
+        neck: feature maps to a pyramid.
+        rpn: pyramid to proposals.
+        roi_heads: pyramid and proposals to detections.
+
+    Shape:
+        - images: a list of (C, H, W) float tensors of any sizes, already normalised, or an `ImageBatch`
+        - targets: for training, a list of dicts with `boxes` (G, 4) xyxy and `labels` (G,) in 1..K, or `Targets`
+        - output: with targets a dict of four losses, else one dict an image: `boxes` (D, 4) xyxy in that image's own
+          pixels, `scores` (D,) in 0..1, `labels` (D,) in 1..K, best score first
+    """
+
+    def __init__(self, backbone: Backbone, neck: nn.Module, rpn: RegionProposalNetwork, roi_heads: RoIHeads) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+
+    def forward(
+        self,
+        images: Sequence[Tensor] | ImageBatch,
+        targets: Sequence[Mapping[str, Tensor]] | Targets | None = None,
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        batch = images if isinstance(images, ImageBatch) else pad_images(images)
+        if targets is not None and not isinstance(targets, Targets):
+            targets = pad_targets(targets)
+        features = self.neck(self.backbone(batch.images))
+        proposals, losses = self.rpn(features, tuple(batch.images.shape[-2:]), batch.sizes, targets)
+        if targets is None:
+            return self.roi_heads(features, proposals, batch.sizes)
+        return {**losses, **self.roi_heads.losses(features, proposals, targets)}
+
+
+def faster_rcnn(
+    backbone: str | Backbone,
+    num_classes: int,
+    *,
+    weights: str | PathLike[str] | None = None,
+    norm: Norm = "batch",
+    head_norm: Norm | None = None,
+    anchors: AnchorGenerator | None = None,
+    proposals: ProposalSelection | None = None,
+    detections: DetectionSelection | None = None,
+    rois_per_image: int = 512,
+    class_agnostic: bool = False,
+) -> FasterRCNN:
+    """Assemble Faster R-CNN with a feature pyramid; with `resnet50` it is torchvision's `fasterrcnn_resnet50_fpn`.
+
+    Args:
+        backbone: a registered name, or a backbone with any options.
+        num_classes: K, the things to find, without the background.
+        weights: for a backbone given by name: a path, or `pretrained`.
+        norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
+        head_norm: norm of the pyramid, the proposal head and the box head, which then has four convolutions and one
+            fully connected layer instead of two of those; None for no norm.
+        anchors: one size a level from 32 to 512 and three shapes if not given; five levels.
+        proposals: how many proposals go on.
+        detections: which detections are reported.
+        rois_per_image: how many proposals of an image the second stage trains on, a quarter of them objects at most.
+        class_agnostic: one box a proposal for all classes instead of one a class.
+    """
+    if isinstance(backbone, str):
+        backbone = create_backbone(backbone, norm=norm, weights=weights)
+    neck = FPN(backbone.levels, extra="pool", norm=head_norm)
+    anchors = anchors or AnchorGenerator()
+    channels = neck.levels[0].channels
+    box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
+    return FasterRCNN(
+        backbone,
+        neck,
+        RegionProposalNetwork(RPNHead(channels, anchors.num_anchors, norm=head_norm), anchors, proposals),
+        RoIHeads(
+            RoIAlign(neck.levels[: len(backbone.levels)]),
+            box_head,
+            BoxPredictor(box_head.out_channels, num_classes, class_agnostic),
+            detections,
+            BalancedSampler(rois_per_image, object_fraction=0.25),
+        ),
+    )

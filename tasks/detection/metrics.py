@@ -1,0 +1,183 @@
+"""COCO's average precision over all images of all processes, and the numbers a report is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch.distributed as dist
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tasks.detection.evaluated_image import EvaluatedImage
+
+# Places in COCOeval's default parameters: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10, 100 boxes.
+_IOU_50, _IOU_75 = 0, 5
+_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
+_100_BOXES = 2
+
+
+@dataclass(frozen=True)
+class DetectionResults:
+    """What a detector scored on a set of images; every score is in 0..1, or NaN where there was no truth to score by.
+
+    Attributes:
+        class_names: the K classes; label k is `class_names[k - 1]`.
+        ap: mean over IoU 0.50:0.95 and over the classes that have truth.
+        ap50: the same at IoU 0.5.
+        ap75: the same at IoU 0.75.
+        ap_small: `ap` of objects up to 32 x 32 pixels.
+        ap_medium: `ap` of objects between 32 x 32 and 96 x 96 pixels.
+        ap_large: `ap` of objects from 96 x 96 pixels on.
+        ar100: mean recall over IoU 0.50:0.95 with at most 100 boxes of a class in an image.
+        per_class_ap: (K,) float64.
+        per_class_ap50: (K,) float64.
+        precision_at_50: (101, K) float64, precision at IoU 0.5 for the recalls 0, 0.01, ..., 1.
+        num_truth: (K,) int64, objects of each class, crowd regions not counted.
+        images: the images behind the numbers, each once, by `image_id`.
+    """
+
+    class_names: tuple[str, ...]
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar100: float
+    per_class_ap: np.ndarray
+    per_class_ap50: np.ndarray
+    precision_at_50: np.ndarray
+    num_truth: np.ndarray
+    images: tuple[EvaluatedImage, ...]
+
+    def headline(self) -> dict[str, float]:
+        """Return the numbers that COCO's own table shows, by the names that a reader knows."""
+        return {
+            "AP": self.ap,
+            "AP50": self.ap50,
+            "AP75": self.ap75,
+            "AP small": self.ap_small,
+            "AP medium": self.ap_medium,
+            "AP large": self.ap_large,
+            "AR100": self.ar100,
+        }
+
+
+class CocoMetric:
+    """Collect evaluated images and score them with pycocotools.
+
+    Average precision is no mean over batches, so each process keeps its images and `compute` gathers all of them: the
+    number is the same on one process and on many.
+
+    Microsoft COCO: Common Objects in Context, Lin et al. 2014, https://arxiv.org/abs/1405.0312.
+
+    Args:
+        class_names: the K classes; label k is `class_names[k - 1]`.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = tuple(class_names)
+        self._images: list[EvaluatedImage] = []
+
+    def update(self, images: Iterable[EvaluatedImage]) -> None:
+        """Add images.
+
+        Raises:
+            ValueError: a label is not in 1..K; pycocotools would drop such a box without a word.
+        """
+        for image in images:
+            for whose, labels in (("truth", image.labels), ("detection", image.detected_labels)):
+                if len(labels) and not 1 <= labels.min() <= labels.max() <= len(self.class_names):
+                    raise ValueError(
+                        f"{image.file}: a {whose} has a label in {labels.min()}..{labels.max()}, but the "
+                        f"{len(self.class_names)} classes are labelled 1..{len(self.class_names)}; check that the "
+                        "network's num_classes and the data set's classes agree."
+                    )
+            self._images.append(image)
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._images = []
+
+    def compute(self) -> DetectionResults:
+        """Score the images of all processes; every process must call this, and each gets the same results."""
+        images = _gather(self._images)
+        evaluation = _evaluate(images, len(self.class_names))
+        # -1 is COCOeval's mark for "no truth". (IoU, recall, class, area, boxes) and (IoU, class, area, boxes)
+        precision, recall = (np.where(x < 0, np.nan, x) for x in (evaluation["precision"], evaluation["recall"]))
+        precision = precision[..., _100_BOXES]  # (10, 101, K, 4)
+        truth = [image.labels[~image.crowd] for image in images]
+        return DetectionResults(
+            class_names=self.class_names,
+            ap=_mean(precision[:, :, :, _ALL]),
+            ap50=_mean(precision[_IOU_50, :, :, _ALL]),
+            ap75=_mean(precision[_IOU_75, :, :, _ALL]),
+            ap_small=_mean(precision[:, :, :, _SMALL]),
+            ap_medium=_mean(precision[:, :, :, _MEDIUM]),
+            ap_large=_mean(precision[:, :, :, _LARGE]),
+            ar100=_mean(recall[:, :, _ALL, _100_BOXES]),
+            per_class_ap=precision[:, :, :, _ALL].mean(axis=(0, 1)),
+            per_class_ap50=precision[_IOU_50, :, :, _ALL].mean(axis=0),
+            precision_at_50=precision[_IOU_50, :, :, _ALL],
+            num_truth=np.bincount(np.concatenate([np.zeros(0, int), *truth]), minlength=len(self.class_names) + 1)[1:],
+            images=images,
+        )
+
+
+def _gather(images: list[EvaluatedImage]) -> tuple[EvaluatedImage, ...]:
+    """Return the images of all processes, each once: samplers repeat some to give every process as many."""
+    parts = [images]
+    if dist.is_available() and dist.is_initialized():
+        parts = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(parts, images)
+    unique: dict[int, EvaluatedImage] = {}
+    for image in (image for part in parts for image in part):
+        unique.setdefault(image.image_id, image)
+    # One order whatever the number of processes: COCOeval breaks ties between equal scores by it.
+    return tuple(unique[image_id] for image_id in sorted(unique))
+
+
+def _evaluate(images: Sequence[EvaluatedImage], num_classes: int) -> dict[str, np.ndarray]:
+    truth: list[dict] = []
+    detections: list[dict] = []
+    for image in images:
+        for box, label, crowd, area in zip(image.boxes, image.labels, image.crowd, image.areas, strict=True):
+            truth.append(_annotation(truth, image, box, label) | {"iscrowd": int(crowd), "area": float(area)})
+        for box, label, score in zip(image.detected_boxes, image.detected_labels, image.scores, strict=True):
+            found = _annotation(detections, image, box, label)
+            width, height = found["bbox"][2:]
+            detections.append(found | {"iscrowd": 0, "area": width * height, "score": float(score)})
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        evaluation = COCOeval(_coco(images, num_classes, truth), _coco(images, num_classes, detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval
+
+
+def _annotation(earlier: list[dict], image: EvaluatedImage, box: np.ndarray, label: int) -> dict:
+    x1, y1, x2, y2 = box.tolist()
+    # Ids start at 1: COCOeval stores the id of a match in an array in which 0 means "no match".
+    identity = len(earlier) + 1
+    return {"id": identity, "image_id": image.image_id, "category_id": int(label), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+
+
+def _coco(images: Sequence[EvaluatedImage], num_classes: int, annotations: list[dict]) -> COCO:
+    # Built in memory for detections too: `COCO.loadRes` cannot read an empty list of them.
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": image.image_id} for image in images],
+        "categories": [{"id": label} for label in range(1, num_classes + 1)],
+        "annotations": annotations,
+    }
+    coco.createIndex()
+    return coco
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of what is not NaN, and NaN where nothing is left."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")

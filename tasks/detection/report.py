@@ -1,0 +1,155 @@
+"""The sections of a detector's report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tasks.charts import Line, confusion_chart, line_chart
+from tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
+from tasks.detection.drawing import draw_boxes
+from tasks.detection.evaluated_image import EvaluatedImage
+from tasks.detection.metrics import DetectionResults
+from tasks.images import read_image
+from tasks.report import Picture, Section, columns, gallery, note, table, training_section
+
+_SCORE = 0.5  # detections below it are neither counted as errors nor drawn
+_MOST_CURVES = 10
+_MOST_CONFUSIONS = 10
+_NUM_WORST, _NUM_BEST = 6, 3
+_LONGER_SIDE = 640  # pixels of a picture in the gallery
+
+
+def detection_sections(results: DetectionResults, metrics_csv: Sequence[Path]) -> list[Section]:
+    """Return the sections of a report, for `tasks.report.write_report`.
+
+    Args:
+        results: what `CocoMetric.compute` returns.
+        metrics_csv: what Lightning's CSVLogger wrote while training, oldest first; empty for no curves.
+
+    Raises:
+        FileNotFoundError: a file of `metrics_csv` does not exist.
+    """
+    training = training_section(metrics_csv)
+    return [
+        Section("Classes", _classes(results)),
+        Section("Object sizes", _sizes(results)),
+        Section("Confusion", _confusion(results)),
+        *([training] if training else []),
+        *_galleries(results),
+    ]
+
+
+def _classes(results: DetectionResults) -> str:
+    values = (results.class_names, results.num_truth, results.per_class_ap, results.per_class_ap50)
+    rows = table(["class", "objects", "AP", "AP50"], list(zip(*values, strict=True)))
+    text = (
+        "AP is the mean precision over all recalls and over the IoU thresholds 0.50 to 0.95, AP50 that at 0.5. A dash "
+        "stands where there was no object to find. Each curve trades missed objects for false ones as the score "
+        "threshold falls; a perfect one is flat at 1."
+    )
+    chart, text_of_chart = _curves(results)
+    return columns(rows, *chart) + note(text + text_of_chart)
+
+
+def _sizes(results: DetectionResults) -> str:
+    parts = [image.areas[~image.crowd] for image in results.images]
+    areas = np.concatenate([np.zeros(0), *parts])
+    small, medium, large = areas < 32**2, (areas >= 32**2) & (areas < 96**2), areas >= 96**2
+    rows: list[list[str | float]] = [
+        ["small", "up to 32 × 32 pixels", int(small.sum()), results.ap_small],
+        ["medium", "up to 96 × 96 pixels", int(medium.sum()), results.ap_medium],
+        ["large", "above", int(large.sum()), results.ap_large],
+    ]
+    text = "Sizes are areas in the image file's own pixels, before any resizing."
+    return table(["objects", "area", "number", "AP"], rows) + note(text)
+
+
+def _curves(results: DetectionResults) -> tuple[list[str], str]:
+    """Return the chart, if there is one to draw, and what is to be said about it."""
+    recall = np.linspace(0, 1, len(results.precision_at_50))
+    known = np.flatnonzero(results.num_truth > 0)
+    if not len(known):
+        return [], ""
+    shown, lines, text = known, [], ""
+    if len(known) > _MOST_CURVES:
+        ranked = known[np.argsort(-results.per_class_ap50[known], kind="stable")]
+        half = _MOST_CURVES // 2
+        shown = np.concatenate([ranked[:half], ranked[-half:]])
+        text = f" Drawn are the mean over {len(known)} classes, and the {half} best and the {half} worst of them."
+        lines = [Line("mean", recall, results.precision_at_50[:, known].mean(axis=1), look=None)]
+    for i, k in enumerate(shown.tolist()):
+        # The class has its colour of the pictures, as long as there are few enough classes for that.
+        look = i if len(known) > _MOST_CURVES or max(shown) >= _MOST_CURVES else k
+        name = f"{results.class_names[k]} ({results.per_class_ap50[k]:.3f})"
+        lines.append(Line(name, recall, results.precision_at_50[:, k], look))
+    limits = (-0.01, 1.01)
+    return [line_chart(lines, "Precision at IoU 0.5", "recall", x_limits=limits, y_limits=(0, 1.03))], text
+
+
+def _confusion(results: DetectionResults) -> str:
+    names = list(results.class_names)
+    matrix = confusion_matrix(results.images, len(names), score_threshold=_SCORE)
+    matrix = np.roll(matrix, -1, axis=(0, 1))  # the background behind the classes
+    rows, found_as = [*names, "(nothing there)"], [*names, "(missed)"]
+    text = (
+        f"Rows are the truth, columns what was found with a score of {_SCORE} or more at IoU 0.5; the colour is "
+        "the share of the row. The last column holds missed objects, the last row false positives."
+    )
+    wrong = np.where(np.eye(len(rows), dtype=bool), 0, matrix)
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
+    pairs = [(rows[i // len(rows)], found_as[i % len(rows)], int(wrong.flat[i])) for i in largest if wrong.flat[i]]
+    errors = [f"<h3>Most frequent errors</h3>{table(['truth', 'found as', 'times'], pairs)}"] if pairs else []
+    return columns(confusion_chart(matrix, rows, found_as), *errors) + note(text)
+
+
+def _galleries(results: DetectionResults) -> list[Section]:
+    errors = {image.image_id: image_errors(image, score_threshold=_SCORE) for image in results.images}
+
+    def quality(image: EvaluatedImage) -> tuple[float, int]:
+        # Among images that are all wrong the fullest comes first, and among those that are all right it comes last.
+        seen = errors[image.image_id]
+        return seen.f1, seen.correct - seen.misses - seen.false_positives - seen.wrong_classes
+
+    ranked = sorted(results.images, key=quality)
+    worst = [image for image in ranked if errors[image.image_id].f1 < 1][:_NUM_WORST]
+    taken = {image.image_id for image in worst}
+    rest = [image for image in reversed(ranked) if image.image_id not in taken]
+    best = [image for image in rest if errors[image.image_id].correct][:_NUM_BEST]
+    text = (
+        f"Truth in dashed lines, above or on the left; detections with a score of {_SCORE} or more in solid lines. "
+        "Images are ranked by their F1."
+    )
+    sections = []
+    for title, images in (("Worst images", worst), ("Best images", best)):
+        if images:
+            pictures = [_picture(image, errors[image.image_id], results.class_names) for image in images]
+            sections.append(Section(title, gallery(pictures) + note(text)))
+    return sections
+
+
+def _picture(image: EvaluatedImage, errors: ImageErrors, class_names: Sequence[str]) -> Picture:
+    remark = f"{errors.correct} right, {errors.misses} missed, {errors.false_positives} false"
+    if errors.wrong_classes:
+        remark += f", {errors.wrong_classes} of a wrong class"
+    try:
+        pixels = read_image(image.file)
+    except (OSError, ValueError):  # a report on a hundred images must not fail on one that has gone
+        return Picture(None, os.path.basename(image.file), remark)
+    height, width = pixels.shape[:2]
+    scale = min(1.0, _LONGER_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    kept = image.scores >= _SCORE
+    truth = draw_boxes(pixels, image.boxes * scale, image.labels, class_names, dashed=True)
+    found = draw_boxes(
+        pixels, image.detected_boxes[kept] * scale, image.detected_labels[kept], class_names, image.scores[kept]
+    )
+    # Stacked along the shorter side, both stay as large as they can; white between them.
+    axis = 0 if width >= height else 1
+    gap = np.full((4, size[0], 3) if axis == 0 else (size[1], 4, 3), 255, np.uint8)
+    return Picture(np.concatenate([truth, gap, found], axis=axis), os.path.basename(image.file), remark)

@@ -1,0 +1,113 @@
+"""RoIAlign over all levels and images at once, as a weighted sum of pixels.
+
+Mask R-CNN, He et al. 2017, https://arxiv.org/abs/1703.06870; levels as in Feature Pyramid Networks, Lin et al. 2016,
+https://arxiv.org/abs/1612.03144. The numbers are those of `torchvision.ops.MultiScaleRoIAlign`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.backbone import Level
+
+CANONICAL_SIZE = 224.0  # a box as large as an ImageNet crop is pooled from P4
+CANONICAL_LEVEL = 4
+
+
+class RoIAlign(nn.Module):
+    """Pools every box from the level of the pyramid that fits its size.
+
+    All levels of all images form one table with a pixel to a row. A bin is the mean of `sampling_ratio`^2 points, and
+    a point is bilinear in four pixels: so every bin is a weighted sum of rows, which `embedding_bag` does for all
+    boxes in one call, in parallel forward and backward, in the maps' own precision and memory format.
+
+    Args:
+        levels: the pyramid's levels to pool from, fine to coarse.
+        output_size: bins in each direction.
+        sampling_ratio: points to a bin in each direction.
+
+    Shape:
+        - features: dict of (N, C, H_l, W_l)
+        - boxes: (N, R, 4) xyxy in input pixels
+        - output: (N * R, C, output_size, output_size)
+    """
+
+    def __init__(self, levels: Sequence[Level], output_size: int = 7, sampling_ratio: int = 2) -> None:
+        super().__init__()
+        self.names = [level.name for level in levels]
+        self.numbers = [int(level.name[1:]) for level in levels]
+        self.reductions = [level.reduction for level in levels]
+        self.output_size = output_size
+        self.sampling_ratio = sampling_ratio
+
+    def forward(self, features: dict[str, Tensor], boxes: Tensor) -> Tensor:
+        maps = [features[name] for name in self.names]
+        num_images, channels = maps[0].shape[:2]
+        table = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])
+        rows, weights = self.rows_and_weights([x.shape[2:] for x in maps], boxes)
+        pooled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
+        size = self.output_size
+        return pooled.view(num_images * boxes.shape[1], size, size, channels).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def rows_and_weights(self, grids: Sequence[Sequence[int]], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Say which rows of the table make each bin, and how much of each.
+
+        Returns:
+            rows (N * R * bins, 4 * points) int64 and weights of the same shape, float32.
+        """
+        num_images, num_boxes = boxes.shape[:2]
+        device = boxes.device
+        level = self.assign(boxes)  # (N, R)
+        height, width = torch.tensor(grids, device=device)[level].unbind(-1)
+        scale = torch.tensor([1 / reduction for reduction in self.reductions], device=device)[level]
+        starts = [0]
+        for grid_height, grid_width in grids:
+            starts.append(starts[-1] + num_images * grid_height * grid_width)
+        image = torch.arange(num_images, device=device)[:, None]
+        start = torch.tensor(starts[:-1], device=device)[level] + image * height * width
+
+        x1, y1, x2, y2 = (boxes.float() * scale[..., None]).view(-1, 4).unbind(-1)
+        y, y_weight = self._points(y1, y2, height.flatten())  # (N * R, size, 2 * ratio)
+        x, x_weight = self._points(x1, x2, width.flatten())
+        rows = start.view(-1, 1, 1) + y * width.view(-1, 1, 1)
+        rows = rows[:, :, None, :, None] + x[:, None, :, None, :]  # (N * R, size, size, 2 * ratio, 2 * ratio)
+        weights = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
+        bins, terms = num_images * num_boxes * self.output_size**2, (2 * self.sampling_ratio) ** 2
+        return rows.reshape(bins, terms), weights.reshape(bins, terms)
+
+    def assign(self, boxes: Tensor) -> Tensor:
+        """Return the index of the level for each box (..., 4), by its area: equation 1 of the FPN paper."""
+        size = ((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])).sqrt()
+        number = torch.floor(CANONICAL_LEVEL + torch.log2(size / CANONICAL_SIZE) + 1e-6)
+        return number.clamp(self.numbers[0], self.numbers[-1]).long() - self.numbers[0]
+
+    def _points(self, low: Tensor, high: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay the sampling points along one direction.
+
+        Args:
+            low: (B,) start of each box in pixels of its map.
+            high: (B,) end.
+            length: (B,) pixels of the map in this direction.
+
+        Returns:
+            The two pixels beside each point and their weights, both (B, output_size, 2 * sampling_ratio); the weights
+            of a bin sum to 1, or less where it reaches out of the map.
+        """
+        size, ratio = self.output_size, self.sampling_ratio
+        bin_size = (high - low).clamp(min=1.0) / size
+        steps = torch.arange(size * ratio, device=low.device, dtype=low.dtype)
+        point = low[:, None] + bin_size[:, None] * ((steps + 0.5) / ratio)
+        last = (length - 1)[:, None]
+        inside = (point >= -1.0) & (point <= length[:, None])
+        point = torch.minimum(point.clamp(min=0.0), last.to(point.dtype))
+        first = point.long()
+        fraction = point - first
+        pixels = torch.stack((first, torch.minimum(first + 1, last)), dim=-1)
+        weights = torch.stack((1 - fraction, fraction), dim=-1) * (inside / ratio)[..., None]
+        shape = (len(low), size, 2 * ratio)
+        return pixels.view(shape), weights.view(shape)

@@ -1,0 +1,91 @@
+"""From an image and its boxes as they are on disk to what the network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import albumentations as A
+import cv2
+import numpy as np
+
+# An object of which augmentation left less than this part is no example of its class.
+LEAST_VISIBILITY = 0.1
+LEAST_SIZE = 1.0  # pixels
+
+
+class LabelledImage(NamedTuple):
+    """An image with its true boxes.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (G, 4) float32 xyxy in pixels of `image`.
+        labels: (G,) int64 in 1..K.
+        crowd: (G,) bool.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+
+
+@dataclass
+class Resize:
+    """Scale an image, keeping its shape, to a shorter side that does not make the longer one too long.
+
+    Args:
+        short: lengths of the shorter side in pixels; training draws one for each batch, evaluation takes the last.
+        longest: the longer side is at most this.
+    """
+
+    short: Sequence[int] = (640, 672, 704, 736, 768, 800)
+    longest: int = 1333
+
+    def scale(self, height: int, width: int, short: int) -> float:
+        """Return the factor for an image of this size."""
+        return min(short / min(height, width), self.longest / max(height, width))
+
+    def __call__(self, sample: LabelledImage, short: int | None = None) -> tuple[LabelledImage, tuple[float, float]]:
+        """Return the resized sample, and by how much its height and its width were scaled."""
+        height, width = sample.image.shape[:2]
+        scale = self.scale(height, width, short or self.short[-1])
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        factors = size[0] / height, size[1] / width
+        if size == (height, width):
+            return sample, factors
+        interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        image = cv2.resize(sample.image, (size[1], size[0]), interpolation=interpolation)
+        boxes = sample.boxes * np.array([factors[1], factors[0]] * 2, dtype=np.float32)
+        return sample._replace(image=image, boxes=boxes), factors
+
+
+class Augment:
+    """Albumentations transforms that take the boxes along.
+
+    Args:
+        transforms: any of albumentations' transforms that can treat boxes, in order.
+    """
+
+    def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
+        boxes = A.BboxParams(
+            format="pascal_voc", label_fields=["labels", "crowd"], clip=True, min_visibility=LEAST_VISIBILITY
+        )
+        self.compose = A.Compose(list(transforms), bbox_params=boxes)
+
+    def __call__(self, sample: LabelledImage, seed: int) -> LabelledImage:
+        """Return the augmented sample; the same `seed` gives the same result in any worker."""
+        if not self.compose.transforms:
+            return sample
+        self.compose.set_random_seed(seed)
+        result = self.compose(image=sample.image, bboxes=sample.boxes, labels=sample.labels, crowd=sample.crowd)
+        boxes = np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4)
+        # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
+        keep = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIZE).all(axis=1)
+        return LabelledImage(
+            image=result["image"],
+            boxes=boxes[keep],
+            labels=np.asarray(result["labels"], dtype=np.int64)[keep],
+            crowd=np.asarray(result["crowd"], dtype=bool)[keep],
+        )

@@ -1,0 +1,40 @@
+"""Pixels as the published backbones expect them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalise(nn.Module):
+    """Centre and scale the channels of 8-bit images, on the device that trains, and leave padding at zero.
+
+    Args:
+        mean: of each channel, where the brightest value is 1.
+        std: of each channel.
+
+    Shape:
+        - images: (N, C, H, W) uint8
+        - sizes: (N, 2) int64, height and width of each image within its padding
+        - output: (N, C, H, W) float32 in the memory format of `images`
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        rows = torch.arange(height, device=images.device) < sizes[:, :1]
+        columns = torch.arange(width, device=images.device) < sizes[:, 1:]
+        inside = (rows[:, None, :, None] & columns[:, None, None, :]).to(self.mean.dtype)
+        return (images.to(self.mean.dtype) - self.mean) / self.std * inside

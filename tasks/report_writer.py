@@ -1,0 +1,36 @@
+"""Writes the report of a run after every evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+
+from tasks.report import write_report
+
+
+class ReportWriter(Callback):
+    """Writes `report.html` below the trainer's `default_root_dir` when `validate` or `test` ends.
+
+    The module gives the content: `report_sections(metrics_csv)` returns headline numbers and sections.
+    """
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer, pl_module, "validation")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer, pl_module, "test")
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+        if trainer.state.fn == TrainerFn.FITTING or trainer.fast_dev_run or not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        # a run that was cut and taken up again has a log for each part
+        logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
+        headline, sections = pl_module.report_sections(logs)
+        file = folder / "report.html"
+        write_report(file, folder.name, f"measured on the {split} images", headline, sections)
+        numbers = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
+        rank_zero_info(f"{numbers}\nreport: {file}")

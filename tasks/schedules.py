@@ -1,0 +1,67 @@
+"""Learning-rate schedules as pure functions of how far training has come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+class Schedule:
+    """A factor on the learning rate that rises linearly from 0 over a warm-up and then follows `shape`.
+
+    Args:
+        warmup: part of the training, 0..1, that warms up.
+    """
+
+    def __init__(self, warmup: float) -> None:
+        if not 0 <= warmup < 1:
+            raise ValueError(f"warmup is {warmup}; it is a part of the training, from 0 to below 1.")
+        self.warmup = warmup
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at `progress`, 0 at the start of the training and 1 at its end."""
+        if progress < self.warmup:
+            return progress / self.warmup
+        return self.shape((progress - self.warmup) / (1 - self.warmup))
+
+    def shape(self, progress: float) -> float:
+        """Return the factor behind the warm-up; `progress` counts from its end."""
+        raise NotImplementedError(f"{type(self).__name__} defines no shape")
+
+
+class Cosine(Schedule):
+    """Half a cosine from 1 down to `end`.
+
+    SGDR, Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983, without restarts.
+
+    Args:
+        warmup: part of the training that warms up.
+        end: the last factor.
+    """
+
+    def __init__(self, warmup: float = 0.05, end: float = 0.0) -> None:
+        super().__init__(warmup)
+        self.end = end
+
+    def shape(self, progress: float) -> float:
+        return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class MultiStep(Schedule):
+    """Constant, and `gamma` times as large after each milestone.
+
+    Args:
+        warmup: part of the training that warms up.
+        milestones: parts of the training; the defaults are those of a COCO schedule (8 and 11 of 12 epochs).
+        gamma: the factor at each.
+    """
+
+    def __init__(
+        self, warmup: float = 0.02, milestones: Sequence[float] = (8 / 12, 11 / 12), gamma: float = 0.1
+    ) -> None:
+        super().__init__(warmup)
+        self.milestones = [(milestone - warmup) / (1 - warmup) for milestone in milestones]
+        self.gamma = gamma
+
+    def shape(self, progress: float) -> float:
+        return self.gamma ** sum(progress >= milestone for milestone in self.milestones)

@@ -1,0 +1,90 @@
+import pytest
+import timm
+import torch
+import torchvision
+from torchvision.models._utils import IntermediateLayerGetter
+
+from backbones import create_backbone, load_weights
+
+NAMES = ["resnet18", "resnet34", "resnet50", *(pytest.param(f"resnet{n}", marks=pytest.mark.slow) for n in (101, 152))]
+LEVELS = ("C2", "C3", "C4", "C5")
+DILATED = {32: (False, False, False), 16: (False, False, True), 8: (False, True, True)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def randomise(network):
+    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.3, 0.8, generator=generator)  # below 1, or a deep sum of branches explodes
+            module.bias.data.normal_(0, 0.2, generator=generator)
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.6, 1.6, generator=generator)
+    return network.eval()
+
+
+def torchvision_features(name, output_stride=32):
+    network = getattr(torchvision.models, name)(replace_stride_with_dilation=DILATED[output_stride])
+    randomise(network)
+    return network, IntermediateLayerGetter(network, {f"layer{i + 1}": level for i, level in enumerate(LEVELS)})
+
+
+def timm_features(name, output_stride=32):
+    network = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4), output_stride=output_stride)
+    randomise(network)
+    return network, lambda images: dict(zip(LEVELS, network(images), strict=True))
+
+
+def assert_same_features(name, peer, forward, output_stride=32):
+    ours = create_backbone(name, output_stride=output_stride).eval()
+    load_weights(ours, peer.state_dict())
+    images = torch.randn(2, 3, 65, 49, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, features = forward(images), ours(images)
+    assert list(features) == list(LEVELS)
+    for level in LEVELS:
+        assert 0.1 < expected[level].std() < 10  # the tolerance means something only at this scale
+        torch.testing.assert_close(features[level], expected[level], rtol=1e-5, atol=1e-5)
+
+
+def count(network):
+    return sum(p.numel() for name, p in network.named_parameters() if not name.startswith("fc."))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_are_torchvisions(name):
+    assert_same_features(name, *torchvision_features(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_are_timms(name):
+    assert_same_features(name, *timm_features(name))
+
+
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_dilated_features_are_torchvisions(output_stride):
+    assert_same_features("resnet50", *torchvision_features("resnet50", output_stride), output_stride)
+
+
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_dilated_basic_blocks_are_timms(output_stride):  # torchvision refuses to dilate them
+    assert_same_features("resnet18", *timm_features("resnet18", output_stride), output_stride)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+def test_parameter_counts_agree(name):
+    with torch.device("meta"):
+        ours = create_backbone(name)
+        theirs = (getattr(torchvision.models, name)(), timm.create_model(name, features_only=True))
+    assert [count(network) for network in theirs] == [count(ours)] * 2

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from tasks.charts import class_color
+from tasks.detection.drawing import draw_boxes
+
+NAMES = [f"class number {i}" for i in range(1, 81)]
+
+
+def drawn(height=240, width=320, box=(80, 100, 260, 200), label=1, **options):
+    grey = np.full((height, width, 3), 128, np.uint8)
+    return draw_boxes(grey, np.array([box], float), np.array([label]), NAMES, **options)
+
+
+def changed(picture):
+    return (picture != 128).any(axis=2)
+
+
+def test_the_box_is_drawn_in_the_colour_of_its_class_and_the_image_stays():
+    image = np.full((240, 320, 3), 128, np.uint8)
+    picture = draw_boxes(image, np.array([[80.0, 100, 260, 200]]), np.array([5]), NAMES)
+    assert (image == 128).all()
+    assert picture.shape == image.shape
+    assert picture.dtype == np.uint8
+    for y, x in ((200, 170), (150, 80), (150, 260)):
+        assert tuple(picture[y, x]) == class_color(5)
+    assert not changed(picture)[150, 170]
+
+
+def test_no_boxes():
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    assert (draw_boxes(image, np.zeros((0, 4)), np.zeros(0, int), NAMES) == image).all()
+
+
+def test_dashes_have_gaps_and_keep_their_corners():
+    edge = changed(drawn(dashed=True))[200, 80:261]
+    assert 0.3 < edge.mean() < 0.8
+    assert edge[0]
+    assert edge[-1]
+    assert changed(drawn())[200, 80:261].all()
+
+
+def test_scores_widen_the_tag():
+    assert changed(drawn(scores=np.array([0.5]))).sum() > changed(drawn()).sum()
+
+
+@pytest.mark.parametrize("box", [(-50, -50, 90, 80), (290, 1, 400, 60), (0, 225, 319, 300), (0, 0, 319, 239)])
+def test_the_tag_stays_inside(box):
+    plain, tagged = drawn(), drawn(box=box)
+    color = np.array(class_color(1))
+    tag_area = (plain == color).all(axis=2)[60:97].sum()  # above the box stands nothing but the tag
+    assert tag_area > 500
+    assert (tagged == color).all(axis=2).sum() > tag_area
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 200), (33, 17), (30, 30), (2000, 3000)])
+def test_any_size(height, width):
+    picture = drawn(height, width, box=(0, 0, width, height), label=80, scores=np.array([0.123]))
+    assert picture.shape == (height, width, 3)
+    assert changed(picture)[-1].all()  # the box's lower edge shows though it lies on the image's own
+
+
+def test_lines_grow_with_the_picture():
+    def line_width(scale):
+        box = (80 * scale, 100 * scale, 260 * scale, 200 * scale)
+        return changed(drawn(240 * scale, 320 * scale, box))[150 * scale, : 170 * scale].sum()
+
+    assert line_width(10) == pytest.approx(10 * line_width(1), abs=2)
+
+
+def test_the_first_box_lies_on_top():
+    image = np.zeros((240, 320, 3), np.uint8)
+    box = [80.0, 100, 260, 200]
+    picture = draw_boxes(image, np.array([box, box]), np.array([1, 2]), NAMES)
+    assert tuple(picture[200, 170]) == class_color(1)
+
+
+def test_eighteen_classes_differ():
+    assert len({class_color(label) for label in range(1, 19)}) == 18
+    assert class_color(19) == class_color(1)

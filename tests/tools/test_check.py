@@ -1,0 +1,151 @@
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools.check import main
+
+
+def noise(seed, size=(50, 100)):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (*size, 3), dtype=np.uint8))
+
+
+def box(number, image, bbox=(10, 10, 20, 20), category=1):
+    return {"id": number, "image_id": image, "category_id": category, "bbox": list(bbox)}
+
+
+def write_coco(file, names, annotations, size=(50, 100)):
+    content = {
+        "images": [{"id": i, "file_name": n, "height": size[0], "width": size[1]} for i, n in enumerate(names)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    file.write_text(json.dumps(content))
+    return str(file)
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        noise(i).save(tmp_path / f"images/{i}.jpg")
+    return tmp_path / "images"
+
+
+def kinds(output):
+    return Counter(line[line.rindex("[") + 1 : -1] for line in output.splitlines() if line.endswith("]"))
+
+
+def test_sound_data(tmp_path, images, capsys):
+    file = write_coco(tmp_path / "train.json", ["0.jpg", "1.jpg"], [box(1, 0), box(2, 0, category=2), box(3, 1)])
+    assert main([file]) == 0
+    captured = capsys.readouterr()
+    assert "2 images, 3 boxes: cat 2, dog 1" in captured.out
+    assert "faults in all: 0" in captured.out
+    assert captured.err == ""
+
+
+def test_every_planted_fault_is_found(tmp_path, images, capsys):
+    whole = (images / "0.jpg").read_bytes()
+    (images / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (images / "text.jpg").write_text("404 not found")
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    noise(4).save(images / "rotated.jpg", exif=rotated)
+    noise(5, (60, 60)).save(images / "small.jpg")
+    names = ["0.jpg", "cut.jpg", "text.jpg", "gone.jpg", "rotated.jpg", "small.jpg", "0.jpg"]
+    bad = [
+        box(1, 0, (5, 5, 0, 5)),
+        box(2, 0, (200, 5, 5, 5)),
+        box(3, 0, (90, 5, 15, 5)),
+        box(4, 0, category=7),
+        box(5, 99),
+        box(6, 0),
+        box(6, 0),
+    ]
+    assert main([write_coco(tmp_path / "train.json", names, bad)]) == 1
+    output = capsys.readouterr().out
+    assert kinds(output) == {
+        "missing file": 1,
+        "unreadable image": 2,
+        "size mismatch": 2,
+        "degenerate box": 1,
+        "outside box": 1,
+        "box over the border": 1,
+        "unknown category": 1,
+        "unknown image": 1,
+        "duplicate id": 1,
+        "duplicate file name": 1,
+    }
+    assert "faults in all: 12" in output
+    assert f"{images}/gone.jpg: the image does not exist" in output
+    assert f"{images}/cut.jpg: cannot be decoded: image file is truncated" in output
+    rotated_line = next(line for line in output.splitlines() if "rotated.jpg" in line)
+    assert "100 x 50" in rotated_line
+    assert "50 x 100" in rotated_line
+    assert "EXIF rotation" in rotated_line
+    assert "EXIF" not in next(line for line in output.splitlines() if "small.jpg" in line)
+
+
+def test_leaks_between_paths_by_path_and_by_content(tmp_path, images, capsys):
+    (images / "copy.jpg").write_bytes((images / "1.jpg").read_bytes())
+    train = write_coco(tmp_path / "train.json", ["0.jpg", "1.jpg"], [])
+    val = write_coco(tmp_path / "val.json", ["0.jpg", "2.jpg", "copy.jpg"], [])
+    assert main([train, val]) == 1
+    output = capsys.readouterr().out
+    assert kinds(output) == {"leak": 2}
+    assert f"{images}/0.jpg: stands in {train} and in {val}" in output
+    assert f"{images}/copy.jpg: of {val} has the same bytes as {images}/1.jpg of {train}" in output
+    assert main([str(tmp_path)]) == 0  # the files of one folder may overlap, as VOC's train and trainval do
+
+
+def test_every_split_of_a_yolo_data_set(tmp_path, images, capsys):
+    (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [cat]")
+    assert main([str(tmp_path)]) == 1
+    assert kinds(capsys.readouterr().out) == {"leak": 3}
+    assert main([str(tmp_path), "--split", "val"]) == 0
+
+
+def test_unreadable_annotations_do_not_stop_the_others(tmp_path, images, capsys):
+    (tmp_path / "broken.json").write_text('{"images": [}')
+    lost = write_coco(tmp_path / "lost.json", ["gone.jpg"], [])
+    sound = write_coco(tmp_path / "sound.json", ["0.jpg"], [])
+    assert main([str(tmp_path / "broken.json"), lost, sound]) == 1
+    output = capsys.readouterr().out
+    assert f"{tmp_path}/broken.json: line 1, column 13" in output
+    assert kinds(output) == {"unreadable annotations": 1, "missing file": 1}
+    assert "1 images" in output
+    assert main([lost, "--images", str(images)]) == 1
+    assert f"{images}/gone.jpg: the image does not exist" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nowhere"], ["."], ["data.json", "--images", "nowhere"], ["data.json", "--split", "dev"]]
+)
+def test_wrong_calls(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.json").write_text("{}")
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert leaving.value.code == 2
+    assert "vertebra check: error" in capsys.readouterr().err
+
+
+def test_interrupt_is_clean(tmp_path, images, monkeypatch, capsys):
+    def interrupt(file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.detection.check.decode_image", interrupt)
+    assert main([write_coco(tmp_path / "train.json", ["0.jpg", "1.jpg"], [])]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_import_is_light():
+    heavy = "{'numpy', 'torch', 'PIL', 'rich', 'tasks'}"
+    code = f"import sys, tools.check; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr.strip() == ""

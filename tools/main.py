@@ -1,0 +1,52 @@
+"""The command `vertebra`: finds the command's own file and leaves the rest to it.
+
+Nothing heavy is imported here, so that `vertebra --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "fit": ("tools.train", "train a network: vertebra fit -c detection/NAME.yaml [--FLAG VALUE ...]"),
+    "validate": ("tools.train", "measure a checkpoint on the validation split and write the report"),
+    "test": ("tools.train", "the same on the test split"),
+    "predict": ("tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
+    "demo": ("tools.demo", "make a small data set, train, measure, write the report: vertebra demo detection"),
+    "check": ("tools.check", "list every fault of a data set: vertebra check PATHS..."),
+    "backbones": ("tools.backbones", "list the backbones: vertebra backbones [PATTERN]"),
+}
+LIGHTNING = ("fit", "validate", "test")  # one program with these as subcommands
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if args else 2
+    command, rest = args[0], args[1:]
+    if command not in COMMANDS:
+        print(f"vertebra: unknown command {command!r}; choose of {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[command][0])
+    return module.main([command, *rest] if command in LIGHTNING else rest)
+
+
+def _usage() -> str:
+    lines = [
+        "usage: vertebra COMMAND ...",
+        "",
+        "Plugs ResNet-family backbones into detection, segmentation, video and medical imaging.",
+        "",
+        *(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()),
+        "",
+        "vertebra COMMAND --help tells a command's options.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""`vertebra fit / validate / test`: one YAML is one run, and every constructor argument is a flag."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+from tasks.data import TaskData
+from tasks.module import TaskModule
+from tasks.report_writer import ReportWriter
+from tools.config_files import config_of, resolve_configs
+from tools.hardware import default_precision
+
+
+class VertebraCLI(LightningCLI):
+    """LightningCLI with a run folder: checkpoints, logs, the configuration and the report stand in one place."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
+        parser.link_arguments("data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "best",
+                "checkpoint.monitor": "val/map",
+                "checkpoint.mode": "max",
+                "checkpoint.save_last": True,
+                "checkpoint.save_on_exception": True,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        run = Path(config.trainer.default_root_dir)
+        config.checkpoint.dirpath = config.checkpoint.dirpath or str(run / "checkpoints")
+        config.weights_only = True  # a checkpoint is data: reading it runs no code
+        best = Path(config.checkpoint.dirpath) / "best.ckpt"
+        if self.subcommand == "fit":
+            if config.ckpt_path is None and not config.trainer.fast_dev_run:
+                _refuse_used(run)
+        elif config.ckpt_path in (None, "best"):
+            if not best.is_file():
+                raise FileNotFoundError(
+                    f"{best}: no such checkpoint, and untrained weights measure nothing; train first, or give "
+                    "--ckpt_path FILE."
+                )
+            config.ckpt_path = str(best)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = self._get(self.config_init, "trainer")
+        if trainer.logger in (None, True) and self.subcommand == "fit" and not trainer.fast_dev_run:
+            kwargs["logger"] = _loggers(Path(trainer.default_root_dir))
+        elif trainer.logger in (None, True):
+            kwargs["logger"] = False
+        return super().instantiate_trainer(**kwargs)
+
+    def after_fit(self) -> None:
+        """Measure the best checkpoint, which writes the report."""
+        if not self.trainer.fast_dev_run and self.trainer.checkpoint_callback.best_model_path:
+            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
+
+
+class RunRecord(SaveConfigCallback):
+    """Keeps the configuration in the run folder and, as text, in every checkpoint, which so can be used alone."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            file = Path(trainer.default_root_dir) / "config.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(self._text(), encoding="utf-8")
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self._text()
+
+    def _text(self) -> str:
+        return self.parser.dump(self.config, skip_none=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `fit`, `validate`, `test` or `predict` as the first argument says."""
+    args = resolve_configs(sys.argv[1:] if argv is None else list(argv))
+    sys.argv = ["vertebra"]  # LightningCLI warns where it is given arguments and finds others
+    try:
+        VertebraCLI(
+            TaskModule,
+            TaskData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RunRecord,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={
+                "precision": default_precision(),
+                "default_root_dir": f"runs/{config_of(args) or 'unnamed'}",
+                "use_distributed_sampler": False,  # the data modules share out samples themselves
+                "log_every_n_steps": 10,
+                "callbacks": [RichProgressBar(), LearningRateMonitor(), ReportWriter()],
+            },
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            args=args,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        print(f"vertebra: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _loggers(run: Path) -> list[Logger]:
+    csv = CSVLogger(run, name="logs")
+    return [csv, TensorBoardLogger(run, name="logs", version=csv.version)]
+
+
+@rank_zero_only
+def _refuse_used(run: Path) -> None:
+    """Refuse to train into a folder that holds a run: two runs in one place are told apart by nobody."""
+    if (run / "checkpoints").is_dir():
+        raise ValueError(
+            f"{run} already holds a run; take it up again with --ckpt_path last, or train anew elsewhere with "
+            "--trainer.default_root_dir FOLDER."
+        )
+
+
+def announce_resume(run: Path) -> None:
+    """Say how a stopped run is taken up again."""
+    rank_zero_info(f"stopped; {run}/checkpoints/last.ckpt holds all of it: go on with --ckpt_path last")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
