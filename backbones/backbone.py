@@ -1,4 +1,4 @@
-"""What every backbone promises: named feature maps from fine to coarse, and the truth about their channels and sizes."""
+"""What every backbone promises: named feature maps from fine to coarse, and the truth about their sizes."""
 
 from __future__ import annotations
 

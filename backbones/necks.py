@@ -61,7 +61,9 @@ class FPN(nn.Module):
         number, reduction = int(levels[-1].name[1:]), levels[-1].reduction
         for _ in range(self.extra_blocks.num_levels if self.extra_blocks else 0):
             number += 1
-            reduction = reduction * 2 if isinstance(reduction, int) else (reduction[0] * 2, reduction[1] * 2, reduction[2] * 2)
+            reduction = (
+                reduction * 2 if isinstance(reduction, int) else (reduction[0] * 2, reduction[1] * 2, reduction[2] * 2)
+            )
             self.levels += (Level(f"P{number}", channels, reduction),)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -80,7 +82,9 @@ class _PoolLevel(nn.Module):
     num_levels = 1
 
     def forward(self, last: Tensor, coarsest: Tensor) -> list[Tensor]:
-        return [last[(..., *(slice(None, None, 2),) * (last.dim() - 2))]]
+        for axis in range(2, last.dim()):
+            last = last[(slice(None),) * axis + (slice(None, None, 2),)]
+        return [last]
 
 
 class _ConvLevels(nn.Module):

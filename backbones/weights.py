@@ -90,7 +90,9 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
     own = module.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [
-        key for key in state if key not in own and not key.startswith(ignore) and not key.endswith("num_batches_tracked")
+        key
+        for key in state
+        if key not in own and not key.startswith(ignore) and not key.endswith("num_batches_tracked")
     ]
     reshaped = [
         f"{key} is {tuple(state[key].shape)} in {origin} but {tuple(own[key].shape)} in the model"

@@ -1,0 +1,1 @@
+"""What backbones are for: one subpackage a task, beside what all tasks share."""

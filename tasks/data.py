@@ -40,9 +40,7 @@ class TaskData(LightningDataModule):
         """The K classes, in the order of their labels, as the data set tells them."""
         raise NotImplementedError(f"{type(self).__name__} does not tell its classes")
 
-    def training_loader(
-        self, dataset: Dataset, groups: Sequence[int], collate: Callable[[list], Any]
-    ) -> DataLoader:
+    def training_loader(self, dataset: Dataset, groups: Sequence[int], collate: Callable[[list], Any]) -> DataLoader:
         """Make a loader of shuffled batches; `dataset` is asked for `Draw`s."""
         rank, world_size = self._share()
         # what seed_everything was told, which every process has been told alike

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tasks.data import TaskData
+from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
@@ -49,7 +51,9 @@ class TaskModule(LightningModule):
         optimizer = self.make_optimizer(parameter_groups(self.network))
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
-            raise ValueError("the training has no end to schedule for; set --trainer.max_epochs or --trainer.max_steps.")
+            raise ValueError(
+                "the training has no end to schedule for; set --trainer.max_epochs or --trainer.max_steps."
+            )
         scheduler = LambdaLR(optimizer, lambda step: self.schedule((step + 1) / max(1, total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -65,6 +69,14 @@ class TaskModule(LightningModule):
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, batch_size=batch_size)
         return total
 
+    def report_sections(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
+        """Return the headline numbers and the sections of the report on the last evaluation.
+
+        Args:
+            metrics_csv: what Lightning's CSVLogger wrote, oldest first; a resumed run has several.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no report")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["class_names"] = self.class_names
 
@@ -79,11 +91,13 @@ class TaskModule(LightningModule):
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     """Return the trainable parameters in two groups: those that decay, and norms and biases that do not."""
-    decayed, kept, seen = [], [], set()
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    seen = set()
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
                 (kept if name == "bias" or isinstance(module, NORMS) else decayed).append(parameter)
-    groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

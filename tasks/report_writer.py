@@ -8,13 +8,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from tasks.module import TaskModule
 from tasks.report import write_report
 
 
 class ReportWriter(Callback):
     """Writes `report.html` below the trainer's `default_root_dir` when `validate` or `test` ends.
 
-    The module gives the content: `report_sections(metrics_csv)` returns headline numbers and sections.
+    The module gives the content by its `report_sections`.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -24,7 +25,8 @@ class ReportWriter(Callback):
         self._write(trainer, pl_module, "test")
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
-        if trainer.state.fn == TrainerFn.FITTING or trainer.fast_dev_run or not trainer.is_global_zero:
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if fitting or not trainer.is_global_zero or not isinstance(pl_module, TaskModule):
             return
         folder = Path(trainer.default_root_dir)
         # a run that was cut and taken up again has a log for each part

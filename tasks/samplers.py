@@ -1,4 +1,4 @@
-"""Which samples make which batch: a pure function of seed, epoch and rank, so that a run can be cut and taken up again."""
+"""Which samples make which batch: a pure function of seed, epoch and rank, so that a cut run goes on as it was."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Draw(NamedTuple):
     """One sample as the data set is asked for it.
 
     Attributes:
-        index: which sample.
+        sample: index of the sample.
         seed: for what chance decides about this sample alone, the same however many workers there are.
         batch_seed: for what it decides about the whole batch, such as its image size.
     """
 
-    index: int
+    sample: int
     seed: int
     batch_seed: int
 

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from tasks.data import TaskData
 from tasks.module import TaskModule
@@ -25,7 +25,9 @@ class VertebraCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
-        parser.link_arguments("data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate")
+        parser.link_arguments(
+            "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -65,7 +67,8 @@ class VertebraCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Measure the best checkpoint, which writes the report."""
-        if not self.trainer.fast_dev_run and self.trainer.checkpoint_callback.best_model_path:
+        checkpoint = self.trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
             self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
 
 
@@ -80,6 +83,12 @@ class RunRecord(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self._text()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and trainer.training:
+            print(
+                f"stopped; go on where it was with --ckpt_path last ({trainer.default_root_dir}/checkpoints/last.ckpt)"
+            )
 
     def _text(self) -> str:
         return self.parser.dump(self.config, skip_none=False)
@@ -127,11 +136,6 @@ def _refuse_used(run: Path) -> None:
             f"{run} already holds a run; take it up again with --ckpt_path last, or train anew elsewhere with "
             "--trainer.default_root_dir FOLDER."
         )
-
-
-def announce_resume(run: Path) -> None:
-    """Say how a stopped run is taken up again."""
-    rank_zero_info(f"stopped; {run}/checkpoints/last.ckpt holds all of it: go on with --ckpt_path last")
 
 
 if __name__ == "__main__":

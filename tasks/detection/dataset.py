@@ -101,7 +101,7 @@ class DetectionDataset(Dataset[Sample]):
         short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
         skipped: tuple[str, ...] = ()
         for step in range(len(self)):
-            sample = self._read((draw.index + step) % len(self), draw.seed, short)
+            sample = self._read((draw.sample + step) % len(self), draw.seed, short)
             skipped += sample.skipped
             if sample.image is not None:
                 return sample._replace(skipped=skipped)

@@ -66,6 +66,7 @@ def faster_rcnn(
     weights: str | PathLike[str] | None = None,
     norm: Norm = "batch",
     head_norm: Norm | None = None,
+    channels: int = 256,
     anchors: AnchorGenerator | None = None,
     proposals: ProposalSelection | None = None,
     detections: DetectionSelection | None = None,
@@ -81,6 +82,7 @@ def faster_rcnn(
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         head_norm: norm of the pyramid, the proposal head and the box head, which then has four convolutions and one
             fully connected layer instead of two of those; None for no norm.
+        channels: of the pyramid.
         anchors: one size a level from 32 to 512 and three shapes if not given; five levels.
         proposals: how many proposals go on.
         detections: which detections are reported.
@@ -89,9 +91,8 @@ def faster_rcnn(
     """
     if isinstance(backbone, str):
         backbone = create_backbone(backbone, norm=norm, weights=weights)
-    neck = FPN(backbone.levels, extra="pool", norm=head_norm)
+    neck = FPN(backbone.levels, channels, extra="pool", norm=head_norm)
     anchors = anchors or AnchorGenerator()
-    channels = neck.levels[0].channels
     box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
     return FasterRCNN(
         backbone,

@@ -29,7 +29,12 @@ class Match(NamedTuple):
 
 
 def match(
-    boxes: Tensor, targets: Targets, foreground: float, background: float, rescue: bool = False, valid: Tensor | None = None
+    boxes: Tensor,
+    targets: Targets,
+    foreground: float,
+    background: float,
+    rescue: bool = False,
+    valid: Tensor | None = None,
 ) -> Match:
     """Give each box the class of the object that it overlaps most.
 

@@ -40,7 +40,9 @@ class RoIAlign(nn.Module):
         super().__init__()
         self.names = [level.name for level in levels]
         self.numbers = [int(level.name[1:]) for level in levels]
-        self.reductions = [level.reduction for level in levels]
+        self.reductions = [level.reduction for level in levels if isinstance(level.reduction, int)]
+        if len(self.reductions) < len(levels):
+            raise ValueError(f"the levels are {list(levels)}; boxes are pooled from the levels of images, not volumes.")
         self.output_size = output_size
         self.sampling_ratio = sampling_ratio
 

@@ -182,9 +182,7 @@ class RoIHeads(nn.Module):
         )
 
     @torch.no_grad()
-    def detect(
-        self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor
-    ) -> list[dict[str, Tensor]]:
+    def detect(self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
         """Turn predictions into detections: threshold, suppression within each class, the best of each image."""
         num_images, num_boxes = proposals.valid.shape
         num_classes = logits.shape[1] - 1

@@ -1,0 +1,76 @@
+"""`vertebra predict CHECKPOINT PATHS...`: a checkpoint knows its network, its image size and its classes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+EPILOG = """further flags are those of `vertebra fit`: for instance
+  --model.network.detections.score_threshold 0.3   --data.batch_size 8   --trainer.devices 2
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Predict on images and folders, and write results and pictures."""
+    parser = argparse.ArgumentParser(
+        prog="vertebra predict",
+        description="Use a checkpoint on images; writes detections.json (COCO results) and pictures/.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", type=Path, help="what `vertebra fit` left under checkpoints/, such as best.ckpt")
+    parser.add_argument("paths", nargs="+", type=Path, help="images and folders of images")
+    parser.add_argument(
+        "--output", type=Path, default=Path("predictions"), help="folder to write (default: predictions)"
+    )
+    args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    for path in args.paths:
+        if not path.exists():
+            print(f"vertebra: {path} does not exist; give images or folders of images.", file=sys.stderr)
+            return 1
+
+    import yaml
+
+    from tools import train  # after the help, which has no need of torch
+
+    try:
+        config = predict_config(args.checkpoint, args.paths)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"vertebra: {error}", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "predict.yaml"
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        run = ["--ckpt_path", str(args.checkpoint), "--trainer.default_root_dir", str(args.output)]
+        return train.main(["predict", "-c", str(file), *run, *flags])
+
+
+def predict_config(checkpoint: Path, paths: Sequence[Path]) -> dict[str, Any]:
+    """Return the configuration that a checkpoint was trained with, turned to predicting on `paths`.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: the file was not written by `vertebra fit`.
+    """
+    import torch
+    import yaml
+
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint} does not exist; give a checkpoint that `vertebra fit` wrote.")
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        config = yaml.safe_load(content["config"])
+    except Exception as error:  # what torch.load raises depends on which byte is wrong
+        raise ValueError(f"{checkpoint} is no checkpoint of `vertebra fit` ({error!r:.200}).") from error
+    data = config["data"]
+    data["init_args"]["predict"] = [str(path) for path in paths]
+    data["init_args"]["names"] = content["class_names"]
+    return {"model": config["model"], "data": data}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
