@@ -12,7 +12,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tasks.data import TaskData
+from tasks.data import ResumableLoader
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
 
@@ -58,9 +58,8 @@ class TaskModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, TaskData):
-            data.position = (self.current_epoch, batch_idx + 1)
+        if isinstance(loader := self.trainer.train_dataloader, ResumableLoader):
+            loader.position = (self.current_epoch, batch_idx + 1)
 
     def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> Tensor:
         """Log every loss and return their sum, which is logged as `train/loss`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -61,6 +61,7 @@ class VertebraCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True) and self.subcommand == "fit" and not trainer.fast_dev_run:
             kwargs["logger"] = _loggers(Path(trainer.default_root_dir))
+            trainer.callbacks = [*(trainer.callbacks or []), LearningRateMonitor()]
         elif trainer.logger in (None, True):
             kwargs["logger"] = False
         return super().instantiate_trainer(**kwargs)
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "default_root_dir": f"runs/{config_of(args) or 'unnamed'}",
                 "use_distributed_sampler": False,  # the data modules share out samples themselves
                 "log_every_n_steps": 10,
-                "callbacks": [RichProgressBar(), LearningRateMonitor(), ReportWriter()],
+                "callbacks": [ReportWriter()],
             },
             seed_everything_default=0,
             auto_configure_optimizers=False,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -85,6 +86,8 @@ class DetectionModule(TaskModule):
         self._score("test")
 
     def configure_callbacks(self) -> list[Callback]:
+        if self.trainer.state.fn != TrainerFn.PREDICTING:
+            return []
         return [PredictionWriter(self.class_names, self.category_ids)]
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools.samples.detection import write_detection_samples
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def detection_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny COCO data set: 10 training and 5 validation images."""
+    root = tmp_path_factory.mktemp("detection")
+    write_detection_samples(root, train=10, val=5, size=(64, 80), max_objects=3)
+    return root

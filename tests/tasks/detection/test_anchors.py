@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator as TheirAnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from tasks.detection.anchors import AnchorGenerator
+
+RATIOS = (0.5, 1.0, 2.0)
+
+
+def grids_of(height, width):
+    """Grids of P2..P6 below a padded image; P6 is every second pixel of P5."""
+    grids = [(height // reduction, width // reduction) for reduction in (4, 8, 16, 32)]
+    return (*grids, (-(-grids[-1][0] // 2), -(-grids[-1][1] // 2)))
+
+
+@pytest.mark.parametrize("size", [(64, 128), (96, 160), (224, 32), (32, 32)])  # only the first is a multiple of 64
+@pytest.mark.parametrize(
+    "sizes", [((32,), (64,), (128,), (256,), (512,)), tuple((x, x * 2 ** (1 / 3), x * 1.7) for x in (4, 9, 16, 32, 65))]
+)
+def test_equals_torchvisions(size, sizes):
+    grids = grids_of(*size)
+    theirs = TheirAnchorGenerator(sizes, (RATIOS,) * 5)
+    expected = theirs(ImageList(torch.zeros(1, 3, *size), [size]), [torch.zeros(1, 1, *grid) for grid in grids])[0]
+    ours = AnchorGenerator(sizes, RATIOS)
+    assert ours.num_anchors == theirs.num_anchors_per_location()[0]
+    found = ours(grids, size, torch.device("cpu"))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_the_cache_keeps_sizes_apart_and_stays_small():
+    anchors = AnchorGenerator(((8,),), (1.0,))
+    for width in range(1, 101):
+        found = anchors(((1, width),), (4, 4 * width), torch.device("cpu"))
+        assert found[:, 0].tolist() == [4.0 * x - 4 for x in range(width)]
+    assert len(anchors._cache) <= 64
+    same_grid_of_another_image = anchors(((1, 2),), (8, 16), torch.device("cpu"))
+    assert same_grid_of_another_image[:, 0].tolist() == [-4, 4]
+
+
+def test_as_many_sizes_as_levels():
+    with pytest.raises(ValueError, match="given for 2 levels, but the pyramid has 5; give as many"):
+        AnchorGenerator(((8,), (16,)))(grids_of(64, 64), (64, 64), torch.device("cpu"))
+    with pytest.raises(ValueError, match="every level needs the same number"):
+        AnchorGenerator(((8,), (16, 20)))

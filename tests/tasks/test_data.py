@@ -1,0 +1,140 @@
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+from torch.utils.data import Dataset
+
+from tasks.data import TaskData, default_num_workers
+from tasks.module import TaskModule
+
+
+class Numbers(Dataset):
+    """Gives back what it was asked for."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, wanted):
+        return wanted
+
+
+class NumberData(TaskData):
+    def train_dataloader(self):
+        return self.training_loader(Numbers(), [0] * 10, list)
+
+    def val_dataloader(self):
+        return self.evaluation_loader(Numbers(), list)
+
+
+@pytest.fixture(autouse=True)
+def no_seed(monkeypatch):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
+def indices(loader):
+    return [draw.sample for batch in loader for draw in batch]
+
+
+def test_training_is_shuffled_and_whole():
+    seen = indices(NumberData(3, num_workers=0).train_dataloader())
+    assert sorted(seen) == list(range(10))
+    assert seen != sorted(seen)
+
+
+def test_evaluation_is_in_order():
+    assert list(NumberData(4, num_workers=0).val_dataloader()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_the_seed_of_the_run_decides(monkeypatch):
+    orders = []
+    for seed in ("1", "2", "1"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        orders.append(indices(NumberData(3, num_workers=0).train_dataloader()))
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_processes_share():
+    evaluated, trained = [], []
+    for rank in range(3):
+        data = NumberData(2, num_workers=0)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=3)
+        evaluated.append([index for batch in data.val_dataloader() for index in batch])
+        trained.append(list(data.train_dataloader()))
+    assert sorted(sum(evaluated, [])) == list(range(10))
+    assert [len(share) for share in trained] == [2, 2, 2]
+    assert {draw.sample for share in trained for batch in share for draw in batch} == set(range(10))
+
+
+def test_position_travels_with_the_checkpoint():
+    data = NumberData(3, num_workers=0)
+    whole = indices(data.train_dataloader())
+    data.position = (0, 2)
+    resumed = NumberData(3, num_workers=0)
+    resumed.load_state_dict(data.state_dict())
+    assert resumed.position == (0, 2)
+    assert indices(resumed.train_dataloader()) == whole[6:]
+
+
+class Recorder(TaskModule):
+    def __init__(self, stop_after=None):
+        super().__init__(nn.Linear(1, 1), ["a"], channels_last=False)
+        self.stop_after = stop_after
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        if self.stop_after is not None and len(self.seen) == self.stop_after:
+            raise KeyError("cut")
+        self.seen.append([draw.sample for draw in batch])
+        return self.network(torch.ones(1, 1)).sum()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stop_after", [2, 4, 6])
+def test_a_cut_run_sees_what_a_whole_one_does(tmp_path, stop_after):
+    def trainer():
+        return Trainer(
+            accelerator="cpu",
+            max_epochs=3,
+            default_root_dir=tmp_path,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+
+    whole = Recorder()
+    trainer().fit(whole, datamodule=NumberData(3, num_workers=0))
+    assert len(whole.seen) == 3 * 4
+    assert whole.seen[:4] != whole.seen[4:8]  # another epoch, another order
+
+    cut, first = Recorder(stop_after), trainer()
+    with pytest.raises(KeyError, match="cut"):
+        first.fit(cut, datamodule=NumberData(3, num_workers=0))
+    first.save_checkpoint(tmp_path / "cut.ckpt")
+    resumed = Recorder()
+    trainer().fit(resumed, datamodule=NumberData(3, num_workers=0), ckpt_path=tmp_path / "cut.ckpt", weights_only=True)
+    assert cut.seen + resumed.seen == whole.seen
+
+
+def test_workers_leave_a_core_to_training(monkeypatch):
+    for cores, expected in ((1, 0), (4, 3), (64, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)), raising=False)
+        assert default_num_workers() == expected
+    assert NumberData(2).num_workers == 8
+    assert NumberData(2, num_workers=0).num_workers == 0
+
+
+def test_a_batch_holds_something():
+    with pytest.raises(ValueError, match="batch_size is 0; a batch holds at least 1 sample"):
+        NumberData(0)
+
+
+def test_data_without_classes_says_so():
+    with pytest.raises(NotImplementedError, match="NumberData does not tell its classes"):
+        _ = NumberData(1).class_names

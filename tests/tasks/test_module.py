@@ -1,0 +1,103 @@
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from tasks.module import TaskModule, parameter_groups
+from tasks.schedules import MultiStep
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.bn = nn.BatchNorm2d(4)
+        self.gn = nn.GroupNorm(2, 4)
+        self.frozen = nn.Linear(4, 4)
+        self.frozen.requires_grad_(False)
+        self.head = nn.Linear(4, 4)
+        self.shared = nn.Linear(4, 4)
+        self.shared.weight = self.head.weight
+        self.ln = nn.LayerNorm(4)
+
+
+class Regression(TaskModule):
+    def training_step(self, batch, batch_idx):
+        return self.network(batch[0]).square().mean()
+
+
+def names_of(network, group):
+    wanted = {id(parameter) for parameter in group["params"]}
+    return {name for name, parameter in network.named_parameters() if id(parameter) in wanted}
+
+
+def test_norms_and_biases_do_not_decay():
+    network = Network()
+    decayed, kept = parameter_groups(network)
+    assert names_of(network, decayed) == {"conv.weight", "head.weight"}
+    norms = {f"{norm}.{part}" for norm in ("bn", "gn", "ln") for part in ("weight", "bias")}
+    assert names_of(network, kept) == {"conv.bias", "head.bias", "shared.bias"} | norms
+    assert kept["weight_decay"] == 0
+    assert "weight_decay" not in decayed  # the optimizer's own
+
+
+def test_shared_parameters_come_once_and_frozen_ones_never():
+    network = Network()
+    parameters = [parameter for group in parameter_groups(network) for parameter in group["params"]]
+    assert len({id(parameter) for parameter in parameters}) == len(parameters)
+    assert all(parameter.requires_grad for parameter in parameters)
+    network.requires_grad_(False)
+    assert parameter_groups(network) == []
+    network.conv.bias.requires_grad_(True)
+    assert [len(group["params"]) for group in parameter_groups(network)] == [1]  # no empty group
+
+
+def fit(module, **options):
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 2)), batch_size=1)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False} | options
+    trainer = Trainer(accelerator="cpu", enable_model_summary=False, **options)
+    trainer.fit(module, loader)
+    return trainer
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_schedule_sets_every_step(tmp_path):
+    rates = []
+
+    class Watched(Regression):
+        def on_train_batch_start(self, batch, batch_idx):
+            rates.append([group["lr"] for group in self.optimizers().param_groups])
+
+    module = Watched(
+        nn.Linear(2, 2),
+        ["a"],
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=8.0, weight_decay=0.1),
+        schedule=MultiStep(warmup=0.25, milestones=(0.6,), gamma=0.5),
+    )
+    fit(module, max_epochs=2, default_root_dir=tmp_path)
+    assert rates == [[4.0] * 2, [8.0] * 2, [8.0] * 2, [8.0] * 2, [4.0] * 2, [4.0] * 2, [4.0] * 2, [4.0] * 2]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_without_end_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no end to schedule for; set --trainer\.max_epochs"):
+        fit(Regression(nn.Linear(2, 2), ["a"]), max_epochs=-1, max_steps=-1, default_root_dir=tmp_path)
+
+
+def test_checkpoint_of_other_classes_is_refused():
+    checkpoint = {}
+    TaskModule(nn.Linear(2, 2), ("cat", "dog")).on_save_checkpoint(checkpoint)
+    assert checkpoint["class_names"] == ["cat", "dog"]
+    TaskModule(nn.Linear(2, 2), ("cat", "dog")).on_load_checkpoint(checkpoint)
+    for names in (("dog", "cat"), ("cat",), ("cat", "dog", "horse")):
+        with pytest.raises(ValueError, match=r"trained on the classes \['cat', 'dog'\], the data set has") as error:
+            TaskModule(nn.Linear(2, 2), names).on_load_checkpoint(checkpoint)
+        assert str(list(names)) in str(error.value)
+
+
+def test_channels_last_is_a_choice():
+    innermost = torch.channels_last
+    assert TaskModule(nn.Conv2d(3, 4, 3), ["a"]).network.weight.is_contiguous(memory_format=innermost)
+    plain = TaskModule(nn.Conv2d(3, 4, 3), ["a"], channels_last=False).network.weight
+    assert plain.is_contiguous()
+    assert not plain.is_contiguous(memory_format=innermost)

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torchvision.transforms.functional import normalize
+
+from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 3, 7, 9), generator=generator, dtype=torch.uint8)
+
+
+def test_equals_torchvisions(images):
+    whole = torch.tensor([[7, 9], [7, 9]])
+    found = Normalise()(images, whole)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, normalize(images / 255, IMAGENET_MEAN, IMAGENET_STD))
+
+
+def test_padding_stays_zero(images):
+    found = Normalise()(images, torch.tensor([[4, 9], [7, 3]]))
+    expected = Normalise()(images, torch.tensor([[7, 9], [7, 9]]))
+    assert torch.equal(found[0, :, :4], expected[0, :, :4])
+    assert found[0, :, 4:].abs().max() == 0
+    assert torch.equal(found[1, :, :, :3], expected[1, :, :, :3])
+    assert found[1, :, :, 3:].abs().max() == 0
+
+
+def test_memory_format_stays(images):
+    sizes = torch.tensor([[7, 9], [7, 9]])
+    found = Normalise()(images.contiguous(memory_format=torch.channels_last), sizes)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert Normalise()(images, sizes).is_contiguous()
+
+
+def test_other_channels(images):
+    found = Normalise(mean=(0.5,), std=(0.25,))(images[:, :1], torch.tensor([[7, 9], [7, 9]]))
+    torch.testing.assert_close(found, (images[:, :1] / 255 - 0.5) / 0.25)
+
+
+def test_empty_batch():
+    found = Normalise()(torch.zeros(0, 3, 0, 0, dtype=torch.uint8), torch.zeros(0, 2, dtype=torch.int64))
+    assert found.shape == (0, 3, 0, 0)
+
+
+def test_constants_are_no_weights():
+    assert Normalise().state_dict() == {}

@@ -1,0 +1,89 @@
+import itertools
+
+import pytest
+
+from tasks.samplers import GroupedBatches, Shard
+
+GROUPS = [i % 3 == 0 for i in range(29)]  # 10 and 19: both leave a rest at 4
+
+
+def epoch(sampler, number=0):
+    sampler.set_epoch(number)
+    return list(sampler)
+
+
+def indices(batches):
+    return [draw.sample for batch in batches for draw in batch]
+
+
+def test_every_sample_once_an_epoch():
+    sampler = GroupedBatches(GROUPS, 4, seed=0)
+    batches = epoch(sampler)
+    assert sorted(indices(batches)) == list(range(29))
+    assert len(sampler) == len(batches) == 6 + 2  # 2 + 4 full ones, then five leftovers
+    assert sum(len(batch) == 4 for batch in batches) == 7
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 29, 40])
+def test_groups_are_mixed_in_leftovers_only(batch_size):
+    batches = epoch(GroupedBatches(GROUPS, batch_size, seed=1))
+    mixed = [batch for batch in batches if len({GROUPS[draw.sample] for draw in batch}) > 1]
+    rest = sum(GROUPS.count(group) % batch_size for group in (True, False))
+    assert sum(len(batch) for batch in mixed) <= rest
+    assert sorted(indices(batches)) == list(range(29))
+    pure = sum(GROUPS.count(group) // batch_size for group in (True, False))
+    assert len(batches) - len(mixed) >= pure
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7, 20])
+def test_processes_share_evenly_and_cover_all(world_size):
+    samplers = [GroupedBatches(GROUPS, 4, 5, rank, world_size) for rank in range(world_size)]
+    shares = [epoch(sampler, 3) for sampler in samplers]
+    assert {len(share) for share in shares} == {len(samplers[0])}
+    assert set(indices(itertools.chain(*shares))) == set(range(29))
+    alone = epoch(GroupedBatches(GROUPS, 4, 5), 3)
+    dealt = [batch for step in zip(*shares, strict=True) for batch in step]
+    assert dealt[: len(alone)] == alone  # what all processes do in a step is what one would do in as many
+    assert all(batch in alone for batch in dealt)
+
+
+def test_seed_and_epoch_decide_everything():
+    first = epoch(GroupedBatches(GROUPS, 4, seed=3), 2)
+    assert first == epoch(GroupedBatches(GROUPS, 4, seed=3), 2)
+    for other in (epoch(GroupedBatches(GROUPS, 4, seed=3), 1), epoch(GroupedBatches(GROUPS, 4, seed=4), 2)):
+        assert indices(other) != indices(first)
+        assert {d.sample: d.seed for batch in other for d in batch} != {
+            d.sample: d.seed for batch in first for d in batch
+        }
+
+
+def test_seeds_are_of_the_sample_and_of_the_batch():
+    batches = epoch(GroupedBatches(GROUPS, 4, seed=0))
+    draws = [draw for batch in batches for draw in batch]
+    assert len({draw.seed for draw in draws}) == len(draws)
+    assert all(len({draw.batch_seed for draw in batch}) == 1 for batch in batches)
+    assert len({batch[0].batch_seed for batch in batches}) == len(batches)
+    assert all(type(value) is int for value in draws[0])  # a numpy number would not seed everything
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("seen", [0, 1, 2])
+def test_a_cut_epoch_goes_on_where_it_stopped(world_size, seen):
+    sampler = GroupedBatches(GROUPS, 4, 0, rank=world_size - 1, world_size=world_size)
+    whole, following = epoch(sampler, 5), epoch(sampler, 6)
+    sampler.skip = (5, seen)
+    assert epoch(sampler, 5) == whole[seen:]
+    assert epoch(sampler, 6) == following
+
+
+def test_lightning_finds_where_to_tell_the_epoch():
+    sampler = GroupedBatches(GROUPS, 4, seed=0)
+    assert sampler.sampler is sampler
+
+
+@pytest.mark.parametrize(("size", "world_size"), [(10, 1), (10, 3), (2, 4), (0, 2)])
+def test_shards_cover_all_without_repeats(size, world_size):
+    shards = [Shard(size, rank, world_size) for rank in range(world_size)]
+    assert sorted(index for shard in shards for index in shard) == list(range(size))
+    assert all(len(list(shard)) == len(shard) for shard in shards)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1

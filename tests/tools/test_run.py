@@ -1,0 +1,165 @@
+"""A run from the command line: trained, refused, measured, cut, taken up again, used."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from tools import predict, train
+
+CONFIG = """
+model:
+  class_path: tasks.detection.DetectionModule
+  init_args:
+    network:
+      class_path: tasks.detection.networks.FasterRCNN
+      init_args:
+        backbone: resnet18
+        channels: 16
+        rois_per_image: 8
+        proposals: {per_level: 20, per_image: 20, per_level_eval: 20, per_image_eval: 20}
+data:
+  class_path: tasks.detection.DetectionData
+  init_args:
+    train: {annotations: annotations/train.json, images: images/train}
+    val: {annotations: annotations/val.json, images: images/val}
+    resize: {short: [64], longest: 80}
+    batch_size: 2
+    num_workers: 0
+trainer:
+  accelerator: cpu
+  precision: 32-true
+  max_epochs: 2
+  enable_progress_bar: false
+  enable_model_summary: false
+"""
+
+
+class Recorder(Callback):
+    """Notes which images are trained on, and stops the run as Ctrl-C would at a given step."""
+
+    seen: list[tuple[int, int]]
+    stop_at: int | None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if Recorder.stop_at is not None and trainer.global_step == Recorder.stop_at:
+            raise KeyboardInterrupt
+        Recorder.seen += [(trainer.current_epoch, source.image_id) for source in batch.sources]
+
+
+@pytest.fixture
+def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that runs `vertebra fit` in an empty folder and tells what was trained on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    Path("tiny.yaml").write_text(CONFIG)
+    instantiate = train.VertebraCLI.instantiate_trainer
+
+    def with_recorder(self, **kwargs):
+        trainer = instantiate(self, **kwargs)
+        trainer.callbacks.insert(0, Recorder())
+        return trainer
+
+    monkeypatch.setattr(train.VertebraCLI, "instantiate_trainer", with_recorder)
+
+    def run(*flags: str, stop_at: int | None = None) -> list[tuple[int, int]]:
+        Recorder.seen, Recorder.stop_at = [], stop_at
+        args = ["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples), *flags]
+        if stop_at is None:
+            assert train.main(args) == 0
+        else:
+            with pytest.raises(SystemExit):
+                train.main(args)
+        return Recorder.seen
+
+    return run
+
+
+@pytest.fixture
+def trained(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path) -> Iterator[Path]:
+    """A checkpoint whose detector was trained for one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    flags = ["--data.root", str(detection_samples), "--trainer.default_root_dir", str(folder / "run")]
+    assert train.main(["fit", "-c", str(folder / "tiny.yaml"), *flags, "--trainer.max_epochs", "1"]) == 0
+    yield folder / "run" / "checkpoints" / "best.ckpt"
+    shutil.rmtree(folder)
+
+
+def test_a_run_leaves_checkpoints_logs_report_and_its_configuration(fit, capsys):
+    fit()
+    run = Path("runs/tiny")
+    names = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()}
+    assert {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", "report.html"} <= names
+    assert "logs/version_0/metrics.csv" in names
+    assert any("tfevents" in name for name in names)
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    assert content["class_names"] == ["disc", "ring", "square", "triangle", "star"]
+    assert content["category_ids"] == [1, 3, 7, 8, 12]
+    assert "resnet18" in content["config"]
+
+
+def test_a_used_folder_is_refused_with_the_remedy(fit, detection_samples, capsys):
+    fit("--trainer.max_epochs", "1")
+    assert train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1
+    message = capsys.readouterr().err
+    assert "runs/tiny already holds a run" in message
+    assert "--ckpt_path last" in message
+
+
+def test_a_run_stopped_in_an_epoch_goes_on_with_the_images_it_had_not_seen(fit):
+    whole = fit("--trainer.default_root_dir", "whole")
+    before = fit(stop_at=3)
+    assert len(before) == 6  # in the middle of the first epoch of five batches
+    after = fit("--ckpt_path", "last")
+    assert before + after == whole
+    assert sorted({image for epoch, image in before + after if epoch == 0}) == list(range(1, 11))
+
+
+def test_a_run_stopped_between_epochs_goes_on_with_the_next_one(fit):
+    whole = fit("--trainer.default_root_dir", "whole")
+    before = fit("--trainer.max_epochs", "1")
+    assert before + fit("--ckpt_path", "last") == whole
+
+
+def test_validate_without_a_checkpoint_is_refused(detection_samples, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(CONFIG)
+    assert train.main(["validate", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1
+    assert "untrained weights measure nothing" in capsys.readouterr().err
+
+
+def test_a_wrong_key_is_an_error(detection_samples, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(CONFIG.replace("rois_per_image", "rois_per_picture"))
+    with pytest.raises(SystemExit):
+        train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)])
+
+
+def test_predict_needs_the_checkpoint_only_and_skips_a_broken_image(trained, detection_samples, tmp_path, recwarn):
+    photos = tmp_path / "photos"
+    shutil.copytree(detection_samples / "images" / "val", photos)
+    broken = photos / "broken.jpg"
+    broken.write_bytes(next(photos.glob("*.jpg")).read_bytes()[:400])
+    moved = tmp_path / "moved.ckpt"  # far from its run and its data
+    shutil.copy(trained, moved)
+    output = tmp_path / "out"
+    low = ["--model.network.detections.score_threshold", "0.0"]
+    assert predict.main([str(moved), str(photos), "--output", str(output), *low]) == 0
+    rows = json.loads((output / "detections.json").read_text())
+    assert rows
+    assert {row["category_id"] for row in rows} <= {1, 3, 7, 8, 12}
+    assert all(len(row["bbox"]) == 4 and 0 <= row["score"] <= 1 for row in rows)
+    assert len(list((output / "pictures").glob("*.jpg"))) == 5
+    assert any("broken.jpg" in str(warning.message) for warning in recwarn)
+
+
+def test_predict_names_what_does_not_exist(trained, tmp_path, capsys):
+    assert predict.main([str(trained), str(tmp_path / "nowhere")]) == 1
+    assert "nowhere does not exist" in capsys.readouterr().err
+    assert predict.main([str(tmp_path / "no.ckpt"), str(tmp_path)]) == 1
+    assert "no.ckpt does not exist" in capsys.readouterr().err
