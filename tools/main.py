@@ -6,7 +6,9 @@ Nothing heavy is imported here, so that `vertebra --help` answers at once.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
@@ -16,6 +18,10 @@ COMMANDS = {
     "predict": ("tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
     "demo": ("tools.demo", "make a small data set, train, measure, write the report: vertebra demo detection"),
     "check": ("tools.check", "list every fault of a data set: vertebra check PATHS..."),
+    "benchmark": (
+        "tools.benchmark",
+        "time a training step beside the peers' own networks: vertebra benchmark detection",
+    ),
     "backbones": ("tools.backbones", "list the backbones: vertebra backbones [PATTERN]"),
 }
 LIGHTNING = ("fit", "validate", "test")  # one program with these as subcommands
@@ -27,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(_usage())
         return 0 if args else 2
+    # what Lightning's own code calls is for Lightning to mend, not for our users to read
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     command, rest = args[0], args[1:]
     if command not in COMMANDS:
         print(f"vertebra: unknown command {command!r}; choose of {', '.join(COMMANDS)}.", file=sys.stderr)

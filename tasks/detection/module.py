@@ -126,9 +126,9 @@ class DetectionModule(TaskModule):
     def _score(self, stage: str) -> None:
         self.results = self.metric.compute()
         self.metric.reset()
-        # every process has the same results, so nothing is left to reduce
-        self.log(f"{stage}/map", self.results.ap, prog_bar=True, rank_zero_only=True)
-        self.log(f"{stage}/map50", self.results.ap50, prog_bar=True, rank_zero_only=True)
+        # every process has the same results; the mean over them is what each of them says
+        self.log(f"{stage}/map", self.results.ap, prog_bar=True, sync_dist=True)
+        self.log(f"{stage}/map50", self.results.ap50, prog_bar=True, sync_dist=True)
 
     def _note_skipped(self, batch: DetectionBatch) -> None:
         for message in batch.skipped:

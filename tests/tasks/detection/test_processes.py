@@ -1,0 +1,65 @@
+"""Two processes measure and train like one."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from tasks.detection import DetectionData, DetectionModule, DetectionSelection, ProposalSelection, Split, faster_rcnn
+from tasks.detection.transforms import Resize
+
+
+def build(root: Path) -> tuple[DetectionModule, DetectionData]:
+    seed_everything(0)
+    data = DetectionData(
+        str(root),
+        train=Split("annotations/train.json", "images/train"),
+        val=Split("annotations/val.json", "images/val"),
+        resize=Resize([64], 80),
+        batch_size=2,
+        num_workers=0,
+    )
+    network = faster_rcnn(
+        "resnet18",
+        data.num_classes,
+        channels=16,
+        rois_per_image=8,
+        proposals=ProposalSelection(50, 50, 50, 50),
+        detections=DetectionSelection(score_threshold=0.0),
+    )
+    optimizer = partial(torch.optim.SGD, lr=0.01)  # unlike the default, it can be sent to another process
+    return DetectionModule(network, data.class_names, optimizer), data
+
+
+def trainer(folder: Path, processes: int) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=processes,
+        strategy="ddp_spawn" if processes > 1 else "auto",
+        use_distributed_sampler=False,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def test_two_processes_measure_the_same_as_one(detection_samples: Path, tmp_path: Path) -> None:
+    module, data = build(detection_samples)
+    assert len(data.annotations("val")) == 5  # cannot be shared out evenly
+    (alone,) = trainer(tmp_path, 1).validate(module, data, verbose=False)
+    (together,) = trainer(tmp_path, 2).validate(*build(detection_samples), verbose=False)
+    assert alone["val/map50"] > 0
+    assert together == pytest.approx(alone, abs=1e-12)
+
+
+def test_two_processes_train(detection_samples: Path, tmp_path: Path) -> None:
+    module, data = build(detection_samples)
+    before = module.network.backbone.conv1.weight.clone()
+    trainer(tmp_path, 2).fit(module, data)  # five batches for two processes: one of them comes twice
+    assert torch.isfinite(module.network.backbone.conv1.weight).all()
+    assert not torch.equal(module.network.backbone.conv1.weight, before)

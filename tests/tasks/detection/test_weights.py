@@ -1,0 +1,113 @@
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+from backbones import BackboneOptions, ResNet
+from backbones.blocks import BasicBlock
+from tasks.detection import faster_rcnn, load_weights
+
+THEIR_OLD_KEYS = (  # what torchvision's own loading still renames
+    (r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),
+    (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.0\.", r"\1."),
+)
+
+
+@pytest.fixture(scope="module")
+def published():
+    """Keys and shapes of torchvision's detector, and values that tell the keys apart."""
+    with torch.device("meta"):
+        theirs = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91)
+    return {
+        key: torch.full((), float(i)).expand(value.shape) for i, (key, value) in enumerate(theirs.state_dict().items())
+    }
+
+
+def tiny(num_classes=2):
+    body = ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(), widths=(8, 16, 24, 32))
+    return faster_rcnn(body, num_classes, channels=8)
+
+
+def old_style(state):
+    renamed = {}
+    for key, value in state.items():
+        for pattern, replacement in THEIR_OLD_KEYS:
+            key = re.sub(pattern, replacement, key)
+        renamed[key] = value
+    return renamed
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_torchvisions_checkpoint_of_either_age(published, old):
+    state = old_style(published) if old else published
+    assert ("rpn.head.conv.weight" in state) == old
+    assert ("backbone.fpn.inner_blocks.0.weight" in state) == old
+    with torch.device("meta"):
+        detector = faster_rcnn("resnet50", 90, norm="frozen")
+    detector = detector.to_empty(device="cpu")
+    load_weights(detector, state)
+    for ours, theirs in [
+        ("backbone.conv1.weight", "backbone.body.conv1.weight"),
+        ("backbone.layer4.2.bn3.running_var", "backbone.body.layer4.2.bn3.running_var"),
+        ("neck.inner_blocks.3.0.bias", "backbone.fpn.inner_blocks.3.0.bias"),
+        ("neck.layer_blocks.0.0.weight", "backbone.fpn.layer_blocks.0.0.weight"),
+        ("rpn.head.conv.0.0.weight", "rpn.head.conv.0.0.weight"),
+        ("rpn.head.cls_logits.bias", "rpn.head.cls_logits.bias"),
+        ("roi_heads.box_head.fc7.weight", "roi_heads.box_head.fc7.weight"),
+        ("roi_heads.box_predictor.bbox_pred.bias", "roi_heads.box_predictor.bbox_pred.bias"),
+    ]:
+        assert torch.equal(detector.state_dict()[ours], published[theirs]), ours
+
+
+@pytest.mark.parametrize("kind", ["state dict", "pth", "safetensors", "checkpoint"])
+def test_our_own_weights_from_everywhere(tmp_path, kind):
+    torch.manual_seed(0)
+    first, second = tiny(), tiny()
+    state = first.state_dict()
+    source = state
+    if kind == "pth":
+        source = tmp_path / "a.pth"
+        torch.save(state, source)
+    elif kind == "safetensors":
+        source = tmp_path / "a.safetensors"
+        save_file(state, source)
+    elif kind == "checkpoint":
+        source = tmp_path / "a.ckpt"
+        content = {"state_dict": {f"network.{key}": value for key, value in state.items()}, "class_names": ["a", "b"]}
+        torch.save(content, source)
+    load_weights(second, source)
+    for key, value in second.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_all_or_nothing_and_every_fault_is_named():
+    detector = tiny(num_classes=2)
+    state = {key: torch.zeros_like(value) for key, value in tiny(num_classes=4).state_dict().items()}
+    del state["neck.inner_blocks.0.0.bias"]
+    state["mask.weight"] = torch.zeros(1)
+    before = {key: value.clone() for key, value in detector.state_dict().items()}
+    with pytest.raises(ValueError, match="Nothing was loaded") as error:
+        load_weights(detector, state)
+    message = str(error.value)
+    assert "missing from the state dict: neck.inner_blocks.0.0.bias" in message
+    assert "unexpected in the state dict: mask.weight" in message
+    assert (
+        "roi_heads.box_predictor.cls_score.weight is (5, 1024) in the state dict but (3, 1024) in the model" in message
+    )
+    assert "roi_heads.box_predictor.bbox_pred.bias is (20,)" in message
+    assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth: no such file"):
+        load_weights(tiny(), tmp_path / "nowhere.pth")
+
+
+def test_remedies_are_ones_that_exist(tmp_path):
+    state = tiny().state_dict()
+    state["backbone.conv1.weight"] = torch.zeros(8, 1, 7, 7)
+    with pytest.raises(ValueError, match=r"backbone\.conv1\.weight is \(8, 1, 7, 7\)") as error:
+        load_weights(tiny(), state)
+    assert "adapt=True" not in str(error.value)  # a detector's loading has no such option
