@@ -25,7 +25,7 @@ def published_state_dict(name: str) -> dict[str, Tensor]:
             f"no published weights are known for {name!r}; give the path of a state dict: weights=PATH."
         ) from error
     try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True))
+        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
     except (URLError, OSError) as error:
         file = weights.url.rsplit("/", 1)[-1]
         cache = Path(torch.hub.get_dir()) / "checkpoints"

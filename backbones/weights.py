@@ -31,14 +31,15 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the path of a .pth, .pt, .ckpt or .safetensors file.")
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch.load raises depends on which byte is wrong
+    except Exception as error:  # what is raised depends on which byte is wrong
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(
-            f"{path}: cannot be read as weights ({str(error).splitlines()[0]}). Files that hold more than tensors are "
-            "refused, since reading them runs their code; save `model.state_dict()` alone."
+            f"{path}: cannot be read as weights ({reason}). Files that hold more than tensors are refused, since "
+            "reading them runs their code; save `model.state_dict()` alone."
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -58,7 +59,7 @@ def load_weights(
         source: a path (.pth, .safetensors), a state dict of torchvision's or timm's, or `pretrained`.
         name: the backbone's registered name, which `pretrained` asks for.
         adapt: fit a first layer for another number of input channels: three colours are summed into one channel, or
-            repeated over more and scaled so that the sum stays.
+            repeated over more and scaled by old / new, so that what comes out stays about as large.
         ignore: prefixes of keys in `source` that this network has no place for; those of a classifier always are.
 
     Raises:
@@ -108,7 +109,7 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
             faults.append(f"{what} {origin}: {', '.join(keys[:8])}{more}")
     if faults:
         remedy = "build the network that the weights were made for"
-        if any(fault.startswith(("conv1.weight", "backbone.body.conv1.weight")) for fault in reshaped):
+        if any(fault.startswith("conv1.weight ") for fault in reshaped):
             remedy += ", or load with adapt=True to fit the first layer to the input channels"
         raise ValueError(f"{'; '.join(faults)}. Nothing was loaded; {remedy}.")
     module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)

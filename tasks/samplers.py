@@ -63,9 +63,8 @@ class GroupedBatches(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         batches = self._batches()
-        while len(batches) % self.world_size:
-            batches.append(batches[len(batches) % len(self)])
-        mine = batches[self.rank :: self.world_size]
+        places = range(self.rank, len(self) * self.world_size, self.world_size)
+        mine = [batches[place % len(batches)] for place in places]
         yield from mine[self.skip[1] if self.skip[0] == self.epoch else 0 :]
 
     def _batches(self) -> list[list[Draw]]:

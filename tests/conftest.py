@@ -5,7 +5,7 @@ import torch
 
 from tools.samples.detection import write_detection_samples
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other on a busy machine
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from tasks.images import find_images
 
 # What loading mends by leaving boxes out or clipping them; any other fault stops it.
 MENDED = (faults.DEGENERATE_BOX, faults.OUTSIDE_BOX, faults.BOX_OVER_BORDER)
+# What `missing=skip` leaves out; only YOLO's reader opens images, for their sizes.
+SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE)
 
 
 @dataclass
@@ -104,7 +106,7 @@ class DetectionData(TaskData):
             names = None if split == "train" else self.class_names
             images = self.root / wanted.images if wanted.images else None
             annotations, found = read_annotations(self.root / wanted.annotations, images, split, names)
-            _report(found)
+            self._report(found)
             self._read[split] = self._present(annotations)
         return self._read[split]
 
@@ -132,6 +134,18 @@ class DetectionData(TaskData):
     def _evaluation(self, split: str) -> DataLoader:
         dataset = DetectionDataset(self.annotations(split), self.resize, None, self.missing)
         return self.evaluation_loader(dataset, collate)
+
+    def _report(self, found: Sequence[Fault]) -> None:
+        """Warn once of every file whose boxes were mended or whose image is left out, and refuse all else."""
+        mended = MENDED + (SKIPPABLE if self.missing == "skip" else ())
+        fatal = [fault for fault in found if fault.kind not in mended]
+        if fatal:
+            more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
+            remedy = "Mend the file" + (", or data.missing=skip" if fatal[0].kind in SKIPPABLE else "")
+            raise ValueError(f"{fatal[0]}{more}. {remedy}; `vertebra check` lists every fault.")
+        for (file, kind), count in Counter((fault.file, fault.kind) for fault in found).items():
+            done = "clipped" if kind == faults.BOX_OVER_BORDER else "dropped"
+            warnings.warn(f"{file}: {done} {count} x {kind}; `vertebra check` lists them.", stacklevel=2)
 
     def _present(self, annotations: Annotations) -> Annotations:
         """Return the annotations whose image files exist; a file that does not is an error or is told and left out."""
@@ -165,14 +179,3 @@ def without_boxes(files: Sequence[Path], class_names: Sequence[str]) -> Annotati
         areas=nothing,
         annotation_ids=nothing.astype(np.int64),
     )
-
-
-def _report(found: Sequence[Fault]) -> None:
-    """Warn once of every file whose boxes were mended, and refuse what cannot be mended."""
-    fatal = [fault for fault in found if fault.kind not in MENDED]
-    if fatal:
-        more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
-        raise ValueError(f"{fatal[0]}{more}. Mend the file; `vertebra check` lists every fault.")
-    for (file, kind), count in Counter((fault.file, fault.kind) for fault in found).items():
-        done = "clipped" if kind == faults.BOX_OVER_BORDER else "dropped"
-        warnings.warn(f"{file}: {done} {count} x {kind}; `vertebra check` lists them.", stacklevel=2)

@@ -16,6 +16,7 @@ from tasks.detection.transforms import Augment, LabelledImage, Resize
 from tasks.images import UnreadableImage, read_image
 from tasks.samplers import Draw
 
+LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
 DIVISOR = 32  # of the padded height and width, so that every level of the pyramid halves evenly
 
 
@@ -132,7 +133,8 @@ class DetectionDataset(Dataset[Sample]):
             crowd=records.crowd[boxes],
             areas=records.areas[boxes],
         )
-        return Sample(image, source, ())
+        # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
+        return Sample(image.without_flat_boxes(LEAST_SIZE), source, ())
 
 
 def collate(samples: Sequence[Sample]) -> DetectionBatch:

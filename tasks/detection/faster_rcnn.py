@@ -52,6 +52,11 @@ class FasterRCNN(nn.Module):
         batch = images if isinstance(images, ImageBatch) else pad_images(images)
         if targets is not None and not isinstance(targets, Targets):
             targets = pad_targets(targets)
+        if targets is not None and len(targets.labels) != len(batch.images):
+            raise ValueError(
+                f"there are {len(batch.images)} images and {len(targets.labels)} targets; give a dict of boxes and "
+                "labels for every image, with no rows where it shows nothing."
+            )
         features = self.neck(self.backbone(batch.images))
         proposals, losses = self.rpn(features, tuple(batch.images.shape[-2:]), batch.sizes, targets)
         if targets is None:

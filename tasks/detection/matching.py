@@ -92,8 +92,8 @@ class BalancedSampler:
         """Draw from boxes whose `labels` (N, B) are classes, 0 or `IGNORE`."""
         draw = torch.rand(labels.shape, device=labels.device)
         objects = draw.masked_fill(labels <= 0, -1.0)
-        limit = objects.topk(min(self.num_objects, labels.shape[1]), dim=1).values[:, -1:]
-        objects = objects.masked_fill(objects < limit, -1.0)
+        best = objects.topk(min(self.num_objects, labels.shape[1]), dim=1)
+        objects = torch.full_like(objects, -1.0).scatter(1, best.indices, best.values)
         # one order for all: objects in 1..2, then background in 0..1, then what must not be drawn
         order = torch.where(objects >= 0, 1.0 + draw, draw.masked_fill(labels != 0, -1.0))
         drawn = order.topk(min(self.size, labels.shape[1]), dim=1)

@@ -187,7 +187,7 @@ class RoIHeads(nn.Module):
         num_images, num_boxes = proposals.valid.shape
         num_classes = logits.shape[1] - 1
         scores = logits.softmax(dim=-1)[:, 1:].view(num_images, num_boxes, num_classes)
-        boxes = decode(deltas, proposals.boxes.view(-1, 1, 4), CODER_WEIGHTS)
+        boxes = decode(deltas, proposals.boxes.reshape(-1, 1, 4), CODER_WEIGHTS)
         boxes = clip(boxes.view(num_images, num_boxes, -1, 4), sizes)
         boxes = boxes[:, :, 1:] if boxes.shape[2] > 1 else boxes.expand(-1, -1, num_classes, -1)
 

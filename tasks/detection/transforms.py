@@ -30,6 +30,11 @@ class LabelledImage(NamedTuple):
     labels: np.ndarray
     crowd: np.ndarray
 
+    def without_flat_boxes(self, least: float) -> LabelledImage:
+        """Return the image with those of its boxes that are at least `least` pixels wide and high."""
+        keep = (self.boxes[:, 2:] - self.boxes[:, :2] >= least).all(axis=1)
+        return self._replace(boxes=self.boxes[keep], labels=self.labels[keep], crowd=self.crowd[keep])
+
 
 @dataclass
 class Resize:
@@ -70,22 +75,23 @@ class Augment:
 
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
         boxes = A.BboxParams(
-            format="pascal_voc", label_fields=["labels", "crowd"], clip=True, min_visibility=LEAST_VISIBILITY
+            format="pascal_voc",
+            label_fields=["labels", "crowd"],
+            clip=True,
+            min_visibility=LEAST_VISIBILITY,
+            filter_invalid_bboxes=True,
         )
-        self.compose = A.Compose(list(transforms), bbox_params=boxes)
+        self.compose = A.Compose(list(transforms), bbox_params=boxes) if transforms else None
 
     def __call__(self, sample: LabelledImage, seed: int) -> LabelledImage:
         """Return the augmented sample; the same `seed` gives the same result in any worker."""
-        if not self.compose.transforms:
+        if self.compose is None:
             return sample
         self.compose.set_random_seed(seed)
         result = self.compose(image=sample.image, bboxes=sample.boxes, labels=sample.labels, crowd=sample.crowd)
-        boxes = np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4)
-        # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
-        keep = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIZE).all(axis=1)
         return LabelledImage(
             image=result["image"],
-            boxes=boxes[keep],
-            labels=np.asarray(result["labels"], dtype=np.int64)[keep],
-            crowd=np.asarray(result["crowd"], dtype=bool)[keep],
-        )
+            boxes=np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4),
+            labels=np.asarray(result["labels"], dtype=np.int64),
+            crowd=np.asarray(result["crowd"], dtype=bool),
+        ).without_flat_boxes(LEAST_SIZE)

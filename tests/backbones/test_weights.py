@@ -125,9 +125,15 @@ def test_all_or_nothing_and_every_fault_is_named():
     assert "layer1.0.conv2.weight is (8, 8, 1, 1) in the state dict but (8, 8, 3, 3)" in str(error.value)
     assert "adapt=True" not in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in body.state_dict().items())
-    del state["layer2.0.bn2.running_mean"], state["layer1.0.conv2.weight"]
-    with pytest.raises(ValueError, match="missing from the state dict: layer2"):
-        load_weights(body, state, ignore=("layer5.",))
+
+
+def test_what_else_a_checkpoint_holds_can_be_ignored():
+    state = tiny().state_dict() | {"decoder.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"unexpected in the state dict: decoder\.weight\. Nothing"):
+        load_weights(tiny(), state)
+    body = tiny()
+    load_weights(body, state, ignore=("decoder.",))
+    assert_same(body, state)
 
 
 def test_long_lists_of_faults_are_cut():

@@ -61,21 +61,33 @@ def test_processes_share():
     for rank in range(3):
         data = NumberData(2, num_workers=0)
         data.trainer = SimpleNamespace(global_rank=rank, world_size=3)
-        evaluated.append([index for batch in data.val_dataloader() for index in batch])
+        evaluated += [index for batch in data.val_dataloader() for index in batch]
         trained.append(list(data.train_dataloader()))
-    assert sorted(sum(evaluated, [])) == list(range(10))
+    assert sorted(evaluated) == list(range(10))
     assert [len(share) for share in trained] == [2, 2, 2]
     assert {draw.sample for share in trained for batch in share for draw in batch} == set(range(10))
 
 
-def test_position_travels_with_the_checkpoint():
+@pytest.mark.parametrize(
+    ("position", "first", "then"), [((0, 0), (0, 0), (1, 0)), ((0, 2), (0, 2), (1, 0)), ((0, 4), (1, 0), (2, 0))]
+)
+def test_position_travels_with_the_checkpoint(position, first, then):
+    def batches_from(loader, epoch, seen):
+        loader.batch_sampler.set_epoch(epoch)
+        return list(loader)[seen:]
+
     data = NumberData(3, num_workers=0)
-    whole = indices(data.train_dataloader())
-    data.position = (0, 2)
+    assert data.state_dict() == {}  # nothing was trained
+    whole = data.train_dataloader()
+    whole.position = position
     resumed = NumberData(3, num_workers=0)
     resumed.load_state_dict(data.state_dict())
-    assert resumed.position == (0, 2)
-    assert indices(resumed.train_dataloader()) == whole[6:]
+    rest = resumed.train_dataloader()
+    assert rest.position == first
+    assert list(rest) == batches_from(whole, *first)
+    assert batches_from(rest, *then) == batches_from(whole, *then)
+    anew = resumed.train_dataloader()
+    assert list(anew) == batches_from(whole, 0, 0)  # a second training starts at its start
 
 
 class Recorder(TaskModule):

@@ -44,7 +44,15 @@ def test_processes_share_evenly_and_cover_all(world_size):
     alone = epoch(GroupedBatches(GROUPS, 4, 5), 3)
     dealt = [batch for step in zip(*shares, strict=True) for batch in step]
     assert dealt[: len(alone)] == alone  # what all processes do in a step is what one would do in as many
-    assert all(batch in alone for batch in dealt)
+
+
+@pytest.mark.parametrize("world_size", [3, 5, 20])
+def test_where_batches_lack_the_first_come_again(world_size):
+    shares = [epoch(GroupedBatches(GROUPS, 4, 5, rank, world_size)) for rank in range(world_size)]
+    alone = epoch(GroupedBatches(GROUPS, 4, 5))
+    dealt = [batch for step in zip(*shares, strict=True) for batch in step]
+    assert len(alone) < len(dealt) < len(alone) + world_size
+    assert dealt == list(itertools.islice(itertools.cycle(alone), len(dealt)))
 
 
 def test_seed_and_epoch_decide_everything():

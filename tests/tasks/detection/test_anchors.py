@@ -35,8 +35,8 @@ def test_the_cache_keeps_sizes_apart_and_stays_small():
         found = anchors(((1, width),), (4, 4 * width), torch.device("cpu"))
         assert found[:, 0].tolist() == [4.0 * x - 4 for x in range(width)]
     assert len(anchors._cache) <= 64
-    same_grid_of_another_image = anchors(((1, 2),), (8, 16), torch.device("cpu"))
-    assert same_grid_of_another_image[:, 0].tolist() == [-4, 4]
+    of_two_sizes = [anchors(((1, 2),), size, torch.device("cpu"))[:, 0].tolist() for size in ((4, 8), (8, 16))]
+    assert of_two_sizes == [[-4, 0], [-4, 4]]
 
 
 def test_as_many_sizes_as_levels():

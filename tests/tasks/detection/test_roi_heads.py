@@ -168,11 +168,24 @@ def test_padding_is_never_detected():
     network = heads(score_threshold=0.0, nms_threshold=1.0, per_image=10_000).eval()
     with torch.no_grad():
         assert [len(found["boxes"]) for found in network(pyramid(), random_proposals(4, 30), sizes())] == [12, 12]
-        nothing = network(pyramid(), random_proposals(0, 30), sizes())
+        boxes = random_proposals(30, 0).boxes  # even where the padding has an area
+        nothing = network(pyramid(), Proposals(boxes, torch.zeros(2, 30, dtype=torch.bool)), sizes())
     for found in nothing:
         assert found["boxes"].shape == (0, 4)
         assert found["scores"].shape == found["labels"].shape == (0,)
         assert found["labels"].dtype == torch.int64
+
+
+def test_images_do_not_suppress_each_other():
+    network = heads(score_threshold=0.0, nms_threshold=0.1, per_image=10_000).eval()
+    maps, proposals = ({name: x[:1] for name, x in pyramid().items()}, random_proposals(20, num_images=1))
+    twice = Proposals(*(torch.cat((x, x)) for x in proposals))
+    with torch.no_grad():
+        alone = network(maps, proposals, sizes()[:1])[0]
+        together = network({name: x.expand(2, -1, -1, -1) for name, x in maps.items()}, twice, sizes())
+    for found in together:
+        for name, x in alone.items():
+            torch.testing.assert_close(found[name], x)
 
 
 def test_detections_by_hand():

@@ -89,7 +89,7 @@ def test_suppression_is_within_a_level():
     deltas = [torch.zeros(1, 2, 4), torch.zeros(1, 1, 4)]
     proposals = rpn.propose(logits, deltas, anchors, sizes(SIZE))
     assert proposals.valid.tolist() == [[True, True, False]]
-    assert proposals.boxes[0, :2].tolist() == [[11, 10, 31, 30], [10, 10, 30, 30]]  # best first
+    assert proposals.boxes[0].tolist() == [[11, 10, 31, 30], [10, 10, 30, 30], [0, 0, 0, 0]]  # best first
 
 
 def test_what_clipping_leaves_of_an_outside_box_is_no_proposal():

@@ -1,0 +1,171 @@
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from tasks.detection.annotations import Annotations
+from tasks.detection.dataset import DetectionDataset, collate
+from tasks.detection.transforms import Augment, Resize
+from tasks.images import UnreadableImage
+from tasks.samplers import Draw
+
+SIZES = ((40, 60), (50, 30), (64, 64), (33, 48))
+BOXES = (((10, 10, 30, 30), (5, 20, 25, 39)), ((4, 6, 24, 36),), (), ((1, 2, 40, 30),))
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """Four images; each pixel tells its image, and a rectangle shows where the first box is."""
+    files = []
+    for i, ((height, width), boxes) in enumerate(zip(SIZES, BOXES, strict=True)):
+        image = np.full((height, width, 3), 10 * i, dtype=np.uint8)
+        for x1, y1, x2, y2 in boxes[:1]:
+            image[y1:y2, x1:x2] = 255
+        files.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(image).save(files[-1])
+    count = sum(map(len, BOXES))
+    boxes = np.array([box for boxes in BOXES for box in boxes], dtype=np.float64)
+    return Annotations(
+        class_names=("cat", "dog"),
+        category_ids=np.array([3, 7]),
+        files=np.array(files),
+        image_ids=np.array([100, 200, 300, 400]),
+        sizes=np.array(SIZES),
+        starts=np.array([0, 2, 3, 3, 4]),
+        boxes=boxes,
+        labels=np.array([1, 2, 2, 1]),
+        crowd=np.array([False, True, False, False]),
+        areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
+        annotation_ids=np.arange(1, count + 1),
+    )
+
+
+def broken(annotations, *indices):
+    """Cut the files of these images short."""
+    for index in indices:
+        with open(annotations.files[index], "r+b") as file:
+            file.truncate(40)
+    return annotations
+
+
+def assert_same(first, second):
+    for a, b in zip(first.image, second.image, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_evaluation_sees_the_image_as_it_is(annotations):
+    dataset = DetectionDataset(annotations, Resize((20, 80)))
+    assert len(dataset) == 4
+    sample = dataset[0]
+    assert sample.image.image.shape == (80, 120, 3)
+    assert sample.image.boxes.tolist() == [[20, 20, 60, 60], [10, 40, 50, 78]]
+    assert sample.image.labels.tolist() == [1, 2]
+    assert sample.image.crowd.tolist() == [False, True]
+    assert sample.image.image[30, 30].tolist() == [255] * 3
+    source = sample.source
+    assert (source.image_id, source.size, source.factors) == (100, (40, 60), (2, 2))
+    assert source.file.endswith("0.png")
+    assert source.boxes.tolist() == [list(box) for box in BOXES[0]]  # in the file's pixels
+    assert source.areas.tolist() == [400, 380]
+    assert dataset[2].image.boxes.shape == (0, 4)
+
+
+def test_a_draw_is_one_sample_whatever_came_before(annotations):
+    def dataset():
+        return DetectionDataset(annotations, Resize((20, 30, 40)), Augment([A.HorizontalFlip(), A.RandomCrop(25, 25)]))
+
+    draws = [Draw(i % 4, seed, seed // 4) for i, seed in enumerate(range(12))]
+    first, second = dataset(), dataset()
+    forwards, backwards = [first[draw] for draw in draws], [second[draw] for draw in reversed(draws)][::-1]
+    for pair in zip(forwards, backwards, strict=True):
+        assert_same(*pair)
+    other = first[draws[0]._replace(seed=99)]
+    assert not np.array_equal(other.image.image, forwards[0].image.image)
+
+
+def test_a_draw_is_the_same_in_any_worker(annotations):
+    dataset = DetectionDataset(annotations, Resize((20, 30)), Augment([A.HorizontalFlip(), A.RandomCrop(25, 25)]))
+    draws = [[Draw(i % 4, i, i), Draw(0, 50 + i, i)] for i in range(4)]
+    loaders = [DataLoader(dataset, batch_sampler=draws, collate_fn=collate, num_workers=n) for n in (0, 2)]
+    for alone, shared in zip(*loaders, strict=True):
+        assert torch.equal(alone.images, shared.images)
+        assert torch.equal(alone.targets.boxes, shared.targets.boxes)
+
+
+def test_a_batch_has_one_length_of_its_shorter_side(annotations):
+    dataset = DetectionDataset(annotations, Resize((20, 30, 40)))
+    for batch_seed in range(5):
+        assert len({min(dataset[Draw(i, i, batch_seed)].image.image.shape[:2]) for i in range(4)}) == 1
+    assert {min(dataset[Draw(0, 0, seed)].image.image.shape[:2]) for seed in range(20)} == {20, 30, 40}
+
+
+def test_sources_keep_the_truth_that_augmentation_moves(annotations):
+    dataset = DetectionDataset(annotations, Resize((40,)), Augment([A.HorizontalFlip(p=1)]))
+    sample = dataset[Draw(0, 1, 2)]
+    np.testing.assert_allclose(sample.image.boxes[0], [30, 10, 50, 30], atol=1e-3)
+    assert sample.source.boxes[0].tolist() == [10, 10, 30, 30]
+
+
+@pytest.mark.parametrize("request_", [1, Draw(1, 0, 0)])
+def test_a_broken_file_is_an_error_that_names_it(annotations, request_):
+    dataset = DetectionDataset(broken(annotations, 1), Resize((40,)))
+    with pytest.raises(UnreadableImage, match=r"1\.png: .*leave such files out with data\.missing=skip"):
+        dataset[request_]
+
+
+def test_in_training_another_image_stands_in(annotations):
+    dataset = DetectionDataset(broken(annotations, 0, 1), Resize((40,)), missing="skip")
+    sample = dataset[Draw(0, 5, 6)]
+    assert sample.source.image_id == 300
+    assert [message.split(":")[0].rsplit("/", 1)[-1] for message in sample.skipped] == ["0.png", "1.png"]
+    assert dataset[Draw(3, 5, 6)].skipped == ()
+
+
+def test_training_needs_an_image(annotations):
+    dataset = DetectionDataset(broken(annotations, 0, 1, 2, 3), Resize((40,)), missing="skip")
+    with pytest.raises(UnreadableImage, match=r"2\.png.* None of the 4 images can be read"):
+        dataset[Draw(2, 0, 0)]
+
+
+def test_in_evaluation_a_broken_file_is_left_out(annotations):
+    dataset = DetectionDataset(broken(annotations, 1), Resize((40,)), missing="skip")
+    sample = dataset[1]
+    assert (sample.image, sample.source) == (None, None)
+    batch = collate([dataset[i] for i in range(4)])
+    assert [source.image_id for source in batch.sources] == [100, 300, 400]
+    assert len(batch.images) == len(batch.sizes) == len(batch.targets.boxes) == 3
+    assert len(batch.skipped) == 1
+    assert "1.png" in batch.skipped[0]
+
+
+def test_a_batch_of_broken_files_is_empty(annotations):
+    dataset = DetectionDataset(broken(annotations, 0, 1), Resize((40,)), missing="skip")
+    batch = collate([dataset[0], dataset[1]])
+    assert batch.images.shape[:2] == (0, 3)
+    assert batch.sizes.shape == (0, 2)
+    assert batch.targets.boxes.shape == (0, 1, 4)
+    assert batch.sources == []
+    assert len(batch.skipped) == 2
+
+
+def test_collate_pads_to_what_the_pyramid_halves(annotations):
+    dataset = DetectionDataset(annotations, Resize((40,), longest=60))
+    samples = [dataset[i] for i in range(4)]
+    batch = collate(samples)
+    assert batch.images.shape == (4, 3, 64, 64)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.sizes.tolist() == [[40, 60], [60, 36], [40, 40], [40, 58]]
+    assert batch.targets.labels.tolist() == [[1], [2], [0], [1]]
+    assert batch.targets.ignored.shape == (4, 1, 4)
+    for padded, sample, (height, width) in zip(batch.images, samples, batch.sizes.tolist(), strict=True):
+        assert torch.equal(padded[:, :height, :width], torch.from_numpy(sample.image.image).permute(2, 0, 1))
+        assert padded[:, height:].sum() + padded[:, :, width:].sum() == 0
+
+
+def test_a_box_thinner_than_single_precision_does_not_stop_the_evaluation(annotations):
+    annotations.boxes[0] = [50.0, 10.0, 50.0 + 1e-7, 30.0]
+    batch = collate([DetectionDataset(annotations, Resize((40,)))[0]])
+    assert len(batch.images) == 1
