@@ -33,10 +33,12 @@ test-gpu:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: setup.py | .venv/bin/python
+	@echo "installing into .venv; torch is several GB, so the first time takes some minutes"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 .venv/installed-dev: setup.py | .venv/bin/python
+	@echo "installing into .venv; torch is several GB, so the first time takes some minutes"
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@ .venv/installed
 

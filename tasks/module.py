@@ -16,7 +16,7 @@ from tasks.data import ResumableLoader
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
 
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 class TaskModule(LightningModule):

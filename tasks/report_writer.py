@@ -33,6 +33,6 @@ class ReportWriter(Callback):
         logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
         headline, sections = pl_module.report_sections(logs)
         file = folder / "report.html"
-        write_report(file, folder.name, f"measured on the {split} images", headline, sections)
+        write_report(file, folder.name, f"measured on the {split} split", headline, sections)
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
         rank_zero_info(f"{numbers}\nreport: {file}")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-EPILOG = """further flags are those of `vertebra fit`: for instance
+EPILOG = """with -c CONFIG the flags are those of `vertebra fit` from the start, with --ckpt_path FILE and --data.predict PATHS;
+otherwise further flags are those of `vertebra fit`: for instance
   --model.network.detections.score_threshold 0.3   --data.batch_size 8   --trainer.devices 2
 """
 
@@ -27,7 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("predictions"), help="folder to write (default: predictions)"
     )
-    args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"-c", "--config"} & set(words):  # the long form, which the processes of a run on several devices are given
+        from tools import train
+
+        return train.main(["predict", *words])
+    args, flags = parser.parse_known_args(words)
     for path in args.paths:
         if not path.exists():
             print(f"vertebra: {path} does not exist; give images or folders of images.", file=sys.stderr)

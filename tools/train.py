@@ -17,6 +17,7 @@ from tasks.data import TaskData
 from tasks.module import TaskModule
 from tasks.report_writer import ReportWriter
 from tools.config_files import config_of, resolve_configs
+from tools.errors import sentence
 from tools.hardware import default_precision
 
 
@@ -97,9 +98,11 @@ class RunRecord(SaveConfigCallback):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fit`, `validate`, `test` or `predict` as the first argument says."""
-    args = resolve_configs(sys.argv[1:] if argv is None else list(argv))
-    sys.argv = ["vertebra"]  # LightningCLI warns where it is given arguments and finds others
+    given = sys.argv
     try:
+        args = resolve_configs(given[1:] if argv is None else list(argv))
+        # the processes of a run on several devices are started with the words of this one
+        sys.argv = [given[0], *args]
         VertebraCLI(
             TaskModule,
             TaskData,
@@ -116,11 +119,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            args=args,
         )
     except (ValueError, FileNotFoundError) as error:
-        print(f"vertebra: {error}", file=sys.stderr)
+        message = sentence(error)
+        if message is None:
+            raise
+        print(f"vertebra: {message}", file=sys.stderr)
         return 1
+    finally:
+        sys.argv = given
     return 0
 
 

@@ -79,7 +79,7 @@ def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path) -> Iterator[Path]:
     """A checkpoint whose detector was trained for one epoch."""
     folder = tmp_path_factory.mktemp("trained")
@@ -138,6 +138,20 @@ def test_a_wrong_key_is_an_error(detection_samples, tmp_path, monkeypatch):
     Path("tiny.yaml").write_text(CONFIG.replace("rois_per_image", "rois_per_picture"))
     with pytest.raises(SystemExit):
         train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)])
+
+
+def test_a_broken_image_stops_the_run_with_one_sentence(detection_samples, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(CONFIG)
+    root = tmp_path / "data"
+    shutil.copytree(detection_samples, root)
+    broken = sorted((root / "images" / "train").glob("*.jpg"))[3]
+    broken.write_bytes(b"no image")
+    args = ["fit", "-c", "tiny.yaml", "--data.root", str(root), "--data.num_workers", "1"]  # raised in a loader process
+    assert train.main(args) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith(f"vertebra: {broken}: ")
+    assert "data.missing=skip" in message
 
 
 def test_predict_needs_the_checkpoint_only_and_skips_a_broken_image(trained, detection_samples, tmp_path, recwarn):
