@@ -16,7 +16,9 @@ def test_opencv_is_the_build_that_needs_no_display():
 
 
 def test_a_missing_extra_is_not_needed_to_import_the_tasks():
-    code = "import sys; sys.modules.update(av=None, monai=None, onnx=None); import backbones, tasks.detection, tools.train"
+    code = (
+        "import sys; sys.modules.update(av=None, monai=None, onnx=None); import backbones, tasks.detection, tools.train"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-EPILOG = """with -c CONFIG the flags are those of `vertebra fit` from the start, with --ckpt_path FILE and --data.predict PATHS;
-otherwise further flags are those of `vertebra fit`: for instance
+EPILOG = """with -c CONFIG it takes the flags of `vertebra fit`, with --ckpt_path FILE and --data.predict PATHS;
+otherwise those flags may stand behind the paths: for instance
   --model.network.detections.score_threshold 0.3   --data.batch_size 8   --trainer.devices 2
 """
 

@@ -6,7 +6,7 @@ from tools.errors import sentence
 
 
 def raised(function, *args) -> Exception:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=r"\w") as caught:
         function(*args)
     return caught.value
 
@@ -20,7 +20,9 @@ def test_an_error_inside_a_library_keeps_its_traceback():
 
 
 def test_what_a_loader_process_told_is_found_at_the_end():
-    text = "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n"
+    text = (
+        "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n"
+    )
     assert sentence(ValueError(text + "tasks.images.UnreadableImage: a.jpg: the file is empty.")) == (
         "a.jpg: the file is empty."
     )
