@@ -46,6 +46,8 @@ class VertebraCLI(LightningCLI):
         run = Path(config.trainer.default_root_dir)
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(run / "checkpoints")
         config.weights_only = True  # a checkpoint is data: reading it runs no code
+        if config.trainer.fast_dev_run:
+            config.checkpoint.save_last = False  # a trial leaves nothing behind; Lightning would write last.ckpt
         best = Path(config.checkpoint.dirpath) / "best.ckpt"
         if self.subcommand == "fit":
             if config.ckpt_path is None and not config.trainer.fast_dev_run:
