@@ -36,6 +36,9 @@ class BackboneOptions:
         out_levels: names of the maps that `forward` returns.
         frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
         zero_init: start the last norm of every residual block at zero, so that each block begins as its shortcut.
+        drop_path_rate: probability of leaving out the residual branch of the last block in training; those before
+            have less, in proportion to their depth (Deep Networks with Stochastic Depth, Huang et al. 2016,
+            https://arxiv.org/abs/1603.09382).
     """
 
     in_channels: int = 3
@@ -44,12 +47,15 @@ class BackboneOptions:
     out_levels: Sequence[str] = ("C2", "C3", "C4", "C5")
     frozen_stages: int = 0
     zero_init: bool = False
+    drop_path_rate: float = 0.0
 
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride is {self.output_stride}; choose 8, 16 or 32.")
         if not 0 <= self.frozen_stages <= 5:
             raise ValueError(f"frozen_stages is {self.frozen_stages}; choose 0 (train all) to 5 (freeze all).")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate is {self.drop_path_rate}; it is a probability, from 0 to below 1.")
         if self.in_channels < 1:
             raise ValueError(f"in_channels is {self.in_channels}; an image has at least 1.")
 

@@ -5,50 +5,69 @@ Deep Residual Learning for Image Recognition, He et al. 2015, https://arxiv.org/
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import NamedTuple
 
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
+from backbones.attention import SqueezeExcite
 from backbones.layers import Norm, conv, norm_layer
+from backbones.shortcuts import Shortcut, projection
 
 
-def projection_shortcut(dim: int, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module | None:
-    """Build the paper's option B: identity (None) where the shapes agree, else a strided 1x1 convolution with norm."""
-    if stride == 1 and in_channels == out_channels:
-        return None
-    return nn.Sequential(
-        conv(dim, in_channels, out_channels, kernel_size=1, stride=stride), norm_layer(dim, out_channels, norm)
-    )
+class BlockPlace(NamedTuple):
+    """Where a block stands in its network.
+
+    Attributes:
+        dim: 2 for images, 3 for clips and volumes.
+        in_channels: channels of the input.
+        width: of the stage; what a block makes of it is the block's own affair.
+        stride: by which the block reduces its input.
+        dilation: of the first kernel that is larger than one pixel.
+        last_dilation: of the others, and of the blocks behind.
+        norm: see `BackboneOptions`.
+        drop_rate: probability of leaving out the residual branch of a sample in training (stochastic depth).
+    """
+
+    dim: int
+    in_channels: int
+    width: int
+    stride: int
+    dilation: int
+    last_dilation: int
+    norm: Norm
+    drop_rate: float
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut; the block of ResNet-18 and -34.
 
     Args:
-        dim: 2 for images, 3 for clips and volumes.
-        in_channels: channels of the input.
-        width: channels inside; the output has `width * expansion`.
-        stride: of the first convolution and of the shortcut.
-        dilation: of the first convolution.
-        last_dilation: of the second convolution.
-        norm: see `BackboneOptions`.
+        place: where the block stands.
+        shortcut: builds what stands beside the convolutions.
+        squeeze: ratio of a squeeze-and-excitation at the end of the branch, or None.
+
+    Attributes:
+        out_channels: `place.width`.
 
     Shape:
         (N, in_channels, H, W) -> (N, width, H / stride, W / stride), with a depth in front of H where dim is 3.
     """
 
-    expansion: ClassVar[int] = 1
+    expansion = 1
 
-    def __init__(
-        self, dim: int, in_channels: int, width: int, stride: int, dilation: int, last_dilation: int, norm: Norm
-    ) -> None:
+    def __init__(self, place: BlockPlace, shortcut: Shortcut = projection, squeeze: float | None = None) -> None:
         super().__init__()
-        self.conv1 = conv(dim, in_channels, width, kernel_size=3, stride=stride, dilation=dilation)
+        dim, norm, width = place.dim, place.norm, place.width
+        self.conv1 = conv(dim, place.in_channels, width, kernel_size=3, stride=place.stride, dilation=place.dilation)
         self.bn1 = norm_layer(dim, width, norm)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv(dim, width, width, kernel_size=3, dilation=last_dilation)
+        self.conv2 = conv(dim, width, width, kernel_size=3, dilation=place.last_dilation)
         self.bn2 = norm_layer(dim, width, norm)
-        self.downsample = projection_shortcut(dim, in_channels, width, stride, norm)
+        self.se = SqueezeExcite(dim, width, squeeze) if squeeze else None
+        self.drop_path = StochasticDepth(place.drop_rate, "row") if place.drop_rate else None
+        self.downsample = shortcut(dim, place.in_channels, width, place.stride, place.last_dilation, norm)
+        self.out_channels = width * self.expansion
 
     @property
     def last_norm(self) -> nn.Module:
@@ -59,6 +78,10 @@ class BasicBlock(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.bn2(self.conv2(x))
+        if self.se is not None:
+            x = self.se(x)
+        if self.drop_path is not None:
+            x = self.drop_path(x)
         return self.relu(x + shortcut)
 
 
@@ -66,36 +89,48 @@ class Bottleneck(nn.Module):
     """A 3x3 convolution between two of 1x1 beside a shortcut; the block of ResNet-50 and deeper.
 
     The stride stands on the 3x3 convolution, not on the first 1x1 as in the paper: what torchvision, timm and most
-    published weights have (`ResNet v1.5`).
+    published weights have (`ResNet v1.5`). With groups it is the block of ResNeXt (Xie et al. 2016,
+    https://arxiv.org/abs/1611.05431), with a larger base width that of Wide ResNet (Zagoruyko and Komodakis 2016,
+    https://arxiv.org/abs/1605.07146).
 
     Args:
-        dim: 2 for images, 3 for clips and volumes.
-        in_channels: channels of the input.
-        width: channels of the 3x3 convolution; the output has `width * expansion`.
-        stride: of the 3x3 convolution and of the shortcut.
-        dilation: of the 3x3 convolution.
-        last_dilation: dilation that the block hands on; unused, since its last convolution is 1x1.
-        norm: see `BackboneOptions`.
+        place: where the block stands.
+        groups: of the 3x3 convolution.
+        base_width: channels of a group in a stage of width 64.
+        shortcut: builds what stands beside the convolutions.
+        squeeze: ratio of a squeeze-and-excitation at the end of the branch, or None.
+
+    Attributes:
+        out_channels: 4 times `place.width`.
 
     Shape:
         (N, in_channels, H, W) -> (N, 4 * width, H / stride, W / stride), with a depth in front of H where dim is 3.
     """
 
-    expansion: ClassVar[int] = 4
+    expansion = 4
 
     def __init__(
-        self, dim: int, in_channels: int, width: int, stride: int, dilation: int, last_dilation: int, norm: Norm
+        self,
+        place: BlockPlace,
+        groups: int = 1,
+        base_width: int = 64,
+        shortcut: Shortcut = projection,
+        squeeze: float | None = None,
     ) -> None:
         super().__init__()
-        out_channels = width * self.expansion
-        self.conv1 = conv(dim, in_channels, width, kernel_size=1)
+        dim, norm = place.dim, place.norm
+        width = place.width * base_width // 64 * groups
+        self.out_channels = place.width * self.expansion
+        self.conv1 = conv(dim, place.in_channels, width, kernel_size=1)
         self.bn1 = norm_layer(dim, width, norm)
-        self.conv2 = conv(dim, width, width, kernel_size=3, stride=stride, dilation=dilation)
+        self.conv2 = conv(dim, width, width, 3, stride=place.stride, dilation=place.dilation, groups=groups)
         self.bn2 = norm_layer(dim, width, norm)
-        self.conv3 = conv(dim, width, out_channels, kernel_size=1)
-        self.bn3 = norm_layer(dim, out_channels, norm)
+        self.conv3 = conv(dim, width, self.out_channels, kernel_size=1)
+        self.bn3 = norm_layer(dim, self.out_channels, norm)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = projection_shortcut(dim, in_channels, out_channels, stride, norm)
+        self.se = SqueezeExcite(dim, self.out_channels, squeeze) if squeeze else None
+        self.drop_path = StochasticDepth(place.drop_rate, "row") if place.drop_rate else None
+        self.downsample = shortcut(dim, place.in_channels, self.out_channels, place.stride, place.last_dilation, norm)
 
     @property
     def last_norm(self) -> nn.Module:
@@ -107,4 +142,8 @@ class Bottleneck(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
         x = self.bn3(self.conv3(x))
+        if self.se is not None:
+            x = self.se(x)
+        if self.drop_path is not None:
+            x = self.drop_path(x)
         return self.relu(x + shortcut)

@@ -43,6 +43,7 @@ def create_backbone(
     out_levels: Sequence[str] = ("C2", "C3", "C4", "C5"),
     frozen_stages: int = 0,
     zero_init: bool = False,
+    drop_path_rate: float = 0.0,
     weights: str | PathLike[str] | None = None,
 ) -> Backbone:
     """Build a backbone by name.
@@ -55,6 +56,7 @@ def create_backbone(
         out_levels: names of the maps that `forward` returns.
         frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
         zero_init: start the last norm of every residual block at zero.
+        drop_path_rate: stochastic depth at the last block; less at those before.
         weights: a path (.pth, .safetensors), or `pretrained` for the published ImageNet weights.
 
     Raises:
@@ -65,7 +67,9 @@ def create_backbone(
         close = get_close_matches(name, _CONSTRUCTORS, n=4, cutoff=0.5)
         near = f"; close names: {', '.join(close)}" if close else ""
         raise ValueError(f"unknown backbone {name!r}{near}. All: vertebra backbones.")
-    options = BackboneOptions(in_channels, output_stride, norm, tuple(out_levels), frozen_stages, zero_init)
+    options = BackboneOptions(
+        in_channels, output_stride, norm, tuple(out_levels), frozen_stages, zero_init, drop_path_rate
+    )
     backbone = _CONSTRUCTORS[name](options)
     if weights is not None:
         load_weights(backbone, weights, name=name, adapt=True)

@@ -5,15 +5,15 @@ Deep Residual Learning for Image Recognition, He et al. 2015, https://arxiv.org/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
 from backbones.backbone import Backbone, BackboneOptions, Level
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.layers import conv, max_pool, norm_layer
-
-Block = type[BasicBlock] | type[Bottleneck]
+from backbones.blocks import BlockPlace
+from backbones.layers import Norm, norm_layer
+from backbones.stems import Stem, plain_stem
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -25,11 +25,12 @@ class ResNet(Backbone):
     BasicBlock dilates in both convolutions, which torchvision's ResNet-18 and -34 refuse to do.
 
     Args:
-        block: class of the residual block.
+        block: builds a block for its place; it tells its `out_channels`.
         depths: number of blocks in each of the four stages.
         options: what holds for any backbone.
         dim: 2 for images, 3 for clips and volumes.
-        widths: width of the blocks in each stage; the first is the stem's too.
+        stem: builds what stands before the first stage.
+        widths: of the four stages.
 
     Shape:
         - images: (N, in_channels, H, W), or (N, in_channels, D, H, W) with `dim=3`
@@ -38,21 +39,22 @@ class ResNet(Backbone):
 
     def __init__(
         self,
-        block: Block,
+        block: Callable[[BlockPlace], nn.Module],
         depths: Sequence[int],
         options: BackboneOptions | None = None,
         *,
         dim: int = 2,
+        stem: Callable[[int, int, Norm], Stem] = plain_stem,
         widths: Sequence[int] = (64, 128, 256, 512),
     ) -> None:
         super().__init__()
         options = options or BackboneOptions()
-        self.conv1 = conv(dim, options.in_channels, widths[0], kernel_size=7, stride=2)
-        self.bn1 = norm_layer(dim, widths[0], options.norm)
+        self.conv1, channels, maxpool = stem(dim, options.in_channels, options.norm)
+        self.bn1 = norm_layer(dim, channels, options.norm)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = max_pool(dim, kernel_size=3, stride=2)
+        self.maxpool = maxpool
 
-        channels, reduction, dilation = widths[0], 4, 1
+        reduction, dilation, number = 4, 1, 0
         levels = []
         for index, (stage, width, depth) in enumerate(zip(STAGES, widths, depths, strict=True)):
             stride, first_dilation = (1 if index == 0 else 2), dilation
@@ -61,25 +63,26 @@ class ResNet(Backbone):
             blocks = []
             for i in range(depth):
                 # the first block still stands on the grid of the stage before: its first kernel keeps that dilation
-                blocks.append(
-                    block(
-                        dim,
-                        in_channels=channels,
-                        width=width,
-                        stride=stride if i == 0 else 1,
-                        dilation=first_dilation if i == 0 else dilation,
-                        last_dilation=dilation,
-                        norm=options.norm,
-                    )
+                place = BlockPlace(
+                    dim=dim,
+                    in_channels=channels,
+                    width=width,
+                    stride=stride if i == 0 else 1,
+                    dilation=first_dilation if i == 0 else dilation,
+                    last_dilation=dilation,
+                    norm=options.norm,
+                    drop_rate=options.drop_path_rate * number / max(1, sum(depths) - 1),
                 )
-                channels = width * block.expansion
+                blocks.append(block(place))
+                channels = cast(int, blocks[-1].out_channels)
+                number += 1
             reduction *= stride
             setattr(self, stage, nn.Sequential(*blocks))
             levels.append(Level(f"C{index + 2}", channels, reduction if dim == 2 else (reduction,) * 3))
 
-        _initialise(self, options.zero_init)
+        initialise(self, options.zero_init)
         self.choose_levels(levels, options.out_levels)
-        self.freeze(*("conv1", "bn1", *STAGES)[: options.frozen_stages + (options.frozen_stages > 0)])
+        self.freeze(*("conv1", "bn1", "maxpool", *STAGES)[: options.frozen_stages + 2 * (options.frozen_stages > 0)])
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
@@ -94,10 +97,11 @@ class ResNet(Backbone):
         return features
 
 
-def _initialise(network: nn.Module, zero_init: bool) -> None:
+def initialise(network: nn.Module, zero_init: bool) -> None:
     """Draw convolutions as in "Delving Deep into Rectifiers" (He et al. 2015), from the fan-out."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if zero_init and isinstance(module, BasicBlock | Bottleneck):
-            nn.init.zeros_(module.last_norm.weight)  # type: ignore[arg-type]
+    for module in network.modules():
+        if zero_init and isinstance(last_norm := getattr(module, "last_norm", None), nn.Module):
+            nn.init.zeros_(last_norm.weight)  # type: ignore[arg-type]

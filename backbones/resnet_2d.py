@@ -1,38 +1,380 @@
-"""The ResNets for images. Names are timm's and torchvision's."""
+"""The ResNets for images. Names are timm's and torchvision's.
+
+Papers, by the letters of the names:
+
+- none: Deep Residual Learning for Image Recognition, He et al. 2015, https://arxiv.org/abs/1512.03385
+- C, D: Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187; C has three small
+  convolutions for a stem, D averages in its shortcuts besides; S is C with a stem twice as wide, T is a tiered D
+- wide: Wide Residual Networks, Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146
+- next: Aggregated Residual Transformations, Xie et al. 2016, https://arxiv.org/abs/1611.05431; groups x width
+- se: Squeeze-and-Excitation Networks, Hu et al. 2017, https://arxiv.org/abs/1709.01507
+- rs: Revisiting ResNets, Bello et al. 2021, https://arxiv.org/abs/2103.07579
+"""
 
 from __future__ import annotations
+
+from functools import partial
 
 from backbones.backbone import BackboneOptions
 from backbones.blocks import BasicBlock, Bottleneck
 from backbones.registry import register
 from backbones.resnet import ResNet
+from backbones.shortcuts import average_projection
+from backbones.stems import deep_stem
+
+SQUEEZE = 1 / 16
+
+wide_stem = partial(deep_stem, widths=(64, 64, 128))
+tiered_stem = partial(deep_stem, widths=(24, 32, 64))
+learned_stem = partial(deep_stem, learned_pool=True)
 
 
 @register
 def resnet18(options: BackboneOptions) -> ResNet:
-    """ResNet-18, He et al. 2015."""
+    """ResNet-18."""
     return ResNet(BasicBlock, (2, 2, 2, 2), options)
 
 
 @register
 def resnet34(options: BackboneOptions) -> ResNet:
-    """ResNet-34, He et al. 2015."""
+    """ResNet-34."""
     return ResNet(BasicBlock, (3, 4, 6, 3), options)
 
 
 @register
+def resnet26(options: BackboneOptions) -> ResNet:
+    """ResNet-26."""
+    return ResNet(Bottleneck, (2, 2, 2, 2), options)
+
+
+@register
 def resnet50(options: BackboneOptions) -> ResNet:
-    """ResNet-50, He et al. 2015, with the stride on the 3x3 convolution."""
+    """ResNet-50."""
     return ResNet(Bottleneck, (3, 4, 6, 3), options)
 
 
 @register
 def resnet101(options: BackboneOptions) -> ResNet:
-    """ResNet-101, He et al. 2015, with the stride on the 3x3 convolution."""
+    """ResNet-101."""
     return ResNet(Bottleneck, (3, 4, 23, 3), options)
 
 
 @register
 def resnet152(options: BackboneOptions) -> ResNet:
-    """ResNet-152, He et al. 2015, with the stride on the 3x3 convolution."""
+    """ResNet-152."""
     return ResNet(Bottleneck, (3, 8, 36, 3), options)
+
+
+@register
+def resnet200(options: BackboneOptions) -> ResNet:
+    """ResNet-200."""
+    return ResNet(Bottleneck, (3, 24, 36, 3), options)
+
+
+@register
+def resnet50c(options: BackboneOptions) -> ResNet:
+    """ResNet-50-C."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), options, stem=deep_stem)
+
+
+@register
+def resnet101c(options: BackboneOptions) -> ResNet:
+    """ResNet-101-C."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), options, stem=deep_stem)
+
+
+@register
+def resnet152c(options: BackboneOptions) -> ResNet:
+    """ResNet-152-C."""
+    return ResNet(Bottleneck, (3, 8, 36, 3), options, stem=deep_stem)
+
+
+@register
+def resnet18d(options: BackboneOptions) -> ResNet:
+    """ResNet-18-D."""
+    return ResNet(partial(BasicBlock, shortcut=average_projection), (2, 2, 2, 2), options, stem=deep_stem)
+
+
+@register
+def resnet34d(options: BackboneOptions) -> ResNet:
+    """ResNet-34-D."""
+    return ResNet(partial(BasicBlock, shortcut=average_projection), (3, 4, 6, 3), options, stem=deep_stem)
+
+
+@register
+def resnet26d(options: BackboneOptions) -> ResNet:
+    """ResNet-26-D."""
+    return ResNet(partial(Bottleneck, shortcut=average_projection), (2, 2, 2, 2), options, stem=deep_stem)
+
+
+@register
+def resnet50d(options: BackboneOptions) -> ResNet:
+    """ResNet-50-D."""
+    return ResNet(partial(Bottleneck, shortcut=average_projection), (3, 4, 6, 3), options, stem=deep_stem)
+
+
+@register
+def resnet101d(options: BackboneOptions) -> ResNet:
+    """ResNet-101-D."""
+    return ResNet(partial(Bottleneck, shortcut=average_projection), (3, 4, 23, 3), options, stem=deep_stem)
+
+
+@register
+def resnet152d(options: BackboneOptions) -> ResNet:
+    """ResNet-152-D."""
+    return ResNet(partial(Bottleneck, shortcut=average_projection), (3, 8, 36, 3), options, stem=deep_stem)
+
+
+@register
+def resnet200d(options: BackboneOptions) -> ResNet:
+    """ResNet-200-D."""
+    return ResNet(partial(Bottleneck, shortcut=average_projection), (3, 24, 36, 3), options, stem=deep_stem)
+
+
+@register
+def resnet50s(options: BackboneOptions) -> ResNet:
+    """ResNet-50-S."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), options, stem=wide_stem)
+
+
+@register
+def resnet101s(options: BackboneOptions) -> ResNet:
+    """ResNet-101-S."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), options, stem=wide_stem)
+
+
+@register
+def resnet152s(options: BackboneOptions) -> ResNet:
+    """ResNet-152-S."""
+    return ResNet(Bottleneck, (3, 8, 36, 3), options, stem=wide_stem)
+
+
+@register
+def resnet26t(options: BackboneOptions) -> ResNet:
+    """ResNet-26-T."""
+    return ResNet(partial(Bottleneck, shortcut=average_projection), (2, 2, 2, 2), options, stem=tiered_stem)
+
+
+@register
+def resnet50t(options: BackboneOptions) -> ResNet:
+    """ResNet-50-T."""
+    return ResNet(partial(Bottleneck, shortcut=average_projection), (3, 4, 6, 3), options, stem=tiered_stem)
+
+
+@register
+def wide_resnet50_2(options: BackboneOptions) -> ResNet:
+    """Wide ResNet-50, twice the width."""
+    return ResNet(partial(Bottleneck, base_width=128), (3, 4, 6, 3), options)
+
+
+@register
+def wide_resnet101_2(options: BackboneOptions) -> ResNet:
+    """Wide ResNet-101, twice the width."""
+    return ResNet(partial(Bottleneck, base_width=128), (3, 4, 23, 3), options)
+
+
+@register
+def resnext50_32x4d(options: BackboneOptions) -> ResNet:
+    """ResNeXt-50, 32 groups of width 4."""
+    return ResNet(partial(Bottleneck, groups=32, base_width=4), (3, 4, 6, 3), options)
+
+
+@register
+def resnext101_32x4d(options: BackboneOptions) -> ResNet:
+    """ResNeXt-101, 32 groups of width 4."""
+    return ResNet(partial(Bottleneck, groups=32, base_width=4), (3, 4, 23, 3), options)
+
+
+@register
+def resnext101_32x8d(options: BackboneOptions) -> ResNet:
+    """ResNeXt-101, 32 groups of width 8."""
+    return ResNet(partial(Bottleneck, groups=32, base_width=8), (3, 4, 23, 3), options)
+
+
+@register
+def resnext101_64x4d(options: BackboneOptions) -> ResNet:
+    """ResNeXt-101, 64 groups of width 4."""
+    return ResNet(partial(Bottleneck, groups=64, base_width=4), (3, 4, 23, 3), options)
+
+
+@register
+def resnext50d_32x4d(options: BackboneOptions) -> ResNet:
+    """ResNeXt-50-D, 32 groups of width 4."""
+    return ResNet(
+        partial(Bottleneck, groups=32, base_width=4, shortcut=average_projection), (3, 4, 6, 3), options, stem=deep_stem
+    )
+
+
+@register
+def seresnet18(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-18."""
+    return ResNet(partial(BasicBlock, squeeze=SQUEEZE), (2, 2, 2, 2), options)
+
+
+@register
+def seresnet34(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-34."""
+    return ResNet(partial(BasicBlock, squeeze=SQUEEZE), (3, 4, 6, 3), options)
+
+
+@register
+def seresnet50(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-50."""
+    return ResNet(partial(Bottleneck, squeeze=SQUEEZE), (3, 4, 6, 3), options)
+
+
+@register
+def seresnet101(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-101."""
+    return ResNet(partial(Bottleneck, squeeze=SQUEEZE), (3, 4, 23, 3), options)
+
+
+@register
+def seresnet152(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-152."""
+    return ResNet(partial(Bottleneck, squeeze=SQUEEZE), (3, 8, 36, 3), options)
+
+
+@register
+def seresnet152d(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-152-D."""
+    return ResNet(
+        partial(Bottleneck, squeeze=SQUEEZE, shortcut=average_projection), (3, 8, 36, 3), options, stem=deep_stem
+    )
+
+
+@register
+def seresnet200d(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-200-D."""
+    return ResNet(
+        partial(Bottleneck, squeeze=SQUEEZE, shortcut=average_projection), (3, 24, 36, 3), options, stem=deep_stem
+    )
+
+
+@register
+def seresnet269d(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-269-D."""
+    return ResNet(
+        partial(Bottleneck, squeeze=SQUEEZE, shortcut=average_projection), (3, 30, 48, 8), options, stem=deep_stem
+    )
+
+
+@register
+def seresnet50t(options: BackboneOptions) -> ResNet:
+    """SE-ResNet-50-T."""
+    return ResNet(
+        partial(Bottleneck, squeeze=SQUEEZE, shortcut=average_projection), (3, 4, 6, 3), options, stem=tiered_stem
+    )
+
+
+@register
+def seresnext50_32x4d(options: BackboneOptions) -> ResNet:
+    """SE-ResNeXt-50, 32 groups of width 4."""
+    return ResNet(partial(Bottleneck, groups=32, base_width=4, squeeze=SQUEEZE), (3, 4, 6, 3), options)
+
+
+@register
+def seresnext101_32x4d(options: BackboneOptions) -> ResNet:
+    """SE-ResNeXt-101, 32 groups of width 4."""
+    return ResNet(partial(Bottleneck, groups=32, base_width=4, squeeze=SQUEEZE), (3, 4, 23, 3), options)
+
+
+@register
+def seresnext101_32x8d(options: BackboneOptions) -> ResNet:
+    """SE-ResNeXt-101, 32 groups of width 8."""
+    return ResNet(partial(Bottleneck, groups=32, base_width=8, squeeze=SQUEEZE), (3, 4, 23, 3), options)
+
+
+@register
+def seresnext101_64x4d(options: BackboneOptions) -> ResNet:
+    """SE-ResNeXt-101, 64 groups of width 4."""
+    return ResNet(partial(Bottleneck, groups=64, base_width=4, squeeze=SQUEEZE), (3, 4, 23, 3), options)
+
+
+@register
+def seresnext26d_32x4d(options: BackboneOptions) -> ResNet:
+    """SE-ResNeXt-26-D."""
+    return ResNet(
+        partial(Bottleneck, groups=32, base_width=4, squeeze=SQUEEZE, shortcut=average_projection),
+        (2, 2, 2, 2),
+        options,
+        stem=deep_stem,
+    )
+
+
+@register
+def seresnext26t_32x4d(options: BackboneOptions) -> ResNet:
+    """SE-ResNeXt-26-T."""
+    return ResNet(
+        partial(Bottleneck, groups=32, base_width=4, squeeze=SQUEEZE, shortcut=average_projection),
+        (2, 2, 2, 2),
+        options,
+        stem=tiered_stem,
+    )
+
+
+@register
+def seresnext101d_32x8d(options: BackboneOptions) -> ResNet:
+    """SE-ResNeXt-101-D."""
+    return ResNet(
+        partial(Bottleneck, groups=32, base_width=8, squeeze=SQUEEZE, shortcut=average_projection),
+        (3, 4, 23, 3),
+        options,
+        stem=deep_stem,
+    )
+
+
+@register
+def resnetrs50(options: BackboneOptions) -> ResNet:
+    """ResNet-RS-50."""
+    return ResNet(
+        partial(Bottleneck, squeeze=0.25, shortcut=average_projection), (3, 4, 6, 3), options, stem=learned_stem
+    )
+
+
+@register
+def resnetrs101(options: BackboneOptions) -> ResNet:
+    """ResNet-RS-101."""
+    return ResNet(
+        partial(Bottleneck, squeeze=0.25, shortcut=average_projection), (3, 4, 23, 3), options, stem=learned_stem
+    )
+
+
+@register
+def resnetrs152(options: BackboneOptions) -> ResNet:
+    """ResNet-RS-152."""
+    return ResNet(
+        partial(Bottleneck, squeeze=0.25, shortcut=average_projection), (3, 8, 36, 3), options, stem=learned_stem
+    )
+
+
+@register
+def resnetrs200(options: BackboneOptions) -> ResNet:
+    """ResNet-RS-200."""
+    return ResNet(
+        partial(Bottleneck, squeeze=0.25, shortcut=average_projection), (3, 24, 36, 3), options, stem=learned_stem
+    )
+
+
+@register
+def resnetrs270(options: BackboneOptions) -> ResNet:
+    """ResNet-RS-270."""
+    return ResNet(
+        partial(Bottleneck, squeeze=0.25, shortcut=average_projection), (4, 29, 53, 4), options, stem=learned_stem
+    )
+
+
+@register
+def resnetrs350(options: BackboneOptions) -> ResNet:
+    """ResNet-RS-350."""
+    return ResNet(
+        partial(Bottleneck, squeeze=0.25, shortcut=average_projection), (4, 36, 72, 4), options, stem=learned_stem
+    )
+
+
+@register
+def resnetrs420(options: BackboneOptions) -> ResNet:
+    """ResNet-RS-420."""
+    return ResNet(
+        partial(Bottleneck, squeeze=0.25, shortcut=average_projection), (4, 44, 87, 4), options, stem=learned_stem
+    )

@@ -4,9 +4,19 @@ import torch
 import torchvision
 from torchvision.models._utils import IntermediateLayerGetter
 
-from backbones import create_backbone, load_weights
+from backbones import create_backbone, list_backbones, load_weights
 
-NAMES = ["resnet18", "resnet34", "resnet50", *(pytest.param(f"resnet{n}", marks=pytest.mark.slow) for n in (101, 152))]
+TORCHVISIONS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"]
+TORCHVISIONS += ["resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
+TIMMS = [name for name in list_backbones() if timm.is_model(name)]
+QUICK = ["resnet18", "resnet34", "resnet50", "resnet18d", "resnet26t", "resnet50s", "resnext50_32x4d", "seresnet18"]
+QUICK += ["seresnext26d_32x4d", "resnetrs50"]
+
+
+def quick_or_slow(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 LEVELS = ("C2", "C3", "C4", "C5")
 DILATED = {32: (False, False, False), 16: (False, False, True), 8: (False, True, True)}
 
@@ -62,12 +72,12 @@ def count(network):
     return sum(p.numel() for name, p in network.named_parameters() if not name.startswith("fc."))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", quick_or_slow(TORCHVISIONS))
 def test_features_are_torchvisions(name):
     assert_same_features(name, *torchvision_features(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", quick_or_slow(TIMMS))
 def test_features_are_timms(name):
     assert_same_features(name, *timm_features(name))
 
@@ -77,14 +87,21 @@ def test_dilated_features_are_torchvisions(output_stride):
     assert_same_features("resnet50", *torchvision_features("resnet50", output_stride), output_stride)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet26d", "seresnext26t_32x4d"])
 @pytest.mark.parametrize("output_stride", [16, 8])
-def test_dilated_basic_blocks_are_timms(output_stride):  # torchvision refuses to dilate them
-    assert_same_features("resnet18", *timm_features("resnet18", output_stride), output_stride)
+def test_dilated_features_are_timms(name, output_stride):  # torchvision refuses to dilate basic blocks
+    assert_same_features(name, *timm_features(name, output_stride), output_stride)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+@pytest.mark.parametrize("name", TIMMS)
 def test_parameter_counts_agree(name):
     with torch.device("meta"):
         ours = create_backbone(name)
-        theirs = (getattr(torchvision.models, name)(), timm.create_model(name, features_only=True))
-    assert [count(network) for network in theirs] == [count(ours)] * 2
+        theirs = [timm.create_model(name, features_only=True)]
+        if name in TORCHVISIONS:
+            theirs.append(getattr(torchvision.models, name)())
+    assert [count(network) for network in theirs] == [count(ours)] * len(theirs)
+
+
+def test_every_residual_network_here_is_one_of_timms():
+    assert len(TIMMS) >= 45

@@ -106,7 +106,7 @@ def test_adapting_leaves_the_source_alone():
 
 def test_other_channels_are_refused_with_the_remedy():
     with pytest.raises(
-        ValueError, match=r"conv1\.weight is \(8, 3, 7, 7\) in the state dict but \(8, 1, 7, 7\)"
+        ValueError, match=r"conv1\.weight is \(64, 3, 7, 7\) in the state dict but \(64, 1, 7, 7\)"
     ) as error:
         load_weights(tiny(in_channels=1), tiny().state_dict())
     assert "adapt=True" in str(error.value)
