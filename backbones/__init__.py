@@ -1,6 +1,6 @@
 """ResNet-family backbones with named feature maps, and the necks that turn those into pyramids."""
 
-from backbones import resnet_2d  # noqa: F401  its networks register themselves
+from backbones import resnet_2d, resnet_attention  # noqa: F401  their networks register themselves
 from backbones.backbone import Backbone, BackboneOptions, Level
 from backbones.necks import FPN
 from backbones.registry import create_backbone, list_backbones, register
