@@ -33,21 +33,25 @@ class BackboneOptions:
         in_channels: channels of the input.
         output_stride: reduction of the coarsest map, 32, 16 or 8; below 32 the last stages dilate instead of striding.
         norm: `batch`, `frozen` (batch norm with fixed statistics and weights), `sync` (over processes) or `group`.
-        out_levels: names of the maps that `forward` returns.
+        out_levels: names of the maps that `forward` returns, or None for all that the network has.
         frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
         zero_init: start the last norm of every residual block at zero, so that each block begins as its shortcut.
         drop_path_rate: probability of leaving out the residual branch of the last block in training; those before
             have less, in proportion to their depth (Deep Networks with Stochastic Depth, Huang et al. 2016,
             https://arxiv.org/abs/1603.09382).
+        checkpointing: in training keep only what goes into each block, and compute its inside again in the backward
+            pass: much less memory for a third more time (Training Deep Nets with Sublinear Memory Cost, Chen et al.
+            2016, https://arxiv.org/abs/1604.06174).
     """
 
     in_channels: int = 3
     output_stride: int = 32
     norm: Norm = "batch"
-    out_levels: Sequence[str] = ("C2", "C3", "C4", "C5")
+    out_levels: Sequence[str] | None = None
     frozen_stages: int = 0
     zero_init: bool = False
     drop_path_rate: float = 0.0
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):
@@ -75,13 +79,14 @@ class Backbone(nn.Module):
         self.levels: tuple[Level, ...] = ()
         self._frozen: tuple[str, ...] = ()
 
-    def choose_levels(self, available: Sequence[Level], wanted: Sequence[str]) -> None:
-        """Keep those of the `available` levels whose names are `wanted`.
+    def choose_levels(self, available: Sequence[Level], wanted: Sequence[str] | None) -> None:
+        """Keep those of the `available` levels whose names are `wanted`; None wants them all.
 
         Raises:
             ValueError: a wanted level is not available, or none is wanted.
         """
         names = [level.name for level in available]
+        wanted = names if wanted is None else wanted
         unknown = [name for name in wanted if name not in names]
         if unknown or not wanted:
             raise ValueError(f"out_levels is {list(wanted)}, but this network has {', '.join(names)}; choose of those.")

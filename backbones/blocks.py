@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from backbones.attention import SqueezeExcite
-from backbones.layers import Norm, conv, norm_layer
+from backbones.layers import Convolution, Norm, conv, norm_layer
 from backbones.shortcuts import Shortcut, projection
 
 
@@ -20,21 +20,25 @@ class BlockPlace(NamedTuple):
 
     Attributes:
         dim: 2 for images, 3 for clips and volumes.
+        stage: number of the stage, from 0.
+        number: of the block in its stage, from 0.
         in_channels: channels of the input.
         width: of the stage; what a block makes of it is the block's own affair.
-        stride: by which the block reduces its input.
-        dilation: of the first kernel that is larger than one pixel.
+        stride: by which the block reduces its input, for each axis.
+        dilation: of the first kernel that is larger than one pixel, for each axis.
         last_dilation: of the others, and of the blocks behind.
         norm: see `BackboneOptions`.
         drop_rate: probability of leaving out the residual branch of a sample in training (stochastic depth).
     """
 
     dim: int
+    stage: int
+    number: int
     in_channels: int
     width: int
-    stride: int
-    dilation: int
-    last_dilation: int
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    last_dilation: tuple[int, ...]
     norm: Norm
     drop_rate: float
 
@@ -46,6 +50,7 @@ class BasicBlock(nn.Module):
         place: where the block stands.
         shortcut: builds what stands beside the convolutions.
         squeeze: ratio of a squeeze-and-excitation at the end of the branch, or None.
+        convolution: builds the two convolutions.
 
     Attributes:
         out_channels: `place.width`.
@@ -56,13 +61,19 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, place: BlockPlace, shortcut: Shortcut = projection, squeeze: float | None = None) -> None:
+    def __init__(
+        self,
+        place: BlockPlace,
+        shortcut: Shortcut = projection,
+        squeeze: float | None = None,
+        convolution: Convolution = conv,
+    ) -> None:
         super().__init__()
         dim, norm, width = place.dim, place.norm, place.width
-        self.conv1 = conv(dim, place.in_channels, width, kernel_size=3, stride=place.stride, dilation=place.dilation)
+        self.conv1 = convolution(dim, place.in_channels, width, 3, stride=place.stride, dilation=place.dilation)
         self.bn1 = norm_layer(dim, width, norm)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv(dim, width, width, kernel_size=3, dilation=place.last_dilation)
+        self.conv2 = convolution(dim, width, width, 3, dilation=place.last_dilation)
         self.bn2 = norm_layer(dim, width, norm)
         self.se = SqueezeExcite(dim, width, squeeze) if squeeze else None
         self.drop_path = StochasticDepth(place.drop_rate, "row") if place.drop_rate else None
@@ -70,8 +81,8 @@ class BasicBlock(nn.Module):
         self.out_channels = width * self.expansion
 
     @property
-    def last_norm(self) -> nn.Module:
-        """The norm that closes the residual branch."""
+    def last_layer(self) -> nn.Module:
+        """What closes the residual branch: at zero, the block is its shortcut."""
         return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,6 +110,8 @@ class Bottleneck(nn.Module):
         base_width: channels of a group in a stage of width 64.
         shortcut: builds what stands beside the convolutions.
         squeeze: ratio of a squeeze-and-excitation at the end of the branch, or None.
+        entry: builds the first 1x1 convolution; in a 3-D network it may look along the time.
+        convolution: builds the 3x3 convolution.
 
     Attributes:
         out_channels: 4 times `place.width`.
@@ -116,14 +129,16 @@ class Bottleneck(nn.Module):
         base_width: int = 64,
         shortcut: Shortcut = projection,
         squeeze: float | None = None,
+        entry: Convolution = conv,
+        convolution: Convolution = conv,
     ) -> None:
         super().__init__()
         dim, norm = place.dim, place.norm
         width = place.width * base_width // 64 * groups
         self.out_channels = place.width * self.expansion
-        self.conv1 = conv(dim, place.in_channels, width, kernel_size=1)
+        self.conv1 = entry(dim, place.in_channels, width, 1)
         self.bn1 = norm_layer(dim, width, norm)
-        self.conv2 = conv(dim, width, width, 3, stride=place.stride, dilation=place.dilation, groups=groups)
+        self.conv2 = convolution(dim, width, width, 3, stride=place.stride, dilation=place.dilation, groups=groups)
         self.bn2 = norm_layer(dim, width, norm)
         self.conv3 = conv(dim, width, self.out_channels, kernel_size=1)
         self.bn3 = norm_layer(dim, self.out_channels, norm)
@@ -133,8 +148,8 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(dim, place.in_channels, self.out_channels, place.stride, place.last_dilation, norm)
 
     @property
-    def last_norm(self) -> nn.Module:
-        """The norm that closes the residual branch."""
+    def last_layer(self) -> nn.Module:
+        """What closes the residual branch: at zero, the block is its shortcut."""
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 Norm = Literal["batch", "frozen", "sync", "group"]
 Size = int | Sequence[int]
+# (dim, in_channels, out_channels, kernel_size, stride=, dilation=, groups=) -> a module; `conv` and its kin
+Convolution = Callable[..., nn.Module]
 
 _CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH_NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_AVERAGE_POOL: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 _MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
@@ -22,27 +25,38 @@ def conv(
     out_channels: int,
     kernel_size: Size,
     stride: Size = 1,
-    dilation: int = 1,
+    dilation: Size = 1,
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Module:
     """Build a convolution whose padding keeps the size at stride 1."""
-    sizes = (kernel_size,) * dim if isinstance(kernel_size, int) else tuple(kernel_size)
+    sizes, dilations = per_axis(kernel_size, dim), per_axis(dilation, dim)
     return _CONV[dim](
         in_channels,
         out_channels,
         kernel_size=sizes,
-        stride=stride if isinstance(stride, int) else tuple(stride),
-        padding=tuple(dilation * (size - 1) // 2 for size in sizes),
-        dilation=dilation,
+        stride=per_axis(stride, dim),
+        padding=tuple(d * (size - 1) // 2 for size, d in zip(sizes, dilations, strict=True)),
+        dilation=dilations,
         groups=groups,
         bias=bias,
     )
 
 
-def max_pool(dim: int, kernel_size: int, stride: int) -> nn.Module:
+def per_axis(size: Size, dim: int) -> tuple[int, ...]:
+    """Return one number for each of `dim` axes."""
+    return (size,) * dim if isinstance(size, int) else tuple(size)
+
+
+def max_pool(dim: int, kernel_size: Size, stride: Size) -> nn.Module:
     """Build a max pooling with half a kernel of padding."""
-    return _MAX_POOL[dim](kernel_size, stride=stride, padding=kernel_size // 2)
+    sizes = per_axis(kernel_size, dim)
+    return _MAX_POOL[dim](sizes, stride=per_axis(stride, dim), padding=tuple(size // 2 for size in sizes))
+
+
+def average_pool(dim: int, size: Size) -> nn.Module:
+    """Build the mean of patches that stand side by side; those at the border may be smaller."""
+    return _AVERAGE_POOL[dim](per_axis(size, dim), ceil_mode=True, count_include_pad=False)
 
 
 def norm_layer(dim: int, channels: int, norm: Norm) -> nn.Module:

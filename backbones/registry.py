@@ -14,19 +14,32 @@ from backbones.weights import load_weights
 Constructor = Callable[[BackboneOptions], Backbone]
 
 _CONSTRUCTORS: dict[str, Constructor] = {}
+_PREFIXES: dict[str, Callable[[str, BackboneOptions], Backbone]] = {}
 
 
-def register(constructor: Constructor) -> Constructor:
-    """Make a function of `BackboneOptions` a backbone that users reach by the function's name.
+def register(constructor: Constructor, name: str | None = None) -> Constructor:
+    """Make a function of `BackboneOptions` a backbone that users reach by the function's name, or by another.
 
     Raises:
         ValueError: the name is taken.
     """
-    name = constructor.__name__
+    name = name or constructor.__name__
     if name in _CONSTRUCTORS:
         raise ValueError(f"backbone {name!r} is registered already; give the function another name.")
     _CONSTRUCTORS[name] = constructor
     return constructor
+
+
+def register_prefix(
+    prefix: str,
+) -> Callable[[Callable[[str, BackboneOptions], Backbone]], Callable[[str, BackboneOptions], Backbone]]:
+    """Make a function of a name and `BackboneOptions` answer for every backbone called `prefix:name`."""
+
+    def keep(constructor: Callable[[str, BackboneOptions], Backbone]) -> Callable[[str, BackboneOptions], Backbone]:
+        _PREFIXES[prefix] = constructor
+        return constructor
+
+    return keep
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
@@ -40,37 +53,50 @@ def create_backbone(
     in_channels: int = 3,
     output_stride: int = 32,
     norm: Norm = "batch",
-    out_levels: Sequence[str] = ("C2", "C3", "C4", "C5"),
+    out_levels: Sequence[str] | None = None,
     frozen_stages: int = 0,
     zero_init: bool = False,
     drop_path_rate: float = 0.0,
+    checkpointing: bool = False,
     weights: str | PathLike[str] | None = None,
 ) -> Backbone:
     """Build a backbone by name.
 
     Args:
-        name: one of `list_backbones()`.
+        name: one of `list_backbones()`, or a prefix and a name, such as `timm:convnext_tiny`.
         in_channels: channels of the input; pretrained first layers are adapted to it.
         output_stride: reduction of the coarsest map, 32, 16 or 8.
         norm: `batch`, `frozen`, `sync` or `group`.
-        out_levels: names of the maps that `forward` returns.
+        out_levels: names of the maps that `forward` returns; all that the network has if not given.
         frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
         zero_init: start the last norm of every residual block at zero.
         drop_path_rate: stochastic depth at the last block; less at those before.
+        checkpointing: keep only what goes into each block in training; less memory, a third more time.
         weights: a path (.pth, .safetensors), or `pretrained` for the published ImageNet weights.
 
     Raises:
         ValueError: an unknown name, an option that the family does not have, or weights that do not fit.
         FileNotFoundError: the weights are neither on this machine nor to be downloaded.
     """
-    if name not in _CONSTRUCTORS:
+    options = BackboneOptions(
+        in_channels=in_channels,
+        output_stride=output_stride,
+        norm=norm,
+        out_levels=out_levels,
+        frozen_stages=frozen_stages,
+        zero_init=zero_init,
+        drop_path_rate=drop_path_rate,
+        checkpointing=checkpointing,
+    )
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in _PREFIXES:
+        backbone = _PREFIXES[prefix](rest, options)
+    elif name in _CONSTRUCTORS:
+        backbone = _CONSTRUCTORS[name](options)
+    else:
         close = get_close_matches(name, _CONSTRUCTORS, n=4, cutoff=0.5)
         near = f"; close names: {', '.join(close)}" if close else ""
         raise ValueError(f"unknown backbone {name!r}{near}. All: vertebra backbones.")
-    options = BackboneOptions(
-        in_channels, output_stride, norm, tuple(out_levels), frozen_stages, zero_init, drop_path_rate
-    )
-    backbone = _CONSTRUCTORS[name](options)
     if weights is not None:
         load_weights(backbone, weights, name=name, adapt=True)
     return backbone

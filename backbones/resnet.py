@@ -1,4 +1,4 @@
-"""ResNet in two or three dimensions: a stem and four stages of blocks.
+"""ResNet in two or three dimensions: a stem and stages of blocks.
 
 Deep Residual Learning for Image Recognition, He et al. 2015, https://arxiv.org/abs/1512.03385
 """
@@ -12,25 +12,27 @@ from torch import Tensor, nn
 
 from backbones.backbone import Backbone, BackboneOptions, Level
 from backbones.blocks import BlockPlace
-from backbones.layers import Norm, norm_layer
+from backbones.checkpointing import checkpointed
+from backbones.layers import Norm, Size, per_axis
 from backbones.stems import Stem, plain_stem
-
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 class ResNet(Backbone):
-    """A residual network whose four stages give C2, C3, C4 and C5.
+    """A residual network whose stages give C2, C3, C4 and C5, or as many of them as it has stages.
 
     Submodules carry torchvision's names, so published weights load without a map. The classifier is not part of it.
     BasicBlock dilates in both convolutions, which torchvision's ResNet-18 and -34 refuse to do.
 
     Args:
         block: builds a block for its place; it tells its `out_channels`.
-        depths: number of blocks in each of the four stages.
+        depths: number of blocks in each stage.
         options: what holds for any backbone.
         dim: 2 for images, 3 for clips and volumes.
         stem: builds what stands before the first stage.
-        widths: of the four stages.
+        widths: of the stages.
+        strides: of the stages.
+        closing: builds what the last stage's map goes through at the end, from dim, channels and norm; pre-activation
+            networks have a norm and an activation there.
 
     Shape:
         - images: (N, in_channels, H, W), or (N, in_channels, D, H, W) with `dim=3`
@@ -46,50 +48,65 @@ class ResNet(Backbone):
         dim: int = 2,
         stem: Callable[[int, int, Norm], Stem] = plain_stem,
         widths: Sequence[int] = (64, 128, 256, 512),
+        strides: Sequence[Size] = (1, 2, 2, 2),
+        closing: Callable[[int, int, Norm], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         options = options or BackboneOptions()
-        self.conv1, channels, maxpool = stem(dim, options.in_channels, options.norm)
-        self.bn1 = norm_layer(dim, channels, options.norm)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = maxpool
+        self.conv1, self.bn1, self.relu, self.maxpool, channels, reduction = stem(
+            dim, options.in_channels, options.norm
+        )
+        self.checkpointing = options.checkpointing
+        self.stages = [f"layer{index + 1}" for index in range(len(depths))]
 
-        reduction, dilation, number = 4, 1, 0
+        dilation, built = (1,) * dim, 0
         levels = []
-        for index, (stage, width, depth) in enumerate(zip(STAGES, widths, depths, strict=True)):
-            stride, first_dilation = (1 if index == 0 else 2), dilation
-            if reduction * stride > options.output_stride:  # see as far as a strided stage would, at full size
-                stride, dilation = 1, dilation * stride
+        for index, (width, depth, wanted) in enumerate(zip(widths, depths, strides, strict=True)):
+            first_dilation, stride = dilation, per_axis(wanted, dim)
+            # where a stride would reduce too much, see as far as the strided stage would, at full size
+            kept = tuple(r * s > options.output_stride for r, s in zip(reduction, stride, strict=True))
+            dilation = tuple(d * s if keep else d for d, s, keep in zip(dilation, stride, kept, strict=True))
+            stride = tuple(1 if keep else s for s, keep in zip(stride, kept, strict=True))
             blocks = []
             for i in range(depth):
                 # the first block still stands on the grid of the stage before: its first kernel keeps that dilation
                 place = BlockPlace(
                     dim=dim,
+                    stage=index,
+                    number=i,
                     in_channels=channels,
                     width=width,
-                    stride=stride if i == 0 else 1,
+                    stride=stride if i == 0 else (1,) * dim,
                     dilation=first_dilation if i == 0 else dilation,
                     last_dilation=dilation,
                     norm=options.norm,
-                    drop_rate=options.drop_path_rate * number / max(1, sum(depths) - 1),
+                    drop_rate=options.drop_path_rate * built / max(1, sum(depths) - 1),
                 )
                 blocks.append(block(place))
                 channels = cast(int, blocks[-1].out_channels)
-                number += 1
-            reduction *= stride
-            setattr(self, stage, nn.Sequential(*blocks))
-            levels.append(Level(f"C{index + 2}", channels, reduction if dim == 2 else (reduction,) * 3))
+                built += 1
+            reduction = tuple(r * s for r, s in zip(reduction, stride, strict=True))
+            setattr(self, self.stages[index], nn.Sequential(*blocks))
+            levels.append(Level(f"C{index + 2}", channels, cast("tuple[int, int, int]", reduction)))
+        self.closing = closing(dim, channels, options.norm) if closing else None
 
         initialise(self, options.zero_init)
+        if dim == 2:
+            levels = [level._replace(reduction=cast("tuple[int, ...]", level.reduction)[0]) for level in levels]
         self.choose_levels(levels, options.out_levels)
-        self.freeze(*("conv1", "bn1", "maxpool", *STAGES)[: options.frozen_stages + 2 * (options.frozen_stages > 0)])
+        if options.frozen_stages:
+            last = ["closing"] if closing and options.frozen_stages > len(depths) else []
+            self.freeze("conv1", "bn1", "maxpool", *self.stages[: options.frozen_stages - 1], *last)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         wanted = {level.name for level in self.levels}
         features = {}
-        for index, stage in enumerate(STAGES):
-            x = self.get_submodule(stage)(x)
+        for index, stage in enumerate(self.stages):
+            for block in cast(nn.Sequential, self.get_submodule(stage)):
+                x = checkpointed(block, x) if self.checkpointing and self.training else block(x)
+            if self.closing is not None and stage == self.stages[-1]:
+                x = self.closing(x)
             if (name := f"C{index + 2}") in wanted:
                 features[name] = x
             if len(features) == len(wanted):  # nobody asked for what is coarser
@@ -103,5 +120,5 @@ def initialise(network: nn.Module, zero_init: bool) -> None:
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     for module in network.modules():
-        if zero_init and isinstance(last_norm := getattr(module, "last_norm", None), nn.Module):
-            nn.init.zeros_(last_norm.weight)  # type: ignore[arg-type]
+        if zero_init and isinstance(last := getattr(module, "last_layer", None), nn.Module):
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]

@@ -7,31 +7,70 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import Norm, conv, norm_layer
+from backbones.layers import Norm, Size, average_pool, conv, norm_layer, per_axis
 
 # dim, in_channels, out_channels, stride, dilation, norm -> a module, or None for the identity
-Shortcut = Callable[[int, int, int, int, int, Norm], "nn.Module | None"]
+Shortcut = Callable[[int, int, int, Size, Size, Norm], "nn.Module | None"]
 
 
 def projection(
-    dim: int, in_channels: int, out_channels: int, stride: int, dilation: int, norm: Norm
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
     """Build option B of He et al. 2015: identity where the shapes agree, else a strided 1x1 convolution with norm."""
-    if stride == 1 and in_channels == out_channels:
+    if in_channels == out_channels and not _strides(dim, stride):
         return None
+    return full_projection(dim, in_channels, out_channels, stride, dilation, norm)
+
+
+def full_projection(
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
+) -> nn.Module | None:
+    """Build option C of He et al. 2015: a strided 1x1 convolution with norm, everywhere."""
     return nn.Sequential(
         conv(dim, in_channels, out_channels, kernel_size=1, stride=stride), norm_layer(dim, out_channels, norm)
     )
 
 
+def zero_padded(
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
+) -> nn.Module | None:
+    """Build option A of He et al. 2015: every second pixel, and channels of zeros, so that it has no parameters."""
+    if in_channels == out_channels and not _strides(dim, stride):
+        return None
+    return ZeroPadded(per_axis(stride, dim), out_channels - in_channels)
+
+
+class ZeroPadded(nn.Module):
+    """The identity, subsampled and with channels of zeros behind.
+
+    Args:
+        strides: for each axis, of the pixels that are kept.
+        more: channels to append.
+
+    Shape:
+        (N, C, ...) -> (N, C + more, ceil(... / strides))
+    """
+
+    def __init__(self, strides: tuple[int, ...], more: int) -> None:
+        super().__init__()
+        self.strides = strides
+        self.more = more
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis, stride in enumerate(self.strides, start=2):
+            if stride > 1:
+                x = x[(slice(None),) * axis + (slice(None, None, stride),)]
+        return F.pad(x, (0, 0) * len(self.strides) + (0, self.more))
+
+
 def average_projection(
-    dim: int, in_channels: int, out_channels: int, stride: int, dilation: int, norm: Norm
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
     """Build a projection that averages where the other one skips three pixels of four.
 
     ResNet-D of Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187.
     """
-    if stride == 1 and in_channels == out_channels:
+    if in_channels == out_channels and not _strides(dim, stride):
         return None
     return nn.Sequential(
         _average(dim, stride, dilation),
@@ -40,11 +79,14 @@ def average_projection(
     )
 
 
-def _average(dim: int, stride: int, dilation: int) -> nn.Module:
-    if stride == 1:
-        return AverageAhead() if dilation > 1 else nn.Identity()
-    pool = nn.AvgPool2d if dim == 2 else nn.AvgPool3d
-    return pool(2, stride, ceil_mode=True, count_include_pad=False)
+def _average(dim: int, stride: Size, dilation: Size) -> nn.Module:
+    if not _strides(dim, stride):
+        return AverageAhead() if max(per_axis(dilation, dim)) > 1 else nn.Identity()
+    return average_pool(dim, stride)
+
+
+def _strides(dim: int, stride: Size) -> bool:
+    return max(per_axis(stride, dim)) > 1
 
 
 class AverageAhead(nn.Module):

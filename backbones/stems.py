@@ -1,7 +1,8 @@
-"""What stands before the first stage: convolutions and a pooling that together reduce an image by four."""
+"""What stands before the first stage: a convolution or three, and a pooling."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import nn
@@ -10,22 +11,41 @@ from backbones.layers import Norm, conv, max_pool, norm_layer
 
 
 class Stem(NamedTuple):
-    """The parts of a stem; a norm and a ReLU stand between the two.
+    """The parts of a stem, in order.
 
     Attributes:
-        conv1: halves the size.
-        channels: that `conv1` gives.
-        maxpool: halves it again; called so by published weights even where it is a convolution.
+        conv1: one convolution or several.
+        bn1: the norm behind it.
+        relu: the activation behind the norm.
+        maxpool: called so by published weights even where it is a convolution or nothing.
+        channels: that come out.
+        reduction: input pixels to one pixel that comes out, for each axis.
     """
 
     conv1: nn.Module
-    channels: int
+    bn1: nn.Module
+    relu: nn.Module
     maxpool: nn.Module
+    channels: int
+    reduction: tuple[int, ...]
 
 
 def plain_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
     """Build the paper's 7x7 convolution and max pooling (He et al. 2015)."""
-    return Stem(conv(dim, in_channels, 64, kernel_size=7, stride=2), 64, max_pool(dim, kernel_size=3, stride=2))
+    conv1 = conv(dim, in_channels, 64, kernel_size=7, stride=2)
+    pool = max_pool(dim, kernel_size=3, stride=2)
+    return Stem(conv1, norm_layer(dim, 64, norm), nn.ReLU(inplace=True), pool, 64, (4,) * dim)
+
+
+def small_stem(dim: int, in_channels: int, norm: Norm, channels: int = 16) -> Stem:
+    """Build the 3x3 convolution that images of 32 x 32 pixels begin with (He et al. 2015); it reduces nothing."""
+    conv1 = conv(dim, in_channels, channels, kernel_size=3)
+    return Stem(conv1, norm_layer(dim, channels, norm), nn.ReLU(inplace=True), nn.Identity(), channels, (1,) * dim)
+
+
+def bare(stem: Callable[[int, int, Norm], Stem], dim: int, in_channels: int, norm: Norm) -> Stem:
+    """Build a stem without its last norm and activation, which the first pre-activation block has."""
+    return stem(dim, in_channels, norm)._replace(bn1=nn.Identity(), relu=nn.Identity())
 
 
 def deep_stem(
@@ -53,9 +73,11 @@ def deep_stem(
         nn.ReLU(inplace=True),
         conv(dim, second, channels, kernel_size=3),
     )
-    if not learned_pool:
-        return Stem(conv1, channels, max_pool(dim, kernel_size=3, stride=2))
-    pool = nn.Sequential(
-        conv(dim, channels, channels, kernel_size=3, stride=2), norm_layer(dim, channels, norm), nn.ReLU(inplace=True)
-    )
-    return Stem(conv1, channels, pool)
+    pool = max_pool(dim, kernel_size=3, stride=2)
+    if learned_pool:
+        pool = nn.Sequential(
+            conv(dim, channels, channels, kernel_size=3, stride=2),
+            norm_layer(dim, channels, norm),
+            nn.ReLU(inplace=True),
+        )
+    return Stem(conv1, norm_layer(dim, channels, norm), nn.ReLU(inplace=True), pool, channels, (4,) * dim)

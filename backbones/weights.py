@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from backbones.conventions import own_names
 from backbones.pretrained import published_state_dict
 
 Weights = str | PathLike[str] | Mapping[str, Tensor]
 
 # What a classifier's checkpoint holds beside the backbone.
-CLASSIFIER_KEYS = ("fc.", "classifier.", "head.")
+CLASSIFIER_KEYS = ("fc.", "classifier.", "head.", "linear.")
 
 
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -76,7 +77,7 @@ def load_weights(
         origin, state = str(source), read_state_dict(source)
 
     own = backbone.state_dict()
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = own_names(state)
     if adapt:
         _adapt_first_layer(state, own)
     fill(backbone, state, origin, ignore=(*CLASSIFIER_KEYS, *ignore))
