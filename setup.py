@@ -23,7 +23,7 @@ REQUIRED = [
 ]
 
 EXTRAS = {
-    "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML"],
+    "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", "pytorchvideo>=0.1.5", "monai>=1.4"],
     "video": ["av>=12.0"],
     "medical": ["monai[nibabel,pydicom]>=1.4", "scikit-learn>=1.3"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],

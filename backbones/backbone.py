@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from backbones.conventions import own_names
 from backbones.layers import Norm
 
 
@@ -91,6 +92,10 @@ class Backbone(nn.Module):
         if unknown or not wanted:
             raise ValueError(f"out_levels is {list(wanted)}, but this network has {', '.join(names)}; choose of those.")
         self.levels = tuple(level for level in available if level.name in wanted)
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return published weights under this network's names; what it has no place for may stay, to be reported."""
+        return own_names(state)
 
     def freeze(self, *modules: str) -> None:
         """Stop the training of the named submodules: no gradients, and norms keep their statistics from here on."""

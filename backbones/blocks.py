@@ -60,6 +60,7 @@ class BasicBlock(nn.Module):
     """
 
     expansion = 1
+    folds = (("conv1", "bn1"), ("conv2", "bn2"))
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class Bottleneck(nn.Module):
     """
 
     expansion = 4
+    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     def __init__(
         self,

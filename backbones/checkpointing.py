@@ -23,10 +23,11 @@ def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
 def statistics_kept(block: nn.Module) -> Iterator[None]:
     """Let batch norms see the batch without counting it: the second pass over it is no news."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, counted) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counted

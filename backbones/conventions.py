@@ -16,17 +16,43 @@ class Convention(NamedTuple):
         publisher: and family, for error messages.
         mark: pattern of a key that only this convention has.
         renames: patterns and what to put in their place (as `re.sub` takes it), applied one after the other.
+        convert: what is to be done to the values, once they have our names.
     """
 
     publisher: str
     mark: str
     renames: tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
 
+
+def _without_shortcut_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let the mean that a batch norm subtracts take up the bias of the convolution ahead of it."""
+    for key in [key for key in state if key.endswith(".downsample.0.bias")]:
+        mean = key.replace("0.bias", "1.running_mean")
+        if mean in state:
+            state[mean] = state[mean] - state.pop(key)
+    return state
+
+
+# pytorchvideo's, inside a block and before its stage is named
+_BLOCK = (
+    (r"\.branch1_conv\.", ".downsample.0."),
+    (r"\.branch1_norm\.", ".downsample.1."),
+    (r"\.branch2\.conv_b\.conv_t\.", ".conv2.temporal."),
+    (r"\.branch2\.conv_b\.norm\.", ".conv2.norm."),
+    (r"\.branch2\.conv_b\.conv_xy\.", ".conv2.spatial."),
+    (r"\.branch2\.norm_b\.0\.", ".bn2."),
+    (r"\.branch2\.norm_b\.1\.block\.0\.", ".se.fc1."),
+    (r"\.branch2\.norm_b\.1\.block\.2\.", ".se.fc2."),
+    (r"\.branch2\.conv_([abc])\.", lambda match: f".conv{'_abc'.index(match[1])}."),
+    (r"\.branch2\.norm_([abc])\.", lambda match: f".bn{'_abc'.index(match[1])}."),
+    (r"\.res_blocks\.", "."),
+)
 
 CONVENTIONS = (
     Convention(
         "timm's pre-activation ResNets",
-        r"stages\.0\.blocks\.0\.norm1\.weight",
+        r"stages\.1\.blocks\.0\.downsample\.conv\.weight",
         (
             (r"^stem\.conv\.", "conv1."),
             (r"^stem\.conv1\.", "conv1.0."),
@@ -40,6 +66,86 @@ CONVENTIONS = (
             (r"^stages\.(\d)\.blocks\.", lambda match: f"layer{int(match[1]) + 1}."),
         ),
     ),
+    Convention(
+        "torchvision's R(2+1)D",
+        r"layer1\.0\.conv1\.0\.0\.weight",
+        (
+            (r"^stem\.0\.", "conv1.spatial."),
+            (r"^stem\.1\.", "conv1.norm."),
+            (r"^stem\.3\.", "conv1.temporal."),
+            (r"^stem\.4\.", "bn1."),
+            (r"\.conv(\d)\.1\.", r".bn\1."),
+            (r"\.conv(\d)\.0\.0\.", r".conv\1.spatial."),
+            (r"\.conv(\d)\.0\.1\.", r".conv\1.norm."),
+            (r"\.conv(\d)\.0\.3\.", r".conv\1.temporal."),
+        ),
+    ),
+    Convention(
+        "torchvision's R3D and MC3",
+        r"layer1\.0\.conv1\.1\.running_mean",
+        (
+            (r"^stem\.0\.", "conv1."),
+            (r"^stem\.1\.", "bn1."),
+            (r"\.conv(\d)\.0\.", r".conv\1."),
+            (r"\.conv(\d)\.1\.", r".bn\1."),
+        ),
+    ),
+    Convention(
+        "MONAI's ResNets whose shortcuts have biases", r"layer2\.0\.downsample\.0\.bias", (), _without_shortcut_biases
+    ),
+    Convention(
+        "pytorchvideo's SlowFast",
+        r"blocks\.0\.multipathway_blocks\.0\.conv\.weight",
+        (
+            *_BLOCK,
+            (r"^blocks\.(\d)\.multipathway_fusion\.conv_fast_to_slow\.", r"fusions.\1.0."),
+            (r"^blocks\.(\d)\.multipathway_fusion\.norm\.", r"fusions.\1.1."),
+            (r"^blocks\.(\d)\.multipathway_blocks\.0\.", r"slow.\1."),
+            (r"^blocks\.(\d)\.multipathway_blocks\.1\.", r"fast.\1."),
+            (r"^(slow|fast)\.0\.conv\.", r"\1.conv1."),
+            (r"^(slow|fast)\.0\.norm\.", r"\1.bn1."),
+            (r"^(slow|fast)\.(\d)\.", r"\1.layer\2."),
+            (r"^blocks\.6\.proj\.", "head.fc."),
+        ),
+    ),
+    Convention(
+        "pytorchvideo's X3D",
+        r"blocks\.0\.conv\.conv_xy\.weight",
+        (
+            *_BLOCK,
+            (r"^blocks\.0\.conv\.conv_t\.", "conv1.spatial."),  # there they are called the other way about
+            (r"^blocks\.0\.conv\.conv_xy\.", "conv1.temporal."),
+            (r"^blocks\.0\.norm\.", "bn1."),
+            (r"^blocks\.5\.pool\.pre_conv\.", "head.conv1."),
+            (r"^blocks\.5\.pool\.pre_norm\.", "head.bn1."),
+            (r"^blocks\.5\.pool\.post_conv\.", "head.conv2."),
+            (r"^blocks\.5\.proj\.", "head.fc."),
+            (r"^blocks\.(\d)\.", r"layer\1."),
+        ),
+    ),
+    Convention(
+        "pytorchvideo's I3D and C2D",  # whose pooling behind the first stage counts as a block
+        r"blocks\.5\.res_blocks\.0\.branch2\.conv_a\.weight",
+        (
+            *_BLOCK,
+            (r"^blocks\.0\.conv\.", "conv1."),
+            (r"^blocks\.0\.norm\.", "bn1."),
+            (r"^blocks\.6\.proj\.", "head.fc."),
+            (r"^blocks\.1\.", "layer1."),
+            (r"^blocks\.(\d)\.", lambda match: f"layer{int(match[1]) - 1}."),
+        ),
+    ),
+    Convention(
+        "pytorchvideo's other ResNets",
+        r"blocks\.4\.res_blocks\.0\.branch2\.conv_a\.weight",
+        (
+            *_BLOCK,
+            (r"^blocks\.0\.conv\.", "conv1."),
+            (r"^blocks\.0\.norm\.", "bn1."),
+            (r"^blocks\.5\.proj\.", "head.fc."),
+            (r"^blocks\.(\d)\.", r"layer\1."),
+        ),
+    ),
 )
 
 
@@ -48,7 +154,7 @@ def own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {key.removeprefix("module."): value for key, value in state.items()}
     for convention in CONVENTIONS:
         if any(re.fullmatch(convention.mark, key) for key in state):
-            return {_rename(key, convention): value for key, value in state.items()}
+            return convention.convert({_rename(key, convention): value for key, value in state.items()})
     return state
 
 

@@ -1,29 +1,67 @@
-"""Published ImageNet weights, through their publisher's own download and cache."""
+"""Published weights by name, through their publisher's own download and cache."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
+from backbones.timm_bridge import is_timms, timm_state_dict
 
-def published_state_dict(name: str) -> dict[str, Tensor]:
-    """Return torchvision's newest weights for the network `name`, downloaded once into torch.hub's cache.
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+TORCHVISION_ENUM = re.compile(r"\w+_Weights\.\w+")
+FILE_TYPES = ("pth", "pt", "ckpt", "safetensors", "bin", "tar")
+WRAPPERS = re.compile(r"^(tsn|tsm):")  # what looks at the frames of a clip has the weights of what looks at images
+
+
+def is_published(source: str) -> bool:
+    """Return whether a text names weights as torchvision or timm do: `ResNet50_Weights.DEFAULT`, `resnet50.a1_in1k`."""
+    network, _, tag = source.partition(".")
+    is_tag = tag not in FILE_TYPES and re.fullmatch(r"\w+", tag) is not None
+    return TORCHVISION_ENUM.fullmatch(source) is not None or (is_tag and is_timms(network))
+
+
+def published_state_dict(source: str) -> dict[str, Tensor]:
+    """Return published weights, downloaded once.
+
+    Args:
+        source: a torchvision enum's name (`ResNet50_Weights.IMAGENET1K_V2`), timm's name and tag (`resnet50.a1_in1k`),
+            or a backbone's name, which means torchvision's newest weights, or where it has none timm's.
 
     Raises:
-        ValueError: torchvision publishes no weights under this name.
+        ValueError: nobody publishes weights under this name.
         FileNotFoundError: the file is not in the cache and cannot be downloaded.
     """
-    from torchvision.models import get_model_weights  # a second of imports that only this path needs
+    from torchvision.models import get_model_weights, get_weight  # a second of imports that only this path needs
 
+    name = WRAPPERS.sub("", source)
+    if TORCHVISION_ENUM.fullmatch(name):
+        try:
+            return _torchvision_state_dict(get_weight(name))
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"torchvision has no weights {name!r}; give a name of theirs, such as ResNet50_Weights.IMAGENET1K_V2, "
+                "or the path of a state dict."
+            ) from error
     try:
         weights = get_model_weights(name).DEFAULT
     except ValueError as error:
+        timms = name.removeprefix("timm:")
+        if is_timms(timms):
+            return timm_state_dict(timms)
         raise ValueError(
             f"no published weights are known for {name!r}; give the path of a state dict: weights=PATH."
         ) from error
+    return _torchvision_state_dict(weights)
+
+
+def _torchvision_state_dict(weights: WeightsEnum) -> dict[str, Tensor]:
     try:
         return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
     except (URLError, OSError) as error:

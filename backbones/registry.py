@@ -72,7 +72,7 @@ def create_backbone(
         zero_init: start the last norm of every residual block at zero.
         drop_path_rate: stochastic depth at the last block; less at those before.
         checkpointing: keep only what goes into each block in training; less memory, a third more time.
-        weights: a path (.pth, .safetensors), or `pretrained` for the published ImageNet weights.
+        weights: a path (.pth, .safetensors), `pretrained`, or the name of published weights (see `load_weights`).
 
     Raises:
         ValueError: an unknown name, an option that the family does not have, or weights that do not fit.

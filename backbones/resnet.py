@@ -39,6 +39,8 @@ class ResNet(Backbone):
         - output: dict of `level.name` to (N, level.channels, ceil(H / reduction), ceil(W / reduction))
     """
 
+    folds = (("conv1", "bn1"),)
+
     def __init__(
         self,
         block: Callable[[BlockPlace], nn.Module],

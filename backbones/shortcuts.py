@@ -37,30 +37,59 @@ def zero_padded(
     """Build option A of He et al. 2015: every second pixel, and channels of zeros, so that it has no parameters."""
     if in_channels == out_channels and not _strides(dim, stride):
         return None
-    return ZeroPadded(per_axis(stride, dim), out_channels - in_channels)
+    return ZeroPadded(per_axis(stride, dim), 0, out_channels - in_channels)
+
+
+def zero_surrounded(
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
+) -> nn.Module | None:
+    """Build option A with half of the zeros on each side, which published CIFAR weights were trained with."""
+    if in_channels == out_channels and not _strides(dim, stride):
+        return None
+    before = (out_channels - in_channels) // 2
+    return ZeroPadded(per_axis(stride, dim), before, out_channels - in_channels - before)
+
+
+def bare_projection(
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
+) -> nn.Module | None:
+    """Build a projection without a norm, for blocks that have normed their input already."""
+    if in_channels == out_channels and not _strides(dim, stride):
+        return None
+    return nn.Sequential(nn.Identity(), conv(dim, in_channels, out_channels, kernel_size=1, stride=stride))
+
+
+def bare_average_projection(
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
+) -> nn.Module | None:
+    """Build an averaging projection without a norm, for blocks that have normed their input already."""
+    if in_channels == out_channels and not _strides(dim, stride):
+        return None
+    return nn.Sequential(_average(dim, stride, dilation), conv(dim, in_channels, out_channels, kernel_size=1))
 
 
 class ZeroPadded(nn.Module):
-    """The identity, subsampled and with channels of zeros behind.
+    """The identity, subsampled and with channels of zeros around it.
 
     Args:
         strides: for each axis, of the pixels that are kept.
-        more: channels to append.
+        before: channels of zeros in front.
+        after: channels of zeros behind.
 
     Shape:
-        (N, C, ...) -> (N, C + more, ceil(... / strides))
+        (N, C, ...) -> (N, before + C + after, ceil(... / strides))
     """
 
-    def __init__(self, strides: tuple[int, ...], more: int) -> None:
+    def __init__(self, strides: tuple[int, ...], before: int, after: int) -> None:
         super().__init__()
         self.strides = strides
-        self.more = more
+        self.channels = (before, after)
 
     def forward(self, x: Tensor) -> Tensor:
         for axis, stride in enumerate(self.strides, start=2):
             if stride > 1:
                 x = x[(slice(None),) * axis + (slice(None, None, stride),)]
-        return F.pad(x, (0, 0) * len(self.strides) + (0, self.more))
+        return F.pad(x, (0, 0) * len(self.strides) + self.channels)
 
 
 def average_projection(

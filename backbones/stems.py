@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from backbones.convolutions import spatial_then_temporal
 from backbones.layers import Norm, conv, max_pool, norm_layer
 
 
@@ -81,3 +82,27 @@ def deep_stem(
             nn.ReLU(inplace=True),
         )
     return Stem(conv1, norm_layer(dim, channels, norm), nn.ReLU(inplace=True), pool, channels, (4,) * dim)
+
+
+def clip_stem(dim: int, in_channels: int, norm: Norm, frames: int = 3, channels: int = 64, pooled: bool = True) -> Stem:
+    """Build a stem for clips, which keeps every frame.
+
+    Args:
+        dim: 3.
+        in_channels: channels of the input.
+        norm: see `BackboneOptions`.
+        frames: that the 7x7 convolution sees.
+        channels: that come out.
+        pooled: halve height and width a second time, by max pooling.
+    """
+    conv1 = conv(dim, in_channels, channels, kernel_size=(frames, 7, 7), stride=(1, 2, 2))
+    pool = max_pool(dim, kernel_size=(1, 3, 3), stride=(1, 2, 2)) if pooled else nn.Identity()
+    reduction = (1, 4, 4) if pooled else (1, 2, 2)
+    return Stem(conv1, norm_layer(dim, channels, norm), nn.ReLU(inplace=True), pool, channels, reduction)
+
+
+def factored_clip_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
+    """Build the (2+1)-D stem of R(2+1)D (Tran et al. 2018): 7x7 in each frame, then 3 along the time; no pooling."""
+    # 45 channels are what keeps the weights of a 3x7x7 convolution where the input has 3
+    conv1 = spatial_then_temporal(dim, in_channels, 64, (3, 7, 7), stride=(1, 2, 2), norm=norm, middle=45)
+    return Stem(conv1, norm_layer(dim, 64, norm), nn.ReLU(inplace=True), nn.Identity(), 64, (1, 2, 2))

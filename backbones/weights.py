@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from backbones.conventions import own_names
-from backbones.pretrained import published_state_dict
+from backbones.backbone import Backbone
+from backbones.pretrained import is_published, published_state_dict
 
 Weights = str | PathLike[str] | Mapping[str, Tensor]
 
@@ -23,7 +23,7 @@ CLASSIFIER_KEYS = ("fc.", "classifier.", "head.", "linear.")
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     """Read a state dict from a `.safetensors` file or one that `torch.save` wrote; never runs code from the file.
 
-    A training checkpoint gives the state dict that it holds under `state_dict` or `model`.
+    A training checkpoint gives the state dict that it holds under `state_dict`, `model_state` or `model`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -31,7 +31,10 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give the path of a .pth, .pt, .ckpt or .safetensors file.")
+        raise FileNotFoundError(
+            f"{path}: no such file; give the path of a .pth, .pt, .ckpt or .safetensors file, or the name of published "
+            "weights, such as resnet50.a1_in1k."
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -42,7 +45,7 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
             f"{path}: cannot be read as weights ({reason}). Files that hold more than tensors are refused, since "
             "reading them runs their code; save `model.state_dict()` alone."
         ) from error
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -51,13 +54,15 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def load_weights(
-    backbone: nn.Module, source: Weights, *, name: str | None = None, adapt: bool = False, ignore: Iterable[str] = ()
+    backbone: Backbone, source: Weights, *, name: str | None = None, adapt: bool = False, ignore: Iterable[str] = ()
 ) -> None:
     """Load published or own weights into a backbone, all of them or none.
 
     Args:
         backbone: the network to fill.
-        source: a path (.pth, .safetensors), a state dict of torchvision's or timm's, or `pretrained`.
+        source: a path (.pth, .safetensors); a state dict of torchvision's or timm's; the name of published weights, as
+            timm (`resnet50.a1_in1k`) or torchvision (`ResNet50_Weights.IMAGENET1K_V2`) calls them; or `pretrained` for
+            torchvision's newest, or timm's where torchvision has none.
         name: the backbone's registered name, which `pretrained` asks for.
         adapt: fit a first layer for another number of input channels: three colours are summed into one channel, or
             repeated over more and scaled by old / new, so that what comes out stays about as large.
@@ -73,11 +78,13 @@ def load_weights(
         if name is None:
             raise ValueError("'pretrained' needs the backbone's name; use create_backbone(name, weights='pretrained').")
         origin, state = f"the published {name}", published_state_dict(name)
+    elif not Path(source).is_file() and is_published(str(source)):
+        origin, state = str(source), published_state_dict(str(source))
     else:
         origin, state = str(source), read_state_dict(source)
 
     own = backbone.state_dict()
-    state = own_names(state)
+    state = backbone.own_names(state)
     if adapt:
         _adapt_first_layer(state, own)
     fill(backbone, state, origin, ignore=(*CLASSIFIER_KEYS, *ignore))
@@ -110,22 +117,40 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
             faults.append(f"{what} {origin}: {', '.join(keys[:8])}{more}")
     if faults:
         remedy = "build the network that the weights were made for"
-        if any(fault.startswith("conv1.weight ") for fault in reshaped):
+        if (first := _first_convolution(own)) and any(fault.startswith(f"{first} is ") for fault in reshaped):
             remedy += ", or load with adapt=True to fit the first layer to the input channels"
         raise ValueError(f"{'; '.join(faults)}. Nothing was loaded; {remedy}.")
     module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
-def _adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor], key: str = "conv1.weight") -> None:
-    """Fit the first convolution in `state` to the input channels of `own`."""
-    if key not in state or key not in own:
+def _first_convolution(own: Mapping[str, Tensor]) -> str | None:
+    """Return the key of the convolution that sees the input: modules are made in the order in which they run."""
+    return next((key for key, value in own.items() if value.dim() >= 4 and key.endswith("weight")), None)
+
+
+def _adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Fit the convolutions in `state` that see the input to the input channels of `own`.
+
+    There may be several, as in the two paths of SlowFast: all that differ as the first one does.
+    """
+    first = _first_convolution(own)
+    if first is None or first not in state:
         return
-    weight, channels = state[key], own[key].shape[1]
-    if weight.shape[1] == channels:
-        return
+    old, new = state[first].shape[1], own[first].shape[1]
+    for key, value in own.items():
+        if (
+            old != new
+            and key in state
+            and state[key].dim() >= 4
+            and (state[key].shape[1], value.shape[1]) == (old, new)
+        ):
+            state[key] = _with_input_channels(state[key], new)
+
+
+def _with_input_channels(weight: Tensor, channels: int) -> Tensor:
+    """Sum the colours of a convolution into one channel, or repeat them over more and scale by old / new."""
     if channels == 1:
-        state[key] = weight.sum(dim=1, keepdim=True)
-        return
+        return weight.sum(dim=1, keepdim=True)
     repeats = -(-channels // weight.shape[1])
     repeated = weight.repeat(1, repeats, *(1,) * (weight.dim() - 2))[:, :channels]
-    state[key] = repeated * (weight.shape[1] / channels)
+    return repeated * (weight.shape[1] / channels)

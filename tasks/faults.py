@@ -17,6 +17,10 @@ DUPLICATE_ID = "duplicate id"
 DUPLICATE_FILE = "duplicate file name"
 DUPLICATE_CATEGORY = "duplicate category"
 
+# of classes
+EMPTY_CLASS = "empty class"
+CONFLICTING_LABELS = "conflicting labels"
+
 # of boxes
 DEGENERATE_BOX = "degenerate box"
 OUTSIDE_BOX = "outside box"

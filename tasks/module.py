@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tasks.data import ResumableLoader
+from tasks.layers import layers_of
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
 
@@ -28,7 +29,15 @@ class TaskModule(LightningModule):
         optimizer: parameter groups to an optimizer; weight decay does not touch norms and biases.
         schedule: factor on the learning rate over the training.
         channels_last: keep the weights and the images with the channels innermost, which convolutions are fastest on.
+        layer_decay: the learning rate of each layer is so many times that of the layer behind it, from the head down
+            to the stem; 1 for one rate. Layers are those of `tasks.layers.layers_of`.
+
+    Attributes:
+        monitor: the logged metric that the best checkpoint is chosen by, and whether it is to be `max` or `min`.
+        by_layer: whether the optimizer keeps the layers apart; set before it is made.
     """
+
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
 
     def __init__(
         self,
@@ -39,16 +48,23 @@ class TaskModule(LightningModule):
         ),
         schedule: Schedule | None = None,
         channels_last: bool = True,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay is {layer_decay}; it is a factor above 0 and up to 1 (no decay).")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         self.class_names = list(class_names)
         self.make_optimizer = optimizer
         self.schedule = schedule or Cosine()
+        self.layer_decay = layer_decay
+        self.by_layer = layer_decay < 1
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(parameter_groups(self.network))
+        optimizer = self.make_optimizer(parameter_groups(self.network, self.layer_decay if self.by_layer else None))
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_factor", 1.0)
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError(
@@ -88,15 +104,26 @@ class TaskModule(LightningModule):
             )
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Return the trainable parameters in two groups: those that decay, and norms and biases that do not."""
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    seen = set()
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and id(parameter) not in seen:
-                seen.add(id(parameter))
-                (kept if name == "bias" or isinstance(module, NORMS) else decayed).append(parameter)
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> list[dict[str, Any]]:
+    """Return the trainable parameters in groups: those that decay, and norms and biases that do not.
+
+    Args:
+        network: whose parameters.
+        layer_decay: None takes the network as a whole; with a number there are two groups for each layer, whose
+            `lr_factor` is this to the power of the number of layers behind it (as for fine-tuning in ULMFiT, Howard
+            and Ruder 2018, https://arxiv.org/abs/1801.06146).
+    """
+    groups: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    layers = [[network]] if layer_decay is None else layers_of(network)
+    for number, layer in enumerate(layers):
+        decayed: list[nn.Parameter] = []
+        kept: list[nn.Parameter] = []
+        for module in (module for part in layer for module in part.modules()):
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.requires_grad and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    (kept if name == "bias" or isinstance(module, NORMS) else decayed).append(parameter)
+        factor = {} if layer_decay is None else {"lr_factor": layer_decay ** (len(layers) - 1 - number)}
+        groups += [{"params": decayed, **factor}, {"params": kept, "weight_decay": 0.0, **factor}]
     return [group for group in groups if group["params"]]

@@ -3,19 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from backbones import create_backbone
+from backbones.necks import PAFPN, BiFPN
+from tasks.detection import DetectionModule
 from tools import train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-@pytest.mark.parametrize(
-    "config", [str(file.relative_to(CONFIGS)) for file in sorted(CONFIGS.glob("detection/*.yaml"))]
-)
-def test_detection_recipe_runs(
-    config: str, detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def detection_flags(detection_samples: Path) -> list[str]:
     flags = {
         "data.root": detection_samples,
         "data.train.annotations": "annotations/train.json",
@@ -28,6 +26,55 @@ def test_detection_recipe_runs(
         "trainer.fast_dev_run": 1,
         "trainer.accelerator": "cpu",
     }
+    return [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+
+
+@pytest.mark.parametrize(
+    "config", [str(file.relative_to(CONFIGS)) for file in sorted(CONFIGS.glob("detection/*.yaml"))]
+)
+def test_detection_recipe_runs(
+    config: str, detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["fit", "-c", config, *detection_flags(detection_samples)]) == 0
+    assert not list(tmp_path.iterdir())  # a trial run leaves nothing behind
+
+
+@pytest.mark.parametrize("neck", ["pafpn", "bifpn"])
+def test_one_word_changes_the_neck(
+    neck: str, detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr(DetectionModule, "on_fit_end", lambda module: seen.append(type(module.network.neck)))
+    flags = [*detection_flags(detection_samples), "--model.network.neck", neck, "--model.network.channels", "16"]
+    assert train.main(["fit", "-c", "detection/demo.yaml", *flags]) == 0
+    assert seen == [{"pafpn": PAFPN, "bifpn": BiFPN}[neck]]
+
+
+@pytest.mark.parametrize(
+    "config", [str(file.relative_to(CONFIGS)) for file in sorted(CONFIGS.glob("classification/*.yaml"))]
+)
+def test_classification_recipe_runs(
+    config: str,
+    classification_samples: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = {
+        "data.root": classification_samples,
+        "data.val": "val",
+        "data.resize.size": "[32, 32]",
+        "data.batch_size": 4,
+        "data.num_workers": 0,
+        "trainer.fast_dev_run": 1,
+        "trainer.accelerator": "cpu",
+    }
+    if "weights: pretrained" in (CONFIGS / config).read_text():  # the published ones are not on every machine
+        torch.save(create_backbone("resnet18").state_dict(), weights := tmp_path_factory.mktemp("weights") / "r.pth")
+        flags |= {"model.network.backbone": "resnet18", "model.network.weights": weights}
     args = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     assert train.main(["fit", "-c", config, *args]) == 0
-    assert not list(tmp_path.iterdir())  # a trial run leaves nothing behind
+    assert not list(tmp_path.iterdir())

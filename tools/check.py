@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from tasks.classification.labelled_images import LabelledImages
     from tasks.faults import Fault
 
 _DESCRIPTION = """\
 Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
-A path is COCO's *.json, YOLO's data.yaml, VOC's list *.txt or folder of *.xml, or a folder that holds one of these.
-Give the splits together (train.json val.json), and images that stand in more than one of them are found, too.
+Boxes: a path is COCO's *.json, YOLO's data.yaml, VOC's list *.txt or folder of *.xml, or a folder that holds one of
+these. Classes: a path is a *.csv with the columns path and label, a folder with one folder for each class, or a folder
+that holds train, val and test of that kind.
+Give the splits together (train.json val.json), and images that stand in more than one of them are found, too; of
+classes, the first split (or train) tells which there are.
 The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
 """
 
@@ -26,12 +30,14 @@ class Content(NamedTuple):
 
     Attributes:
         files: the image files.
-        counts: number of objects of each class.
+        unit: what is counted, in the plural.
+        counts: number of them in each class.
         faults: those of the annotations.
         check_files: yields the faults of the files, and calls its argument once for each file.
     """
 
     files: Sequence[str]
+    unit: str
     counts: dict[str, int]
     faults: list[Fault]
     check_files: Callable[[Callable[[], object]], Iterator[Fault]]
@@ -59,7 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="vertebra check", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a data set")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder that COCO's file names are relative to")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="folder that the names in COCO's *.json and in *.csv are relative to",
+    )
     parser.add_argument("--split", choices=("train", "val", "test"), help="split of a YOLO data set (default: all)")
     options = parser.parse_args(argv)
     if options.images is not None and not options.images.is_dir():
@@ -103,7 +114,8 @@ def _check(sources: Sequence[Source]) -> int:
         else:
             faults = content.faults + _faults_of_files(content, source.title)
             classes = ", ".join(f"{name} {count}" for name, count in content.counts.items())
-            told = f"{len(content.files)} images, {sum(content.counts.values())} boxes{classes and f': {classes}'}"
+            counted = f"{sum(content.counts.values())} {content.unit}{classes and f': {classes}'}"
+            told = f"{len(content.files)} images, {counted}"
             kinds += _print_section(source.title, faults, told)
             splits.setdefault(source.split, []).extend(content.files)
     if len(splits) > 1:
@@ -155,14 +167,60 @@ def _read_boxes(file: Path, images: Path | None, split: str) -> Content:
     counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
     return Content(
         files=annotations.files.tolist(),
+        unit="boxes",
         counts=dict(zip(annotations.class_names, counts.tolist(), strict=True)),
         faults=faults,
         check_files=partial(check_images, annotations),
     )
 
 
+def _find_classes(path: Path, options: argparse.Namespace) -> list[Source]:
+    splits = [split for given in options.paths for split in _class_splits(given)]
+    return [
+        Source(str(split), str(split), split, partial(_read_classes, split, splits[0], options.images))
+        for split in _class_splits(path)
+    ]
+
+
+def _class_splits(path: Path) -> list[Path]:
+    """List the splits at a path, the one that tells the classes first: none where it holds no labelled images."""
+    from tasks.classification.folders import is_folder_per_class
+
+    if path.is_file():
+        return [path] if path.suffix.lower() == ".csv" else []
+    if not path.is_dir():
+        return []
+    inside = [path / name for name in ("train", "val", "test") if (path / name).is_dir()]
+    if any(is_folder_per_class(split) for split in inside):
+        return inside
+    return [path] if is_folder_per_class(path) else []
+
+
+def _read_classes(split: Path, first: Path, root: Path | None) -> Content:
+    import numpy as np
+
+    from tasks.classification.check import check_files
+    from tasks.classification.folders import read_folders
+    from tasks.classification.tables import read_table
+
+    def read(path: Path, names: Sequence[str] | None) -> tuple[LabelledImages, list[Fault]]:
+        return read_folders(path, names) if path.is_dir() else read_table(path, root, names)
+
+    names = None if split == first else read(first, None)[0].class_names
+    images, faults = read(split, names)
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    files = images.names.tolist()
+    return Content(
+        files=files,
+        unit="labels",
+        counts=dict(zip(images.class_names, counts.tolist(), strict=True)),
+        faults=faults,
+        check_files=partial(check_files, files),
+    )
+
+
 # what a path may hold: each lists the sources that it finds there, and the first that finds any has the path
-_FINDERS: tuple[Callable[[Path, argparse.Namespace], list[Source]], ...] = (_find_boxes,)
+_FINDERS: tuple[Callable[[Path, argparse.Namespace], list[Source]], ...] = (_find_boxes, _find_classes)
 
 
 if __name__ == "__main__":

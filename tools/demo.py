@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-TASKS = ("detection",)
+# task -> the function that draws its data set, in `tools.samples.<task>`
+TASKS = {
+    "classification": "write_classification_samples",
+    "detection": "write_detection_samples",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = args.output or Path("runs") / f"demo_{args.task}"
 
     from tools import train  # after the help, which has no need of torch
-    from tools.samples.detection import write_detection_samples
+
+    samples = importlib.import_module(f"tools.samples.{args.task}")
 
     if (run / "checkpoints").exists() and not (run / "data").exists():
         print(f"vertebra: {run} holds a run that is no demo; choose another --output.", file=sys.stderr)
@@ -29,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shutil.rmtree(run, ignore_errors=True)
     started = time.monotonic()
     print(f"drawing a data set: {run / 'data'}")
-    write_detection_samples(run / "data")
+    getattr(samples, TASKS[args.task])(run / "data")
     folders = ["--data.root", str(run / "data"), "--trainer.default_root_dir", str(run)]
     code = train.main(["fit", "-c", f"{args.task}/demo.yaml", *folders, *flags])
     if code == 0:

@@ -12,11 +12,12 @@ import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
-    "fit": ("tools.train", "train a network: vertebra fit -c detection/NAME.yaml [--FLAG VALUE ...]"),
+    "fit": ("tools.train", "train a network: vertebra fit -c TASK/NAME.yaml [--FLAG VALUE ...]"),
     "validate": ("tools.train", "measure a checkpoint on the validation split and write the report"),
     "test": ("tools.train", "the same on the test split"),
     "predict": ("tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
-    "demo": ("tools.demo", "make a small data set, train, measure, write the report: vertebra demo detection"),
+    "demo": ("tools.demo", "make a small data set, train, measure, write the report: vertebra demo TASK"),
+    "degradation": ("tools.degradation", "plain against residual networks of two depths: what shortcuts are for"),
     "check": ("tools.check", "list every fault of a data set: vertebra check PATHS..."),
     "benchmark": (
         "tools.benchmark",
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # what Lightning's own code calls is for Lightning to mend, not for our users to read
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    # transforms have pairs for arguments, and take lists as well, which is what a YAML makes of them
+    warnings.filterwarnings("ignore", message="(?s).*a tuple is serialized as list")
     command, rest = args[0], args[1:]
     if command not in COMMANDS:
         print(f"vertebra: unknown command {command!r}; choose of {', '.join(COMMANDS)}.", file=sys.stderr)
@@ -48,9 +51,9 @@ def _usage() -> str:
     lines = [
         "usage: vertebra COMMAND ...",
         "",
-        "Plugs ResNet-family backbones into detection, segmentation, video and medical imaging.",
+        "Plugs ResNet-family backbones into classification, detection, segmentation, video and medical imaging.",
         "",
-        *(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()),
+        *(f"  {name:<11} {text}" for name, (_, text) in COMMANDS.items()),
         "",
         "vertebra COMMAND --help tells a command's options.",
     ]

@@ -11,7 +11,9 @@ from typing import Any
 
 EPILOG = """with -c CONFIG it takes the flags of `vertebra fit`, with --ckpt_path FILE and --data.predict PATHS;
 otherwise those flags may stand behind the paths: for instance
-  --model.network.detections.score_threshold 0.3   --data.batch_size 8   --trainer.devices 2
+  --data.batch_size 8   --trainer.devices 2
+  --model.embeddings true   (classification: the features of every image, too, in embeddings.npz)
+  --model.network.detections.score_threshold 0.3   (detection)
 """
 
 
@@ -19,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict on images and folders, and write results and pictures."""
     parser = argparse.ArgumentParser(
         prog="vertebra predict",
-        description="Use a checkpoint on images; writes detections.json (COCO results) and pictures/.",
+        description="Use a checkpoint on images. A detector writes detections.json (COCO results) and pictures/, a "
+        "classifier predictions.csv.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

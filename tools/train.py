@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from tasks.data import TaskData
 from tasks.module import TaskModule
@@ -33,10 +34,7 @@ class VertebraCLI(LightningCLI):
         parser.set_defaults(
             {
                 "checkpoint.filename": "best",
-                "checkpoint.monitor": "val/map",
-                "checkpoint.mode": "max",
                 "checkpoint.save_last": True,
-                "checkpoint.save_on_exception": True,
                 "checkpoint.enable_version_counter": False,
             }
         )
@@ -45,6 +43,9 @@ class VertebraCLI(LightningCLI):
         config = self.config[self.subcommand]
         run = Path(config.trainer.default_root_dir)
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(run / "checkpoints")
+        if config.checkpoint.monitor is None:
+            module: Any = locate(config.model.class_path)
+            config.checkpoint.monitor, config.checkpoint.mode = module.monitor
         config.weights_only = True  # a checkpoint is data: reading it runs no code
         if config.trainer.fast_dev_run:
             config.checkpoint.save_last = False  # a trial leaves nothing behind; Lightning would write last.ckpt
@@ -89,10 +90,18 @@ class RunRecord(SaveConfigCallback):
         checkpoint["config"] = self._text()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and trainer.training:
-            print(
-                f"stopped; go on where it was with --ckpt_path last ({trainer.default_root_dir}/checkpoints/last.ckpt)"
-            )
+        if (
+            not isinstance(exception, KeyboardInterrupt)
+            or not trainer.training
+            or getattr(trainer, "fast_dev_run", False)
+        ):
+            return
+        # not by ModelCheckpoint's `save_on_exception`, which puts where it was in the place of the best, too
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if isinstance(kept := trainer.checkpoint_callback, ModelCheckpoint) and kept.dirpath:
+            last = Path(kept.dirpath) / last.name
+        trainer.save_checkpoint(last)
+        rank_zero_info(f"stopped; go on where it was with --ckpt_path last ({last})")
 
     def _text(self) -> str:
         return self.parser.dump(self.config, skip_none=False)

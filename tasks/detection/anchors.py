@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from backbones.backbone import Level
+
 GridSizes = tuple[tuple[int, int], ...]
+
+SIZE_OVER_REDUCTION = 8  # of the FPN paper: 32 pixels at P2, whose reduction is 4, to 512 at P6
 
 
 class AnchorGenerator(nn.Module):
@@ -64,3 +68,20 @@ class AnchorGenerator(nn.Module):
             corners = torch.stack((x, y, x, y), dim=-1).view(-1, 1, 4)
             levels.append((corners + shapes).view(-1, 4))
         return torch.cat(levels)
+
+
+def fitting_anchors(levels: Sequence[Level]) -> AnchorGenerator:
+    """Build one size a level, in proportion to its reduction, and three shapes, for any pyramid of images.
+
+    P2 to P6 of an ordinary network get 32 to 512 pixels, as in the FPN paper.
+
+    Raises:
+        ValueError: the levels are those of clips or volumes.
+    """
+    reductions = [level.reduction for level in levels if isinstance(level.reduction, int)]
+    if len(reductions) < len(levels):
+        raise ValueError(
+            f"the levels are {[tuple(level) for level in levels]}; anchors stand on the levels of images, not volumes: "
+            "take a 2-D backbone."
+        )
+    return AnchorGenerator([(SIZE_OVER_REDUCTION * reduction,) for reduction in reductions])

@@ -11,9 +11,10 @@ from os import PathLike
 
 from torch import Tensor, nn
 
-from backbones import FPN, Backbone, create_backbone
+from backbones import Backbone, create_backbone
 from backbones.layers import Norm
-from tasks.detection.anchors import AnchorGenerator
+from backbones.necks import NeckName, create_neck
+from tasks.detection.anchors import AnchorGenerator, fitting_anchors
 from tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
 from tasks.detection.matching import BalancedSampler
 from tasks.detection.roi_align import RoIAlign
@@ -71,6 +72,7 @@ def faster_rcnn(
     weights: str | PathLike[str] | None = None,
     norm: Norm = "batch",
     head_norm: Norm | None = None,
+    neck: NeckName = "fpn",
     channels: int = 256,
     anchors: AnchorGenerator | None = None,
     proposals: ProposalSelection | None = None,
@@ -83,12 +85,13 @@ def faster_rcnn(
     Args:
         backbone: a registered name, or a backbone with any options.
         num_classes: K, the things to find, without the background.
-        weights: for a backbone given by name: a path, or `pretrained`.
+        weights: for a backbone given by name: a path, `pretrained`, or the name of published weights.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         head_norm: norm of the pyramid, the proposal head and the box head, which then has four convolutions and one
             fully connected layer instead of two of those; None for no norm.
+        neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn` (whose authors have `head_norm` batch).
         channels: of the pyramid.
-        anchors: one size a level from 32 to 512 and three shapes if not given; five levels.
+        anchors: if not given, of one size a level, 8 times its reduction (32 to 512 for P2 to P6), and three shapes.
         proposals: how many proposals go on.
         detections: which detections are reported.
         rois_per_image: how many proposals of an image the second stage trains on, a quarter of them objects at most.
@@ -96,15 +99,15 @@ def faster_rcnn(
     """
     if isinstance(backbone, str):
         backbone = create_backbone(backbone, norm=norm, weights=weights)
-    neck = FPN(backbone.levels, channels, extra="pool", norm=head_norm)
-    anchors = anchors or AnchorGenerator()
+    pyramid = create_neck(neck, backbone.levels, channels, extra="pool", norm=head_norm)
+    anchors = anchors or fitting_anchors(pyramid.levels)
     box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
     return FasterRCNN(
         backbone,
-        neck,
+        pyramid,
         RegionProposalNetwork(RPNHead(channels, anchors.num_anchors, norm=head_norm), anchors, proposals),
         RoIHeads(
-            RoIAlign(neck.levels[: len(backbone.levels)]),
+            RoIAlign(pyramid.levels[: len(backbone.levels)]),
             box_head,
             BoxPredictor(box_head.out_channels, num_classes, class_agnostic),
             detections,

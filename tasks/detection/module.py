@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class DetectionModule(TaskModule):
         channels_last: keep weights and images with the channels innermost, which convolutions are fastest on.
     """
 
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/map", "max")
     network: FasterRCNN
 
     def __init__(

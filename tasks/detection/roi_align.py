@@ -6,6 +6,7 @@ https://arxiv.org/abs/1612.03144. The numbers are those of `torchvision.ops.Mult
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from backbones.backbone import Level
 
-CANONICAL_SIZE = 224.0  # a box as large as an ImageNet crop is pooled from P4
+CANONICAL_SIZE = 224.0  # a box as large as an ImageNet crop is pooled from P4, whose reduction is 2 ** 4
 CANONICAL_LEVEL = 4
 
 
@@ -26,7 +27,8 @@ class RoIAlign(nn.Module):
     boxes in one call, in parallel forward and backward, in the maps' own precision and memory format.
 
     Args:
-        levels: the pyramid's levels to pool from, fine to coarse.
+        levels: the pyramid's levels to pool from, fine to coarse. They count from the logarithm of the finest reduction
+            on, whatever their names: so it is torchvision's choice, and two levels of one reduction both have boxes.
         output_size: bins in each direction.
         sampling_ratio: points to a bin in each direction.
 
@@ -39,10 +41,10 @@ class RoIAlign(nn.Module):
     def __init__(self, levels: Sequence[Level], output_size: int = 7, sampling_ratio: int = 2) -> None:
         super().__init__()
         self.names = [level.name for level in levels]
-        self.numbers = [int(level.name[1:]) for level in levels]
         self.reductions = [level.reduction for level in levels if isinstance(level.reduction, int)]
         if len(self.reductions) < len(levels):
             raise ValueError(f"the levels are {list(levels)}; boxes are pooled from the levels of images, not volumes.")
+        self.finest = round(math.log2(self.reductions[0]))
         self.output_size = output_size
         self.sampling_ratio = sampling_ratio
 
@@ -86,7 +88,7 @@ class RoIAlign(nn.Module):
         """Return the index of the level for each box (..., 4), by its area: equation 1 of the FPN paper."""
         size = ((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])).sqrt()
         number = torch.floor(CANONICAL_LEVEL + torch.log2(size / CANONICAL_SIZE) + 1e-6)
-        return number.clamp(self.numbers[0], self.numbers[-1]).long() - self.numbers[0]
+        return (number - self.finest).clamp(0, len(self.names) - 1).long()
 
     def _points(self, low: Tensor, high: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Lay the sampling points along one direction.

@@ -1,13 +1,45 @@
 import re
 
+import pytest
+
 from tools.benchmark import main
+from tools.benchmarks.timing import ratios, time_in_turn
 
 
-def test_ours_and_torchvisions_are_timed_side_by_side(capsys):
-    assert main(["detection", "--backbone", "resnet18", "--size", "64", "64", "--batch", "1", "--rounds", "1"]) == 0
-    rows = [
-        line.split(" | ") for line in capsys.readouterr().out.splitlines() if re.match(r"\| (ours|torchvision)", line)
+def rows(text):
+    return [
+        line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| (ours|torchvision|resnet)", line)
     ]
-    assert len(rows) == 4
-    assert all(float(row[1]) > 0 for row in rows)
-    assert rows[0][3].startswith("1.00 ")
+
+
+@pytest.mark.slow
+def test_ours_and_torchvisions_detectors_are_timed_side_by_side(capsys):
+    assert main(["--rounds", "1", "detection", "--backbone", "resnet18", "--size", "64", "64", "--batch", "1"]) == 0
+    table = rows(capsys.readouterr().out)
+    assert [row[0].split(",")[0] for row in table] == ["torchvision", "ours"] * 2
+    assert table[0][2] == table[0][4] == "1.00 (1.00 to 1.00)"
+    assert all(float(row[5]) > 0 for row in table)
+
+
+@pytest.mark.slow
+def test_a_backbone_is_timed_beside_its_peers(capsys):
+    assert main(["--rounds", "1", "backbones", "--only", "resnet50"]) == 0
+    table = rows(capsys.readouterr().out)
+    assert [row[:2] for row in table] == [
+        ["resnet50, 8 x 3 x 160 x 160", "torchvision"],
+        ["resnet50, 8 x 3 x 160 x 160", "timm"],
+    ]
+    for row in table:
+        _, ours, sparing = (float(number) for number in row[5].split(", "))
+        assert sparing < 0.8 * ours
+
+
+def test_runs_take_turns_and_two_rounds_do_not_count():
+    order = []
+    times = time_in_turn([lambda: order.append("a"), lambda: order.append("b")], rounds=3)
+    assert order == ["a", "b"] * 5
+    assert [len(taken) for taken in times] == [3, 3]
+
+
+def test_a_ratio_is_taken_round_by_round():
+    assert str(ratios([1.0, 2.0, 4.0], [2.0, 6.0, 4.0])) == "2.00 (1.00 to 3.00)"

@@ -12,7 +12,7 @@ def raised(function, *args) -> Exception:
 
 
 def test_what_our_code_tells_is_a_sentence():
-    assert "close names: resnet50" in (sentence(raised(create_backbone, "resnet5")) or "")
+    assert "close names: resnet5" in (sentence(raised(create_backbone, "resnet5")) or "")
 
 
 def test_an_error_inside_a_library_keeps_its_traceback():

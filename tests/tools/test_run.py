@@ -103,6 +103,12 @@ def test_a_run_leaves_checkpoints_logs_report_and_its_configuration(fit, capsys)
     assert "resnet18" in content["config"]
 
 
+def test_stopping_leaves_the_best_checkpoint_what_it_was(fit):
+    fit(stop_at=7)  # in the second epoch of five batches
+    best, last = (torch.load(f"runs/tiny/checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert (best["global_step"], last["global_step"]) == (5, 7)
+
+
 def test_a_used_folder_is_refused_with_the_remedy(fit, detection_samples, capsys):
     fit("--trainer.max_epochs", "1")
     assert train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1

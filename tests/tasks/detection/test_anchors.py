@@ -3,7 +3,8 @@ import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator as TheirAnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from tasks.detection.anchors import AnchorGenerator
+from backbones import Level
+from tasks.detection.anchors import AnchorGenerator, fitting_anchors
 
 RATIOS = (0.5, 1.0, 2.0)
 
@@ -44,3 +45,17 @@ def test_as_many_sizes_as_levels():
         AnchorGenerator(((8,), (16,)))(grids_of(64, 64), (64, 64), torch.device("cpu"))
     with pytest.raises(ValueError, match="every level needs the same number"):
         AnchorGenerator(((8,), (16, 20)))
+
+
+def test_fitting_anchors_are_torchvisions_for_ordinary_levels():
+    fitting, usual = fitting_anchors([Level(f"P{i}", 6, 2**i) for i in range(2, 7)]), AnchorGenerator()
+    for ours, expected in zip(fitting.shapes, usual.shapes, strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_fitting_anchors_follow_the_reductions():
+    anchors = fitting_anchors([Level("P2", 6, 1), Level("P3", 6, 2), Level("P4", 6, 2)])
+    squares = [shapes[1] for shapes in anchors.shapes]  # the ratio 1 stands in the middle
+    assert [(x2 - x1).item() for x1, _, x2, _ in squares] == [8, 16, 16]
+    with pytest.raises(ValueError, match="not volumes: take a 2-D backbone"):
+        fitting_anchors([Level("P2", 6, (1, 4, 4))])

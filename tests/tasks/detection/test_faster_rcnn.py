@@ -68,6 +68,30 @@ def test_one_step_reaches_every_parameter(norm, head_norm):
     assert all(loss.isfinite() for loss in network(images, targets).values())
 
 
+@pytest.mark.parametrize("neck", ["pafpn", "bifpn"])
+@pytest.mark.parametrize("head_norm", [None, "batch"])
+def test_one_step_with_every_neck(neck, head_norm):
+    network = detector(neck=neck, head_norm=head_norm).train()
+    sum(network(*samples(2)).values()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize(("strides", "reductions"), [((1, 2, 2), (4, 8, 16)), ((1, 2), (4, 8))])
+def test_anchors_fit_as_many_levels_as_the_backbone_has(strides, reductions):
+    body = ResNet(BasicBlock, (1,) * len(strides), widths=(8, 16, 24)[: len(strides)], strides=strides)
+    network = faster_rcnn(body, NUM_CLASSES, channels=8).eval()
+    assert tuple(level.reduction for level in network.neck.levels) == (*reductions, 2 * reductions[-1])
+    with torch.no_grad():
+        assert set(network([torch.randn(3, 65, 40)])[0]) == {"boxes", "scores", "labels"}
+
+
+def test_unknown_neck_names_the_choices():
+    with pytest.raises(ValueError, match="unknown neck 'fnp'; choose fpn, pafpn, bifpn"):
+        detector(neck="fnp")
+
+
 def test_frozen_stages_stay():
     network = detector(frozen_stages=2).train()
     images, targets = samples(2)

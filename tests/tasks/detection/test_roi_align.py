@@ -79,6 +79,15 @@ def test_levels_follow_the_paper():
     assert (RoIAlign(LEVELS).assign(boxes) + 2).tolist() == [2, 2, 2, 3, 3, 4, 4, 5, 5]
 
 
+def test_levels_follow_the_reductions_and_not_the_names():
+    sides = torch.tensor([1.0, 20.0, 30.0, 60.0, 120.0, 5000.0])
+    boxes = torch.stack((sides * 0, sides * 0, sides, sides), dim=-1)
+    fine = tuple(Level(f"P{i + 2}", 6, 2**i) for i in range(3))
+    assert RoIAlign(fine).assign(boxes).tolist() == [0, 0, 1, 2, 2, 2]
+    dilated = (*LEVELS[:3], Level("P5", 6, 16))
+    assert RoIAlign(dilated).assign(boxes).tolist() == [0, 0, 0, 0, 1, 3]
+
+
 def test_a_constant_map_gives_its_constant():
     maps = {name: torch.full_like(x, 3.0) for name, x in pyramid().items()}
     boxes = torch.tensor([[[5.0, 5.0, 50.0, 90.0]], [[0.0, 0.0, WIDTH, HEIGHT]]])

@@ -1,0 +1,127 @@
+"""The weighted bidirectional pyramid of EfficientDet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.backbone import Level
+from backbones.layers import Norm, conv, max_pool, norm_layer
+from backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_conv, pyramid_levels, resized, steps
+
+EPSILON = 1e-4  # the paper's, in the denominator of the fusion
+
+
+class BiFPN(nn.Module):
+    """A pyramid that goes from coarse to fine and back, several times, and learns how much each map counts.
+
+    EfficientDet: Scalable and Efficient Object Detection, Tan et al. 2019, https://arxiv.org/abs/1911.09070. The extra
+    levels take part in the fusion, as in the paper; they are made like those of the other necks, by subsampling or by
+    convolution, where the paper has a max pooling. Works in three dimensions where the levels do.
+
+    Args:
+        levels: a backbone's `levels`.
+        channels: channels of every level of the pyramid; EfficientDet-D0 has 64.
+        extra: coarser levels behind the last: None, `pool` (one, by subsampling) or `conv` (two, by strided
+            convolution, from C5).
+        norm: a norm behind every convolution (see `BackboneOptions`), or None for biases instead; the paper's is batch.
+        repeats: how often it goes there and back; EfficientDet-D0 has 3.
+
+    Attributes:
+        levels: the pyramid's levels, P2..P5 for C2..C5 and the extra ones.
+
+    Shape:
+        dict of C2..C5 -> dict of P2..P5 (and P6, P7), each (N, channels, H / reduction, W / reduction)
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        channels: int = 256,
+        extra: Extra | None = None,
+        norm: Norm | None = None,
+        repeats: int = 3,
+    ) -> None:
+        super().__init__()
+        if repeats < 1:
+            raise ValueError(f"repeats is {repeats}; a BiFPN goes there and back at least once.")
+        dim = dimension(levels)
+        self.inner_blocks = nn.ModuleList(pyramid_conv(dim, level.channels, channels, 1, norm) for level in levels)
+        self.extra_blocks = extra_levels(extra, levels, channels)
+        self.inputs = [level.name for level in levels]
+        self.levels = pyramid_levels(levels, channels, self.extra_blocks.num_levels if self.extra_blocks else 0)
+        # one level has nobody to exchange with
+        rounds = repeats if len(self.levels) > 1 else 0
+        self.rounds = nn.Sequential(*(Round(self.levels, channels, norm) for _ in range(rounds)))
+        initialise(self)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        maps = [block(features[name]) for name, block in zip(self.inputs, self.inner_blocks, strict=True)]
+        if self.extra_blocks is not None:
+            maps += self.extra_blocks(maps[-1], features[self.inputs[-1]])
+        return {level.name: x for level, x in zip(self.levels, self.rounds(maps), strict=True)}
+
+
+class Round(nn.Module):
+    """Once from the coarsest map to the finest, and back.
+
+    Args:
+        levels: of the pyramid, two or more.
+        channels: of every map.
+        norm: behind every convolution, or None.
+
+    Shape:
+        list of (N, channels, H_l, W_l), fine to coarse -> the same
+    """
+
+    def __init__(self, levels: Sequence[Level], channels: int, norm: Norm | None) -> None:
+        super().__init__()
+        dim, count = dimension(levels), len(levels)
+        self.down = nn.ModuleList(
+            max_pool(dim, [3 if axis > 1 else 1 for axis in step], stride=step) for step in steps(levels)
+        )
+        # every level but the coarsest on the way to the finest; every level but the finest on the way back, where
+        # those between the ends see their map of the way there besides
+        self.up_nodes = nn.ModuleList(Node(dim, channels, 2, norm) for _ in range(count - 1))
+        self.down_nodes = nn.ModuleList(Node(dim, channels, 2 if i == count - 1 else 3, norm) for i in range(1, count))
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        between = list(maps)
+        for i in range(len(maps) - 2, -1, -1):
+            between[i] = self.up_nodes[i](maps[i], resized(between[i + 1], like=maps[i]))
+        out = between[:1]
+        for i, (down, node) in enumerate(zip(self.down, self.down_nodes, strict=True), start=1):
+            finer = resized(down(out[-1]), like=maps[i])
+            out.append(node(maps[i], finer) if i == len(maps) - 1 else node(maps[i], between[i], finer))
+        return out
+
+
+class Node(nn.Module):
+    """The weighted mean of some maps (fast normalised fusion), and a depthwise separable convolution of it.
+
+    Args:
+        dim: 2 for images, 3 for clips and volumes.
+        channels: of the maps.
+        num_inputs: how many maps.
+        norm: behind the convolution, or None.
+
+    Shape:
+        `num_inputs` maps (N, channels, H, W) -> (N, channels, H, W)
+    """
+
+    def __init__(self, dim: int, channels: int, num_inputs: int, norm: Norm | None) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(num_inputs))
+        self.depthwise = conv(dim, channels, channels, kernel_size=3, groups=channels)
+        self.pointwise = conv(dim, channels, channels, kernel_size=1, bias=norm is None)
+        self.norm = norm_layer(dim, channels, norm) if norm else None
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        weights = F.relu(self.weights)
+        weights = weights / (weights.sum() + EPSILON)
+        mixed = torch.stack([weight * x for weight, x in zip(weights.unbind(), maps, strict=True)]).sum(dim=0)
+        x = self.pointwise(self.depthwise(F.silu(mixed)))
+        return x if self.norm is None else self.norm(x)

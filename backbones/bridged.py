@@ -1,0 +1,22 @@
+"""What comes over the bridge: `timm:<name>` for any of timm's networks, and DenseNets under their own names.
+
+Densely Connected Convolutional Networks, Huang et al. 2016, https://arxiv.org/abs/1608.06993
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from backbones.backbone import BackboneOptions
+from backbones.registry import register, register_prefix
+from backbones.timm_bridge import TimmBackbone
+
+
+@register_prefix("timm")
+def timm_backbone(name: str, options: BackboneOptions) -> TimmBackbone:
+    """Any network of timm's that gives feature maps."""
+    return TimmBackbone(name, options)
+
+
+for name in ("densenet121", "densenet161", "densenet169", "densenet201"):
+    register(partial(TimmBackbone, name), name)

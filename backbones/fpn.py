@@ -1,0 +1,54 @@
+"""The feature pyramid network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from backbones.backbone import Level
+from backbones.layers import Norm
+from backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_conv, pyramid_levels, resized
+
+
+class FPN(nn.Module):
+    """Feature pyramid: coarse maps are upsampled and added to the finer ones.
+
+    Feature Pyramid Networks for Object Detection, Lin et al. 2016, https://arxiv.org/abs/1612.03144; P6 and P7 by
+    convolution as in Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002, from C5.
+    Submodules carry torchvision's names. Works in three dimensions where the levels do.
+
+    Args:
+        levels: a backbone's `levels`.
+        channels: channels of every level of the pyramid.
+        extra: coarser levels behind the last: None, `pool` (one, by subsampling) or `conv` (two, by strided
+            convolution).
+        norm: a norm behind every convolution (see `BackboneOptions`), or None for biases instead.
+
+    Attributes:
+        levels: the pyramid's levels, P2..P5 for C2..C5 and the extra ones.
+
+    Shape:
+        dict of C2..C5 -> dict of P2..P5 (and P6, P7), each (N, channels, H / reduction, W / reduction)
+    """
+
+    def __init__(
+        self, levels: Sequence[Level], channels: int = 256, extra: Extra | None = None, norm: Norm | None = None
+    ) -> None:
+        super().__init__()
+        dim = dimension(levels)
+        self.inner_blocks = nn.ModuleList(pyramid_conv(dim, level.channels, channels, 1, norm) for level in levels)
+        self.layer_blocks = nn.ModuleList(pyramid_conv(dim, channels, channels, 3, norm) for _ in levels)
+        self.extra_blocks = extra_levels(extra, levels, channels)
+        initialise(self)
+        self.inputs = [level.name for level in levels]
+        self.levels = pyramid_levels(levels, channels, self.extra_blocks.num_levels if self.extra_blocks else 0)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        maps = [block(features[name]) for name, block in zip(self.inputs, self.inner_blocks, strict=True)]
+        for i in range(len(maps) - 2, -1, -1):  # top down
+            maps[i] = maps[i] + resized(maps[i + 1], like=maps[i])
+        maps = [block(x) for x, block in zip(maps, self.layer_blocks, strict=True)]
+        if self.extra_blocks is not None:
+            maps += self.extra_blocks(maps[-1], features[self.inputs[-1]])
+        return {level.name: x for level, x in zip(self.levels, maps, strict=True)}

@@ -1,0 +1,121 @@
+"""What all necks have in common: a pyramid's level names, the steps between levels, and the coarser levels behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.backbone import Level
+from backbones.layers import Norm, conv, norm_layer, per_axis
+
+Extra = Literal["pool", "conv"]
+
+
+def dimension(levels: Sequence[Level]) -> int:
+    """Return 2 for maps of images and 3 for those of clips and volumes.
+
+    Raises:
+        ValueError: there is no level.
+    """
+    if not levels:
+        raise ValueError("levels is empty; a neck needs at least one: pass a backbone's levels.")
+    return 2 if isinstance(levels[0].reduction, int) else 3
+
+
+def pyramid_levels(levels: Sequence[Level], channels: int, num_extra: int) -> tuple[Level, ...]:
+    """Name the levels of a pyramid, P2 for C2 and so on, and `num_extra` behind that each halve the one before."""
+    named = [Level(f"P{level.name[1:]}", channels, level.reduction) for level in levels]
+    for _ in range(num_extra):
+        last = named[-1].reduction
+        halved = last * 2 if isinstance(last, int) else (last[0] * 2, last[1] * 2, last[2] * 2)
+        named.append(Level(f"P{int(named[-1].name[1:]) + 1}", channels, halved))
+    return tuple(named)
+
+
+def steps(levels: Sequence[Level]) -> list[tuple[int, ...]]:
+    """Return for each level but the first its reduction over that of the level before, for each axis."""
+    dim = dimension(levels)
+    sizes = [per_axis(level.reduction, dim) for level in levels]
+    return [
+        tuple(coarse // fine for coarse, fine in zip(after, before, strict=True)) for before, after in pairwise(sizes)
+    ]
+
+
+def resized(x: Tensor, like: Tensor) -> Tensor:
+    """Return `x` by nearest neighbours in the size of `like`; sizes that are odd halve to one of two numbers."""
+    return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, size=like.shape[2:], mode="nearest")
+
+
+def pyramid_conv(dim: int, in_channels: int, channels: int, size: int, norm: Norm | None) -> nn.Sequential:
+    """Build a convolution with a norm behind it, or with a bias where `norm` is None."""
+    convolution = conv(dim, in_channels, channels, size, bias=norm is None)
+    return nn.Sequential(convolution, *([norm_layer(dim, channels, norm)] if norm else []))
+
+
+def initialise(neck: nn.Module) -> None:
+    """Draw convolutions for an output as large as the input (LeCun's uniform), with biases of zero."""
+    for module in neck.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_uniform_(module.weight, a=1)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class PoolLevel(nn.Module):
+    """P6 as every second pixel of P5, which needs no weights.
+
+    Shape:
+        P5 (N, channels, ...) and C5, which is not asked -> [P6]
+    """
+
+    num_levels = 1
+
+    def forward(self, last: Tensor, coarsest: Tensor) -> list[Tensor]:
+        for axis in range(2, last.dim()):
+            last = last[(slice(None),) * axis + (slice(None, None, 2),)]
+        return [last]
+
+
+class ConvLevels(nn.Module):
+    """P6 from C5 and P7 from P6, by strided 3x3 convolutions.
+
+    Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002.
+
+    Args:
+        dim: 2 for images, 3 for clips and volumes.
+        in_channels: of C5.
+        channels: of the pyramid.
+
+    Shape:
+        P5, which is not asked, and C5 (N, in_channels, ...) -> [P6, P7], each (N, channels, ...)
+    """
+
+    num_levels = 2
+
+    def __init__(self, dim: int, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.p6 = conv(dim, in_channels, channels, kernel_size=3, stride=2, bias=True)
+        self.p7 = conv(dim, channels, channels, kernel_size=3, stride=2, bias=True)
+
+    def forward(self, last: Tensor, coarsest: Tensor) -> list[Tensor]:
+        p6 = self.p6(coarsest)
+        return [p6, self.p7(F.relu(p6))]
+
+
+def extra_levels(extra: Extra | None, levels: Sequence[Level], channels: int) -> PoolLevel | ConvLevels | None:
+    """Build the coarser levels that `extra` asks for behind a backbone's `levels`.
+
+    Raises:
+        ValueError: `extra` is not one of the choices.
+    """
+    if extra is None:
+        return None
+    if extra == "pool":
+        return PoolLevel()
+    if extra == "conv":
+        return ConvLevels(dimension(levels), levels[-1].channels, channels)
+    raise ValueError(f"extra is {extra!r}; choose pool (P6), conv (P6 and P7) or none.")

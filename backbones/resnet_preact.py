@@ -1,0 +1,90 @@
+"""The pre-activation ResNets for images of ImageNet's size. Names are timm's; the letters are those of `resnet_2d`.
+
+Identity Mappings in Deep Residual Networks, He et al. 2016, https://arxiv.org/abs/1603.05027. C5 comes behind the
+closing norm and ReLU (what timm's classifier pools); the maps before are bare sums, as in timm.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from backbones.backbone import BackboneOptions
+from backbones.blocks_preact import PreActBasicBlock, PreActBottleneck, norm_and_relu
+from backbones.registry import register
+from backbones.resnet import ResNet
+from backbones.resnet_2d import tiered_stem
+from backbones.shortcuts import bare_average_projection
+from backbones.stems import bare, deep_stem, plain_stem
+
+PreActResNet = partial(ResNet, stem=partial(bare, plain_stem), closing=norm_and_relu)
+PreActResNetD = partial(ResNet, stem=partial(bare, deep_stem), closing=norm_and_relu)
+PreActResNetT = partial(ResNet, stem=partial(bare, tiered_stem), closing=norm_and_relu)
+
+basic_d = partial(PreActBasicBlock, shortcut=bare_average_projection)
+bottleneck_d = partial(PreActBottleneck, shortcut=bare_average_projection)
+
+
+@register
+def resnetv2_18(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-18."""
+    return PreActResNet(PreActBasicBlock, (2, 2, 2, 2), options)
+
+
+@register
+def resnetv2_34(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-34."""
+    return PreActResNet(PreActBasicBlock, (3, 4, 6, 3), options)
+
+
+@register
+def resnetv2_50(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-50."""
+    return PreActResNet(PreActBottleneck, (3, 4, 6, 3), options)
+
+
+@register
+def resnetv2_101(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-101."""
+    return PreActResNet(PreActBottleneck, (3, 4, 23, 3), options)
+
+
+@register
+def resnetv2_152(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-152."""
+    return PreActResNet(PreActBottleneck, (3, 8, 36, 3), options)
+
+
+@register
+def resnetv2_18d(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-18-D."""
+    return PreActResNetD(basic_d, (2, 2, 2, 2), options)
+
+
+@register
+def resnetv2_34d(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-34-D."""
+    return PreActResNetD(basic_d, (3, 4, 6, 3), options)
+
+
+@register
+def resnetv2_50d(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-50-D."""
+    return PreActResNetD(bottleneck_d, (3, 4, 6, 3), options)
+
+
+@register
+def resnetv2_50t(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-50-T."""
+    return PreActResNetT(bottleneck_d, (3, 4, 6, 3), options)
+
+
+@register
+def resnetv2_101d(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-101-D."""
+    return PreActResNetD(bottleneck_d, (3, 4, 23, 3), options)
+
+
+@register
+def resnetv2_152d(options: BackboneOptions) -> ResNet:
+    """Pre-activation ResNet-152-D."""
+    return PreActResNetD(bottleneck_d, (3, 8, 36, 3), options)

@@ -1,0 +1,121 @@
+"""Clips through networks made for images: frame by frame (TSN), or with channels that look into other frames (TSM).
+
+`tsn:<name>` and `tsm:<name>` reach both, for any 2-D backbone and any residual one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backbones.backbone import Backbone, BackboneOptions
+from backbones.registry import create_backbone, register_prefix
+from backbones.resnet import ResNet
+
+
+class TSN(Backbone):
+    """A 2-D backbone that sees every frame of a clip alone; a head brings the frames together.
+
+    Temporal Segment Networks, Wang et al. 2016, https://arxiv.org/abs/1608.00859. The weights of the 2-D network load.
+
+    Args:
+        body: a backbone for images.
+
+    Shape:
+        (N, C, T, H, W) -> dict of `level.name` to (N, level.channels, T, H / reduction, W / reduction)
+    """
+
+    def __init__(self, body: Backbone) -> None:
+        super().__init__()
+        if not all(isinstance(level.reduction, int) for level in body.levels):
+            raise ValueError(
+                f"the levels are {[tuple(level) for level in body.levels]}: this network takes clips already; use it "
+                "as it is, or wrap a 2-D one."
+            )
+        self.body = body
+        self.levels = tuple(
+            level._replace(reduction=(1, level.reduction, level.reduction))  # type: ignore[arg-type]
+            for level in body.levels
+        )
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        state = {key.removeprefix("module.").removeprefix("body."): value for key, value in state.items()}
+        of_body = self.body.state_dict().keys()
+        # a classifier's keys stay as they are, to be known as such
+        return {f"body.{key}" if key in of_body else key: x for key, x in self.body.own_names(state).items()}
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        frames = clips.shape[2]
+        features = self.body(clips.transpose(1, 2).flatten(0, 1))  # (N * T, C, H, W)
+        return {name: x.unflatten(0, (-1, frames)).transpose(1, 2) for name, x in features.items()}
+
+
+class TSM(TSN):
+    """A residual network whose blocks see some channels of the frame before and of the frame after.
+
+    TSM: Temporal Shift Module, Lin et al. 2019, https://arxiv.org/abs/1811.08383, shifting both ways inside the
+    residual branch, in front of its first convolution. It has no parameters: the weights of the 2-D network load.
+
+    Args:
+        body: a residual network for images.
+        shift: the part of the channels that comes from either side; 0 shifts nothing and costs nothing.
+
+    Shape:
+        (N, C, T, H, W) -> dict of `level.name` to (N, level.channels, T, H / reduction, W / reduction)
+    """
+
+    def __init__(self, body: Backbone, shift: float = 1 / 8) -> None:
+        super().__init__(body)
+        if not isinstance(body, ResNet):
+            raise ValueError(
+                f"{type(body).__name__} has no residual blocks of ours, in which TSM shifts; wrap a ResNet, or use TSN."
+            )
+        if not 0 <= shift <= 0.5:
+            raise ValueError(f"shift is {shift}; it is a part of the channels for each side, from 0 to 0.5.")
+        self.shift = shift
+        self.frames = 1
+        for stage in body.stages if shift else ():
+            for block in body.get_submodule(stage).children():
+                block.get_submodule("conv1").register_forward_pre_hook(self._shift_input)
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        self.frames = clips.shape[2]
+        return super().forward(clips)
+
+    def _shift_input(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
+        (x,) = args
+        return (shift_channels(x, self.frames, int(x.shape[1] * self.shift)),)
+
+
+def shift_channels(x: Tensor, frames: int, count: int) -> Tensor:
+    """Give each frame `count` channels of the next frame and `count` of the one before; zeros where there is none.
+
+    Args:
+        x: (N * frames, C, H, W), the frames of a clip one after the other.
+        frames: of a clip.
+        count: at most C / 2; the first channels come from the next frame, those behind them from the one before.
+
+    Returns:
+        (N * frames, C, H, W)
+    """
+    clips = x.unflatten(0, (-1, frames))
+    ahead, behind, still = clips.split([count, count, clips.shape[2] - 2 * count], dim=2)
+    ahead = torch.cat((ahead[:, 1:], torch.zeros_like(ahead[:, :1])), dim=1)
+    behind = torch.cat((torch.zeros_like(behind[:, :1]), behind[:, :-1]), dim=1)
+    return torch.cat((ahead, behind, still), dim=2).flatten(0, 1)
+
+
+@register_prefix("tsn")
+def tsn(name: str, options: BackboneOptions) -> TSN:
+    """Any 2-D backbone, frame by frame."""
+    return TSN(create_backbone(name, **asdict(options)))
+
+
+@register_prefix("tsm")
+def tsm(name: str, options: BackboneOptions) -> TSM:
+    """Any residual 2-D backbone with shifted channels."""
+    return TSM(create_backbone(name, **asdict(options)))

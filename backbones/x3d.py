@@ -1,0 +1,139 @@
+"""X3D: a small ResNet for clips, grown axis by axis from a tiny one.
+
+X3D: Expanding Architectures for Efficient Video Recognition, Feichtenhofer 2020, https://arxiv.org/abs/2004.04730
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from backbones.attention import SqueezeExcite
+from backbones.backbone import BackboneOptions
+from backbones.blocks import BlockPlace
+from backbones.convolutions import depthwise
+from backbones.layers import Norm, Size, conv, norm_layer
+from backbones.registry import register
+from backbones.resnet import ResNet
+from backbones.shortcuts import projection
+from backbones.stems import Stem
+
+EXPANSION = 2.25  # channels inside a block to those of its stage
+
+
+class X3D(ResNet):
+    """X3D-S and X3D-M, which are one network: clips of 13 frames and 160 pixels a side, and of 16 and 224.
+
+    The paper's fifth convolution, behind C5, belongs to the classifier's head.
+
+    Args:
+        options: what holds for any backbone.
+
+    Shape:
+        - clips: (N, in_channels, T, H, W)
+        - output: dict of `level.name` to (N, level.channels, T, ceil(H / reduction), ceil(W / reduction))
+    """
+
+    def __init__(self, options: BackboneOptions | None = None) -> None:
+        super().__init__(
+            X3DBlock,
+            (3, 5, 11, 7),  # 1, 2, 5 and 3 blocks, times 2.2
+            options,
+            dim=3,
+            stem=x3d_stem,
+            widths=(24, 48, 96, 192),
+            strides=((1, 2, 2),) * 4,
+        )
+
+
+class X3DBlock(nn.Module):
+    """A depthwise 3x3x3 convolution between two of 1x1x1 that widen and narrow, beside a shortcut.
+
+    Every other block, from the first on, weighs its channels.
+
+    Args:
+        place: where the block stands.
+
+    Attributes:
+        out_channels: `place.width`.
+
+    Shape:
+        (N, in_channels, T, H, W) -> (N, width, T, H / stride, W / stride)
+    """
+
+    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+
+    def __init__(self, place: BlockPlace) -> None:
+        super().__init__()
+        dim, norm, self.out_channels = place.dim, place.norm, place.width
+        inner = int(place.width * EXPANSION)
+        self.conv1 = conv(dim, place.in_channels, inner, kernel_size=1)
+        self.bn1 = norm_layer(dim, inner, norm)
+        self.conv2 = depthwise(dim, inner, inner, 3, stride=place.stride, dilation=place.dilation)
+        self.bn2 = norm_layer(dim, inner, norm)
+        self.se = SqueezeExcite(dim, inner, squeezed_channels(inner) / inner) if place.number % 2 == 0 else None
+        self.conv3 = conv(dim, inner, place.width, kernel_size=1)
+        self.bn3 = norm_layer(dim, place.width, norm)
+        self.relu = nn.ReLU(inplace=True)
+        self.swish = nn.SiLU()
+        self.drop_path = StochasticDepth(place.drop_rate, "row") if place.drop_rate else None
+        self.downsample = x3d_shortcut(
+            dim, place.in_channels, place.width, place.stride, place.last_dilation, place.norm
+        )
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """What closes the residual branch: at zero, the block is its shortcut."""
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.bn2(self.conv2(x))
+        if self.se is not None:
+            x = self.se(x)
+        x = self.bn3(self.conv3(self.swish(x)))
+        if self.drop_path is not None:
+            x = self.drop_path(x)
+        return self.relu(x + shortcut)
+
+
+def squeezed_channels(channels: int) -> int:
+    """Return a sixteenth of the channels as a multiple of 8 that is not more than a tenth below it."""
+    squeezed = max(8, int(channels / 16 + 4) // 8 * 8)
+    return squeezed if squeezed >= 0.9 * channels / 16 else squeezed + 8
+
+
+def x3d_shortcut(
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
+) -> nn.Module | None:
+    """Build a projection; where only the size changes, one without a norm, as the published weights have it."""
+    shortcut = projection(dim, in_channels, out_channels, stride, dilation, norm)
+    if in_channels == out_channels and isinstance(shortcut, nn.Sequential):
+        return shortcut[:1]
+    return shortcut
+
+
+def x3d_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
+    """Build a 3x3 convolution within the frames and a depthwise one of 5 along the time, with nothing between."""
+    conv1 = nn.Sequential(
+        OrderedDict(
+            spatial=conv(dim, in_channels, 24, kernel_size=(1, 3, 3), stride=(1, 2, 2)),
+            temporal=depthwise(dim, 24, 24, kernel_size=(5, 1, 1)),
+        )
+    )
+    return Stem(conv1, norm_layer(dim, 24, norm), nn.ReLU(inplace=True), nn.Identity(), 24, (1, 2, 2))
+
+
+@register
+def x3d_s(options: BackboneOptions) -> X3D:
+    """X3D-S."""
+    return X3D(options)
+
+
+@register
+def x3d_m(options: BackboneOptions) -> X3D:
+    """X3D-M."""
+    return X3D(options)

@@ -1,0 +1,95 @@
+"""An image classifier: a backbone, the mean of its coarsest map, and a linear layer."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from torch import Tensor, nn
+
+from backbones import Backbone, create_backbone
+from backbones.layers import Norm
+
+
+class LinearHead(nn.Module):
+    """Dropout and one linear layer.
+
+    Args:
+        channels: of the features.
+        num_classes: K.
+        drop_rate: probability of dropping a feature in training.
+
+    Shape:
+        (N, channels) -> (N, K) logits
+    """
+
+    def __init__(self, channels: int, num_classes: int, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; a classifier tells at least 1 class.")
+        self.dropout = nn.Dropout(drop_rate)
+        self.fc = nn.Linear(channels, num_classes)
+        # small and alike, so that the first loss is log(K) whatever the backbone's features are
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.fc(self.dropout(features))
+
+
+class ImageClassifier(nn.Module):
+    """A backbone whose coarsest feature map is averaged over the image and classified.
+
+    Args:
+        backbone: images to feature maps.
+        head: features to logits, (N, C) -> (N, K), where C is the channels of the backbone's last level.
+
+    Shape:
+        - images: (N, C, H, W) float, already normalised
+        - output: (N, K) logits; label k is the k-th class, from 0 on
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        level = backbone.levels[-1]
+        if not isinstance(level.reduction, int):
+            raise ValueError(
+                f"the backbone reduces {len(level.reduction)} axes (level {level.name}: {level.reduction}), but an "
+                "image has height and width; take a 2-D backbone."
+            )
+        self.backbone = backbone
+        self.head = head
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the features that the head sees, (N, C): the mean of the coarsest map."""
+        return self.backbone(images)[self.backbone.levels[-1].name].mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.embed(images))
+
+
+def image_classifier(
+    backbone: str | Backbone,
+    num_classes: int,
+    *,
+    weights: str | PathLike[str] | None = None,
+    norm: Norm = "batch",
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    probe: bool = False,
+) -> ImageClassifier:
+    """Assemble a classifier; with `resnet50` it is torchvision's and timm's `resnet50`.
+
+    Args:
+        backbone: a registered name, or a 2-D backbone with any options.
+        num_classes: K, the things to tell apart.
+        weights: for a backbone given by name: a path, or `pretrained`.
+        norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
+        drop_rate: dropout in front of the linear layer.
+        drop_path_rate: for a backbone given by name: stochastic depth at its last block.
+        probe: train the linear layer alone (a linear probe): the backbone is frozen, norms and all.
+    """
+    if isinstance(backbone, str):
+        backbone = create_backbone(backbone, norm=norm, drop_path_rate=drop_path_rate, weights=weights)
+    if probe:
+        backbone.freeze(*(name for name, _ in backbone.named_children()))
+    return ImageClassifier(backbone, LinearHead(backbone.levels[-1].channels, num_classes, drop_rate))

@@ -1,0 +1,90 @@
+"""What `predict` leaves behind: a table of classes and scores, and the features where they are wanted."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+
+class Prediction(NamedTuple):
+    """What a classifier says about one image.
+
+    Attributes:
+        place: number of the image among those that were asked about.
+        file: its path.
+        labels: (T,) int64, the likeliest classes, the likeliest first.
+        scores: (T,) float64, their probabilities.
+        features: (C,) float32 that the head sees, or None where nobody wants them.
+    """
+
+    place: int
+    file: str
+    labels: np.ndarray
+    scores: np.ndarray
+    features: np.ndarray | None
+
+
+class PredictionWriter(Callback):
+    """Writes `predictions.csv` and, where there are features, `embeddings.npz` below the trainer's `default_root_dir`.
+
+    The CSV has the columns file, label, score, label_2, score_2, ... to the fifth likeliest class. The `.npz` has
+    `files` (N,) and `features` (N, C) float32.
+
+    Args:
+        class_names: the K classes.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = class_names
+        self.predictions: list[Prediction] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.predictions = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.predictions += outputs
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        parts = [self.predictions]
+        if dist.is_available() and dist.is_initialized():
+            parts = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(parts, self.predictions)
+        if trainer.is_global_zero:
+            every = sorted((one for part in parts for one in part), key=lambda one: one.place)
+            self._write(Path(trainer.default_root_dir), every)
+
+    def _write(self, folder: Path, predictions: Sequence[Prediction]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "predictions.csv"
+        num_top = max((len(one.labels) for one in predictions), default=1)
+        header = ["file", "label", "score"]
+        header += [f"{name}_{place}" for place in range(2, num_top + 1) for name in ("label", "score")]
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(header)
+            for one in predictions:
+                pairs = zip(one.labels.tolist(), one.scores.tolist(), strict=True)
+                cells = [cell for label, score in pairs for cell in (self.class_names[label], f"{score:.6f}")]
+                writer.writerow([one.file, *cells])
+        told = f"{len(predictions)} predictions: {file}"
+        features = [one.features for one in predictions if one.features is not None]
+        if features:
+            names = np.array([one.file for one in predictions])
+            np.savez(folder / "embeddings.npz", files=names, features=np.stack(features))
+            told += f", features: {folder / 'embeddings.npz'}"
+        rank_zero_info(told)

@@ -1,0 +1,63 @@
+"""From an image as it is on disk to what the network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import albumentations as A
+import cv2
+import numpy as np
+
+
+@dataclass
+class Resize:
+    """Scale an image, keeping its shape, and cut out its middle.
+
+    Args:
+        size: height and width that the network sees, in pixels.
+        crop: part of the height or width that the cut keeps, whichever of the two is the scarcer; below 1 it leaves
+            out a rim, as ImageNet is measured by custom (224 of 256 pixels).
+    """
+
+    size: tuple[int, int] = (224, 224)
+    crop: float = 0.875
+
+    def __post_init__(self) -> None:
+        self.size = (self.size[0], self.size[1])
+        if min(self.size) < 1 or not 0 < self.crop <= 1:
+            raise ValueError(
+                f"size is {self.size} and crop {self.crop}; give a height and width of 1 pixel or more, and a crop "
+                "above 0 and up to 1."
+            )
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return (size[0], size[1], 3) uint8 of (H, W, 3) uint8."""
+        height, width = image.shape[:2]
+        scale = max(self.size[0] / height, self.size[1] / width) / self.crop
+        # rounding must not leave the scaled image a pixel short of the cut
+        scaled = max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
+        if scaled != (height, width):
+            interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+            image = cv2.resize(image, scaled[::-1], interpolation=interpolation)
+        top, left = (scaled[0] - self.size[0]) // 2, (scaled[1] - self.size[1]) // 2
+        return image[top : top + self.size[0], left : left + self.size[1]]
+
+
+class Augment:
+    """Albumentations transforms of training images; what they leave in another size is resized as in evaluation.
+
+    Args:
+        transforms: any of albumentations' image transforms, in order.
+        resize: to the size that the network sees.
+    """
+
+    def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose], resize: Resize) -> None:
+        self.compose = A.Compose(list(transforms))
+        self.resize = resize
+
+    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+        """Return the augmented image; the same `seed` gives the same result in any worker."""
+        self.compose.set_random_seed(seed)
+        image = self.compose(image=image)["image"]
+        return image if image.shape[:2] == self.resize.size else self.resize(image)

@@ -1,0 +1,71 @@
+"""Video classification: a backbone for clips and a head."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from torch import Tensor, nn
+
+from backbones import Backbone, create_backbone
+from backbones.layers import Norm
+from backbones.x3d import X3D
+from tasks.video.heads import MeanHead, X3DHead
+
+
+class VideoClassifier(nn.Module):
+    """A backbone, and a head that makes logits of its coarsest map.
+
+    Args:
+        backbone: clips to feature maps.
+        head: the last of them to logits.
+
+    Shape:
+        - clips: (N, in_channels, T, H, W) float, already normalised
+        - output: (N, num_classes), logits
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.head(self.backbone(clips)[self.backbone.levels[-1].name])
+
+
+def video_classifier(
+    backbone: str | Backbone,
+    num_classes: int,
+    *,
+    weights: str | PathLike[str] | None = None,
+    norm: Norm = "batch",
+    drop_rate: float = 0.5,
+) -> VideoClassifier:
+    """Assemble a classifier of clips; with a published backbone's name it is the published network, up to dropout.
+
+    Args:
+        backbone: a registered name, or a backbone with any options.
+        num_classes: number of classes.
+        weights: for a backbone given by name: a path.
+        norm: for a backbone given by name, and for a norm in the head: `batch`, `frozen`, `sync` or `group`.
+        drop_rate: ahead of the last layer, in training; pytorchvideo's networks have 0.5, but CSN 0, as torchvision's.
+
+    Raises:
+        ValueError: the backbone takes images, or one of the numbers is none that can be.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 1.")
+    if not 0 <= drop_rate < 1:
+        raise ValueError(f"drop_rate is {drop_rate}; it is a probability, from 0 to below 1.")
+    name = backbone if isinstance(backbone, str) else type(backbone).__name__
+    if isinstance(backbone, str):
+        backbone = create_backbone(backbone, norm=norm, out_levels=("C5",), weights=weights)
+    level = backbone.levels[-1]
+    if isinstance(level.reduction, int):
+        raise ValueError(
+            f"{name} takes images (N, C, H, W), but clips are (N, C, T, H, W); choose a network for clips, such as "
+            "r2plus1d_18 or slow_r50. All: vertebra backbones."
+        )
+    if isinstance(backbone, X3D):  # the only family whose paper has more than a linear layer here
+        return VideoClassifier(backbone, X3DHead(level.channels, num_classes, drop_rate, norm))
+    return VideoClassifier(backbone, MeanHead(level.channels, num_classes, drop_rate))

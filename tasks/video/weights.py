@@ -1,0 +1,40 @@
+"""Weights for video classifiers: our own, and torchvision's and pytorchvideo's published ones as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+
+from torch import Tensor, nn
+
+from backbones.conventions import own_names
+from backbones.weights import fill, read_state_dict
+
+
+def load_weights(classifier: nn.Module, source: str | PathLike[str] | Mapping[str, Tensor]) -> None:
+    """Load a classifier's weights, its last layer included, all of them or none.
+
+    For another number of classes load them into `classifier.backbone` with `backbones.load_weights`.
+
+    Args:
+        classifier: the network to fill.
+        source: a path (.pth, .safetensors, or a checkpoint of this package), or a state dict; of this package's
+            classifier, or of torchvision's or pytorchvideo's network of the same name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: keys are missing, unexpected or of another shape; all are named.
+    """
+    is_state = isinstance(source, Mapping)
+    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
+    state = {key.removeprefix("network."): value for key, value in state.items()}  # of a training checkpoint
+    if not any(key.startswith("backbone.") for key in state):
+        state = {_place(key): value for key, value in own_names(state).items()}
+    fill(classifier, state, "the state dict" if is_state else str(source))
+
+
+def _place(key: str) -> str:
+    """Return where a key of a published network, with its parts under our names, stands in a classifier."""
+    if key.startswith("fc."):  # torchvision's head
+        return f"head.{key}"
+    return key if key.startswith("head.") else f"backbone.{key}"

@@ -1,0 +1,64 @@
+import pytest
+import torch
+from torch import nn
+
+from backbones import create_backbone
+from backbones.folding import fold_norms
+from backbones.layers import FrozenBatchNorm
+
+NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm)
+# name: norms that stay, since they stand behind a sum
+NAMES = {
+    "resnet18": 0,
+    "resnet50d": 0,
+    "seresnext26t_32x4d": 0,
+    "resnetrs50": 0,
+    "resnetv2_18d": 9,
+    "resnet20": 0,
+    "highway20": 0,
+    "r2plus1d_18": 0,
+    "x3d_s": 0,
+}
+
+
+def randomised(name, norm="batch"):
+    torch.manual_seed(0)
+    body = create_backbone(name, norm=norm)
+    for module in body.modules():
+        if isinstance(module, NORMS):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.6, 1.6)
+            module.weight.data.uniform_(0.3, 0.8)
+            module.bias.data.normal_(0, 0.2)
+    return body.eval()
+
+
+@pytest.mark.parametrize(("name", "staying"), NAMES.items())
+def test_folding_changes_no_feature(name, staying):
+    body = randomised(name)
+    images = torch.randn(1, 3, *(() if isinstance(body.levels[0].reduction, int) else (5,)), 49, 33)
+    with torch.no_grad():
+        expected = body(images)
+        number = sum(isinstance(module, NORMS) for module in body.modules())
+        assert fold_norms(body) == number - staying
+        assert sum(isinstance(module, NORMS) for module in body.modules()) == staying
+        for level, x in body(images).items():
+            torch.testing.assert_close(x, expected[level], rtol=1e-4, atol=1e-4 * expected[level].std())
+
+
+def test_frozen_norms_fold_too():
+    body = randomised("resnet18", norm="frozen")
+    images = torch.randn(1, 3, 33, 49)
+    with torch.no_grad():
+        expected = body(images)["C5"]
+        assert fold_norms(body) == 20
+        torch.testing.assert_close(body(images)["C5"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_group_norms_stay():
+    assert fold_norms(create_backbone("resnet18", norm="group").eval()) == 0
+
+
+def test_a_network_in_training_is_refused():
+    with pytest.raises(ValueError, match=r"training mode.*call eval\(\)"):
+        fold_norms(create_backbone("resnet18"))

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from backbones import BackboneOptions
+from backbones.slowfast import SlowFast
+
+DEPTHS = (1, 1, 1, 1)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def tiny(**options):
+    return SlowFast(DEPTHS, BackboneOptions(**options))
+
+
+def clips(frames=8, **where):
+    return torch.randn(2, 3, frames, 33, 33, **where)
+
+
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+@pytest.mark.parametrize("frames", [1, 7, 8, 9])
+def test_levels_tell_the_true_shapes(output_stride, frames):
+    with torch.device("meta"):
+        body = tiny(output_stride=output_stride, in_channels=2)
+        features = body(torch.randn(2, 2, frames, 65, 49))
+    reductions = [min(reduction, output_stride) for reduction in (4, 8, 16, 32)]
+    assert [level.reduction for level in body.levels] == [(4, reduction, reduction) for reduction in reductions]
+    for level in body.levels:
+        size = tuple(-(-axis // r) for axis, r in zip((frames, 65, 49), level.reduction, strict=True))
+        assert features[level.name].shape == (2, level.channels, *size)
+
+
+@torch.no_grad()
+def test_the_mean_of_a_map_is_that_of_both_paths():
+    body = tiny().eval()
+    fast = {}
+    body.fast.layer4[-1].register_forward_hook(lambda module, inputs, output: fast.update(C5=output))
+    mean = body(clips())["C5"].mean(dim=(2, 3, 4))
+    torch.testing.assert_close(mean[:, 2048:], fast["C5"].mean(dim=(2, 3, 4)))
+
+
+@torch.no_grad()
+def test_the_fast_path_tells_the_slow_one_what_it_does_not_see():
+    body, x = tiny().eval(), clips()
+    changed = x.clone()
+    changed[:, :, 2] += 1  # a frame that the slow path skips
+    slow = [body(x)["C2"][:, :256], body(changed)["C2"][:, :256]]
+    assert not torch.equal(*slow)
+    for fusion in body.fusions:
+        fusion[0].weight.zero_()
+    slow = [body(x)["C2"][:, :256], body(changed)["C2"][:, :256]]
+    assert torch.equal(*slow)
+
+
+@torch.no_grad()
+def test_a_batch_equals_its_single_clips():
+    body, x = tiny().eval(), clips()
+    together = body(x)
+    for index in range(2):
+        for name, single in body(x[index : index + 1]).items():
+            torch.testing.assert_close(together[name][index], single[0], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_out_levels_are_a_part_of_all():
+    whole, part = tiny().eval(), tiny(out_levels=("C3",)).eval()
+    part.load_state_dict(whole.state_dict())
+    x = clips()
+    features = part(x)
+    assert list(features) == ["C3"] == [level.name for level in part.levels]
+    assert torch.equal(features["C3"], whole(x)["C3"])
+
+
+@pytest.mark.parametrize("frozen_stages", [0, 1, 2, 5])
+def test_a_frozen_stage_is_frozen_in_both_paths_with_its_fusion(frozen_stages):
+    body = tiny(frozen_stages=frozen_stages).train()
+    parts = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")[: frozen_stages + 1] if frozen_stages else ()
+    before = {key: value.clone() for key, value in body.state_dict().items()}
+    features = body(clips() + 2)
+    if frozen_stages < 5:
+        features["C5"].sum().backward()
+    for key, value in before.items():
+        path, part = key.split(".")[:2]
+        frozen = int(part) < frozen_stages if path == "fusions" else part in parts
+        if "running_" in key:
+            assert torch.equal(body.state_dict()[key], value) == frozen, key
+        elif key in dict(body.named_parameters()):
+            assert (body.get_parameter(key).grad is None) == frozen, key
+
+
+def test_checkpointing_changes_no_gradient():
+    plain, saving, x = tiny().train(), tiny(checkpointing=True).train(), clips()
+    saving.load_state_dict(plain.state_dict())
+    for body in (plain, saving):
+        body(x)["C5"].square().mean().backward()
+    for (key, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=key)

@@ -1,0 +1,88 @@
+import pytest
+import torch
+from monai.networks.nets import resnet as monai
+from torch import nn
+from torchvision.models._utils import IntermediateLayerGetter
+
+from backbones import create_backbone, load_weights
+
+LEVELS = ("C2", "C3", "C4", "C5")
+NAMES = ["resnet10_3d", "resnet18_3d", "resnet34_3d", "resnet50_3d", "resnet101_3d", "resnet152_3d", "resnet200_3d"]
+NAMES += ["resnet18a_3d", "resnet34a_3d"]
+QUICK = ["resnet10_3d", "resnet18a_3d"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def randomise(network):
+    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            fan_in = module.weight[0].numel()
+            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+            if module.bias is not None:
+                module.bias.data.normal_(0, 0.5, generator=generator)
+        elif isinstance(module, nn.BatchNorm3d):
+            module.weight.data.uniform_(0.3, 0.8, generator=generator)  # below 1, or a deep sum of branches explodes
+            module.bias.data.normal_(0, 0.2, generator=generator)
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.6, 1.6, generator=generator)
+    return network.eval()
+
+
+def peer(name, **options):
+    """MONAI's network as it builds it for MedicalNet's weights."""
+    kind = "A" if "a" in name else "B"
+    build = getattr(monai, name.replace("a", "").removesuffix("_3d"))
+    defaults = {"bias_downsample": False, "feed_forward": False}
+    return build(n_input_channels=1, conv1_t_stride=2, shortcut_type=kind, **defaults | options)
+
+
+def assert_same_features(name, network, state, tolerance=1e-5):
+    ours = create_backbone(name, in_channels=1).eval()
+    load_weights(ours, state)
+    volumes = torch.randn(1, 1, 33, 49, 41, generator=torch.Generator().manual_seed(1))
+    getter = IntermediateLayerGetter(network, {f"layer{i + 1}": level for i, level in enumerate(LEVELS)})
+    with torch.no_grad():
+        features, expected = ours(volumes), getter(volumes)
+    assert list(features) == list(LEVELS)
+    for level in LEVELS:
+        assert 0.1 < expected[level].std() < 10  # the tolerance means something only at this scale
+        torch.testing.assert_close(features[level], expected[level], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
+def test_features_are_monais(name):
+    network = randomise(peer(name))
+    assert_same_features(name, network, network.state_dict())
+
+
+def test_biases_of_shortcuts_go_into_the_norms():
+    network = randomise(peer("resnet18_3d", bias_downsample=True))
+    assert_same_features("resnet18_3d", network, network.state_dict())
+
+
+def test_a_medicalnet_checkpoint_is_read_as_it_is(tmp_path):
+    network = randomise(peer("resnet18a_3d"))
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}  # of a network on many GPUs
+    torch.save({"state_dict": state, "epoch": 1}, tmp_path / "resnet_18.pth")
+    assert_same_features("resnet18a_3d", network, tmp_path / "resnet_18.pth")
+
+
+def test_shortcuts_of_the_other_kind_are_refused():
+    with pytest.raises(ValueError, match=r"missing from the state dict: layer2\.0\.downsample\.0\.weight"):
+        load_weights(create_backbone("resnet18_3d", in_channels=1), peer("resnet18a_3d").state_dict())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameter_counts_agree(name):
+    with torch.device("meta"):
+        ours, theirs = create_backbone(name, in_channels=1), peer(name)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())

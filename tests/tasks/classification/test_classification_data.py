@@ -1,0 +1,129 @@
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+
+from tasks.classification import ClassificationData, Resize
+from tasks.classification.dataset import ClassificationDataset, collate
+from tasks.classification.labelled_images import LabelledImages, divide
+from tasks.classification.transforms import Augment
+from tasks.images import UnreadableImage
+from tasks.samplers import Draw
+
+
+def data(root, **options):
+    return ClassificationData(str(root), **{"resize": Resize((24, 24)), "batch_size": 4, "num_workers": 0} | options)
+
+
+def test_classes_come_from_the_training_split_and_batches_have_one_size(classification_samples):
+    loaded = data(classification_samples)
+    assert loaded.num_classes == 10
+    assert loaded.class_names[0] == "bricks"
+    batches = list(loaded.train_dataloader())
+    assert sum(len(batch.images) for batch in batches) == 20
+    assert batches[0].images.shape == (4, 3, 24, 24)
+    assert batches[0].images.dtype == torch.uint8
+    assert batches[0].images.is_contiguous(memory_format=torch.channels_last)
+    val = list(loaded.val_dataloader())
+    assert torch.cat([batch.indices for batch in val]).tolist() == list(range(13))
+    folders = [name.split("/")[-2] for batch in val for name in batch.names]
+    labels = [label for batch in val for label in batch.labels.tolist()]
+    assert [loaded.class_names[label] for label in labels] == folders
+
+
+def test_a_part_of_every_class_is_kept_for_validation(classification_samples):
+    loaded = data(classification_samples, val_fraction=0.5)
+    train, val = loaded.images("train"), loaded.images("val")
+    assert not set(train.names) & set(val.names)
+    assert np.bincount(train.labels).tolist() == np.bincount(val.labels).tolist() == [1] * 10
+    assert set(data(classification_samples, val_fraction=0.5).images("val").names) == set(val.names)
+
+
+def test_the_division_is_stratified_and_keeps_small_classes():
+    labels = np.repeat([0, 1, 2], [40, 2, 1])
+    rest, part = divide(labels, 0.1)
+    assert np.bincount(labels[part], minlength=3).tolist() == [4, 1, 0]
+    assert sorted([*rest, *part]) == list(range(43))
+    assert divide(labels, 0.1, seed=1)[1].tolist() != part.tolist()
+    with pytest.raises(ValueError, match=r"val_fraction is 1\.0"):
+        divide(labels, 1.0)
+
+
+@pytest.fixture
+def table(tmp_path, classification_samples):
+    for number, file in enumerate(sorted(classification_samples.glob("val/*/*.png"))[:6]):
+        (tmp_path / f"{number}.png").write_bytes(file.read_bytes())
+    rows = [f"{number}.png,{'ab'[number % 2]}" for number in range(6)]
+    (tmp_path / "train.csv").write_text("\n".join(["path,label", *rows]))
+    return tmp_path
+
+
+def test_missing_files_stop_or_are_left_out(table):
+    (table / "3.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 6 images do not exist, the first is .*3\.png"):
+        data(table, train="train.csv").images("train")
+    with pytest.warns(UserWarning, match="left out 1 images"):
+        assert data(table, train="train.csv", missing="skip").images("train").size == 5
+
+
+def test_broken_files_stop_or_are_replaced_in_training_and_left_out_in_evaluation(table):
+    (table / "3.png").write_bytes(b"no image")
+    options = {"train": "train.csv", "val": "train.csv"}
+    with pytest.raises(UnreadableImage, match=r"3\.png.*data\.missing=skip"):
+        list(data(table, **options).train_dataloader())
+    loaded = data(table, missing="skip", **options)
+    batches = list(loaded.train_dataloader())
+    assert sum(len(batch.images) for batch in batches) == 6
+    assert 3 not in torch.cat([batch.indices for batch in batches])
+    val = list(loaded.val_dataloader())
+    assert torch.cat([batch.indices for batch in val]).tolist() == [0, 1, 2, 4, 5]
+    assert [len(batch.skipped) for batch in val] == [1, 0]
+
+
+def test_a_batch_without_a_readable_image_is_empty():
+    images = LabelledImages(("a",), np.array(["nowhere.png"]), np.array([0]))
+    dataset = ClassificationDataset(images, Resize((8, 8)), None, "skip")
+    batch = collate([dataset[0]])
+    assert batch.images.shape == (0, 3, 0, 0)
+    assert batch.labels.dtype == torch.int64
+    with pytest.raises(UnreadableImage, match="None of the 1 images can be read"):
+        dataset[Draw(0, 1, 1)]
+
+
+def test_faults_of_the_files_stop_with_a_sentence(table):
+    (table / "train.csv").write_text("path,label\n0.png,a\n0.png,b\n")
+    with pytest.raises(ValueError, match=r"\[conflicting labels\]. Mend it; `vertebra check`"):
+        data(table, train="train.csv").images("train")
+    (table / "train.csv").write_text("path,label\n0.png,a\n0.png,a\n")
+    with pytest.warns(UserWarning, match="left out 1 x duplicate file name"):
+        assert data(table, train="train.csv").images("train").size == 1
+    (table / "train.csv").write_text("path,label\n")
+    with pytest.raises(ValueError, match="holds no images"):
+        data(table, train="train.csv").images("train")
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (10, 300), (7, 6), (24, 32)])
+@pytest.mark.parametrize("crop", [1.0, 0.875, 0.3])
+def test_resizing_gives_the_size_and_keeps_the_middle(shape, crop):
+    image = np.zeros((*shape, 3), np.uint8)
+    image[:, : shape[1] // 2] = 255  # the border between the halves stays in the middle
+    resized = Resize((24, 32), crop)(image)
+    assert resized.shape == (24, 32, 3)
+    assert abs((resized[12, :, 0] > 127).sum() - 16) <= 1 + 16 / shape[1]
+
+
+def test_resizing_at_the_wanted_size_changes_nothing():
+    image = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+    assert (Resize((24, 24), 1.0)(image) == image).all()
+    with pytest.raises(ValueError, match="crop 0"):
+        Resize((24, 24), 0)
+
+
+def test_augmentation_follows_its_seed_and_ends_in_the_right_size():
+    image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
+    augment = Augment([A.RandomCrop(20, 20), A.HorizontalFlip(p=0.5)], Resize((16, 16), 1.0))
+    first = augment(image, 3)
+    assert first.shape == (16, 16, 3)
+    augment(image, 4)
+    assert (augment(image, 3) == first).all()
+    assert any((augment(image, seed) != first).any() for seed in range(5))

@@ -1,0 +1,44 @@
+"""Two processes measure and train like one."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from tasks.classification import ClassificationData, ClassificationModule, Resize, image_classifier
+
+
+def build(root: Path) -> tuple[ClassificationModule, ClassificationData]:
+    seed_everything(0)
+    data = ClassificationData(str(root), resize=Resize((24, 24)), batch_size=2, num_workers=0)
+    optimizer = partial(torch.optim.SGD, lr=0.01)  # unlike the default, it can be sent to another process
+    return ClassificationModule(image_classifier("resnet18", data.num_classes), data.class_names, optimizer), data
+
+
+def trainer(folder: Path, processes: int) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=processes,
+        strategy="ddp_spawn" if processes > 1 else "auto",
+        use_distributed_sampler=False,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def test_two_processes_measure_the_same_as_one(classification_samples: Path, tmp_path: Path) -> None:
+    module, data = build(classification_samples)
+    assert data.images("val").size == 13  # cannot be shared out evenly
+    (alone,) = trainer(tmp_path, 1).validate(module, data, verbose=False)
+    (together,) = trainer(tmp_path, 2).validate(*build(classification_samples), verbose=False)
+    assert set(alone) == {"val/loss", "val/top1", "val/top5", "val/ece"}
+    assert together == pytest.approx(alone, abs=1e-6)  # batches differ, and with them the last bits of a logit
+    for name in ("val/top1", "val/top5"):
+        assert together[name] == alone[name]
+        assert (13 * alone[name]) == pytest.approx(round(13 * alone[name]), abs=1e-5)

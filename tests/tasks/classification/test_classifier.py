@@ -1,0 +1,135 @@
+import pytest
+import timm
+import torch
+import torchvision
+
+from backbones import create_backbone, list_backbones
+from tasks.classification import image_classifier, load_weights
+from tasks.layers import layers_of
+
+
+def randomise(network):
+    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            fan_in = module.weight[0].numel()
+            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+            if module.bias is not None:
+                module.bias.data.normal_(0, 0.5, generator=generator)
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.3, 0.8, generator=generator)
+            module.bias.data.normal_(0, 0.2, generator=generator)
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.6, 1.6, generator=generator)
+    return network.eval()
+
+
+def noise(number=2, height=65, width=49):
+    return torch.randn(number, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("resnet18", lambda: torchvision.models.resnet18(num_classes=7)),
+        ("resnext50_32x4d", lambda: torchvision.models.resnext50_32x4d(num_classes=7)),
+        ("resnet18", lambda: timm.create_model("resnet18", num_classes=7)),
+        ("seresnet18", lambda: timm.create_model("seresnet18", num_classes=7)),
+        ("resnetv2_18", lambda: timm.create_model("resnetv2_18", num_classes=7)),  # its last layer is a convolution
+    ],
+)
+def test_a_peers_weights_give_its_logits(name, build, tmp_path):
+    peer = randomise(build())
+    file = tmp_path / "peer.pth"
+    torch.save(peer.state_dict(), file)
+    ours = image_classifier(name, 7).eval()
+    load_weights(ours, file)
+    with torch.no_grad():
+        expected, logits = peer(noise()), ours(noise())
+    assert 0.1 < expected.std() < 10
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_of_other_classes_are_refused_whole():
+    ours = image_classifier("resnet18", 3)
+    before = ours.backbone.conv1.weight.clone()
+    with pytest.raises(ValueError, match=r"head\.fc\.weight is \(7, 512\) in the state dict but \(3, 512\)"):
+        load_weights(ours, torchvision.models.resnet18(num_classes=7).state_dict())
+    assert torch.equal(ours.backbone.conv1.weight, before)
+
+
+def test_own_weights_and_those_of_a_checkpoint_load(tmp_path):
+    source, target = image_classifier("resnet18", 3), image_classifier("resnet18", 3)
+    file = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {f"network.{key}": value for key, value in source.state_dict().items()}}, file)
+    for given in (source.state_dict(), file):
+        load_weights(target, given)
+        assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+        target = image_classifier("resnet18", 3)
+
+
+def test_a_batch_is_its_images_and_the_embedding_is_the_mean_of_the_last_map():
+    network = randomise(image_classifier("resnet18", 5))
+    images = noise(3)
+    with torch.no_grad():
+        logits = network(images)
+        assert logits.shape == (3, 5)
+        single = torch.cat([network(image[None]) for image in images])
+        torch.testing.assert_close(logits, single, rtol=1e-4, atol=1e-5)
+        features = create_and_copy(network)(images)["C5"]
+        torch.testing.assert_close(network.embed(images), features.flatten(2).mean(dim=2))
+
+
+def create_and_copy(network):
+    body = create_backbone("resnet18").eval()
+    body.load_state_dict(network.backbone.state_dict())
+    return body
+
+
+QUICK = ["resnet18", "resnet50d", "resnetv2_18", "seresnet18", "resnet20", "plain20", "densenet121"]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_backbones()]
+)
+def test_every_backbone_for_images_classifies_and_has_layers(name):
+    with torch.device("meta"):
+        backbone = create_backbone(name)
+        if not isinstance(backbone.levels[-1].reduction, int):
+            pytest.skip("for clips or volumes")
+        network = image_classifier(backbone, 3).eval()
+        assert network(torch.empty(2, 3, 64, 64)).shape == (2, 3)
+    layers = layers_of(network)
+    weights = {id(weight) for layer in layers for part in layer for weight in part.parameters()}
+    assert weights == {id(weight) for weight in network.parameters()}
+    assert len(layers) >= 3
+
+
+def test_a_probe_trains_its_head_alone_and_keeps_the_statistics():
+    network = image_classifier("resnet18", 4, probe=True).train()
+    assert {name for name, weight in network.named_parameters() if weight.requires_grad} == {
+        "head.fc.weight",
+        "head.fc.bias",
+    }
+    before = network.backbone.bn1.running_mean.clone()
+    network(noise()).sum().backward()
+    assert torch.equal(network.backbone.bn1.running_mean, before)
+    assert network.head.fc.weight.grad.abs().sum() > 0
+    assert network.backbone.conv1.weight.grad is None
+
+
+def test_the_first_loss_is_that_of_a_guess():
+    torch.manual_seed(0)
+    logits = image_classifier("resnet18", 10).eval()(noise(8))
+    loss = torch.nn.functional.cross_entropy(logits, torch.arange(8))
+    assert loss.item() == pytest.approx(torch.tensor(10.0).log().item(), abs=0.5)
+
+
+def test_a_backbone_for_clips_is_refused():
+    backbone = create_backbone("resnet18")
+    backbone.levels = (backbone.levels[-1]._replace(reduction=(8, 32, 32)),)
+    with pytest.raises(ValueError, match=r"reduces 3 axes.*take a 2-D backbone"):
+        image_classifier(backbone, 3)
+    with pytest.raises(ValueError, match="num_classes is 0"):
+        image_classifier("resnet18", 0)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from tasks.classification.degradation import Curve, Pair, _augment, curve, train_network, verdict
+from tasks.classification.degradation_report import degradation_sections, write_figure
+from tasks.classification.labelled_images import LabelledImages
+from tools.samples.classification import CLASSES, draw_textures
+
+
+def pair(kind, shallow, deep, epochs=3):
+    def made_up(name, finals):
+        train = np.linspace(0.9, finals, epochs).T
+        return Curve(name, np.atleast_2d(train), np.atleast_2d(train) + 0.05)
+
+    return Pair(kind, made_up(f"{kind}20", shallow), made_up(f"{kind}56", deep))
+
+
+GOOD = pair("residual", [0.10], [0.08])
+
+
+def test_the_verdict_follows_the_numbers():
+    assert "This is the paper's finding" in verdict(pair("plain", [0.1], [0.4]), GOOD)[-1]
+    assert "No degradation was seen" in verdict(pair("plain", [0.4], [0.1]), GOOD)[-1]
+    assert "by less than half as much" in verdict(pair("plain", [0.1], [0.4]), pair("residual", [0.1], [0.2]))[-1]
+    assert "do not mend it here" in verdict(pair("plain", [0.1], [0.4]), pair("residual", [0.1], [0.5]))[-1]
+    first, second, _ = verdict(pair("plain", [0.1], [0.4]), GOOD)
+    assert "plain20 ends with 10.0% training error, plain56 with 40.0%; the deeper one is 30.0 points worse" in first
+    assert "2.0 points better" in second
+    assert "no different" in verdict(pair("plain", [0.100], [0.105]), GOOD)[0]
+
+
+def test_a_gap_must_stand_out_from_the_spread_over_seeds():
+    steady, shaky = pair("plain", [0.1, 0.1], [0.2, 0.22]), pair("plain", [0.1, 0.1], [0.01, 0.4])
+    assert steady.degrades
+    assert shaky.gap == pytest.approx(0.105)
+    assert not shaky.degrades
+
+
+def test_page_and_picture(tmp_path):
+    plain, residual = pair("plain", [0.1, 0.2], [0.4, 0.5]), pair("residual", [0.1, 0.1], [0.1, 0.1])
+    sections = degradation_sections(plain, residual, "Three epochs.")
+    assert [section.title for section in sections] == ["Verdict", "Error over the epochs", "After the last epoch"]
+    assert "paper&#x27;s finding" in sections[0].html
+    assert sections[1].html.count("<svg") == 2
+    assert "0.150" in sections[2].html
+    write_figure(tmp_path / "figure.png", plain, residual)
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def textures():
+    pixels, labels = draw_textures(40, 18)
+    return LabelledImages(CLASSES, np.arange(40).astype(str), labels, pixels)
+
+
+def test_training_is_repeatable_and_differs_by_seed(textures):
+    val = textures.only(np.arange(20))
+    runs = [train_network("resnet18", textures, val, epochs=2, batch_size=16, seed=seed) for seed in (0, 0, 1)]
+    assert runs[0] == runs[1] != runs[2]
+    assert all(0 <= error <= 1 for errors in runs[0] for error in errors)
+    together = curve("resnet18", runs)
+    assert together.train.shape == together.val.shape == (3, 2)
+
+
+def test_files_are_refused(tmp_path):
+    images = LabelledImages(("a",), np.array(["a.png"]), np.array([0]))
+    with pytest.raises(ValueError, match=r"1 images are files \(a\.png, \.\.\.\).*give CIFAR's archive"):
+        train_network("resnet18", images, images, 1, 1, 0)
+
+
+def test_augmented_images_are_shifted_and_mirrored_by_chance():
+    images = torch.arange(1, 257, dtype=torch.uint8).clamp(1).repeat(64, 1).view(64, 1, 16, 16)
+    cut = _augment(images, torch.Generator().manual_seed(0))
+    assert cut.shape == images.shape
+    inner = cut[:, 0, 4:12, 4:12].long()
+    steps = (inner[:, :, 1:] - inner[:, :, :-1]).unique()
+    assert steps.tolist() == [-1, 1]  # neighbours stay neighbours, in one direction or the other
+    assert ((inner[:, 1:] - inner[:, :-1]).unique() == 16).all()
+    assert len({tuple(one.flatten().tolist()) for one in cut}) > 20

@@ -1,0 +1,89 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tasks.classification.labelled_images import LabelledImages
+from tasks.classification.metrics import ClassificationMetric
+from tasks.classification.report import classification_sections
+from tasks.report import write_report
+
+
+def made_up(folder, num_classes, number=40, sharpness=2.0, perfect=False, in_memory=False):
+    rng = np.random.default_rng(0)
+    names = [f"<kind {i}>" for i in range(num_classes)]
+    labels = rng.integers(num_classes, size=number)
+    logits = torch.tensor(sharpness * rng.standard_normal((number, num_classes)))
+    if perfect:
+        logits[torch.arange(number), torch.tensor(labels)] += 50
+    pixels = rng.integers(0, 255, (number, 8, 9, 3), dtype=np.uint8)
+    files = [str(folder / f"picture & {i}.png") for i in range(number)]
+    if not in_memory:
+        for file, image in zip(files, pixels, strict=True):
+            Image.fromarray(image).save(file)
+    metric = ClassificationMetric(names)
+    metric.update(logits, torch.tensor(labels), torch.arange(number))
+    images = LabelledImages(tuple(names), np.array(files), labels, pixels if in_memory else None)
+    return metric.compute(), images
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("num_classes", [2, 10, 80])
+def test_page_with_few_and_many_classes(tmp_path, num_classes):
+    results, images = made_up(tmp_path, num_classes)
+    csv = tmp_path / "metrics.csv"
+    csv.write_text("step,train/loss\n1,2.0\n2,1.0\n")
+    sections = classification_sections(results, images, [csv])
+    assert [section.title for section in sections] == [
+        "Classes",
+        "Confusion",
+        "Calibration",
+        "Training",
+        "Worst images",
+        "Best images",
+    ][: None if results.correct.any() else -1]
+    write_report(tmp_path / "report.html", "title", "subtitle", results.headline(), sections)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "<kind" not in page
+    assert "picture &amp; " in page
+    assert str(tmp_path) not in page
+    assert ("Drawn are the 30 of 80 classes" in page) == (num_classes == 80)
+
+
+def test_the_surest_errors_come_first(tmp_path):
+    results, images = made_up(tmp_path, 4)
+    worst, best = classification_sections(results, images, [])[-2:]
+    for section, right in ((worst, False), (best, True)):
+        scores = [float(score) for score in re.findall(r"</b> [^<]*? (0\.\d{3}|1\.000),", section.html)]
+        assert scores == sorted(scores, reverse=True)
+        top = results.images.top_scores[results.correct == right, 0].max()
+        assert scores[0] == pytest.approx(top, abs=1e-3)
+        assert section.html.count("<img") == (6 if right else 12)
+    assert "is &lt;kind" in worst.html
+
+
+def test_nothing_is_called_worst_when_all_is_right_and_pixels_need_no_files(tmp_path):
+    results, images = made_up(tmp_path, 3, perfect=True, in_memory=True)
+    sections = classification_sections(results, images, [])
+    assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration", "Best images"]
+    assert sections[-1].html.count("<img") == 6
+    assert "Most frequent errors" not in sections[1].html
+    titles = [section.title for section in classification_sections(results, None, [])]
+    assert titles == ["Classes", "Confusion", "Calibration"]
+
+
+def test_pictures_that_have_gone_are_captions(tmp_path):
+    results, images = made_up(tmp_path, 2, number=6)
+    for file in images.names:
+        (tmp_path / file).unlink()
+    text = "".join(section.html for section in classification_sections(results, images, [])[-2:])
+    assert text.count("not readable") == 6
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_images(tmp_path):
+    results = ClassificationMetric(["a", "b"]).compute()
+    sections = classification_sections(results, LabelledImages(("a", "b"), np.zeros(0, str), np.zeros(0, int)), [])
+    assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration"]

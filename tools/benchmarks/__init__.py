@@ -1,0 +1,1 @@
+"""What `vertebra benchmark` times: ours beside the peers' own networks."""

@@ -1,0 +1,144 @@
+"""Times networks in turn, so that a machine whose speed drifts is fair to each, and weighs their memory alone."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Workload(NamedTuple):
+    """A network that is ready to run.
+
+    Attributes:
+        network: with weights and memory format set, on its device.
+        loss: one forward pass for training.
+        infer: one forward pass for use.
+    """
+
+    network: nn.Module
+    loss: Callable[[], Tensor]
+    infer: Callable[[], object]
+
+
+class Contender(NamedTuple):
+    """One row of a benchmark.
+
+    Attributes:
+        name: as the table shows it.
+        build: makes the workload; it is sent to another process to weigh it, so it is a partial of a plain function.
+        bf16: whether it runs under bfloat16 autocast.
+    """
+
+    name: str
+    build: Callable[[], Workload]
+    bf16: bool
+
+
+class Spread(NamedTuple):
+    """The median of several measurements, and how far they were apart."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
+
+
+def training_step(contender: Contender, work: Workload) -> Callable[[], None]:
+    """Return a function that takes one training step and waits for it."""
+    optimizer = torch.optim.SGD(work.network.parameters(), lr=1e-4, momentum=0.9)
+
+    def step() -> None:
+        work.network.train()
+        with _precision(contender, work):
+            loss = work.loss()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        _wait()
+
+    return step
+
+
+def inference(contender: Contender, work: Workload) -> Callable[[], None]:
+    """Return a function that runs the network once as it is used, and waits for it."""
+
+    def run() -> None:
+        work.network.eval()
+        with torch.inference_mode(), _precision(contender, work):
+            work.infer()
+        _wait()
+
+    return run
+
+
+def time_in_turn(runs: Sequence[Callable[[], None]], rounds: int) -> list[list[float]]:
+    """Run each in turn, two rounds that do not count (they choose kernels and fill caches) and then `rounds` that do.
+
+    Returns:
+        For each, its seconds in each round.
+    """
+    times: list[list[float]] = [[] for _ in runs]
+    for number in range(rounds + 2):
+        for run, taken in zip(runs, times, strict=True):
+            started = time.perf_counter()
+            run()
+            if number >= 2:
+                taken.append(time.perf_counter() - started)
+    return times
+
+
+def ratios(times: Sequence[float], others: Sequence[float]) -> Spread:
+    """Return how many times as fast as `others` the first are, round by round."""
+    return Spread.of([other / own for own, other in zip(times, others, strict=True)])
+
+
+def memory_of_a_step(contender: Contender) -> float:
+    """Return by how many MiB two training steps raise the peak memory, in a process of their own (on a GPU, of it)."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak, contender, torch.get_num_threads()).result()
+
+
+def _peak(contender: Contender, threads: int) -> float:
+    torch.set_num_threads(threads)
+    work = contender.build()
+    step = training_step(contender, work)
+    gc.collect()
+    before = _memory("VmRSS")
+    for _ in range(2):
+        step()
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _memory("VmHWM") - before
+
+
+def _memory(field: str) -> float:
+    """Read a size in MiB of what Linux says of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+
+
+def _precision(contender: Contender, work: Workload):  # type: ignore[no-untyped-def]
+    device = next(work.network.parameters()).device.type
+    return torch.autocast(device, dtype=torch.bfloat16) if contender.bf16 else nullcontext()
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
