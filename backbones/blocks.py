@@ -94,7 +94,7 @@ class BasicBlock(nn.Module):
             x = self.se(x)
         if self.drop_path is not None:
             x = self.drop_path(x)
-        return self.relu(x + shortcut)
+        return self.relu(x.add_(shortcut))
 
 
 class Bottleneck(nn.Module):
@@ -163,4 +163,4 @@ class Bottleneck(nn.Module):
             x = self.se(x)
         if self.drop_path is not None:
             x = self.drop_path(x)
-        return self.relu(x + shortcut)
+        return self.relu(x.add_(shortcut))

@@ -56,7 +56,7 @@ class PreActBasicBlock(nn.Module):
         x = self.conv2(self.relu(self.bn2(self.conv1(activated))))
         if self.drop_path is not None:
             x = self.drop_path(x)
-        return x + shortcut
+        return x.add_(shortcut)
 
 
 class PreActBottleneck(nn.Module):
@@ -102,7 +102,7 @@ class PreActBottleneck(nn.Module):
         x = self.conv3(self.relu(self.bn3(x)))
         if self.drop_path is not None:
             x = self.drop_path(x)
-        return x + shortcut
+        return x.add_(shortcut)
 
 
 def norm_and_relu(dim: int, channels: int, norm: Norm) -> nn.Module:

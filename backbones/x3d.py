@@ -97,7 +97,7 @@ class X3DBlock(nn.Module):
         x = self.bn3(self.conv3(self.swish(x)))
         if self.drop_path is not None:
             x = self.drop_path(x)
-        return self.relu(x + shortcut)
+        return self.relu(x.add_(shortcut))
 
 
 def squeezed_channels(channels: int) -> int:

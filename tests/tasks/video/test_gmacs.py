@@ -18,7 +18,7 @@ ZOO = {
     "x3d_s": (2.7, (13, 182, 182)),
     "x3d_m": (6.2, (16, 256, 256)),
 }
-WITHIN_ONE_PERCENT = {"slow_r50", "slowfast_r50", "x3d_s", "x3d_m"}
+WITHIN_ONE_PERCENT = {"slow_r50", "slowfast_r50"}
 
 
 def gmacs(network, clips):
@@ -28,14 +28,19 @@ def gmacs(network, clips):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_gmacs_are_the_peers(name, capsys):
+def test_gmacs_are_the_peers_and_near_the_published_ones(name, capsys):
     published, size = ZOO[name]
     with torch.device("meta"):
         clips = torch.zeros(1, 3, *size)
-        ours = gmacs(video_classifier(name, 400).eval(), clips)
+        classifier = video_classifier(name, 400).eval()
         peer = getattr(hub, name)(pretrained=False).eval()
+        peer.blocks[-1] = torch.nn.Identity()
         theirs = gmacs(peer, [clips[:, :, ::4], clips] if name.startswith("slowfast") else clips)
+        assert gmacs(classifier.backbone, clips) == pytest.approx(theirs, rel=1e-9)
+        ours = gmacs(classifier, clips)
     with capsys.disabled():
-        print(f"\n{name}: ours {ours:.2f}, pytorchvideo's {theirs:.2f}, published {published} GMACs", end=" ")
-    assert ours == pytest.approx(theirs, rel=1e-3)  # whose classifier looks at several places before the mean
-    assert (abs(ours / published - 1) < 0.01) == (name in WITHIN_ONE_PERCENT)
+        print(f"\n{name}: ours {ours:.2f}, published {published} GMACs", end=" ")
+    if name.startswith("x3d"):
+        assert ours == pytest.approx(published, abs=0.05)  # it is published with one decimal
+    else:
+        assert (abs(ours / published - 1) < 0.01) == (name in WITHIN_ONE_PERCENT)
