@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--images", type=int, metavar="N", help="train on so many (default: all of the archive, 1500 generated)"
     )
     parser.add_argument("--depths", type=int, nargs=2, default=(20, 56), help="layers (default: 20 56)")
-    parser.add_argument("--epochs", type=int, default=20, help="of each network (default: 20)")
-    parser.add_argument("--batch-size", type=int, default=64, help="images in a step (default: 64)")
+    parser.add_argument("--epochs", type=int, default=30, help="of each network (default: 30)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images in a step (default: 32)")
     parser.add_argument("--seeds", type=int, default=1, metavar="S", help="train every network S times (default: 1)")
     parser.add_argument(
         "--output", type=Path, default=Path("runs/degradation"), help="folder to write (default: runs/degradation)"
@@ -79,10 +79,12 @@ def _run(args: argparse.Namespace) -> None:
 
     plain, residual = pairs
     side = train.read(0).shape[0]
+    rate = 0.1 * args.batch_size / 128
     setting = (
         f"{train.size} training and {val.size} validation images of {side} x {side} pixels "
         f"({args.data.name if args.data else 'generated textures'}), {args.epochs} epochs of batches of "
-        f"{args.batch_size}, seeds 0 to {args.seeds - 1}; SGD, rate 0.1, to a tenth at half and at three quarters."
+        f"{args.batch_size}, seeds 0 to {args.seeds - 1}; SGD, rate {rate:.3g}, to a tenth at half "
+        "and at three quarters."
     )
     args.output.mkdir(parents=True, exist_ok=True)
     write_figure(args.output / "degradation.png", plain, residual)

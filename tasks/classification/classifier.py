@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from os import PathLike
-
 from torch import Tensor, nn
 
 from backbones import Backbone, create_backbone
@@ -71,7 +69,7 @@ def image_classifier(
     backbone: str | Backbone,
     num_classes: int,
     *,
-    weights: str | PathLike[str] | None = None,
+    weights: str | None = None,
     norm: Norm = "batch",
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,

@@ -82,8 +82,10 @@ def train_network(
 ) -> tuple[list[float], list[float]]:
     """Train a classifier with the paper's recipe, and return its training and validation error in every epoch.
 
-    SGD with 0.9 momentum, weight decay 1e-4 and a rate of 0.1 that falls to a tenth at half and at three quarters;
-    random crops from a border of an eighth, and flips. Networks of one seed see the same images in the same order.
+    SGD with 0.9 momentum and weight decay 1e-4; the paper's rate of 0.1 for a batch of 128, in proportion to the batch,
+    falls to a tenth at half and at three quarters. It rises over the first tenth of the steps (the paper's warm-up for
+    110 layers), without which 56 layers did not begin to learn from 1500 images. Random crops from a border of an
+    eighth, and flips. Networks of one seed see the same images in the same order.
 
     Args:
         name: of a registered backbone.
@@ -96,9 +98,9 @@ def train_network(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     network = image_classifier(name, len(train.class_names)).to(memory_format=torch.channels_last).to(device)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1 * batch_size / 128, momentum=0.9, weight_decay=1e-4)
     steps = epochs * -(-train.size // batch_size)
-    schedule = MultiStep(warmup=0.0, milestones=(0.5, 0.75))
+    schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.75))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / steps))
     normalise = Normalise().to(device)
     chance = torch.Generator().manual_seed(seed)

@@ -7,7 +7,6 @@ https://arxiv.org/abs/1506.01497
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 
 from torch import Tensor, nn
 
@@ -69,7 +68,7 @@ def faster_rcnn(
     backbone: str | Backbone,
     num_classes: int,
     *,
-    weights: str | PathLike[str] | None = None,
+    weights: str | None = None,
     norm: Norm = "batch",
     head_norm: Norm | None = None,
     neck: NeckName = "fpn",

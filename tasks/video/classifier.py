@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from os import PathLike
-
 from torch import Tensor, nn
 
 from backbones import Backbone, create_backbone
@@ -37,7 +35,7 @@ def video_classifier(
     backbone: str | Backbone,
     num_classes: int,
     *,
-    weights: str | PathLike[str] | None = None,
+    weights: str | None = None,
     norm: Norm = "batch",
     drop_rate: float = 0.5,
 ) -> VideoClassifier:
