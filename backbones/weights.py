@@ -117,7 +117,8 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
             faults.append(f"{what} {origin}: {', '.join(keys[:8])}{more}")
     if faults:
         remedy = "build the network that the weights were made for"
-        if (first := _first_convolution(own)) and any(fault.startswith(f"{first} is ") for fault in reshaped):
+        first = _first_convolution(own) if isinstance(module, Backbone) else None  # others cannot load with adapt
+        if first and any(fault.startswith(f"{first} is ") for fault in reshaped):
             remedy += ", or load with adapt=True to fit the first layer to the input channels"
         raise ValueError(f"{'; '.join(faults)}. Nothing was loaded; {remedy}.")
     module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)

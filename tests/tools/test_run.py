@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback
 
 from tools import predict, train
@@ -130,6 +131,16 @@ def test_a_run_stopped_between_epochs_goes_on_with_the_next_one(fit):
     whole = fit("--trainer.default_root_dir", "whole")
     before = fit("--trainer.max_epochs", "1")
     assert before + fit("--ckpt_path", "last") == whole
+
+
+def test_every_option_of_a_backbone_is_a_flag(fit):
+    backbone = "--model.network.backbone"
+    flags = [backbone, "tasks.named_backbone.NamedBackbone", f"{backbone}.name", "resnet18"]
+    fit(*flags, f"{backbone}.checkpointing", "true", f"{backbone}.out_levels", "[C3, C4]", "--trainer.max_steps", "1")
+    options = yaml.safe_load(Path("runs/tiny/config.yaml").read_text())["model"]["init_args"]["network"]["init_args"]
+    assert options["backbone"]["init_args"]["checkpointing"] is True
+    state = torch.load("runs/tiny/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert len([key for key in state if key.startswith("network.neck.inner_blocks.") and key.endswith("weight")]) == 2
 
 
 def test_validate_without_a_checkpoint_is_refused(detection_samples, tmp_path, monkeypatch, capsys):
