@@ -1,4 +1,5 @@
 import copy
+from fnmatch import fnmatch
 
 import pytest
 import torch
@@ -39,6 +40,11 @@ def assert_levels_are_true(body, images):
 
 # timm's DenseNets, alone among the registered ones, drop the last row and column of an odd size
 ROUNDING_UP = [name for name in list_backbones() if not name.startswith("densenet")]
+HUGE = ("*1202*", "*1001", "resnetrs[234]*", "*200*", "*269*", "*152*")  # seconds each, even without numbers
+ROUNDING_UP = [
+    pytest.param(name, marks=pytest.mark.slow) if any(fnmatch(name, huge) for huge in HUGE) else name
+    for name in ROUNDING_UP
+]
 
 
 @pytest.mark.parametrize("name", ROUNDING_UP)

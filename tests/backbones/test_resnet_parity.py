@@ -1,3 +1,5 @@
+from fnmatch import fnmatch
+
 import pytest
 import timm
 import torch
@@ -94,7 +96,16 @@ def test_dilated_features_are_timms(name, output_stride):  # torchvision refuses
     assert_same_features(name, *timm_features(name, output_stride), output_stride)
 
 
-@pytest.mark.parametrize("name", TIMMS)
+HUGE = ("resnetrs[234]*", "*200*", "*269*", "*152*")  # a second each, even without numbers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if any(fnmatch(name, huge) for huge in HUGE) else name
+        for name in TIMMS
+    ],
+)
 def test_parameter_counts_agree(name):
     with torch.device("meta"):
         ours = create_backbone(name)
