@@ -45,3 +45,7 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message} [{self.kind}]"
+
+
+class UnreadableFile(ValueError):
+    """A file that is missing, empty, cut short or not what its name says; the message says which, and what to do."""

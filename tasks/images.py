@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from tasks.faults import UnreadableFile
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 # what Pillow's many decoders raise on broken files
@@ -43,7 +45,7 @@ _UPRIGHT = {
 }
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(UnreadableFile):
     """An image that is missing, empty, cut short or no image at all; the message says which."""
 
 

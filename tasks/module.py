@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -20,8 +22,31 @@ from tasks.schedules import Cosine, Schedule
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
-class TaskModule(LightningModule):
-    """Holds a network and says how it is trained.
+class Results(Protocol):
+    """What an evaluation found."""
+
+    def scores(self) -> dict[str, float]:
+        """Return what is logged, under names without `val/`."""
+
+    def headline(self) -> dict[str, float]:
+        """Return the numbers that a reader asks for first, by their names in a report."""
+
+
+class Metric(Protocol):
+    """Collects what a network says, and scores it over all processes."""
+
+    def compute(self) -> Results:
+        """Return the results; every process must call this, and each gets the same."""
+
+    def reset(self) -> None:
+        """Forget all that was collected."""
+
+
+class TaskModule(LightningModule, ABC):
+    """Holds a network and says how it is trained and measured.
+
+    A task gives it `training_step`, a `validation_step` that feeds `metric`, and the sections of its report. Its own
+    constructor hands on these arguments as `**training`.
 
     Args:
         network: the network of the task.
@@ -35,7 +60,12 @@ class TaskModule(LightningModule):
     Attributes:
         monitor: the logged metric that the best checkpoint is chosen by, and whether it is to be `max` or `min`.
         by_layer: whether the optimizer keeps the layers apart; set before it is made.
+        metric: what evaluation steps feed.
+        results: of the last evaluation, None before the first.
+        split: that evaluation's split, `val` or `test`.
     """
+
+    metric: Metric
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
 
@@ -60,6 +90,9 @@ class TaskModule(LightningModule):
         self.schedule = schedule or Cosine()
         self.layer_decay = layer_decay
         self.by_layer = layer_decay < 1
+        self.results: Any = None
+        self.split = ""
+        self._told: set[str] = set()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(parameter_groups(self.network, self.layer_decay if self.by_layer else None))
@@ -84,13 +117,42 @@ class TaskModule(LightningModule):
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, batch_size=batch_size)
         return total
 
-    def report_sections(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
+    def tell_skipped(self, messages: Sequence[str]) -> None:
+        """Warn of files that could not be read, of each once in a run."""
+        for message in messages:
+            if message not in self._told:
+                self._told.add(message)
+                rank_zero_warn(f"skipped: {message}")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._score("test")
+
+    def _score(self, split: str) -> None:
+        self.results, self.split = self.metric.compute(), split
+        self.metric.reset()
+        # every process has the same results; the mean over them is what each of them says
+        for name, score in self.results.scores().items():
+            self.log(f"{split}/{name}", score, prog_bar=f"val/{name}" == self.monitor[0], sync_dist=True)
+
+    def report(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
         """Return the headline numbers and the sections of the report on the last evaluation.
 
         Args:
             metrics_csv: what Lightning's CSVLogger wrote, oldest first; a resumed run has several.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no report")
+        if self.results is None:
+            raise ValueError("nothing was measured yet; run validate or test before a report.")
+        return self.results.headline(), self.report_sections(metrics_csv)
+
+    @abstractmethod
+    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
+        """Return the sections of the report on `results`; `metrics_csv` as for `report`."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["class_names"] = self.class_names

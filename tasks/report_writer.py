@@ -15,7 +15,7 @@ from tasks.report import write_report
 class ReportWriter(Callback):
     """Writes `report.html` below the trainer's `default_root_dir` when `validate` or `test` ends.
 
-    The module gives the content by its `report_sections`.
+    The module gives the content by its `report`.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -31,7 +31,7 @@ class ReportWriter(Callback):
         folder = Path(trainer.default_root_dir)
         # a run that was cut and taken up again has a log for each part
         logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
-        headline, sections = pl_module.report_sections(logs)
+        headline, sections = pl_module.report(logs)
         file = folder / "report.html"
         write_report(file, folder.name, f"measured on the {split} split", headline, sections)
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())

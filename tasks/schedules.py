@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 
-class Schedule:
+class Schedule(ABC):
     """A factor on the learning rate that rises linearly from 0 over a warm-up and then follows `shape`.
 
     Args:
@@ -24,9 +25,9 @@ class Schedule:
             return progress / self.warmup
         return self.shape((progress - self.warmup) / (1 - self.warmup))
 
+    @abstractmethod
     def shape(self, progress: float) -> float:
         """Return the factor behind the warm-up; `progress` counts from its end."""
-        raise NotImplementedError(f"{type(self).__name__} defines no shape")
 
 
 class Cosine(Schedule):
@@ -65,3 +66,24 @@ class MultiStep(Schedule):
 
     def shape(self, progress: float) -> float:
         return self.gamma ** sum(progress >= milestone for milestone in self.milestones)
+
+
+class Poly(Schedule):
+    """A power of the part of the training that is left.
+
+    ParseNet, Liu et al. 2015, https://arxiv.org/abs/1506.04579; with power 0.9 it is DeepLab's (Chen et al. 2016,
+    https://arxiv.org/abs/1606.00915).
+
+    Args:
+        warmup: part of the training that warms up.
+        power: 1 is a straight line to 0.
+    """
+
+    def __init__(self, warmup: float = 0.0, power: float = 0.9) -> None:
+        super().__init__(warmup)
+        if power <= 0:
+            raise ValueError(f"power is {power}; a rate that is to fall needs one above 0, as DeepLab's 0.9.")
+        self.power = power
+
+    def shape(self, progress: float) -> float:
+        return max(0.0, 1 - progress) ** self.power

@@ -2,11 +2,11 @@
 
 from tasks.classification.classifier import ImageClassifier, LinearHead, image_classifier
 from tasks.classification.data import ClassificationData
-from tasks.classification.mixing import Mixing
 from tasks.classification.module import ClassificationModule
 from tasks.classification.transforms import Resize
 from tasks.classification.views import Views
 from tasks.classification.weights import load_weights
+from tasks.mixing import Mixing
 
 __all__ = [
     "ClassificationData",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import albumentations as A
 import numpy as np
-from torch.utils.data import DataLoader
 
 from tasks import faults
 from tasks.classification.dataset import ClassificationDataset, collate
@@ -18,11 +15,13 @@ from tasks.classification.formats import read_labelled_images
 from tasks.classification.labelled_images import UNLABELLED, LabelledImages, divide
 from tasks.classification.transforms import Augment, Resize
 from tasks.data import TaskData
-from tasks.faults import Fault
+from tasks.dataset import Missing
 from tasks.images import find_images
 
+MENDED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
 
-class ClassificationData(TaskData):
+
+class ClassificationData(TaskData[LabelledImages]):
     """Loads images with one label each in the forms that people have; classes are read from the training split.
 
     Args:
@@ -53,102 +52,46 @@ class ClassificationData(TaskData):
         names: list[str] | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
-        missing: Literal["error", "skip"] = "error",
+        missing: Missing = "error",
         batch_size: int = 32,
         num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, num_workers)
+        super().__init__(batch_size, num_workers, missing, names, predict)
         self.root = Path(root)
         self.sources = {"train": train, "val": val, "test": test}
         self.val_fraction = val_fraction
-        self.paths = predict or []
-        self.names = names
         self.resize = resize or Resize()
         if augment is None:
             augment = [A.RandomResizedCrop(size=self.resize.size), A.HorizontalFlip(p=0.5)]
         self.augment = Augment(augment, self.resize)
-        self.missing = missing
-        self._read: dict[str, LabelledImages] = {}
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The K classes of the training split; label k is `class_names[k]`."""
-        return tuple(self.names) if self.names else self.images("train").class_names
+    def load(self, split: str, class_names: Sequence[str] | None) -> LabelledImages:
+        if not self.val_fraction or split == "test":
+            return self._load(split, class_names)
+        rest, part = divide(self._whole.labels, self.val_fraction)
+        return self._whole.only(rest if split == "train" else part)
 
-    @property
-    def num_classes(self) -> int:
-        """K, the number of things to tell apart."""
-        return len(self.class_names)
+    def unlabelled(self, paths: Sequence[str]) -> LabelledImages:
+        files = np.array([str(file) for file in find_images(paths)], dtype=str)
+        return LabelledImages(self.class_names, files, np.full(len(files), UNLABELLED))
 
-    def images(self, split: str) -> LabelledImages:
-        """Return images and labels of `train`, `val` or `test`, read once.
+    def dataset(self, records: LabelledImages, training: bool, missing: Missing) -> ClassificationDataset:
+        return ClassificationDataset(records, self.resize, self.augment if training else None, missing)
 
-        Raises:
-            FileNotFoundError: a file or folder does not exist.
-            ValueError: the split has faults that loading cannot mend, or no image.
-        """
-        if split not in self._read:
-            if self.val_fraction and split in ("train", "val"):
-                whole = self._load("train", None)
-                rest, part = divide(whole.labels, self.val_fraction)
-                self._read["train"], self._read["val"] = whole.only(rest), whole.only(part)
-            else:
-                names = None if split == "train" else self.class_names
-                self._read[split] = self._load(split, names)
-        return self._read[split]
+    collate = staticmethod(collate)
 
-    def train_dataloader(self) -> DataLoader:
-        images = self.images("train")
-        dataset = ClassificationDataset(images, self.resize, self.augment, self.missing)
-        return self.training_loader(dataset, [0] * images.size, collate)
+    @cached_property
+    def _whole(self) -> LabelledImages:
+        """The training split, of which a part is held apart to measure on."""
+        return self._load("train", None)
 
-    def val_dataloader(self) -> DataLoader:
-        return self._evaluation("val")
-
-    def test_dataloader(self) -> DataLoader:
-        return self._evaluation("test")
-
-    def predict_dataloader(self) -> DataLoader:
-        if not self.paths:
-            raise ValueError("data.predict is empty; give images or folders of images: --data.predict PATH.")
-        files = np.array([str(file) for file in find_images(self.paths)], dtype=str)
-        images = LabelledImages(self.class_names, files, np.full(len(files), UNLABELLED))
-        # one broken picture among many is no reason to refuse the others
-        return self.evaluation_loader(ClassificationDataset(images, self.resize, None, "skip"), collate)
-
-    def _evaluation(self, split: str) -> DataLoader:
-        dataset = ClassificationDataset(self.images(split), self.resize, None, self.missing)
-        return self.evaluation_loader(dataset, collate)
-
-    def _load(self, split: str, names: Sequence[str] | None) -> LabelledImages:
-        images, found = read_labelled_images(self.root, self.sources[split], names)
-        self._report(found, split)
-        if self.sources[split].lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
-            images = self._present(images)
+    def _load(self, split: str, class_names: Sequence[str] | None) -> LabelledImages:
+        source = self.sources[split]
+        images, found = read_labelled_images(self.root, source, class_names)
+        # a class may be empty where nothing is learned
+        self.heed(found, dict.fromkeys(MENDED if split == "train" else (*MENDED, faults.EMPTY_CLASS), "left out"))
+        if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
+            images = images.only(self.existing(images.names))
         if not images.size:
-            raise ValueError(f"{self.root / self.sources[split]}: holds no images; data.{split} needs some.")
+            raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
         return images
-
-    def _report(self, found: Sequence[Fault], split: str) -> None:
-        """Warn of what is left out because it comes twice or is empty where nothing is learned, and refuse all else."""
-        mended = (faults.DUPLICATE_FILE, *(() if split == "train" else (faults.EMPTY_CLASS,)))
-        fatal = [fault for fault in found if fault.kind not in mended]
-        if fatal:
-            more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
-            raise ValueError(f"{fatal[0]}{more}. Mend it; `vertebra check` lists every fault.")
-        for (file, kind), count in Counter((fault.file, fault.kind) for fault in found).items():
-            warnings.warn(f"{file}: left out {count} x {kind}; `vertebra check` lists them.", stacklevel=2)
-
-    def _present(self, images: LabelledImages) -> LabelledImages:
-        """Return the images whose files exist; a file that does not is an error or is told and left out."""
-        absent = np.array([not Path(str(file)).is_file() for file in images.names], dtype=bool)
-        if not absent.any():
-            return images
-        first = images.names[absent][0]
-        if self.missing == "error":
-            raise FileNotFoundError(
-                f"{absent.sum()} of {len(absent)} images do not exist, the first is {first}. "
-                "Fix data.root or the paths, or leave them out with data.missing=skip."
-            )
-        warnings.warn(f"left out {absent.sum()} images that do not exist, the first is {first}.", stacklevel=2)
-        return images.only(np.flatnonzero(~absent))

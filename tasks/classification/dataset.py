@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from tasks.classification.labelled_images import LabelledImages
 from tasks.classification.transforms import Augment, Resize
-from tasks.images import UnreadableImage
+from tasks.dataset import Missing, Read, TaskDataset, samples_of
 from tasks.samplers import Draw
 
 
 class Sample(NamedTuple):
-    """An image as the network sees it, and where it comes from; `image` is None where the file cannot be read."""
+    """An image as the network sees it, its label, its place in the split, and what it is called by."""
 
-    image: np.ndarray | None
+    image: np.ndarray
     label: int
     place: int
     name: str
-    skipped: tuple[str, ...]
 
 
 class ClassificationBatch(NamedTuple):
@@ -44,64 +42,38 @@ class ClassificationBatch(NamedTuple):
     skipped: list[str]
 
 
-class ClassificationDataset(Dataset[Sample]):
+class ClassificationDataset(TaskDataset[Sample]):
     """Reads, augments and resizes the images of one split.
 
     Args:
         images: images and labels.
         resize: to the size that the network sees.
         augment: for training, else None.
-        missing: `error` stops at a file that cannot be read; `skip` puts another image in its place in training, and
-            leaves it out in evaluation.
+        missing: see `TaskDataset`.
     """
 
     def __init__(
-        self,
-        images: LabelledImages,
-        resize: Resize,
-        augment: Augment | None = None,
-        missing: Literal["error", "skip"] = "error",
+        self, images: LabelledImages, resize: Resize, augment: Augment | None = None, missing: Missing = "error"
     ) -> None:
+        super().__init__(images.size, missing)
         self.images = images
         self.resize = resize
         self.augment = augment
-        self.missing = missing
 
-    def __len__(self) -> int:
-        return self.images.size
-
-    def __getitem__(self, draw: Draw | int) -> Sample:
-        if isinstance(draw, int):  # evaluation: this image as it is, or none
-            return self._read(draw)
-        skipped: tuple[str, ...] = ()
-        for step in range(len(self)):
-            sample = self._read((draw.sample + step) % len(self), draw.seed)
-            skipped += sample.skipped
-            if sample.image is not None:
-                return sample._replace(skipped=skipped)
-        raise UnreadableImage(f"{skipped[0]} None of the {len(self)} images can be read.")
-
-    def _read(self, index: int, seed: int | None = None) -> Sample:
-        label, name = int(self.images.labels[index]), str(self.images.names[index])
-        try:
-            image = self.images.read(index)
-        except UnreadableImage as error:
-            if self.missing == "skip":
-                return Sample(None, label, index, name, (str(error),))
-            raise UnreadableImage(f"{error} Or leave such files out with data.missing=skip.") from None
-        image = self.resize(image) if self.augment is None or seed is None else self.augment(image, seed)
-        return Sample(image, label, index, name, ())
+    def read(self, index: int, draw: Draw | None) -> Sample:
+        image = self.images.read(index)
+        image = self.resize(image) if self.augment is None or draw is None else self.augment(image, draw.seed)
+        return Sample(image, int(self.images.labels[index]), index, str(self.images.names[index]))
 
 
-def collate(samples: Sequence[Sample]) -> ClassificationBatch:
+def collate(reads: Sequence[Read[Sample]]) -> ClassificationBatch:
     """Stack images; a batch of which nothing could be read has none."""
-    read = [sample for sample in samples if sample.image is not None]
-    images = [sample.image for sample in read if sample.image is not None]
-    pixels = np.stack(images) if images else np.zeros((0, 0, 0, 3), dtype=np.uint8)
+    samples, skipped = samples_of(reads)
+    pixels = np.stack([one.image for one in samples]) if samples else np.zeros((0, 0, 0, 3), dtype=np.uint8)
     return ClassificationBatch(
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
-        labels=torch.tensor([sample.label for sample in read], dtype=torch.int64),
-        indices=torch.tensor([sample.place for sample in read], dtype=torch.int64),
-        names=[sample.name for sample in read],
-        skipped=[message for sample in samples for message in sample.skipped],
+        labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
+        names=[sample.name for sample in samples],
+        skipped=skipped,
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
+
+from tasks.processes import gathered
 
 
 class Prediction(NamedTuple):
@@ -60,12 +61,8 @@ class PredictionWriter(Callback):
         self.predictions += outputs
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parts = [self.predictions]
-        if dist.is_available() and dist.is_initialized():
-            parts = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(parts, self.predictions)
+        every = sorted(gathered(self.predictions), key=lambda one: one.place)
         if trainer.is_global_zero:
-            every = sorted((one for part in parts for one in part), key=lambda one: one.place)
             self._write(Path(trainer.default_root_dir), every)
 
     def _write(self, folder: Path, predictions: Sequence[Prediction]) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks.charts import Line, confusion_chart, line_chart
+from tasks.class_metrics import ClassificationResults
+from tasks.class_report import class_sections
 from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.metrics import ClassificationResults
-from tasks.report import Picture, Section, columns, gallery, note, table, training_section
+from tasks.report import Picture, Section, gallery, note, training_section
 
-_MOST_CLASSES = 30  # of the confusion matrix; more cannot be read
-_MOST_CONFUSIONS = 10
 _NUM_WORST, _NUM_BEST = 12, 6
 _LONGER_SIDE, _SMALLEST_SIDE = 480, 320  # pixels of a picture in the gallery
 
@@ -35,64 +33,10 @@ def classification_sections(
     """
     training = training_section(metrics_csv)
     return [
-        Section("Classes", _classes(results)),
-        Section("Confusion", _confusion(results)),
-        Section("Calibration", _calibration(results)),
+        *class_sections(results),
         *([training] if training else []),
         *(_galleries(results, images) if images is not None else []),
     ]
-
-
-def _classes(results: ClassificationResults) -> str:
-    counts = results.confusion.sum(axis=1).tolist()
-    values = (results.class_names, counts, results.per_class_accuracy, results.per_class_precision)
-    rows = table(["class", "images", "accuracy", "precision"], list(zip(*values, strict=True)))
-    text = (
-        "Accuracy is the part of the images of a class that is found, precision the part of the predictions of a class "
-        "that is right. A dash stands where there was no image, or no prediction."
-    )
-    return rows + note(text)
-
-
-def _confusion(results: ClassificationResults) -> str:
-    names, matrix = results.class_names, results.confusion
-    wrong = np.where(np.eye(len(names), dtype=bool), 0, matrix)
-    shown, text = (
-        np.arange(len(names)),
-        "Rows are the truth, columns the prediction; the colour is the share of the row.",
-    )
-    if len(names) > _MOST_CLASSES:
-        part = wrong.sum(axis=0) + wrong.sum(axis=1)
-        shown = np.sort(np.argsort(-part, kind="stable")[:_MOST_CLASSES])
-        text += f" Drawn are the {_MOST_CLASSES} of {len(names)} classes that take part in most errors."
-    drawn = [names[label] for label in shown]
-    largest = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
-    pairs = [(names[i // len(names)], names[i % len(names)], int(wrong.flat[i])) for i in largest if wrong.flat[i]]
-    errors = [f"<h3>Most frequent errors</h3>{table(['truth', 'taken for', 'times'], pairs)}"] if pairs else []
-    return columns(confusion_chart(matrix[np.ix_(shown, shown)], drawn, drawn), *errors) + note(text)
-
-
-def _calibration(results: ClassificationResults) -> str:
-    bins = results.reliability
-    filled = bins.counts > 0
-    if not filled.any():
-        return note("No image was measured.")
-    limits = (-0.01, 1.01)
-    ends = np.array([0.0, 1.0])
-    diagram = [
-        Line("as sure as right", ends, ends, look=None),
-        Line("measured", bins.confidence[filled], bins.accuracy[filled], look=0),
-    ]
-    centres = (np.arange(len(bins.counts)) + 0.5) / len(bins.counts)
-    shares = [Line("images", centres, bins.counts / bins.counts.sum(), look=0)]
-    text = (
-        f"Predictions in {len(bins.counts)} bins by their score. Below the diagonal it is surer than it should "
-        "be, above it less sure. The expected calibration error is the mean distance from the diagonal over all images."
-    )
-    return columns(
-        line_chart(diagram, "Part that is right", "score", x_limits=limits, y_limits=limits),
-        line_chart(shares, "Part of the images", "score", x_limits=limits, y_limits=(0, 1.03)),
-    ) + note(text)
 
 
 def _galleries(results: ClassificationResults, images: LabelledImages) -> list[Section]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from tasks.dataset import Missing, Read, TaskDataset, samples_of
 from tasks.detection.annotations import Annotations
 from tasks.detection.batch import Targets, pad_targets
 from tasks.detection.transforms import Augment, LabelledImage, Resize
-from tasks.images import UnreadableImage, read_image
+from tasks.images import read_image
 from tasks.samplers import Draw
 
 LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
@@ -45,11 +45,10 @@ class Source(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A resized image with its boxes, and where it comes from; `image` is None where the file cannot be read."""
+    """A resized image with its boxes, and where it comes from."""
 
-    image: LabelledImage | None
-    source: Source | None
-    skipped: tuple[str, ...]
+    image: LabelledImage
+    source: Source
 
 
 class DetectionBatch(NamedTuple):
@@ -70,58 +69,35 @@ class DetectionBatch(NamedTuple):
     skipped: list[str]
 
 
-class DetectionDataset(Dataset[Sample]):
+class DetectionDataset(TaskDataset[Sample]):
     """Reads, augments and resizes the images of one split.
 
     Args:
         annotations: images and boxes.
         resize: to the size that the network sees.
         augment: for training, else None.
-        missing: `error` stops at a file that cannot be read; `skip` puts another image in its place in training, and
-            leaves it out in evaluation.
+        missing: see `TaskDataset`.
     """
 
     def __init__(
-        self,
-        annotations: Annotations,
-        resize: Resize,
-        augment: Augment | None = None,
-        missing: Literal["error", "skip"] = "error",
+        self, annotations: Annotations, resize: Resize, augment: Augment | None = None, missing: Missing = "error"
     ) -> None:
+        super().__init__(len(annotations), missing)
         self.annotations = annotations
         self.resize = resize
         self.augment = augment
-        self.missing = missing
 
-    def __len__(self) -> int:
-        return len(self.annotations)
-
-    def __getitem__(self, draw: Draw | int) -> Sample:
-        if isinstance(draw, int):  # evaluation: this image as it is, or none
-            return self._read(draw)
-        short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
-        skipped: tuple[str, ...] = ()
-        for step in range(len(self)):
-            sample = self._read((draw.sample + step) % len(self), draw.seed, short)
-            skipped += sample.skipped
-            if sample.image is not None:
-                return sample._replace(skipped=skipped)
-        raise UnreadableImage(f"{skipped[0]} None of the {len(self)} images can be read.")
-
-    def _read(self, index: int, seed: int | None = None, short: int | None = None) -> Sample:
+    def read(self, index: int, draw: Draw | None) -> Sample:
         records, boxes = self.annotations, self.annotations.of_image(index)
         file = str(records.files[index])
-        try:
-            pixels = read_image(file)
-        except UnreadableImage as error:
-            if self.missing == "skip":
-                return Sample(None, None, (str(error),))
-            raise UnreadableImage(f"{error} Or leave such files out with data.missing=skip.") from None
+        pixels = read_image(file)
         image = LabelledImage(
             pixels, records.boxes[boxes].astype(np.float32), records.labels[boxes], records.crowd[boxes]
         )
-        if self.augment is not None and seed is not None:
-            image = self.augment(image, seed)
+        short = None
+        if draw is not None:
+            short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
+            image = self.augment(image, draw.seed) if self.augment is not None else image
         image, factors = self.resize(image, short)
         source = Source(
             image_id=int(records.image_ids[index]),
@@ -134,12 +110,13 @@ class DetectionDataset(Dataset[Sample]):
             areas=records.areas[boxes],
         )
         # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
-        return Sample(image.without_flat_boxes(LEAST_SIZE), source, ())
+        return Sample(image.without_flat_boxes(LEAST_SIZE), source)
 
 
-def collate(samples: Sequence[Sample]) -> DetectionBatch:
+def collate(reads: Sequence[Read[Sample]]) -> DetectionBatch:
     """Pad images and boxes to one size; a batch of which nothing could be read has no images."""
-    images = [sample.image for sample in samples if sample.image is not None]
+    samples, skipped = samples_of(reads)
+    images = [sample.image for sample in samples]
     sizes = np.array([image.image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
     height, width = (-(-sizes.max(axis=0) // DIVISOR) * DIVISOR).tolist() if images else (0, 0)
     pixels = np.zeros((len(images), height, width, 3), dtype=np.uint8)
@@ -157,6 +134,6 @@ def collate(samples: Sequence[Sample]) -> DetectionBatch:
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         sizes=torch.from_numpy(sizes),
         targets=pad_targets(targets),
-        sources=[sample.source for sample in samples if sample.source is not None],
-        skipped=[message for sample in samples for message in sample.skipped],
+        sources=[sample.source for sample in samples],
+        skipped=skipped,
     )

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch.distributed as dist
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tasks.detection.evaluated_image import EvaluatedImage
+from tasks.processes import gathered
 
 # Places in COCOeval's default parameters: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10, 100 boxes.
 _IOU_50, _IOU_75 = 0, 5
@@ -53,6 +53,10 @@ class DetectionResults:
     precision_at_50: np.ndarray
     num_truth: np.ndarray
     images: tuple[EvaluatedImage, ...]
+
+    def scores(self) -> dict[str, float]:
+        """Return what is logged."""
+        return {"map": self.ap, "map50": self.ap50}
 
     def headline(self) -> dict[str, float]:
         """Return the numbers that COCO's own table shows, by the names that a reader knows."""
@@ -130,12 +134,8 @@ class CocoMetric:
 
 def _gather(images: list[EvaluatedImage]) -> tuple[EvaluatedImage, ...]:
     """Return the images of all processes, each once: samplers repeat some to give every process as many."""
-    parts = [images]
-    if dist.is_available() and dist.is_initialized():
-        parts = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(parts, images)
     unique: dict[int, EvaluatedImage] = {}
-    for image in (image for part in parts for image in part):
+    for image in gathered(images):
         unique.setdefault(image.image_id, image)
     # One order whatever the number of processes: COCOeval breaks ties between equal scores by it.
     return tuple(unique[image_id] for image_id in sorted(unique))

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from tasks.detection.drawing import draw_boxes
 from tasks.detection.evaluated_image import EvaluatedImage
 from tasks.images import read_image
+from tasks.processes import gathered
 
 DRAWN_SCORE = 0.5  # the file holds every detection, the pictures those that are more likely than not
 
@@ -60,16 +60,13 @@ class PredictionWriter(Callback):
             cv2.imwrite(str(folder / self._name(image)), picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rows = [self.rows]
-        if dist.is_available() and dist.is_initialized():
-            rows = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(rows, self.rows)
+        rows = gathered(self.rows)
         if not trainer.is_global_zero:
             return
         file = Path(trainer.default_root_dir) / "detections.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps([row for part in rows for row in part]), encoding="utf-8")
-        rank_zero_info(f"{sum(map(len, rows))} detections: {file}, pictures: {file.parent / 'pictures'}")
+        file.write_text(json.dumps(rows), encoding="utf-8")
+        rank_zero_info(f"{len(rows)} detections: {file}, pictures: {file.parent / 'pictures'}")
 
     def _rows(self, image: EvaluatedImage) -> list[dict[str, Any]]:
         found = zip(image.detected_boxes.tolist(), image.detected_labels.tolist(), image.scores.tolist(), strict=True)

@@ -5,28 +5,34 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
-from torch.utils.data import Dataset
 
+from tasks import faults
 from tasks.data import TaskData, default_num_workers
+from tasks.dataset import TaskDataset, samples_of
+from tasks.faults import Fault
 from tasks.module import TaskModule
 
 
-class Numbers(Dataset):
+class Numbers(TaskDataset):
     """Gives back what it was asked for."""
 
-    def __len__(self):
-        return 10
-
-    def __getitem__(self, wanted):
-        return wanted
+    def read(self, index, draw):
+        return index if draw is None else draw
 
 
 class NumberData(TaskData):
-    def train_dataloader(self):
-        return self.training_loader(Numbers(), [0] * 10, list)
+    def load(self, split, class_names):
+        return SimpleNamespace(class_names=("odd", "even"))
 
-    def val_dataloader(self):
-        return self.evaluation_loader(Numbers(), list)
+    def unlabelled(self, paths):
+        return self.load("predict", None)
+
+    def dataset(self, records, training, missing):
+        return Numbers(10, missing)
+
+    @staticmethod
+    def collate(reads):
+        return samples_of(reads)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +108,9 @@ class Recorder(TaskModule):
         self.seen.append([draw.sample for draw in batch])
         return self.network(torch.ones(1, 1)).sum()
 
+    def report_sections(self, metrics_csv):
+        return []
+
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("stop_after", [2, 4, 6])
@@ -147,6 +156,30 @@ def test_a_batch_holds_something():
         NumberData(0)
 
 
-def test_data_without_classes_says_so():
-    with pytest.raises(NotImplementedError, match="NumberData does not tell its classes"):
-        _ = NumberData(1).class_names
+def test_a_task_without_records_is_none():
+    with pytest.raises(TypeError, match="abstract"):
+        TaskData(1)
+
+
+def test_the_training_split_tells_the_classes():
+    assert NumberData(1).class_names == ("odd", "even")
+    assert NumberData(1, names=["a", "b", "c"]).class_names == ("a", "b", "c")
+    assert NumberData(1, names=["a", "b", "c"]).num_classes == 3
+
+
+def test_prediction_wants_something_to_predict_on():
+    with pytest.raises(ValueError, match=r"data\.predict is empty; give files or folders"):
+        NumberData(1).predict_dataloader()
+    assert list(NumberData(5, num_workers=0, predict=["a"]).predict_dataloader()) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_faults_are_mended_or_stop():
+    found = [Fault(faults.OUTSIDE_BOX, "a.json", "box 3"), Fault(faults.MISSING_FILE, "b.jpg", "does not exist")]
+    with pytest.warns(UserWarning, match=r"a\.json: dropped 1 x outside box"):
+        NumberData(1).heed(found[:1], {faults.OUTSIDE_BOX: "dropped"})
+    with pytest.raises(ValueError, match=r"b\.jpg: does not exist .*Mend the file, or data\.missing=skip"):
+        NumberData(1).heed(found, {faults.OUTSIDE_BOX: "dropped"})
+    with pytest.warns(UserWarning, match=r"b\.jpg: left out 1 x missing file"):
+        NumberData(1, missing="skip").heed(found[1:], {})
+    with pytest.raises(ValueError, match=r"a\.json: box 3 \[outside box\] \(and 1 more faults\)\. Mend the file;"):
+        NumberData(1).heed(found, {})

@@ -25,6 +25,9 @@ class Regression(TaskModule):
     def training_step(self, batch, batch_idx):
         return self.network(batch[0]).square().mean()
 
+    def report_sections(self, metrics_csv):
+        return []
+
 
 def names_of(network, group):
     wanted = {id(parameter) for parameter in group["params"]}
@@ -86,18 +89,18 @@ def test_training_without_end_is_refused(tmp_path):
 
 def test_checkpoint_of_other_classes_is_refused():
     checkpoint = {}
-    TaskModule(nn.Linear(2, 2), ("cat", "dog")).on_save_checkpoint(checkpoint)
+    Regression(nn.Linear(2, 2), ("cat", "dog")).on_save_checkpoint(checkpoint)
     assert checkpoint["class_names"] == ["cat", "dog"]
-    TaskModule(nn.Linear(2, 2), ("cat", "dog")).on_load_checkpoint(checkpoint)
+    Regression(nn.Linear(2, 2), ("cat", "dog")).on_load_checkpoint(checkpoint)
     for names in (("dog", "cat"), ("cat",), ("cat", "dog", "horse")):
         with pytest.raises(ValueError, match=r"trained on the classes \['cat', 'dog'\], the data set has") as error:
-            TaskModule(nn.Linear(2, 2), names).on_load_checkpoint(checkpoint)
+            Regression(nn.Linear(2, 2), names).on_load_checkpoint(checkpoint)
         assert str(list(names)) in str(error.value)
 
 
 def test_channels_last_is_a_choice():
     innermost = torch.channels_last
-    assert TaskModule(nn.Conv2d(3, 4, 3), ["a"]).network.weight.is_contiguous(memory_format=innermost)
-    plain = TaskModule(nn.Conv2d(3, 4, 3), ["a"], channels_last=False).network.weight
+    assert Regression(nn.Conv2d(3, 4, 3), ["a"]).network.weight.is_contiguous(memory_format=innermost)
+    plain = Regression(nn.Conv2d(3, 4, 3), ["a"], channels_last=False).network.weight
     assert plain.is_contiguous()
     assert not plain.is_contiguous(memory_format=innermost)

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from tasks.schedules import Cosine, MultiStep, Schedule
+from tasks.schedules import Cosine, MultiStep, Poly, Schedule
 
 
-@pytest.mark.parametrize("schedule", [Cosine(0.2), MultiStep(0.2)])
+@pytest.mark.parametrize("schedule", [Cosine(0.2), MultiStep(0.2), Poly(0.2)])
 def test_warm_up_rises_linearly_to_one(schedule):
     assert schedule(0.0) == 0
     assert schedule(0.05) == pytest.approx(0.25)
@@ -40,6 +40,15 @@ def test_a_warm_up_in_steps_is_refused(warmup):
         Cosine(warmup)
 
 
-def test_a_schedule_without_shape_says_so():
-    with pytest.raises(NotImplementedError, match="Schedule defines no shape"):
-        Schedule(0.0)(0.5)
+def test_a_schedule_needs_a_shape():
+    with pytest.raises(TypeError, match="abstract"):
+        Schedule(0.0)
+
+
+def test_poly_falls_as_a_power_of_what_is_left():
+    schedule = Poly(warmup=0.2, power=0.9)
+    assert schedule(0.2) == pytest.approx(1.0)
+    assert schedule(0.6) == pytest.approx(0.5**0.9)
+    assert schedule(1.0) == schedule(1.01) == 0
+    with pytest.raises(ValueError, match="power is 0; a rate that is to fall"):
+        Poly(power=0)

@@ -7,6 +7,7 @@ from tasks.classification import ClassificationData, Resize
 from tasks.classification.dataset import ClassificationDataset, collate
 from tasks.classification.labelled_images import LabelledImages, divide
 from tasks.classification.transforms import Augment
+from tasks.faults import UnreadableFile
 from tasks.images import UnreadableImage
 from tasks.samplers import Draw
 
@@ -33,10 +34,10 @@ def test_classes_come_from_the_training_split_and_batches_have_one_size(classifi
 
 def test_a_part_of_every_class_is_kept_for_validation(classification_samples):
     loaded = data(classification_samples, val_fraction=0.5)
-    train, val = loaded.images("train"), loaded.images("val")
+    train, val = loaded.records("train"), loaded.records("val")
     assert not set(train.names) & set(val.names)
     assert np.bincount(train.labels).tolist() == np.bincount(val.labels).tolist() == [1] * 10
-    assert set(data(classification_samples, val_fraction=0.5).images("val").names) == set(val.names)
+    assert set(data(classification_samples, val_fraction=0.5).records("val").names) == set(val.names)
 
 
 def test_the_division_is_stratified_and_keeps_small_classes():
@@ -60,10 +61,10 @@ def table(tmp_path, classification_samples):
 
 def test_missing_files_stop_or_are_left_out(table):
     (table / "3.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 6 images do not exist, the first is .*3\.png"):
-        data(table, train="train.csv").images("train")
-    with pytest.warns(UserWarning, match="left out 1 images"):
-        assert data(table, train="train.csv", missing="skip").images("train").size == 5
+    with pytest.raises(FileNotFoundError, match=r"1 of 6 files do not exist, the first is .*3\.png"):
+        data(table, train="train.csv").records("train")
+    with pytest.warns(UserWarning, match="left out 1 files"):
+        assert data(table, train="train.csv", missing="skip").records("train").size == 5
 
 
 def test_broken_files_stop_or_are_replaced_in_training_and_left_out_in_evaluation(table):
@@ -86,20 +87,20 @@ def test_a_batch_without_a_readable_image_is_empty():
     batch = collate([dataset[0]])
     assert batch.images.shape == (0, 3, 0, 0)
     assert batch.labels.dtype == torch.int64
-    with pytest.raises(UnreadableImage, match="None of the 1 images can be read"):
+    with pytest.raises(UnreadableFile, match="None of the 1 samples can be read"):
         dataset[Draw(0, 1, 1)]
 
 
 def test_faults_of_the_files_stop_with_a_sentence(table):
     (table / "train.csv").write_text("path,label\n0.png,a\n0.png,b\n")
-    with pytest.raises(ValueError, match=r"\[conflicting labels\]. Mend it; `vertebra check`"):
-        data(table, train="train.csv").images("train")
+    with pytest.raises(ValueError, match=r"\[conflicting labels\]\. Mend the file; `vertebra check`"):
+        data(table, train="train.csv").records("train")
     (table / "train.csv").write_text("path,label\n0.png,a\n0.png,a\n")
     with pytest.warns(UserWarning, match="left out 1 x duplicate file name"):
-        assert data(table, train="train.csv").images("train").size == 1
+        assert data(table, train="train.csv").records("train").size == 1
     (table / "train.csv").write_text("path,label\n")
     with pytest.raises(ValueError, match="holds no images"):
-        data(table, train="train.csv").images("train")
+        data(table, train="train.csv").records("train")
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40), (10, 300), (7, 6), (24, 32)])

@@ -71,4 +71,4 @@ def test_wrong_arguments_and_a_report_of_nothing(classification_samples):
     with pytest.raises(ValueError, match=r"label_smoothing is 1\.0"):
         ClassificationModule(network, ["a", "b"], label_smoothing=1.0)
     with pytest.raises(ValueError, match="nothing was measured yet"):
-        ClassificationModule(network, ["a", "b"]).report_sections([])
+        ClassificationModule(network, ["a", "b"]).report([])

@@ -14,7 +14,8 @@ def build(root: Path) -> tuple[ClassificationModule, ClassificationData]:
     seed_everything(0)
     data = ClassificationData(str(root), resize=Resize((24, 24)), batch_size=2, num_workers=0)
     optimizer = partial(torch.optim.SGD, lr=0.01)  # unlike the default, it can be sent to another process
-    return ClassificationModule(image_classifier("resnet18", data.num_classes), data.class_names, optimizer), data
+    network = image_classifier("resnet18", data.num_classes)
+    return ClassificationModule(network, data.class_names, optimizer=optimizer), data
 
 
 def trainer(folder: Path, processes: int) -> Trainer:
@@ -34,7 +35,7 @@ def trainer(folder: Path, processes: int) -> Trainer:
 
 def test_two_processes_measure_the_same_as_one(classification_samples: Path, tmp_path: Path) -> None:
     module, data = build(classification_samples)
-    assert data.images("val").size == 13  # cannot be shared out evenly
+    assert data.records("val").size == 13  # cannot be shared out evenly
     (alone,) = trainer(tmp_path, 1).validate(module, data, verbose=False)
     (together,) = trainer(tmp_path, 2).validate(*build(classification_samples), verbose=False)
     assert set(alone) == {"val/loss", "val/top1", "val/top5", "val/ece"}

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tasks.class_metrics import ClassificationMetric
 from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.metrics import ClassificationMetric
 from tasks.classification.report import classification_sections
 from tasks.report import write_report
 

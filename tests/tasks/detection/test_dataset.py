@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from tasks.detection.annotations import Annotations
 from tasks.detection.dataset import DetectionDataset, collate
 from tasks.detection.transforms import Augment, Resize
+from tasks.faults import UnreadableFile
 from tasks.images import UnreadableImage
 from tasks.samplers import Draw
 
@@ -58,7 +59,7 @@ def assert_same(first, second):
 def test_evaluation_sees_the_image_as_it_is(annotations):
     dataset = DetectionDataset(annotations, Resize((20, 80)))
     assert len(dataset) == 4
-    sample = dataset[0]
+    sample = dataset[0].sample
     assert sample.image.image.shape == (80, 120, 3)
     assert sample.image.boxes.tolist() == [[20, 20, 60, 60], [10, 40, 50, 78]]
     assert sample.image.labels.tolist() == [1, 2]
@@ -69,7 +70,7 @@ def test_evaluation_sees_the_image_as_it_is(annotations):
     assert source.file.endswith("0.png")
     assert source.boxes.tolist() == [list(box) for box in BOXES[0]]  # in the file's pixels
     assert source.areas.tolist() == [400, 380]
-    assert dataset[2].image.boxes.shape == (0, 4)
+    assert dataset[2].sample.image.boxes.shape == (0, 4)
 
 
 def test_a_draw_is_one_sample_whatever_came_before(annotations):
@@ -78,10 +79,11 @@ def test_a_draw_is_one_sample_whatever_came_before(annotations):
 
     draws = [Draw(i % 4, seed, seed // 4) for i, seed in enumerate(range(12))]
     first, second = dataset(), dataset()
-    forwards, backwards = [first[draw] for draw in draws], [second[draw] for draw in reversed(draws)][::-1]
+    forwards = [first[draw].sample for draw in draws]
+    backwards = [second[draw].sample for draw in reversed(draws)][::-1]
     for pair in zip(forwards, backwards, strict=True):
         assert_same(*pair)
-    other = first[draws[0]._replace(seed=99)]
+    other = first[draws[0]._replace(seed=99)].sample
     assert not np.array_equal(other.image.image, forwards[0].image.image)
 
 
@@ -97,13 +99,13 @@ def test_a_draw_is_the_same_in_any_worker(annotations):
 def test_a_batch_has_one_length_of_its_shorter_side(annotations):
     dataset = DetectionDataset(annotations, Resize((20, 30, 40)))
     for batch_seed in range(5):
-        assert len({min(dataset[Draw(i, i, batch_seed)].image.image.shape[:2]) for i in range(4)}) == 1
-    assert {min(dataset[Draw(0, 0, seed)].image.image.shape[:2]) for seed in range(20)} == {20, 30, 40}
+        assert len({min(dataset[Draw(i, i, batch_seed)].sample.image.image.shape[:2]) for i in range(4)}) == 1
+    assert {min(dataset[Draw(0, 0, seed)].sample.image.image.shape[:2]) for seed in range(20)} == {20, 30, 40}
 
 
 def test_sources_keep_the_truth_that_augmentation_moves(annotations):
     dataset = DetectionDataset(annotations, Resize((40,)), Augment([A.HorizontalFlip(p=1)]))
-    sample = dataset[Draw(0, 1, 2)]
+    sample = dataset[Draw(0, 1, 2)].sample
     np.testing.assert_allclose(sample.image.boxes[0], [30, 10, 50, 30], atol=1e-3)
     assert sample.source.boxes[0].tolist() == [10, 10, 30, 30]
 
@@ -117,22 +119,21 @@ def test_a_broken_file_is_an_error_that_names_it(annotations, request_):
 
 def test_in_training_another_image_stands_in(annotations):
     dataset = DetectionDataset(broken(annotations, 0, 1), Resize((40,)), missing="skip")
-    sample = dataset[Draw(0, 5, 6)]
-    assert sample.source.image_id == 300
-    assert [message.split(":")[0].rsplit("/", 1)[-1] for message in sample.skipped] == ["0.png", "1.png"]
+    found = dataset[Draw(0, 5, 6)]
+    assert found.sample.source.image_id == 300
+    assert [message.split(":")[0].rsplit("/", 1)[-1] for message in found.skipped] == ["0.png", "1.png"]
     assert dataset[Draw(3, 5, 6)].skipped == ()
 
 
 def test_training_needs_an_image(annotations):
     dataset = DetectionDataset(broken(annotations, 0, 1, 2, 3), Resize((40,)), missing="skip")
-    with pytest.raises(UnreadableImage, match=r"2\.png.* None of the 4 images can be read"):
+    with pytest.raises(UnreadableFile, match=r"2\.png.* None of the 4 samples can be read"):
         dataset[Draw(2, 0, 0)]
 
 
 def test_in_evaluation_a_broken_file_is_left_out(annotations):
     dataset = DetectionDataset(broken(annotations, 1), Resize((40,)), missing="skip")
-    sample = dataset[1]
-    assert (sample.image, sample.source) == (None, None)
+    assert dataset[1].sample is None
     batch = collate([dataset[i] for i in range(4)])
     assert [source.image_id for source in batch.sources] == [100, 300, 400]
     assert len(batch.images) == len(batch.sizes) == len(batch.targets.boxes) == 3
@@ -161,7 +162,7 @@ def test_collate_pads_to_what_the_pyramid_halves(annotations):
     assert batch.targets.labels.tolist() == [[1], [2], [0], [1]]
     assert batch.targets.ignored.shape == (4, 1, 4)
     for padded, sample, (height, width) in zip(batch.images, samples, batch.sizes.tolist(), strict=True):
-        assert torch.equal(padded[:, :height, :width], torch.from_numpy(sample.image.image).permute(2, 0, 1))
+        assert torch.equal(padded[:, :height, :width], torch.from_numpy(sample.sample.image.image).permute(2, 0, 1))
         assert padded[:, height:].sum() + padded[:, :, width:].sum() == 0
 
 

@@ -89,8 +89,8 @@ def test_dropped_boxes_are_warned_once_a_file(tmp_path):
     loaded = data(tmp_path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        annotations = loaded.annotations("train")
-        loaded.annotations("train")
+        annotations = loaded.records("train")
+        loaded.records("train")
         loaded.train_dataloader()
     messages = sorted(str(warning.message) for warning in caught if "train.json" in str(warning.message))
     assert len(messages) == 3
@@ -103,7 +103,7 @@ def test_dropped_boxes_are_warned_once_a_file(tmp_path):
 def test_a_missing_image_is_an_error_that_names_it(root):
     (root / "train" / "2.jpg").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"1 of 4 images do not exist, the first is .*2\.jpg.*data\.missing=skip"
+        FileNotFoundError, match=r"1 of 4 files do not exist, the first is .*2\.jpg.*data\.missing=skip"
     ):
         data(root).train_dataloader()
 
@@ -112,7 +112,7 @@ def test_a_missing_image_can_be_left_out(root):
     for split in ("train", "val"):
         (root / split / "2.jpg").unlink()
     loaded = data(root, missing="skip")
-    with pytest.warns(UserWarning, match=r"left out 1 images that do not exist, the first is .*2\.jpg"):
+    with pytest.warns(UserWarning, match=r"left out 1 files that do not exist, the first is .*2\.jpg"):
         batches = [*loaded.train_dataloader(), *loaded.val_dataloader()]
     assert sorted(source.image_id for batch in batches for source in batch.sources) == [1, 1, 2, 2, 4, 4]
     assert loaded.class_names == ("cat", "dog")
@@ -201,5 +201,5 @@ def test_prediction_leaves_broken_pictures_out(root):
     batches = list(loaded.predict_dataloader())
     assert [source.image_id for batch in batches for source in batch.sources] == [1, 3, 4, 5]
     assert all(source.boxes.shape == (0, 4) for batch in batches for source in batch.sources)
-    with pytest.raises(ValueError, match=r"data\.predict is empty; give images"):
+    with pytest.raises(ValueError, match=r"data\.predict is empty; give files"):
         data(root).predict_dataloader()

@@ -30,7 +30,7 @@ def build(root: Path) -> tuple[DetectionModule, DetectionData]:
         detections=DetectionSelection(score_threshold=0.0),
     )
     optimizer = partial(torch.optim.SGD, lr=0.01)  # unlike the default, it can be sent to another process
-    return DetectionModule(network, data.class_names, optimizer), data
+    return DetectionModule(network, data.class_names, optimizer=optimizer), data
 
 
 def trainer(folder: Path, processes: int) -> Trainer:
@@ -50,7 +50,7 @@ def trainer(folder: Path, processes: int) -> Trainer:
 
 def test_two_processes_measure_the_same_as_one(detection_samples: Path, tmp_path: Path) -> None:
     module, data = build(detection_samples)
-    assert len(data.annotations("val")) == 5  # cannot be shared out evenly
+    assert len(data.records("val")) == 5  # cannot be shared out evenly
     (alone,) = trainer(tmp_path, 1).validate(module, data, verbose=False)
     (together,) = trainer(tmp_path, 2).validate(*build(detection_samples), verbose=False)
     assert alone["val/map50"] > 0

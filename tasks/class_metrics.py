@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from tasks.classification.calibration import Reliability, reliability
+from tasks.calibration import Reliability, reliability
+from tasks.processes import gathered
 
 NUM_TOP = 5
 
@@ -72,6 +72,11 @@ class ClassificationResults:
     def correct(self) -> np.ndarray:
         """(N,) bool, whether the likeliest class is the true one."""
         return self.images.top_labels[:, 0] == self.images.labels
+
+    def scores(self) -> dict[str, float]:
+        """Return what is logged; top-5 only where there are more than five classes."""
+        top5 = {"top5": self.top5} if len(self.class_names) > NUM_TOP else {}
+        return {"loss": self.loss, "top1": self.top1, "ece": self.reliability.error, **top5}
 
     def headline(self) -> dict[str, float]:
         """Return the numbers that a reader asks for first; top-5 only where there are more than five classes."""
@@ -149,14 +154,10 @@ class ClassificationMetric:
 
     def _gather(self) -> Evaluated:
         """Return the images of all processes, each once and in one order whatever the number of processes."""
-        batches = [self._batches]
-        if dist.is_available() and dist.is_initialized():
-            batches = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(batches, self._batches)
         num_top = min(NUM_TOP, len(self.class_names))
         nothing = np.zeros(0, dtype=np.int64)
         none = Evaluated(nothing, nothing, nothing.reshape(0, num_top), np.zeros((0, num_top)), np.zeros(0))
-        parts = [none, *(batch for process in batches for batch in process)]
+        parts = [none, *gathered(self._batches)]
         whole = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         _, first = np.unique(whole.indices, return_index=True)  # sorted by index
         return Evaluated(*(column[first] for column in whole))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.classification.calibration import reliability
-from tasks.classification.metrics import ClassificationMetric
+from tasks.calibration import reliability
+from tasks.class_metrics import ClassificationMetric
 
 
 def made_up(number=200, num_classes=7, seed=0):
