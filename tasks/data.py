@@ -121,6 +121,10 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         """Return the group of each training sample; those of one group may stand in one batch."""
         return [0] * size
 
+    def weights(self, records: R) -> Sequence[float] | None:
+        """Return how often each training sample is drawn beside the others; None draws each once an epoch."""
+        return None
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The K classes, in the order of their labels, as the training split tells them."""
@@ -144,7 +148,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         # what seed_everything was told, which every process has been told alike
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         groups = self.groups(records, len(dataset))
-        batches = GroupedBatches(groups, self.batch_size, seed, rank, world_size)
+        batches = GroupedBatches(groups, self.batch_size, seed, rank, world_size, self.weights(records))
         options = self._options(self.num_workers)
         self._loader = ResumableLoader(dataset, batch_sampler=batches, collate_fn=self.collate, **options)
         if self._resume is not None:

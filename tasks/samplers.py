@@ -35,10 +35,24 @@ class GroupedBatches(Sampler[list[Draw]]):
         seed: of the whole run.
         rank: number of this process.
         world_size: number of processes.
+        weights: how often each sample is drawn, in proportion to the others of its group, with repetition; None draws
+            each once an epoch.
+
+    Raises:
+        ValueError: a weight is below 0 or not finite, or all of a group are 0.
     """
 
-    def __init__(self, groups: Sequence[int], batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        groups: Sequence[int],
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: Sequence[float] | None = None,
+    ) -> None:
         self.groups = np.asarray(groups)
+        self.weights = None if weights is None else _checked(np.asarray(weights, dtype=np.float64), self.groups)
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -71,21 +85,38 @@ class GroupedBatches(Sampler[list[Draw]]):
         chance = np.random.default_rng((self.seed, self.epoch))
         order = chance.permutation(len(self.groups))
         seeds = chance.integers(2**31, size=(2, len(order)))
-        waiting: dict[int, list[int]] = {int(group): [] for group in np.unique(self.groups)}
-        chosen: list[list[int]] = []
-        for index in order:
+        own = seeds[0, order]  # a sample that is drawn twice does not look the same
+        if self.weights is not None:
+            for group in np.unique(self.groups):  # group by group, so that every epoch has as many batches
+                members = np.flatnonzero(self.groups == group)
+                share = self.weights[members] / self.weights[members].sum()
+                order[self.groups[order] == group] = chance.choice(members, size=len(members), p=share)
+        waiting: dict[int, list[tuple[int, int]]] = {int(group): [] for group in np.unique(self.groups)}
+        chosen: list[list[tuple[int, int]]] = []
+        for index, seed in zip(order.tolist(), own.tolist(), strict=True):
             batch = waiting[int(self.groups[index])]
-            batch.append(int(index))
+            batch.append((index, seed))
             if len(batch) == self.batch_size:
                 chosen.append(list(batch))
                 batch.clear()
-        rest = [index for batch in waiting.values() for index in batch]
+        rest = [draw for batch in waiting.values() for draw in batch]
         chosen += [rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size)]
         chance.shuffle(chosen)
         return [
-            [Draw(index, int(seeds[0, index]), int(seeds[1, number])) for index in batch]
-            for number, batch in enumerate(chosen)
+            [Draw(index, seed, int(seeds[1, number])) for index, seed in batch] for number, batch in enumerate(chosen)
         ]
+
+
+def _checked(weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    if weights.shape != groups.shape or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"weights are {weights.shape} in {weights.min()}..{weights.max()}; expected {groups.shape}, one for each "
+            "sample, finite and not below 0."
+        )
+    empty = [int(group) for group in np.unique(groups) if not weights[groups == group].any()]
+    if empty:
+        raise ValueError(f"all samples of the groups {empty} have weight 0; give one of each a weight above 0.")
+    return weights
 
 
 class Shard(Sampler[int]):

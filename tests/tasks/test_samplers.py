@@ -95,3 +95,33 @@ def test_shards_cover_all_without_repeats(size, world_size):
     assert sorted(index for shard in shards for index in shard) == list(range(size))
     assert all(len(list(shard)) == len(shard) for shard in shards)
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_weights_draw_some_more_often():
+    weights = [0.0 if i % 2 else 1.0 + 9.0 * (i == 4) for i in range(29)]
+    drawn = [
+        draw
+        for number in range(200)
+        for batch in epoch(GroupedBatches(GROUPS, 4, 3, weights=weights), number)
+        for draw in batch
+    ]
+    assert len(drawn) == 200 * 29
+    counts = [sum(draw.sample == i for draw in drawn) for i in range(29)]
+    assert all((count == 0) == (i % 2 == 1) for i, count in enumerate(counts))
+    others = [count for i, count in enumerate(counts) if i % 2 == 0 and i != 4 and not GROUPS[i]]
+    assert 8 < counts[4] / (sum(others) / len(others)) < 12  # 4 is of the larger group, with nine others
+    assert len({(draw.sample, draw.seed) for draw in drawn}) == len(drawn)  # drawn twice, it looks different
+
+
+def test_weights_keep_the_groups_and_the_number_of_batches():
+    sampler = GroupedBatches(GROUPS, 4, 3, weights=[1 + i for i in range(29)])
+    for number in range(3):
+        batches = epoch(sampler, number)
+        assert len(batches) == len(sampler) == 8
+        assert sum(GROUPS[index] for index in indices(batches)) == sum(GROUPS)
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 28, [-1.0] + [1.0] * 28, [float("nan")] * 29, [0.0] * 29])
+def test_weights_that_cannot_be_drawn_by_are_refused(weights):
+    with pytest.raises(ValueError, match="weight"):
+        GroupedBatches(GROUPS, 4, 0, weights=weights)
