@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.classification.labelled_images import LabelledImages
     from tasks.faults import Fault
+    from tools.checks.source import Content, Source
 
 _DESCRIPTION = """\
 Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
@@ -23,40 +22,6 @@ Give the splits together (train.json val.json), and images that stand in more th
 classes, the first split (or train) tells which there are.
 The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
 """
-
-
-class Content(NamedTuple):
-    """What the annotations of a split say.
-
-    Attributes:
-        files: the image files.
-        unit: what is counted, in the plural.
-        counts: number of them in each class.
-        faults: those of the annotations.
-        check_files: yields the faults of the files, and calls its argument once for each file.
-    """
-
-    files: Sequence[str]
-    unit: str
-    counts: dict[str, int]
-    faults: list[Fault]
-    check_files: Callable[[Callable[[], object]], Iterator[Fault]]
-
-
-class Source(NamedTuple):
-    """One split of a data set.
-
-    Attributes:
-        title: what it is called in the report.
-        split: sources of one split may share files, those of different splits may not.
-        file: where it comes from.
-        read: reads it; raises ValueError or FileNotFoundError where it cannot be read at all.
-    """
-
-    title: str
-    split: str
-    file: Path
-    read: Callable[[], Content]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,11 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find_sources(options: argparse.Namespace) -> list[Source]:
-    sources = []
+    from tools.checks.boxes import find_boxes
+    from tools.checks.classes import find_classes
+
+    # each lists what it finds at a path, and the first that finds anything has the path
+    finders = (find_boxes, find_classes)
+    sources: list[Source] = []
     for path in dict.fromkeys(options.paths):
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; give an annotation file, or a folder that holds some")
-        found = next(filter(None, (find(path, options) for find in _FINDERS)), None)
+        found = next(filter(None, (find(path, options) for find in finders)), None)
         if found is None:
             raise FileNotFoundError(f"{path} holds no data set that is known here; see vertebra check --help")
         sources += found
@@ -112,7 +82,7 @@ def _check(sources: Sequence[Source]) -> int:
             reason = str(error).removeprefix(str(source.file)).lstrip(": ")
             kinds += _print_section(source.title, [Fault(kind, str(source.file), reason)], "not read")
         else:
-            faults = content.faults + _faults_of_files(content, source.title)
+            faults = [*content.faults, *_faults_of_files(content, source.title)]
             classes = ", ".join(f"{name} {count}" for name, count in content.counts.items())
             counted = f"{sum(content.counts.values())} {content.unit}{classes and f': {classes}'}"
             told = f"{len(content.files)} images, {counted}"
@@ -142,85 +112,6 @@ def _faults_of_files(content: Content, title: str) -> list[Fault]:
     with Progress(console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal) as progress:
         bar = progress.add_task(escape(title), total=len(content.files))
         return list(content.check_files(lambda: progress.advance(bar)))
-
-
-def _find_boxes(path: Path, options: argparse.Namespace) -> list[Source]:
-    from tasks.detection.formats import find_sources
-
-    sources = []
-    for file, split in find_sources(path, options.split):
-        is_yolo = file.suffix.lower() in (".yaml", ".yml")
-        title = f"{file} {split}" if is_yolo else str(file)
-        # the files of one folder overlap by design (VOC's train and trainval); a YOLO's splits do not
-        read = partial(_read_boxes, file, options.images if file.suffix.lower() == ".json" else None, split)
-        sources.append(Source(title, title if is_yolo else str(path), file, read))
-    return sources
-
-
-def _read_boxes(file: Path, images: Path | None, split: str) -> Content:
-    import numpy as np
-
-    from tasks.detection.check import check_images
-    from tasks.detection.formats import read_annotations
-
-    annotations, faults = read_annotations(file, images, split)
-    counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
-    return Content(
-        files=annotations.files.tolist(),
-        unit="boxes",
-        counts=dict(zip(annotations.class_names, counts.tolist(), strict=True)),
-        faults=faults,
-        check_files=partial(check_images, annotations),
-    )
-
-
-def _find_classes(path: Path, options: argparse.Namespace) -> list[Source]:
-    splits = [split for given in options.paths for split in _class_splits(given)]
-    return [
-        Source(str(split), str(split), split, partial(_read_classes, split, splits[0], options.images))
-        for split in _class_splits(path)
-    ]
-
-
-def _class_splits(path: Path) -> list[Path]:
-    """List the splits at a path, the one that tells the classes first: none where it holds no labelled images."""
-    from tasks.classification.folders import is_folder_per_class
-
-    if path.is_file():
-        return [path] if path.suffix.lower() == ".csv" else []
-    if not path.is_dir():
-        return []
-    inside = [path / name for name in ("train", "val", "test") if (path / name).is_dir()]
-    if any(is_folder_per_class(split) for split in inside):
-        return inside
-    return [path] if is_folder_per_class(path) else []
-
-
-def _read_classes(split: Path, first: Path, root: Path | None) -> Content:
-    import numpy as np
-
-    from tasks.classification.check import check_files
-    from tasks.classification.folders import read_folders
-    from tasks.classification.tables import read_table
-
-    def read(path: Path, names: Sequence[str] | None) -> tuple[LabelledImages, list[Fault]]:
-        return read_folders(path, names) if path.is_dir() else read_table(path, root, names)
-
-    names = None if split == first else read(first, None)[0].class_names
-    images, faults = read(split, names)
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
-    files = images.names.tolist()
-    return Content(
-        files=files,
-        unit="labels",
-        counts=dict(zip(images.class_names, counts.tolist(), strict=True)),
-        faults=faults,
-        check_files=partial(check_files, files),
-    )
-
-
-# what a path may hold: each lists the sources that it finds there, and the first that finds any has the path
-_FINDERS: tuple[Callable[[Path, argparse.Namespace], list[Source]], ...] = (_find_boxes, _find_classes)
 
 
 if __name__ == "__main__":

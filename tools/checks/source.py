@@ -1,0 +1,43 @@
+"""One split of a data set, as `vertebra check` looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.faults import Fault
+
+
+class Content(NamedTuple):
+    """What the annotations of a split say.
+
+    Attributes:
+        files: the image files.
+        unit: what is counted, in the plural.
+        counts: number of them in each class.
+        faults: those of the annotations.
+        check_files: yields the faults of the files, and calls its argument once for each file.
+    """
+
+    files: Sequence[str]
+    unit: str
+    counts: dict[str, int]
+    faults: Sequence[Fault]
+    check_files: Callable[[Callable[[], object]], Iterator[Fault]]
+
+
+class Source(NamedTuple):
+    """One split of a data set.
+
+    Attributes:
+        title: what it is called in the report.
+        split: sources of one split may share files, those of different splits may not.
+        file: where it comes from.
+        read: reads it; raises ValueError or FileNotFoundError where it cannot be read at all.
+    """
+
+    title: str
+    split: str
+    file: Path
+    read: Callable[[], Content]
