@@ -79,23 +79,28 @@ class TaskModule(LightningModule, ABC):
         schedule: Schedule | None = None,
         channels_last: bool = True,
         layer_decay: float = 1.0,
+        head_factor: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 < layer_decay <= 1:
             raise ValueError(f"layer_decay is {layer_decay}; it is a factor above 0 and up to 1 (no decay).")
+        if head_factor <= 0:
+            raise ValueError(f"head_factor is {head_factor}; it is a factor on the learning rate, above 0.")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         self.class_names = list(class_names)
         self.make_optimizer = optimizer
         self.schedule = schedule or Cosine()
         self.layer_decay = layer_decay
-        self.by_layer = layer_decay < 1
+        self.head_factor = head_factor
+        self.by_layer = layer_decay < 1 or head_factor != 1
         self.results: Any = None
         self.split = ""
         self._told: set[str] = set()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(parameter_groups(self.network, self.layer_decay if self.by_layer else None))
+        factors = (self.layer_decay, self.head_factor) if self.by_layer else None
+        optimizer = self.make_optimizer(parameter_groups(self.network, factors))
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_factor", 1.0)
         total = self.trainer.estimated_stepping_batches
@@ -166,18 +171,19 @@ class TaskModule(LightningModule, ABC):
             )
 
 
-def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, factors: tuple[float, float] | None = None) -> list[dict[str, Any]]:
     """Return the trainable parameters in groups: those that decay, and norms and biases that do not.
 
     Args:
         network: whose parameters.
-        layer_decay: None takes the network as a whole; with a number there are two groups for each layer, whose
-            `lr_factor` is this to the power of the number of layers behind it (as for fine-tuning in ULMFiT, Howard
-            and Ruder 2018, https://arxiv.org/abs/1801.06146).
+        factors: None takes the network as a whole. With a factor for each layer of the backbone and one for the head
+            there are two groups a layer, whose `lr_factor` is the first to the power of the number of layers behind
+            it (as for fine-tuning in ULMFiT, Howard and Ruder 2018, https://arxiv.org/abs/1801.06146), and in the
+            last layer, the head, the second.
     """
     groups: list[dict[str, Any]] = []
     seen: set[int] = set()
-    layers = [[network]] if layer_decay is None else layers_of(network)
+    layers = [[network]] if factors is None else layers_of(network)
     for number, layer in enumerate(layers):
         decayed: list[nn.Parameter] = []
         kept: list[nn.Parameter] = []
@@ -186,6 +192,7 @@ def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> li
                 if parameter.requires_grad and id(parameter) not in seen:
                     seen.add(id(parameter))
                     (kept if name == "bias" or isinstance(module, NORMS) else decayed).append(parameter)
-        factor = {} if layer_decay is None else {"lr_factor": layer_decay ** (len(layers) - 1 - number)}
+        behind = len(layers) - 1 - number
+        factor = {} if factors is None else {"lr_factor": factors[0] ** behind if behind else factors[1]}
         groups += [{"params": decayed, **factor}, {"params": kept, "weight_decay": 0.0, **factor}]
     return [group for group in groups if group["params"]]

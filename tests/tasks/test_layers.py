@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -83,7 +85,7 @@ def test_a_network_without_a_backbone_is_refused():
 
 def test_learning_rates_decay_towards_the_input():
     network = Network()
-    groups = parameter_groups(network, 0.5)
+    groups = parameter_groups(network, (0.5, 1.0))
     factors = {id(weight): group["lr_factor"] for group in groups for weight in group["params"]}
     assert len(factors) == len(list(network.parameters()))
     by_name = {name: factors[id(weight)] for name, weight in network.named_parameters()}
@@ -146,6 +148,19 @@ def test_the_schedule_keeps_the_layers_apart(tmp_path):
     ]
     with pytest.raises(ValueError, match="layer_decay is 0"):
         Module(Network(), ["a"], layer_decay=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_head_has_its_own_rate(tmp_path):
+    watch = Watch()
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    module = Module(Network(), ["a"], optimizer=sgd, schedule=MultiStep(0.0, ()), head_factor=10.0)
+    fit(module, tmp_path, watch, epochs=1)
+    assert [[round(rate, 6) for rate in rates] for rates in watch.rates] == [[0.1, 1.0]] * 2
+    factors = [group["lr_factor"] for group in parameter_groups(Network(), (0.5, 10.0))]
+    assert sorted(set(factors)) == [0.25, 0.5, 10.0]
+    with pytest.raises(ValueError, match="head_factor is 0"):
+        Module(Network(), ["a"], head_factor=0)
 
 
 @pytest.mark.filterwarnings("ignore")
