@@ -1,7 +1,9 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from tools.samples.classification import write_classification_samples
 from tools.samples.detection import write_detection_samples
@@ -23,3 +25,24 @@ def classification_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("classification")
     write_classification_samples(root, train=20, val=13)
     return root
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[[int], Trainer]:
+    """A silent trainer of so many CPU processes, which share samples as the data modules say."""
+
+    def make(processes: int) -> Trainer:
+        return Trainer(
+            accelerator="cpu",
+            devices=processes,
+            strategy="ddp_spawn" if processes > 1 else "auto",
+            use_distributed_sampler=False,
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+
+    return make

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+
+# task -> the network that is timed, ours and torchvision's, by `tools.benchmarks.<task>`
+TASKS = {"detection": "Faster R-CNN", "segmentation": "DeepLabV3"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -14,32 +18,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vertebra benchmark", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="runs of each network that count, after two that do not")
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    detection = what.add_parser("detection", help="Faster R-CNN beside torchvision's")
-    detection.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"), help="of the images")
-    detection.add_argument("--batch", type=int, default=2, help="images in a batch")
-    detection.add_argument("--backbone", default="resnet50", help="registered name that torchvision has too")
+    for task, network in TASKS.items():
+        one = what.add_parser(task, help=f"{network} beside torchvision's")
+        one.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"), help="of the images")
+        one.add_argument("--batch", type=int, default=2, help="images in a batch")
+        one.add_argument("--backbone", default="resnet50", help="registered name that torchvision has too")
     backbones = what.add_parser("backbones", help="backbones beside timm's and torchvision's")
     backbones.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
     backbones.add_argument("--only", nargs="+", metavar="NAME", help="of the networks (default: all)")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    if args.what == "detection":
-        _print_detection(args.backbone, args.batch, tuple(args.size), args.rounds)
+    if args.what in TASKS:
+        _print_task(args.what, args.backbone, args.batch, tuple(args.size), args.rounds)
     else:
         _print_backbones(not args.float32, args.only, args.rounds)
     return 0
 
 
-def _print_detection(backbone: str, batch: int, size: tuple[int, int], rounds: int) -> None:
+def _print_task(task: str, backbone: str, batch: int, size: tuple[int, int], rounds: int) -> None:
     """Print a row a network, with its speed relative to the first and its memory."""
-    from tools.benchmarks.detection import contenders
     from tools.benchmarks.timing import Spread, inference, memory_of_a_step, ratios, time_in_turn, training_step
 
-    entries = contenders(backbone, batch, size)
+    entries = importlib.import_module(f"tools.benchmarks.{task}").contenders(backbone, batch, size)
     works = [entry.build() for entry in entries]
     trained = time_in_turn([training_step(*pair) for pair in zip(entries, works, strict=True)], rounds)
     used = time_in_turn([inference(*pair) for pair in zip(entries, works, strict=True)], rounds)
     del works
-    _heading(f"Faster R-CNN, {backbone}, {batch} x 3 x {size[0]} x {size[1]}", rounds)
+    _heading(f"{TASKS[task]}, {backbone}, {batch} x 3 x {size[0]} x {size[1]}", rounds)
     print("| network | training step, s | times as fast as the first | inference, s | times | memory of a step, MiB |")
     print("|---|---|---|---|---|---|")
     for entry, training, using in zip(entries, trained, used, strict=True):

@@ -10,7 +10,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from tasks.detection import faster_rcnn, load_weights
-from tools.benchmarks.timing import Contender, Workload
+from tools.benchmarks.timing import Contender, Workload, both_ways
 
 NUM_OBJECTS = 15  # in an image
 
@@ -23,15 +23,7 @@ def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contend
         batch: images in a batch.
         size: height and width.
     """
-    return [
-        Contender(
-            f"{'ours' if ours else 'torchvision'}, {'bf16, channels_last' if fast else 'float32'}",
-            partial(_build, ours, fast, backbone, batch, size),
-            fast,
-        )
-        for fast in (False, True)
-        for ours in (False, True)
-    ]
+    return both_ways("torchvision", partial(_build, backbone=backbone, batch=batch, size=size))
 
 
 def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:

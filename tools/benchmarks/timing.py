@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,24 @@ class Contender(NamedTuple):
     name: str
     build: Callable[[], Workload]
     bf16: bool
+
+
+def both_ways(peer: str, build: Callable[[bool, bool], Workload]) -> list[Contender]:
+    """Return a peer's network and ours, each in plain and in fast mode: float32, and bfloat16 with channels last.
+
+    Args:
+        peer: its name.
+        build: a plain function, or a partial of one, of whether it is ours and whether it is fast.
+    """
+    return [
+        Contender(
+            f"{'ours' if ours else peer}, {'bf16, channels_last' if fast else 'float32'}",
+            partial(build, ours, fast),
+            fast,
+        )
+        for fast in (False, True)
+        for ours in (False, True)
+    ]
 
 
 class Spread(NamedTuple):

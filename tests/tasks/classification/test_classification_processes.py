@@ -1,5 +1,6 @@
 """Two processes measure and train like one."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,26 +19,13 @@ def build(root: Path) -> tuple[ClassificationModule, ClassificationData]:
     return ClassificationModule(network, data.class_names, optimizer=optimizer), data
 
 
-def trainer(folder: Path, processes: int) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=processes,
-        strategy="ddp_spawn" if processes > 1 else "auto",
-        use_distributed_sampler=False,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-
-
-def test_two_processes_measure_the_same_as_one(classification_samples: Path, tmp_path: Path) -> None:
+def test_two_processes_measure_the_same_as_one(
+    classification_samples: Path, make_trainer: Callable[[int], Trainer]
+) -> None:
     module, data = build(classification_samples)
     assert data.records("val").size == 13  # cannot be shared out evenly
-    (alone,) = trainer(tmp_path, 1).validate(module, data, verbose=False)
-    (together,) = trainer(tmp_path, 2).validate(*build(classification_samples), verbose=False)
+    (alone,) = make_trainer(1).validate(module, data, verbose=False)
+    (together,) = make_trainer(2).validate(*build(classification_samples), verbose=False)
     assert set(alone) == {"val/loss", "val/top1", "val/top5", "val/ece"}
     assert together == pytest.approx(alone, abs=1e-6)  # batches differ, and with them the last bits of a logit
     for name in ("val/top1", "val/top5"):

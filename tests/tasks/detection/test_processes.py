@@ -1,5 +1,6 @@
 """Two processes measure and train like one."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -33,33 +34,18 @@ def build(root: Path) -> tuple[DetectionModule, DetectionData]:
     return DetectionModule(network, data.class_names, optimizer=optimizer), data
 
 
-def trainer(folder: Path, processes: int) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=processes,
-        strategy="ddp_spawn" if processes > 1 else "auto",
-        use_distributed_sampler=False,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-
-
-def test_two_processes_measure_the_same_as_one(detection_samples: Path, tmp_path: Path) -> None:
+def test_two_processes_measure_the_same_as_one(detection_samples: Path, make_trainer: Callable[[int], Trainer]) -> None:
     module, data = build(detection_samples)
     assert len(data.records("val")) == 5  # cannot be shared out evenly
-    (alone,) = trainer(tmp_path, 1).validate(module, data, verbose=False)
-    (together,) = trainer(tmp_path, 2).validate(*build(detection_samples), verbose=False)
+    (alone,) = make_trainer(1).validate(module, data, verbose=False)
+    (together,) = make_trainer(2).validate(*build(detection_samples), verbose=False)
     assert alone["val/map50"] > 0
     assert together == pytest.approx(alone, abs=1e-12)
 
 
-def test_two_processes_train(detection_samples: Path, tmp_path: Path) -> None:
+def test_two_processes_train(detection_samples: Path, make_trainer: Callable[[int], Trainer]) -> None:
     module, data = build(detection_samples)
     before = module.network.backbone.conv1.weight.clone()
-    trainer(tmp_path, 2).fit(module, data)  # five batches for two processes: one of them comes twice
+    make_trainer(2).fit(module, data)  # five batches for two processes: one of them comes twice
     assert torch.isfinite(module.network.backbone.conv1.weight).all()
     assert not torch.equal(module.network.backbone.conv1.weight, before)
