@@ -1,0 +1,112 @@
+"""Training, measuring and using a network for semantic segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+
+from tasks.module import TaskModule
+from tasks.normalise import Normalise
+from tasks.report import Section
+from tasks.segmentation.data import SegmentationData
+from tasks.segmentation.dataset import SegmentationBatch
+from tasks.segmentation.inference import Inference, WholeImage
+from tasks.segmentation.losses import CrossEntropy
+from tasks.segmentation.metrics import SegmentationMetric
+from tasks.segmentation.predictions import Prediction, PredictionWriter
+from tasks.segmentation.report import segmentation_sections
+from tasks.segmentation.segmenter import Segmenter
+
+
+class SegmentationModule(TaskModule):
+    """Trains a segmenter, and measures it in the pixels of the image files.
+
+    Logs `train/loss` and its parts, `val/miou`, `val/pixel_accuracy` (0..1), and the same under `test/`.
+
+    Args:
+        network: the segmenter.
+        class_names: the K classes; label k is `class_names[k]`.
+        loss: of logits (N, K, H, W) and labels (N, H, W); cross-entropy if not given.
+        aux_weight: weight of the loss of the auxiliary head, where the network has one.
+        inference: how a trained network is asked: the whole image at once if not given.
+        training: optimizer, schedule and the like, see `TaskModule`.
+    """
+
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/miou", "max")
+    network: Segmenter
+    metric: SegmentationMetric
+
+    def __init__(
+        self,
+        network: Segmenter,
+        class_names: Sequence[str],
+        loss: nn.Module | None = None,
+        aux_weight: float = 0.4,
+        inference: Inference | None = None,
+        **training: Any,
+    ) -> None:
+        super().__init__(network, class_names, **training)
+        if aux_weight < 0:
+            raise ValueError(f"aux_weight is {aux_weight}; it is the weight of a loss, 0 or more.")
+        self.loss = loss or CrossEntropy()
+        self.aux_weight = aux_weight
+        self.inference = inference or WholeImage()
+        self.normalise = Normalise()
+        self.metric = SegmentationMetric(self.class_names)
+
+    def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
+        self.tell_skipped(batch.skipped)
+        target = batch.masks.long()
+        logits, aux_logits = self.network.all_logits(self._images(batch))
+        losses = {"loss_main": self.loss(logits, target)}
+        if aux_logits is not None:
+            losses["loss_aux"] = self.aux_weight * self.loss(aux_logits, target)
+        return self.log_losses(losses, len(batch.images))
+
+    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> None:
+        self.tell_skipped(batch.skipped)
+        for place, labels in self._labels(batch):
+            height, width = batch.mask_sizes[place].tolist()
+            mask = batch.masks[place, :height, :width]
+            self.metric.update(labels[None], mask[None], batch.indices[place : place + 1])
+
+    def predict_step(self, batch: SegmentationBatch, batch_idx: int) -> list[Prediction]:
+        self.tell_skipped(batch.skipped)
+        return [
+            Prediction(int(batch.indices[place]), batch.names[place], labels.to(torch.uint8).cpu().numpy())
+            for place, labels in self._labels(batch)
+        ]
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [PredictionWriter(self.class_names)] if self.trainer.state.fn == TrainerFn.PREDICTING else []
+
+    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
+        data = getattr(self.trainer, "datamodule", None)
+        records = data.records(self.split) if isinstance(data, SegmentationData) else None
+        return segmentation_sections(self.results, records, metrics_csv)
+
+    def _images(self, batch: SegmentationBatch) -> Tensor:
+        return self.normalise(batch.images, batch.sizes).contiguous(memory_format=self.memory_format)
+
+    def _labels(self, batch: SegmentationBatch) -> Iterator[tuple[int, Tensor]]:
+        """Yield the place in the batch and the labels (H, W) int64 of each image, in the pixels of its file.
+
+        Images of one size are looked at together and others apart, without their padding: what is said about an image
+        does not hang on its neighbours.
+        """
+        images = self._images(batch)
+        for height, width in torch.unique(batch.sizes, dim=0).tolist():
+            places = ((batch.sizes[:, 0] == height) & (batch.sizes[:, 1] == width)).nonzero().flatten()
+            probs = self.inference(self.network, images[places, :, :height, :width])
+            for place, one in zip(places.tolist(), probs, strict=True):
+                size = batch.mask_sizes[place].tolist()
+                if size != [height, width]:
+                    one = F.interpolate(one[None], size=size, mode="bilinear", align_corners=False)[0]
+                yield place, one.argmax(dim=0)

@@ -1,0 +1,57 @@
+"""Weights for segmenters: our own, and torchvision's published ones as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from os import PathLike
+
+from torch import Tensor
+
+from backbones.weights import fill, read_state_dict
+from tasks.segmentation.deeplab import DeepLabV3
+from tasks.segmentation.segmenter import Segmenter
+
+# torchvision's key, ours
+_DEEPLAB = (
+    (r"^classifier\.0\.", "decoder.aspp."),
+    (r"^classifier\.([12])\.", lambda found: f"decoder.fuse.{int(found[1]) - 1}."),
+    (r"^classifier\.4\.", "head.conv."),
+)
+_FCN = (
+    (r"^classifier\.([01])\.", r"decoder.fuse.\1."),
+    (r"^classifier\.4\.", "head.conv."),
+)
+_AUX = (
+    (r"^aux_classifier\.([01])\.", r"aux.0.fuse.\1."),
+    (r"^aux_classifier\.4\.", "aux.1.conv."),
+)
+
+
+def load_weights(segmenter: Segmenter, source: str | PathLike[str] | Mapping[str, Tensor]) -> None:
+    """Load a segmenter's weights, all of them or none.
+
+    Args:
+        segmenter: the network to fill.
+        source: a path (.pth, .safetensors, or a checkpoint of this package), or a state dict; of this package's
+            segmenter, or of torchvision's `deeplabv3_resnet*` or `fcn_resnet*`. What their auxiliary head has is left
+            out where the segmenter has none.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: keys are missing, unexpected or of another shape; all are named.
+    """
+    is_state = isinstance(source, Mapping)
+    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
+    renames = (*(_DEEPLAB if isinstance(segmenter.decoder, DeepLabV3) else _FCN), *_AUX)
+    state = {_rename(key, renames): value for key, value in state.items()}
+    if segmenter.aux is None:
+        state = {key: value for key, value in state.items() if not key.startswith("aux.")}
+    fill(segmenter, state, "the state dict" if is_state else str(source))
+
+
+def _rename(key: str, renames) -> str:  # type: ignore[no-untyped-def]
+    key = key.removeprefix("network.")  # of a training checkpoint
+    for pattern, replacement in renames:
+        key = re.sub(pattern, replacement, key)
+    return key
