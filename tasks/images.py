@@ -58,7 +58,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         UnreadableImage: the file is missing, truncated, not an image, or has values without a known white.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         # Pillow turns a TIFF upright while it loads it
         orientation = 1 if image.format == "TIFF" else _orientation(image)
         image.load()
@@ -83,7 +83,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         UnreadableImage: the file is missing, or its header is not an image's.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return _sizes(image)[0]
 
 
@@ -96,7 +96,7 @@ def decode_image(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[i
     Raises:
         UnreadableImage: the file is missing, truncated or not an image.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         sizes = _sizes(image)
         image.draft(None, (1, 1))  # a JPEG is read to its end, but only an eighth of its pixels is computed
         image.load()
@@ -121,7 +121,7 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Open an image, and turn all that goes wrong inside the block into an `UnreadableImage` that names the file."""
     try:
         with Image.open(path) as image:

@@ -13,7 +13,7 @@ from tasks.segmentation.layers import conv_norm, resized
 
 
 class SemanticFPN(nn.Module):
-    """A feature pyramid whose levels are convolved and doubled in turn until they have the finest one's size, and added.
+    """A feature pyramid whose levels are convolved and doubled in turn to the finest one's size, and added.
 
     Panoptic Feature Pyramid Networks, Kirillov et al. 2019, https://arxiv.org/abs/1901.02446; with the norm asked for
     in the place of group norm.
