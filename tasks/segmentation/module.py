@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tasks.module import TaskModule
 from tasks.normalise import Normalise
 from tasks.report import Section
-from tasks.segmentation.data import SegmentationData
 from tasks.segmentation.dataset import SegmentationBatch
 from tasks.segmentation.inference import Inference, WholeImage
 from tasks.segmentation.losses import CrossEntropy
@@ -88,9 +87,7 @@ class SegmentationModule(TaskModule):
         return [PredictionWriter(self.class_names)] if self.trainer.state.fn == TrainerFn.PREDICTING else []
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        data = getattr(self.trainer, "datamodule", None)
-        records = data.records(self.split) if isinstance(data, SegmentationData) else None
-        return segmentation_sections(self.results, records, metrics_csv)
+        return segmentation_sections(self.results, metrics_csv)
 
     def _images(self, batch: SegmentationBatch) -> Tensor:
         return self.normalise(batch.images, batch.sizes).contiguous(memory_format=self.memory_format)

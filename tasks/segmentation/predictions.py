@@ -1,0 +1,71 @@
+"""What `predict` leaves behind: a mask and a picture of every image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from PIL import Image
+
+from tasks.images import read_image
+from tasks.segmentation.drawing import overlay, palette
+
+
+class Prediction(NamedTuple):
+    """What a segmenter says about one image.
+
+    Attributes:
+        place: number of the image among those that were asked about.
+        file: its path.
+        labels: (H, W) uint8 in 0..K-1, in the image's own pixels.
+    """
+
+    place: int
+    file: str
+    labels: np.ndarray
+
+
+class PredictionWriter(Callback):
+    """Writes `masks/NAME.png` (palette, one number a class) and `pictures/NAME.jpg` below `default_root_dir`.
+
+    Args:
+        class_names: the K classes.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = class_names
+        self.count = 0
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        folder = Path(trainer.default_root_dir)
+        for prediction in outputs:
+            self._write(folder, prediction)
+            self.count += 1
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            names = ", ".join(f"{label} {name}" for label, name in enumerate(self.class_names))
+            rank_zero_info(f"masks and pictures stand below {trainer.default_root_dir}; values: {names}")
+
+    def _write(self, folder: Path, prediction: Prediction) -> None:
+        num_classes = len(self.class_names)
+        # the place makes it unique where two folders have an image of one name
+        name = f"{prediction.place:05d}_{Path(prediction.file).stem}"
+        mask = Image.fromarray(prediction.labels)
+        mask.putpalette(palette(num_classes).tobytes())
+        picture = Image.fromarray(overlay(read_image(prediction.file), prediction.labels, num_classes))
+        for kind, image, ending in (("masks", mask, "png"), ("pictures", picture, "jpg")):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            image.save(folder / kind / f"{name}.{ending}")
