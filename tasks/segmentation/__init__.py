@@ -10,10 +10,14 @@ from tasks.segmentation.architectures import (
     unet,
     upernet,
 )
+from tasks.segmentation.data import SegmentationData
+from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.segmenter import Segmenter
 from tasks.segmentation.weights import load_weights
 
 __all__ = [
+    "SegmentationData",
+    "SegmentationModule",
     "Segmenter",
     "deeplabv3",
     "deeplabv3plus",

@@ -1,47 +1,39 @@
-"""Segmentation data for training: folders of images and masks, and folders of images to predict on."""
+"""Segmentation data for training: images with masks or outlines, and folders of images to predict on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import albumentations as A
+import numpy as np
 
+from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.images import find_images
+from tasks.segmentation.balance import image_weights
 from tasks.segmentation.dataset import SegmentationDataset, collate
-from tasks.segmentation.folders import read_class_names, read_folders, unlabelled
-from tasks.segmentation.labelled_masks import LabelledMasks, coding
+from tasks.segmentation.formats import Split, read_split
+from tasks.segmentation.labelled_masks import LabelledMasks, NoMasks
 from tasks.segmentation.transforms import Augment, RandomCrop, Resize
 
 
-@dataclass
-class Split:
-    """Where the files of one split are, below `root`.
-
-    Args:
-        images: folder of images.
-        masks: folder of masks, gray or palette images with one number a class.
-    """
-
-    images: str
-    masks: str
-
-
 class SegmentationData(TaskData[LabelledMasks]):
-    """Loads images and masks; the k-th line of `classes` names the value k of the masks.
+    """Loads images and masks in the forms that people have, see `formats.Split`.
 
     Args:
         root: folder that everything stands in.
-        classes: file with one class name a line.
-        ignored: values of pixels that nobody has labelled, beside 255.
         train: the training split.
         val: the split that is measured on while training.
         test: the split of `vertebra test`.
+        classes: what the values of masks stand for: `camvid`, `cityscapes` or `voc`; or a file, below `root` or
+            anywhere, see `class_files.read_classes`; `classes.txt` if not given. COCO's files tell it themselves.
+        ignored: more values of pixels that nobody has labelled; 255 is one unless it stands for a class.
+        balance: draw images of rare classes more often, see `balance.image_weights`; 0 draws each once an epoch, 1 in
+            full proportion.
         predict: images and folders of images for `vertebra predict`.
-        names: the classes, where their file is not at hand; `vertebra predict` takes them from the checkpoint.
+        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
         resize: to the size that the network sees in evaluation.
         crop: what training cuts out of the images.
         augment: albumentations transforms for training, in order, behind the crop; left-right flips if not given.
@@ -53,11 +45,12 @@ class SegmentationData(TaskData[LabelledMasks]):
     def __init__(
         self,
         root: str = ".",
-        classes: str = "classes.txt",
-        ignored: list[int] | None = None,
         train: Split | None = None,
         val: Split | None = None,
         test: Split | None = None,
+        classes: str | None = None,
+        ignored: list[int] | None = None,
+        balance: float = 0.0,
         predict: list[str] | None = None,
         names: list[str] | None = None,
         resize: Resize | None = None,
@@ -68,10 +61,13 @@ class SegmentationData(TaskData[LabelledMasks]):
         num_workers: int | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, missing, names, predict)
+        if not 0 <= balance <= 1:
+            raise ValueError(f"balance is {balance}; it is from 0 (each image once) to 1 (in full proportion).")
         self.root = Path(root)
+        self.splits = {"train": train, "val": val, "test": test}
         self.classes = classes
         self.ignored = ignored or []
-        self.splits = {"train": train, "val": val, "test": test}
+        self.balance = balance
         self.resize = resize or Resize()
         self.augment = Augment(crop or RandomCrop(), [A.HorizontalFlip(p=0.5)] if augment is None else augment)
 
@@ -81,16 +77,18 @@ class SegmentationData(TaskData[LabelledMasks]):
             raise ValueError(
                 f"data.{split} is not given; set --data.{split}.images and --data.{split}.masks to its folders."
             )
-        names = read_class_names(self.root / self.classes) if class_names is None else class_names
-        values = coding(names, ignored=self.ignored)
-        records, found = read_folders(self.root / wanted.images, self.root / wanted.masks, values)
-        self.heed(found, {})
+        records, found = read_split(self.root, wanted, self.classes, self.ignored, class_names)
+        self.heed(found, {faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})
         if not records.size:
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
         return records
 
+    def weights(self, records: LabelledMasks) -> Sequence[float] | None:
+        return image_weights(records, self.balance) if self.balance else None
+
     def unlabelled(self, paths: Sequence[str]) -> LabelledMasks:
-        return unlabelled(find_images(paths), coding(self.class_names))
+        files = np.array([str(file) for file in find_images(paths)], dtype=str)
+        return LabelledMasks(self.class_names, files, NoMasks())
 
     def dataset(self, records: LabelledMasks, training: bool, missing: Missing) -> SegmentationDataset:
         return SegmentationDataset(records, self.resize, self.augment if training else None, missing)

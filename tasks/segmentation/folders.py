@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from tasks import faults
 from tasks.faults import Fault
 from tasks.images import find_images
-from tasks.segmentation.labelled_masks import Coding, LabelledMasks
+from tasks.segmentation.codings import Coding
+from tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
 
 # what known data sets put behind the name that an image and its mask share
 _ENDINGS = ("_leftImg8bit", "_gtFine_labelIds", "_L")
@@ -48,29 +48,7 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabelledMas
         if _key(file, images) not in mask_of
     ]
     columns = np.array(pairs, dtype=str).reshape(-1, 2)
-    return LabelledMasks(coding, columns[:, 0], columns[:, 1]), told
-
-
-def read_class_names(file: Path) -> tuple[str, ...]:
-    """Read one name a line; the first stands for the value 0.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds no name, or one twice.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; data.classes is a file with one class name a line.")
-    names = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        raise ValueError(f"{file}: holds {len(names)} names, twice {twice}; expected one line for each class.")
-    return tuple(names)
-
-
-def unlabelled(files: Sequence[Path], coding: Coding) -> LabelledMasks:
-    """Return images without masks."""
-    names = np.array([str(file) for file in files], dtype=str)
-    return LabelledMasks(coding, names, np.full(len(names), "", dtype=str))
+    return LabelledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
 
 
 def _key(file: Path, folder: Path) -> str:

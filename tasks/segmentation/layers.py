@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -84,13 +86,13 @@ def pooled_conv_norm(in_channels: int, channels: int, size: int, norm: Norm) -> 
     )
 
 
-def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Return (N, C, H, W) as (N, C, *size), bilinear, with pixels as squares (no aligned corners)."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     if x.shape[2] == x.shape[3] == 1:
         return x.expand(-1, -1, *size)
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def initialise(module: nn.Module) -> None:

@@ -186,9 +186,9 @@ def _known(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return probabilities and the truth as 0 and 1, both (N, K, H * W) float32 and zero where ignored."""
     known = (labels != IGNORE_INDEX).flatten(1)[:, None]
     probs = logits.float().flatten(2).softmax(dim=1) * known
-    filled = torch.where(labels == IGNORE_INDEX, 0, labels).flatten(1)
-    truth = F.one_hot(filled, logits.shape[1]).permute(0, 2, 1) * known
-    return probs, truth.to(probs.dtype)
+    filled = torch.where(labels == IGNORE_INDEX, 0, labels).flatten(1)[:, None]
+    truth = torch.zeros_like(probs).scatter_(1, filled, known.to(probs.dtype))
+    return probs, truth
 
 
 def _mean_of_present(losses: Tensor, truth: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class SemanticFPN(nn.Module):
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
         outputs = []
         for i, (x, branch) in enumerate(zip(maps, self.branches, strict=True)):
-            for step, block in enumerate(branch, start=1):
+            for step, block in enumerate(branch.children(), start=1):
                 x = resized(block(x), sizes[max(0, i - step)])
             outputs.append(x)
         return torch.stack(outputs).sum(dim=0)

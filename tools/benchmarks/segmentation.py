@@ -49,7 +49,9 @@ def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, i
     network = network.to(device).to(memory_format=layout)
 
     def loss() -> Tensor:
-        return _loss(*network.all_logits(images), labels)
+        logits = network.all_logits(images)
+        assert logits.aux is not None  # it was asked for
+        return _loss(logits.main, logits.aux, labels)
 
     return Workload(network, loss, partial(network, images))
 

@@ -1,0 +1,83 @@
+"""What the numbers or the colours in the files of masks stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tasks.segmentation.ignore import IGNORE_INDEX
+
+UNKNOWN = -1  # label of a value that stands for no class
+
+
+class Coding(NamedTuple):
+    """What the values of a mask file stand for.
+
+    Attributes:
+        class_names: the K classes.
+        values: (M,) int64, ascending: gray values or indices into a palette in 0..255, or colours as
+            `red * 65536 + green * 256 + blue`.
+        meanings: (M,) int64, the label of each in 0..K-1, or `IGNORE_INDEX`.
+        in_color: whether the values are colours.
+    """
+
+    class_names: tuple[str, ...]
+    values: np.ndarray
+    meanings: np.ndarray
+    in_color: bool = False
+
+    def labels(self, values: np.ndarray) -> np.ndarray:
+        """Return the labels (H, W) int16 of values (H, W), `UNKNOWN` where they stand for nothing."""
+        if not self.in_color:
+            table = np.full(256, UNKNOWN, dtype=np.int16)
+            table[self.values] = self.meanings
+            return table[values]
+        places = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
+        return np.where(self.values[places] == values, self.meanings[places], UNKNOWN).astype(np.int16)
+
+    def told(self, values: np.ndarray) -> str:
+        """Say which values (M,) stand for no class, how often each comes, and what to do."""
+        found, counts = np.unique(values, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        pairs = ", ".join(f"{self._shown(int(found[i]))} ({counts[i]} pixels)" for i in order[:8])
+        more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+        kind = "colours" if self.in_color else "values"
+        return f"the {kind} {pairs}{more} stand for no class. Name them in data.ignored, or add the class."
+
+    def _shown(self, value: int) -> str:
+        return str((value >> 16, value >> 8 & 255, value & 255)) if self.in_color else str(value)
+
+
+def coding(
+    class_names: Sequence[str],
+    values: Mapping[int, int] | None = None,
+    ignored: Sequence[int] = (),
+    in_color: bool = False,
+) -> Coding:
+    """Build a coding.
+
+    Args:
+        class_names: the K classes.
+        values: value in the file -> label; None for value k standing for class k.
+        ignored: values of pixels that nobody has labelled. Beside them 255 is ignored, unless it stands for a class.
+        in_color: whether the values are colours, see `Coding`.
+
+    Raises:
+        ValueError: a value is out of range, is ignored and a class at once, or a label is not in 0..K-1.
+    """
+    labels = dict(enumerate(range(len(class_names)))) if values is None else dict(values)
+    largest = 0xFFFFFF if in_color else 255
+    wrong = [value for value in (*labels, *ignored) if not 0 <= value <= largest]
+    wrong += [value for value, label in labels.items() if not 0 <= label < len(class_names) or value in ignored]
+    if wrong:
+        raise ValueError(
+            f"the values {sorted(set(wrong))} of the masks cannot be used with {len(class_names)} classes; expected "
+            f"are values in 0..{largest}, each for one class or ignored. Mend data.ignored or the list of classes."
+        )
+    if not in_color:
+        labels.setdefault(IGNORE_INDEX, IGNORE_INDEX)
+    labels |= dict.fromkeys(ignored, IGNORE_INDEX)
+    pairs = np.array(sorted(labels.items()), dtype=np.int64).reshape(-1, 2)
+    return Coding(tuple(class_names), pairs[:, 0], pairs[:, 1], in_color)

@@ -1,0 +1,48 @@
+"""Pascal VOC's layout: a list of names, whose images and masks stand in folders of fixed names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks import faults
+from tasks.faults import Fault
+from tasks.segmentation.codings import Coding
+from tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
+
+
+def read_list(file: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:
+    """Read `ImageSets/Segmentation/SPLIT.txt`, a name a line: `JPEGImages/NAME.jpg`, `SegmentationClass/NAME.png`.
+
+    The visual object classes challenge: A retrospective, Everingham et al. 2015,
+    https://doi.org/10.1007/s11263-014-0733-5.
+
+    Args:
+        file: the list.
+        coding: what the values of the masks mean.
+
+    Returns:
+        The images of which both files exist, and a fault for each of the others.
+
+    Raises:
+        FileNotFoundError: the list, or the folder above it that holds `JPEGImages`, does not exist.
+        ValueError: the list is empty.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; give a list of names, or a folder of images and one of masks.")
+    root = next((folder for folder in file.parents if (folder / "JPEGImages").is_dir()), None)
+    if root is None:
+        raise FileNotFoundError(f"{file}: no folder above it holds JPEGImages; leave the list where VOC has it.")
+    names = [line.split()[0] for line in file.read_text("utf-8").splitlines() if line.strip()]
+    if not names:
+        raise ValueError(f"{file}: holds no name; expected one a line.")
+    pairs, told = [], []
+    for name in names:
+        pair = root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
+        absent = [path for path in pair if not path.is_file()]
+        told += [Fault(faults.MISSING_FILE, str(path), f"does not exist, but {file} names it.") for path in absent]
+        if not absent:
+            pairs.append([str(path) for path in pair])
+    columns = np.array(pairs, dtype=str).reshape(-1, 2)
+    return LabelledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
