@@ -22,8 +22,11 @@ REQUIRED = [
     "tensorboard>=2.14",
 ]
 
+# what the tests compare with
+ORACLES = ["pytorchvideo>=0.1.5", "monai>=1.4", "segmentation-models-pytorch>=0.5"]
+
 EXTRAS = {
-    "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", "pytorchvideo>=0.1.5", "monai>=1.4"],
+    "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", *ORACLES],
     "video": ["av>=12.0"],
     "medical": ["monai[nibabel,pydicom]>=1.4", "scikit-learn>=1.3"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],

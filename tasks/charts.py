@@ -167,6 +167,15 @@ def _svg(figure: Figure, label: str) -> str:
     return f'{opening} style="width: {width:.0f}px">{body}'
 
 
+def color_legend(names: Sequence[str], colors: Sequence[Sequence[int]]) -> str:
+    """Return the names of filled areas with their colours (8-bit RGB), as HTML."""
+    keys = [
+        f'<li><i style="border-top: 0.8rem solid {_hex(color)}"></i>{escape(name)}</li>'
+        for name, color in zip(names, colors, strict=True)
+    ]
+    return f'<ul class="legend">{"".join(keys)}</ul>'
+
+
 def _legend(lines: Sequence[Line]) -> str:
     # In HTML and not in the chart: it wraps on a narrow page, and no class name is too long for it.
     keys = []
@@ -177,7 +186,7 @@ def _legend(lines: Sequence[Line]) -> str:
     return f'<ul class="legend">{"".join(keys)}</ul>'
 
 
-def _hex(color: tuple[int, int, int]) -> str:
+def _hex(color: Sequence[int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 

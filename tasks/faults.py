@@ -26,6 +26,9 @@ DEGENERATE_BOX = "degenerate box"
 OUTSIDE_BOX = "outside box"
 BOX_OVER_BORDER = "box over the border"
 
+# of masks
+UNKNOWN_VALUE = "unknown value"
+
 # between splits
 LEAK = "leak"
 

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 
 from tools.samples.classification import write_classification_samples
 from tools.samples.detection import write_detection_samples
+from tools.samples.segmentation import write_segmentation_samples
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other on a busy machine
 
@@ -24,6 +25,14 @@ def classification_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny folder-per-class data set: 20 training and 13 validation images of ten textures."""
     root = tmp_path_factory.mktemp("classification")
     write_classification_samples(root, train=20, val=13)
+    return root
+
+
+@pytest.fixture(scope="session")
+def segmentation_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny data set of masks: 8 training and 5 validation images of 64 x 80 pixels, six classes."""
+    root = tmp_path_factory.mktemp("segmentation")
+    write_segmentation_samples(root, train=8, val=5, size=(64, 80))
     return root
 
 

@@ -78,3 +78,30 @@ def test_classification_recipe_runs(
     args = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     assert train.main(["fit", "-c", config, *args]) == 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "config", [str(file.relative_to(CONFIGS)) for file in sorted(CONFIGS.glob("segmentation/*.yaml"))]
+)
+def test_segmentation_recipe_runs(
+    config: str,
+    segmentation_samples: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = {
+        "data.root": segmentation_samples,
+        "data.crop.size": "[48, 64]",
+        "data.batch_size": 2,
+        "data.num_workers": 0,
+        "trainer.fast_dev_run": 1,
+        "trainer.accelerator": "cpu",
+    }
+    if "weights: pretrained" in (CONFIGS / config).read_text():  # the published ones are not on every machine
+        torch.save(create_backbone("resnet18").state_dict(), weights := tmp_path_factory.mktemp("weights") / "r.pth")
+        flags |= {"model.network.backbone": "resnet18", "model.network.weights": weights}
+    args = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    assert train.main(["fit", "-c", config, *args]) == 0
+    assert not list(tmp_path.iterdir())

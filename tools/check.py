@@ -17,7 +17,9 @@ _DESCRIPTION = """\
 Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
 Boxes: a path is COCO's *.json, YOLO's data.yaml, VOC's list *.txt or folder of *.xml, or a folder that holds one of
 these. Classes: a path is a *.csv with the columns path and label, a folder with one folder for each class, or a folder
-that holds train, val and test of that kind.
+that holds train, val and test of that kind. Masks: a path is a folder that holds images and masks (or leftImg8bit and
+gtFine, or images and annotations), each perhaps with train, val and test, or VOC's list in ImageSets/Segmentation;
+--classes says what their values stand for.
 Give the splits together (train.json val.json), and images that stand in more than one of them are found, too; of
 classes, the first split (or train) tells which there are.
 The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
@@ -37,6 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder that the names in COCO's *.json and in *.csv are relative to",
     )
     parser.add_argument("--split", choices=("train", "val", "test"), help="split of a YOLO data set (default: all)")
+    parser.add_argument(
+        "--classes",
+        help="of masks: camvid, cityscapes, voc, or a file with one name a line, or lines `R G B name` (default: "
+        "classes.txt beside the folders)",
+    )
+    parser.add_argument(
+        "--ignored", type=int, nargs="+", default=[], help="more values of masks that nobody has labelled"
+    )
     options = parser.parse_args(argv)
     if options.images is not None and not options.images.is_dir():
         parser.error(f"--images {options.images} is no folder; give the one that file names are relative to")
@@ -53,9 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _find_sources(options: argparse.Namespace) -> list[Source]:
     from tools.checks.boxes import find_boxes
     from tools.checks.classes import find_classes
+    from tools.checks.masks import find_masks
 
     # each lists what it finds at a path, and the first that finds anything has the path
-    finders = (find_boxes, find_classes)
+    finders = (find_masks, find_boxes, find_classes)
     sources: list[Source] = []
     for path in dict.fromkeys(options.paths):
         if not path.exists():
@@ -83,9 +94,7 @@ def _check(sources: Sequence[Source]) -> int:
             kinds += _print_section(source.title, [Fault(kind, str(source.file), reason)], "not read")
         else:
             faults = [*content.faults, *_faults_of_files(content, source.title)]
-            classes = ", ".join(f"{name} {count}" for name, count in content.counts.items())
-            counted = f"{sum(content.counts.values())} {content.unit}{classes and f': {classes}'}"
-            told = f"{len(content.files)} images, {counted}"
+            told = f"{len(content.files)} images, {content.told()}"
             kinds += _print_section(source.title, faults, told)
             splits.setdefault(source.split, []).extend(content.files)
     if len(splits) > 1:

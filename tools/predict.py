@@ -14,6 +14,7 @@ otherwise those flags may stand behind the paths: for instance
   --data.batch_size 8   --trainer.devices 2
   --model.embeddings true   (classification: the features of every image, too, in embeddings.npz)
   --model.network.detections.score_threshold 0.3   (detection)
+  --model.inference SlidingWindow --model.inference.size "[512, 512]"   (segmentation: large images in windows)
 """
 
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="vertebra predict",
         description="Use a checkpoint on images. A detector writes detections.json (COCO results) and pictures/, a "
-        "classifier predictions.csv.",
+        "classifier predictions.csv, a segmenter masks/ (one number a class, in colour) and pictures/.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

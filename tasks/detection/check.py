@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from tasks import faults
 from tasks.detection.annotations import Annotations
 from tasks.faults import Fault
+from tasks.file_check import look_at_all, unreadable
 from tasks.images import UnreadableImage, decode_image
 
 
 def check_images(annotations: Annotations, advance: Callable[[], object] = lambda: None) -> Iterator[Fault]:
-    """Open and decode every image, in threads: missing files, unreadable ones, sizes other than the annotations'.
+    """Open and decode every image: missing files, unreadable ones, sizes other than the annotations'.
 
     Args:
         annotations: what a reader returned.
-        advance: called once for each image, from the caller's thread: for a progress bar.
+        advance: called once for each image: for a progress bar.
     """
-    with ThreadPoolExecutor() as pool:
-        for fault in pool.map(_check_image, annotations.files.tolist(), annotations.sizes.tolist()):
-            advance()
-            if fault is not None:
-                yield fault
+    yield from look_at_all(_check_image, annotations.files.tolist(), annotations.sizes.tolist(), advance=advance)
 
 
 def _check_image(file: str, size: list[int]) -> Fault | None:
     try:
         shown, stored = decode_image(file)
     except UnreadableImage as error:
-        kind = faults.UNREADABLE_IMAGE if Path(file).exists() else faults.MISSING_FILE
-        return Fault(kind, file, str(error).removeprefix(f"{file}: "))
+        return unreadable(file, error)
     expected = (size[0], size[1])
     if expected in ((0, 0), shown):  # (0, 0): the annotations do not tell
         return None

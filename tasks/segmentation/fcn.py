@@ -28,10 +28,10 @@ class FCNScores(nn.Module):
 
     def __init__(self, levels: Sequence[Level], num_levels: int, num_classes: int) -> None:
         super().__init__()
-        if num_levels > len(levels):
+        if not 1 <= num_levels <= len(levels):
             raise ValueError(
-                f"the backbone has {len(levels)} levels, and {num_levels} are wanted; take FCN-32s, or a backbone with "
-                "more."
+                f"the backbone has {len(levels)} levels, and {num_levels} are wanted; take 1 (FCN-32s) "
+                "or more, up to as many as it has."
             )
         used = levels[-num_levels:]
         self.names = [level.name for level in used]

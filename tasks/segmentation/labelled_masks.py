@@ -14,6 +14,14 @@ from tasks.segmentation.ignore import IGNORE_INDEX
 from tasks.segmentation.mask_files import read_values
 
 
+class WrongSize(UnreadableFile):
+    """A mask that has not the size of its image."""
+
+
+class UnknownValues(UnreadableFile):
+    """A mask with values that stand for no class."""
+
+
 class Masks(ABC):
     """The truth about the pixels of N images."""
 
@@ -53,7 +61,7 @@ class MaskFiles(Masks):
         labels = self.coding.labels(values)
         unknown = labels == UNKNOWN
         if unknown.any():
-            raise UnreadableFile(f"{file}: {self.coding.told(values[unknown])}")
+            raise UnknownValues(f"{file}: {self.coding.told(values[unknown])}")
         return labels.astype(np.uint8)
 
 
@@ -90,7 +98,7 @@ class LabelledMasks(NamedTuple):
 def check_size(mask: str, found: tuple[int, int], image: str, size: tuple[int, int]) -> None:
     """Refuse a mask that has not the size (height, width) of its image."""
     if found != tuple(size):
-        raise UnreadableFile(
+        raise WrongSize(
             f"{mask}: the mask is {found[1]} x {found[0]} pixels (width x height), its image {image} is "
             f"{size[1]} x {size[0]}. Put the mask of that image there."
         )

@@ -106,6 +106,8 @@ def read_polygons(
 def _area(outline: Any, height: int, width: int) -> np.ndarray:
     """Draw polygons or run lengths as (height, width) bool."""
     if isinstance(outline, list):
+        if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
+            raise ValueError("expected are polygons of three or more corners, x and y of each")
         runs = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
     else:
         is_plain = isinstance(outline["counts"], list)

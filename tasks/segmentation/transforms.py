@@ -88,7 +88,8 @@ class Augment:
 
     def __init__(self, crop: RandomCrop, transforms: Sequence[A.BasicTransform | A.BaseCompose] = ()) -> None:
         self.crop = crop
-        self.compose = A.Compose(list(transforms), mask_interpolation=cv2.INTER_NEAREST_EXACT) if transforms else None
+        # OpenCV's exact kind cannot turn or warp
+        self.compose = A.Compose(list(transforms), mask_interpolation=cv2.INTER_NEAREST) if transforms else None
         for transform in _every(transforms):
             if hasattr(transform, "fill_mask"):
                 transform.fill_mask = IGNORE_INDEX

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.detection.check import check_images
 from tasks.detection.formats import find_sources, read_annotations
-from tools.checks.source import Content, Source
+from tools.checks.source import Content, Source, counted
 
 
 def find_boxes(path: Path, options: argparse.Namespace) -> list[Source]:
@@ -30,8 +30,7 @@ def _read_boxes(file: Path, images: Path | None, split: str) -> Content:
     counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
     return Content(
         files=annotations.files.tolist(),
-        unit="boxes",
-        counts=dict(zip(annotations.class_names, counts.tolist(), strict=True)),
+        told=partial(counted, "boxes", dict(zip(annotations.class_names, counts.tolist(), strict=True))),
         faults=faults,
         check_files=partial(check_images, annotations),
     )

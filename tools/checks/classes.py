@@ -14,7 +14,7 @@ from tasks.classification.folders import is_folder_per_class, read_folders
 from tasks.classification.labelled_images import LabelledImages
 from tasks.classification.tables import read_table
 from tasks.faults import Fault
-from tools.checks.source import Content, Source
+from tools.checks.source import Content, Source, counted
 
 
 def find_classes(path: Path, options: argparse.Namespace) -> list[Source]:
@@ -48,8 +48,7 @@ def _read_classes(split: Path, first: Path, root: Path | None) -> Content:
     files = images.names.tolist()
     return Content(
         files=files,
-        unit="labels",
-        counts=dict(zip(images.class_names, counts.tolist(), strict=True)),
+        told=partial(counted, "labels", dict(zip(images.class_names, counts.tolist(), strict=True))),
         faults=faults,
         check_files=partial(check_files, files),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +14,13 @@ class Content(NamedTuple):
 
     Attributes:
         files: the image files.
-        unit: what is counted, in the plural.
-        counts: number of them in each class.
+        told: says what the split holds, once its files have been checked.
         faults: those of the annotations.
         check_files: yields the faults of the files, and calls its argument once for each file.
     """
 
     files: Sequence[str]
-    unit: str
-    counts: dict[str, int]
+    told: Callable[[], str]
     faults: Sequence[Fault]
     check_files: Callable[[Callable[[], object]], Iterator[Fault]]
 
@@ -41,3 +39,9 @@ class Source(NamedTuple):
     split: str
     file: Path
     read: Callable[[], Content]
+
+
+def counted(unit: str, counts: Mapping[str, int]) -> str:
+    """Say how many there are of each class; `unit` is what is counted, in the plural."""
+    classes = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"{sum(counts.values())} {unit}{classes and f': {classes}'}"

@@ -1,20 +1,10 @@
 """Every 2-D backbone in a detector: one training step on a tiny input."""
 
-from fnmatch import fnmatch
-
 import pytest
 import torch
 
-from backbones import create_backbone, list_backbones
+from backbones import create_backbone
 from tasks.detection import ProposalSelection, faster_rcnn
-
-OF_CLIPS = ["*3d_18", "mc3_18", "r2plus1d_*", "i3d_*", "c2d_*", "slow*", "csn_*", "x3d_*", "*_3d"]
-OF_IMAGES = [name for name in list_backbones() if not any(fnmatch(name, pattern) for pattern in OF_CLIPS)]
-QUICK = ["resnet18", "resnet18d", "seresnet18", "resnetv2_18", "resnet20", "plain20", "densenet121", "timm:regnetx_002"]
-
-
-def quick_or_slow(names):
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(autouse=True)
@@ -48,14 +38,8 @@ def assert_one_step_trains(backbone, **options):
     return network
 
 
-@pytest.mark.parametrize("name", quick_or_slow(OF_IMAGES))
-def test_every_backbone_trains_in_a_detector(name):
-    assert_one_step_trains(name)
-
-
-@pytest.mark.parametrize("name", quick_or_slow(["timm:regnetx_002", "timm:convnext_atto", "timm:vgg11_bn"]))
-def test_networks_of_timm_train_in_a_detector(name):
-    assert_one_step_trains(name)
+def test_every_backbone_trains_in_a_detector(image_backbone):
+    assert_one_step_trains(image_backbone)
 
 
 @pytest.mark.parametrize("neck", ["pafpn", "bifpn"])
@@ -73,8 +57,5 @@ def test_frozen_stages_stay_in_a_detector():
 
 
 @pytest.mark.slow
-def test_only_networks_of_clips_and_volumes_are_left_out():
-    left_out = set(list_backbones()) - set(OF_IMAGES)
-    with torch.device("meta"):
-        flat = [name for name in left_out if isinstance(create_backbone(name).levels[0].reduction, int)]
-    assert flat == []
+def test_only_networks_of_clips_and_volumes_are_left_out(flat_left_out):
+    assert flat_left_out == []

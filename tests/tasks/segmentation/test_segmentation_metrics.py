@@ -1,0 +1,160 @@
+"""Scores are those of plain loops over pixels, on one process and on two."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from tasks.segmentation import SegmentationData, SegmentationModule, deeplabv3plus
+from tasks.segmentation.formats import Split
+from tasks.segmentation.ignore import IGNORE_INDEX
+from tasks.segmentation.metrics import SegmentationMetric
+from tasks.segmentation.transforms import RandomCrop
+
+NUM_CLASSES = 5
+NAMES = [str(k) for k in range(NUM_CLASSES)]
+
+
+def draw(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images of several sizes with areas of classes, of which the last is never there and one never predicted."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(4):
+        height, width = rng.integers(5, 19, size=2).tolist()
+        masks = [np.repeat(np.repeat(rng.integers(0, k, (6, 7)), 3, axis=0), 3, axis=1) for k in (4, 3)]
+        mask, labels = (each[:height, :width].astype(np.int64) for each in masks)
+        mask[rng.random(mask.shape) < 0.15] = IGNORE_INDEX
+        labels = np.where((rng.random(mask.shape) < 0.6) & (mask < 3), mask, labels)
+        pairs.append((labels, mask))
+    return pairs
+
+
+def mean(values):
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
+
+
+def plain_scores(pairs):
+    """The definitions, pixel by pixel."""
+    ious, dices, accuracies = [], [], []
+    right = total = 0
+    for k in range(NUM_CLASSES):
+        both = said = true = 0
+        for labels, mask in pairs:
+            for label, truth in zip(labels.ravel().tolist(), mask.ravel().tolist(), strict=True):
+                if truth == IGNORE_INDEX:
+                    continue
+                both += label == k and truth == k
+                said += label == k
+                true += truth == k
+                total += k == 0
+                right += k == 0 and label == truth
+        ious.append(both / (said + true - both) if said + true else None)
+        dices.append(2 * both / (said + true) if said + true else None)
+        accuracies.append(both / true if true else None)
+    return {
+        "mIoU": mean(ious),
+        "mean Dice": mean(dices),
+        "pixel accuracy": right / total,
+        "mean accuracy": mean(accuracies),
+        "boundary F1": mean([plain_boundary_f1(pairs, k) for k in range(NUM_CLASSES)]),
+    }, ious
+
+
+def plain_boundary_f1(pairs, k):
+    found_right = found = true_right = true = 0
+    for labels, mask in pairs:
+        height, width = mask.shape
+        reach = max(1, round(0.0075 * np.hypot(height, width)))
+        labels = np.where(mask == IGNORE_INDEX, IGNORE_INDEX, labels)
+        borders = [plain_border(each, k) for each in (labels, mask)]
+
+        def near(point, others, reach=reach):
+            return any(max(abs(point[0] - y), abs(point[1] - x)) <= reach for y, x in others)
+
+        found_right += sum(near(point, borders[1]) for point in borders[0])
+        true_right += sum(near(point, borders[0]) for point in borders[1])
+        found += len(borders[0])
+        true += len(borders[1])
+    if found + true == 0:
+        return None
+    precision, recall = found_right / max(1, found), true_right / max(1, true)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def plain_border(labels, k):
+    height, width = labels.shape
+    return [
+        (y, x)
+        for y in range(height)
+        for x in range(width)
+        if labels[y, x] == k
+        and any(
+            labels[v, u] not in (k, IGNORE_INDEX)
+            for v in range(max(0, y - 1), min(height, y + 2))
+            for u in range(max(0, x - 1), min(width, x + 2))
+        )
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_scores_are_those_of_plain_loops(seed):
+    pairs = draw(seed)
+    metric = SegmentationMetric(NAMES)
+    for index, (labels, mask) in enumerate(pairs):
+        metric.update(torch.from_numpy(labels)[None], torch.from_numpy(mask)[None], torch.tensor([index]))
+    results = metric.compute()
+    expected, ious = plain_scores(pairs)
+    assert results.headline() == pytest.approx(expected, abs=1e-9)
+    assert results.per_class_iou.tolist() == pytest.approx(
+        [np.nan if x is None else x for x in ious], abs=1e-9, nan_ok=True
+    )
+    assert np.isnan(results.per_class_iou[4])  # neither there nor predicted: no part of the mean
+    singles = [mean(plain_scores([pair])[1]) for pair in pairs]
+    assert results.per_image_miou.tolist() == pytest.approx(singles, abs=1e-9)
+
+
+def test_a_class_that_is_only_predicted_counts_as_zero():
+    metric = SegmentationMetric(["a", "b", "c"])
+    metric.update(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 0]]]), torch.tensor([0]))
+    results = metric.compute()
+    assert results.per_class_iou.tolist() == pytest.approx([0.5, 0.0, np.nan], nan_ok=True)
+    assert results.miou == 0.25
+
+
+def test_nothing_labelled_is_no_score():
+    metric = SegmentationMetric(["a", "b"])
+    metric.update(torch.zeros(1, 4, 4).long(), torch.full((1, 4, 4), IGNORE_INDEX), torch.tensor([0]))
+    assert all(np.isnan(score) for score in metric.compute().headline().values())
+    metric.reset()
+    assert len(metric.compute().indices) == 0
+
+
+def test_other_sizes_are_refused():
+    with pytest.raises(ValueError, match="never the mask"):
+        SegmentationMetric(["a"]).update(torch.zeros(1, 4, 4), torch.zeros(1, 4, 5), torch.tensor([0]))
+
+
+def build(root: Path) -> tuple[SegmentationModule, SegmentationData]:
+    seed_everything(0)
+    train, val = (Split(f"masks/{name}", f"images/{name}") for name in ("train", "val"))
+    crop = RandomCrop((48, 48), (1.0, 1.0))
+    data = SegmentationData(str(root), train=train, val=val, crop=crop, batch_size=2, num_workers=0)
+    optimizer = partial(torch.optim.SGD, lr=0.01)  # unlike the default, it can be sent to another process
+    network = deeplabv3plus("resnet18", data.num_classes, channels=16)
+    return SegmentationModule(network, data.class_names, optimizer=optimizer), data
+
+
+def test_two_processes_measure_the_same_as_one(
+    segmentation_samples: Path, make_trainer: Callable[[int], Trainer]
+) -> None:
+    module, data = build(segmentation_samples)
+    assert data.records("val").size == 5  # cannot be shared out evenly
+    (alone,) = make_trainer(1).validate(module, data, verbose=False)
+    (together,) = make_trainer(2).validate(*build(segmentation_samples), verbose=False)
+    assert together == alone
+    assert set(alone) == {"val/miou", "val/pixel_accuracy"}

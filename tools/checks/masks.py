@@ -1,0 +1,48 @@
+"""Data sets of masks: a folder of images beside a folder of masks, or Pascal VOC's lists."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from tasks.images import find_images
+from tasks.segmentation.check import MaskCheck
+from tasks.segmentation.formats import Split, read_split
+from tools.checks.source import Content, Source
+
+# folders of images and of masks, as data sets have them
+_PAIRS = (("images", "masks"), ("leftImg8bit", "gtFine"), ("images", "annotations"))
+
+
+def find_masks(path: Path, options: argparse.Namespace) -> list[Source]:
+    """List the splits of masks at a path; the first of them is the one that is learned from."""
+    first = next((split for given in options.paths for split in _splits(given)), None)
+    sources = []
+    for root, split in _splits(path):
+        file = root / split.masks
+        read = partial(_read_masks, root, split, options, needs_all=(root, split) == first)
+        sources.append(Source(str(file), str(file), file, read))
+    return sources
+
+
+def _splits(path: Path) -> list[tuple[Path, Split]]:
+    """List what is at a path as `SegmentationData` is told it, the training split first."""
+    if path.is_file():
+        is_list = path.suffix.lower() == ".txt" and path.parent.name == "Segmentation"
+        return [(path.parent, Split(masks=path.name))] if is_list else []
+    for images, masks in _PAIRS:
+        if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
+            inside = sorted(
+                folder.name for folder in (path / masks).iterdir() if (path / images / folder.name).is_dir()
+            )
+            parts = sorted(inside, key=lambda name: not name.startswith("train"))
+            pairs = [(f"{masks}/{part}", f"{images}/{part}") for part in parts] or [(masks, images)]
+            return [(path, Split(*pair)) for pair in pairs]
+    return []
+
+
+def _read_masks(root: Path, split: Split, options: argparse.Namespace, needs_all: bool) -> Content:
+    records, faults = read_split(root, split, options.classes, options.ignored)
+    check = MaskCheck(records, str(root / split.masks), needs_all)
+    return Content(files=records.images.tolist(), told=check.told, faults=faults, check_files=check.faults)

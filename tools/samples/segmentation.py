@@ -1,0 +1,53 @@
+"""A generated segmentation data set: the pictures of the detection samples, with a class for each pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.samples.detection import CATEGORIES, JPEG_QUALITY, draw_image
+
+CLASSES = ("background", *CATEGORIES.values())
+_SPLITS = ("train", "val")  # an image's random numbers hang on the place of its split here
+
+
+def write_segmentation_samples(
+    root: Path,
+    train: int = 600,
+    val: int = 120,
+    size: tuple[int, int] = (128, 160),
+    seed: int = 0,
+    max_objects: int = 4,
+) -> None:
+    """Write `images/<split>/*.jpg`, `masks/<split>/*.png` and `classes.txt` below `root`.
+
+    An image depends on the seed, its split and its number only, not on how many images there are.
+
+    Args:
+        root: folder of the data set; made if it does not exist, and files of the same names are replaced.
+        train: number of images of the split `train`.
+        val: number of images of the split `val`.
+        size: (height, width) of each image, in pixels.
+        seed: seed of both splits, whose streams of random numbers are still apart.
+        max_objects: most objects that an image holds.
+    """
+    for split, num_images in zip(_SPLITS, (train, val), strict=True):
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+        for index in range(num_images):
+            stream = np.random.SeedSequence(seed, spawn_key=(_SPLITS.index(split), index))
+            drawn = draw_image(np.random.default_rng(stream), size, max_objects)
+            mask = np.zeros(size, dtype=np.uint8)
+            for category_id, area in zip(drawn.category_ids, drawn.masks, strict=True):
+                mask[area] = CLASSES.index(CATEGORIES[category_id])
+            _write(root / "images" / split / f"{index:06d}.jpg", drawn.image[:, :, ::-1])
+            _write(root / "masks" / split / f"{index:06d}.png", mask)
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
+
+
+def _write(file: Path, image: NDArray[np.uint8]) -> None:
+    options = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY) if file.suffix == ".jpg" else ()
+    file.write_bytes(cv2.imencode(file.suffix, image, options)[1].tobytes())
