@@ -116,10 +116,10 @@ class SegmentationMetric:
             )
         number = len(self.class_names)
         for label, mask, index in zip(labels.long(), masks.long(), indices, strict=True):
-            # ignored pixels are counted apart and left out, instead of being chosen: that would wait for the GPU
-            pairs = torch.where(mask == IGNORE_INDEX, number * number, mask * number + label)
-            counts = torch.bincount(pairs.flatten(), minlength=number * number + 1)[: number * number]
-            self._matrices.append(counts.view(number, number))
+            # ignored pixels are counted apart and left out: to choose the others would wait for the GPU, as bincount would
+            pairs = torch.where(mask == IGNORE_INDEX, number * number, mask * number + label).flatten()
+            counts = pairs.new_zeros(number * number + 1).scatter_add_(0, pairs, torch.ones_like(pairs))
+            self._matrices.append(counts[:-1].view(number, number))
             self._boundaries.append(boundary_counts(label, mask, number))
             self._indices.append(index)
 

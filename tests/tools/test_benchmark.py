@@ -43,3 +43,10 @@ def test_runs_take_turns_and_two_rounds_do_not_count():
 
 def test_a_ratio_is_taken_round_by_round():
     assert str(ratios([1.0, 2.0, 4.0], [2.0, 6.0, 4.0])) == "2.00 (1.00 to 3.00)"
+
+
+@pytest.mark.slow
+def test_ours_and_torchvisions_segmenters_are_timed_side_by_side(capsys):
+    assert main(["--rounds", "1", "segmentation", "--size", "64", "64"]) == 0
+    table = rows(capsys.readouterr().out)
+    assert [row[0].split(",")[0] for row in table] == ["torchvision", "ours"] * 2
