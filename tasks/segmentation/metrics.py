@@ -116,7 +116,7 @@ class SegmentationMetric:
             )
         number = len(self.class_names)
         for label, mask, index in zip(labels.long(), masks.long(), indices, strict=True):
-            # ignored pixels are counted apart and left out: to choose the others would wait for the GPU, as bincount would
+            # ignored pixels are counted apart: to choose the others would wait for the GPU, as would bincount
             pairs = torch.where(mask == IGNORE_INDEX, number * number, mask * number + label).flatten()
             counts = pairs.new_zeros(number * number + 1).scatter_add_(0, pairs, torch.ones_like(pairs))
             self._matrices.append(counts[:-1].view(number, number))
