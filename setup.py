@@ -14,6 +14,7 @@ REQUIRED = [
     "pycocotools>=2.0.8",  # the first wheels for numpy 2
     "albumentations>=2.0",  # today's transform signatures
     "opencv-python-headless>=4.9",  # the build albumentations asks for; it imports without a display
+    "av>=13.0",  # reads videos; frames tell their rotation from here on
     "pillow>=10.1",
     "safetensors>=0.4",
     "matplotlib>=3.8",  # charts of the report
@@ -27,7 +28,6 @@ ORACLES = ["pytorchvideo>=0.1.5", "monai>=1.4", "segmentation-models-pytorch>=0.
 
 EXTRAS = {
     "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", *ORACLES],
-    "video": ["av>=12.0"],
     "medical": ["monai[nibabel,pydicom]>=1.4", "scikit-learn>=1.3"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }

@@ -165,8 +165,11 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
     def predict_dataloader(self) -> DataLoader:
         if not self.paths:
             raise ValueError("data.predict is empty; give files or folders: --data.predict PATH.")
-        # one broken file among many is no reason to refuse the others
-        return self._in_order(self.dataset(self.unlabelled(self.paths), False, "skip"))
+        return self._in_order(self.predict_dataset())
+
+    def predict_dataset(self) -> TaskDataset:
+        """Return the samples of `vertebra predict`; one broken file among many is no reason to refuse the others."""
+        return self.dataset(self.unlabelled(self.paths), False, "skip")
 
     def heed(self, found: Sequence[Fault], mended: Mapping[str, str]) -> None:
         """Warn once for each file of what loading mends, and refuse all else.
@@ -190,7 +193,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
 
     def existing(self, files: np.ndarray) -> np.ndarray:
         """Return which of the files (N,) exist, as indices; those that do not are an error, or told and left out."""
-        absent = np.array([not Path(str(file)).is_file() for file in files], dtype=bool)
+        absent = np.array([not Path(str(file)).exists() for file in files], dtype=bool)  # a video may be a folder
         if absent.any():
             first = files[absent][0]
             if self.missing == "error":

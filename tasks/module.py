@@ -86,8 +86,10 @@ class TaskModule(LightningModule, ABC):
             raise ValueError(f"layer_decay is {layer_decay}; it is a factor above 0 and up to 1 (no decay).")
         if head_factor <= 0:
             raise ValueError(f"head_factor is {head_factor}; it is a factor on the learning rate, above 0.")
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=self.memory_format)
+        self.channels_last = channels_last
+        self.network = network
+        for parameter in network.parameters():
+            parameter.data = self.arranged(parameter.data)
         self.class_names = list(class_names)
         self.make_optimizer = optimizer
         self.schedule = schedule or Cosine()
@@ -114,6 +116,14 @@ class TaskModule(LightningModule, ABC):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if isinstance(loader := self.trainer.train_dataloader, ResumableLoader):
             loader.position = (self.current_epoch, batch_idx + 1)
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """Return images (N, C, H, W), clips or volumes (N, C, D, H, W), or weights in the memory format of the run."""
+        inner = {4: torch.channels_last, 5: torch.channels_last_3d}
+        if x.dim() not in inner:
+            return x
+        # `to` and not `contiguous`: for that a 1x1 kernel is in either format already
+        return x.to(memory_format=inner[x.dim()] if self.channels_last else torch.contiguous_format)
 
     def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> Tensor:
         """Log every loss and return their sum, which is logged as `train/loss`."""

@@ -12,11 +12,12 @@ import numpy as np
 from tasks import faults
 from tasks.classification.dataset import ClassificationDataset, collate
 from tasks.classification.formats import read_labelled_images
-from tasks.classification.labelled_images import UNLABELLED, LabelledImages, divide
+from tasks.classification.labelled_images import LabelledImages
 from tasks.classification.transforms import Augment, Resize
 from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.images import find_images
+from tasks.labelled_files import UNLABELLED, divide
 
 MENDED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.class_folders import read_folders
+from tasks.class_tables import read_table
 from tasks.classification.arrays import read_arrays
 from tasks.classification.cifar import read_cifar
-from tasks.classification.folders import read_folders
 from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.tables import read_table
 from tasks.faults import Fault
+from tasks.images import IMAGE_SUFFIXES
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _CIFAR_FILES = ("test_batch", "test_batch.bin", "train", "train.bin")  # of which a folder holds one, unpacked
@@ -42,9 +43,11 @@ def read_labelled_images(
         return read_arrays(root, source), []
     path = root / source
     if path.suffix.lower() == ".csv" and path.is_file():
-        return read_table(path, root, class_names)
+        files, told = read_table(path, root, class_names)
+        return LabelledImages(files.class_names, files.names, files.labels), told
     if path.is_dir():
-        return read_folders(path, class_names)
+        files, told = read_folders(path, IMAGE_SUFFIXES, class_names)
+        return LabelledImages(files.class_names, files.names, files.labels), told
     if root.is_file() or path.exists():
         raise ValueError(
             f"{path if root.is_dir() else root}: is none of the known forms; give a folder with one folder for each "

@@ -8,8 +8,6 @@ import numpy as np
 
 from tasks.images import read_image
 
-UNLABELLED = -1
-
 
 class LabelledImages(NamedTuple):
     """Images and their classes.
@@ -43,25 +41,3 @@ class LabelledImages(NamedTuple):
         """Return the images at `indices`."""
         pixels = None if self.pixels is None else self.pixels[indices]
         return self._replace(names=self.names[indices], labels=self.labels[indices], pixels=pixels)
-
-
-def divide(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a part of the samples, as large in every class; the same labels and seed give the same part.
-
-    Args:
-        labels: (N,) int64.
-        fraction: size of the part, above 0 and below 1. A class of two or more gives one at least and keeps one.
-        seed: of the draw.
-
-    Returns:
-        Indices of the rest and of the part, both ascending.
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(f"val_fraction is {fraction}; give a part of the images, above 0 and below 1.")
-    rng = np.random.default_rng(seed)
-    taken = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        taken[members[:count]] = True
-    return np.flatnonzero(~taken), np.flatnonzero(taken)

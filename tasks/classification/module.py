@@ -104,7 +104,7 @@ class ClassificationModule(TaskModule):
     def _images(self, batch: ClassificationBatch) -> Tensor:
         # nothing is padded here: every image fills its place
         sizes = torch.tensor([batch.images.shape[-2:]], device=batch.images.device)
-        return self.normalise(batch.images, sizes).contiguous(memory_format=self.memory_format)
+        return self.arranged(self.normalise(batch.images, sizes))
 
     def _logits(self, images: Tensor) -> Tensor:
         return self.network(images) if self.views is None else self.views(self.network, images)

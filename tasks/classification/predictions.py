@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from tasks.processes import gathered
+from tasks.score_table import write_scores
 
 
 class Prediction(NamedTuple):
@@ -66,18 +66,8 @@ class PredictionWriter(Callback):
             self._write(Path(trainer.default_root_dir), every)
 
     def _write(self, folder: Path, predictions: Sequence[Prediction]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         file = folder / "predictions.csv"
-        num_top = max((len(one.labels) for one in predictions), default=1)
-        header = ["file", "label", "score"]
-        header += [f"{name}_{place}" for place in range(2, num_top + 1) for name in ("label", "score")]
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(header)
-            for one in predictions:
-                pairs = zip(one.labels.tolist(), one.scores.tolist(), strict=True)
-                cells = [cell for label, score in pairs for cell in (self.class_names[label], f"{score:.6f}")]
-                writer.writerow([one.file, *cells])
+        write_scores(file, self.class_names, ((one.file, one.labels, one.scores) for one in predictions))
         told = f"{len(predictions)} predictions: {file}"
         features = [one.features for one in predictions if one.features is not None]
         if features:

@@ -76,7 +76,7 @@ class DetectionModule(TaskModule):
 
     def _images(self, batch: DetectionBatch) -> ImageBatch:
         images = self.normalise(batch.images, batch.sizes)
-        return ImageBatch(images.contiguous(memory_format=self.memory_format), batch.sizes)
+        return ImageBatch(self.arranged(images), batch.sizes)
 
     def _evaluate(self, batch: DetectionBatch) -> list[EvaluatedImage]:
         """Detect, and bring the boxes back to the pixels of the image files."""

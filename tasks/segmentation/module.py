@@ -118,7 +118,7 @@ class SegmentationModule(TaskModule):
                     self._worst.append(Examined(batch.names[place], float(scores[row]), mask, said))
 
     def _images(self, batch: SegmentationBatch) -> Tensor:
-        return self.normalise(batch.images, batch.sizes).contiguous(memory_format=self.memory_format)
+        return self.arranged(self.normalise(batch.images, batch.sizes))
 
     def _labels(self, batch: SegmentationBatch) -> Iterator[tuple[int, Tensor]]:
         """Yield the place in the batch and the labels (H, W) int64 of each image, in the pixels of its file.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from backbones import Backbone, create_backbone
+from backbones import Backbone, Level, create_backbone, inflate, load_weights
 from backbones.layers import Norm
+from backbones.temporal import TSN
+from backbones.weights import read_state_dict
 from backbones.x3d import X3D
-from tasks.video.heads import MeanHead, X3DHead
+from tasks.video.heads import MeanHead, RecurrentHead, X3DHead
 
 
 class VideoClassifier(nn.Module):
@@ -36,6 +38,7 @@ def video_classifier(
     num_classes: int,
     *,
     weights: str | None = None,
+    inflated: str | None = None,
     norm: Norm = "batch",
     drop_rate: float = 0.5,
 ) -> VideoClassifier:
@@ -44,7 +47,8 @@ def video_classifier(
     Args:
         backbone: a registered name, or a backbone with any options.
         num_classes: number of classes.
-        weights: for a backbone given by name: a path.
+        weights: for a backbone given by name: a path, or `pretrained`.
+        inflated: path of a checkpoint of the 2-D network of the same blocks, to begin with; see `backbones.inflate`.
         norm: for a backbone given by name, and for a norm in the head: `batch`, `frozen`, `sync` or `group`.
         drop_rate: ahead of the last layer, in training; pytorchvideo's networks have 0.5, but CSN 0, as torchvision's.
 
@@ -58,12 +62,50 @@ def video_classifier(
     name = backbone if isinstance(backbone, str) else type(backbone).__name__
     if isinstance(backbone, str):
         backbone = create_backbone(backbone, norm=norm, out_levels=("C5",), weights=weights)
+    level = _last_of_clips(backbone, name)
+    if inflated is not None:
+        load_weights(backbone, inflate(read_state_dict(inflated), backbone))
+    if isinstance(backbone, X3D):  # the only family whose paper has more than a linear layer here
+        return VideoClassifier(backbone, X3DHead(level.channels, num_classes, drop_rate, norm))
+    return VideoClassifier(backbone, MeanHead(level.channels, num_classes, drop_rate))
+
+
+def frame_classifier(
+    backbone: str | Backbone,
+    num_classes: int,
+    *,
+    weights: str | None = None,
+    norm: Norm = "batch",
+    drop_rate: float = 0.5,
+    hidden: int = 0,
+) -> VideoClassifier:
+    """Assemble a classifier that sees every frame alone and brings the frames together behind the backbone.
+
+    Args:
+        backbone: a registered name of a 2-D backbone, or a 2-D backbone with any options.
+        num_classes: number of classes.
+        weights: for a backbone given by name: a path, or `pretrained`.
+        norm: for a backbone given by name.
+        drop_rate: ahead of the last layer, in training.
+        hidden: 0 takes the mean over the frames, which does not know their order (TSN; of clips of one frame it is the
+            plain image classifier); above 0 a recurrent layer of so many units reads them in turn.
+
+    Raises:
+        ValueError: the backbone takes clips, or one of the numbers is none that can be.
+    """
+    if isinstance(backbone, str):
+        backbone = create_backbone(backbone, norm=norm, weights=weights)
+    body = TSN(backbone)
+    if not hidden:
+        return video_classifier(body, num_classes, norm=norm, drop_rate=drop_rate)
+    return VideoClassifier(body, RecurrentHead(body.levels[-1].channels, num_classes, drop_rate, hidden))
+
+
+def _last_of_clips(backbone: Backbone, name: str) -> Level:
     level = backbone.levels[-1]
     if isinstance(level.reduction, int):
         raise ValueError(
             f"{name} takes images (N, C, H, W), but clips are (N, C, T, H, W); choose a network for clips, such as "
-            "r2plus1d_18 or slow_r50. All: vertebra backbones."
+            "r2plus1d_18 or slow_r50, or put tsn: or tsm: before the name. All: vertebra backbones."
         )
-    if isinstance(backbone, X3D):  # the only family whose paper has more than a linear layer here
-        return VideoClassifier(backbone, X3DHead(level.channels, num_classes, drop_rate, norm))
-    return VideoClassifier(backbone, MeanHead(level.channels, num_classes, drop_rate))
+    return level

@@ -29,6 +29,34 @@ class MeanHead(nn.Module):
         return self.fc(self.dropout(x.mean(dim=(2, 3, 4))))
 
 
+class RecurrentHead(nn.Module):
+    """The mean of every frame, a gated recurrent layer over the frames in turn, and a linear classifier on its end.
+
+    Learning Phrase Representations using RNN Encoder-Decoder, Cho et al. 2014, https://arxiv.org/abs/1406.1078, on
+    features of frames as in Long-term Recurrent Convolutional Networks, Donahue et al. 2014,
+    https://arxiv.org/abs/1411.4389.
+
+    Args:
+        in_channels: channels of the map.
+        num_classes: number of classes.
+        drop_rate: of what the classifier sees, in training.
+        hidden: units of the recurrent layer.
+
+    Shape:
+        (N, in_channels, T, H, W) -> (N, num_classes), logits
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, drop_rate: float, hidden: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(in_channels, hidden, batch_first=True)
+        self.dropout = nn.Dropout(drop_rate)
+        self.fc = linear(hidden, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.recurrent(x.mean(dim=(3, 4)).transpose(1, 2))
+        return self.fc(self.dropout(states[:, -1]))
+
+
 class X3DHead(nn.Module):
     """A widening before the mean over time and space and a wider one behind it, then a linear classifier.
 

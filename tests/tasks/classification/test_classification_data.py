@@ -5,10 +5,11 @@ import torch
 
 from tasks.classification import ClassificationData, Resize
 from tasks.classification.dataset import ClassificationDataset, collate
-from tasks.classification.labelled_images import LabelledImages, divide
+from tasks.classification.labelled_images import LabelledImages
 from tasks.classification.transforms import Augment
 from tasks.faults import UnreadableFile
 from tasks.images import UnreadableImage
+from tasks.labelled_files import divide
 from tasks.samplers import Draw
 
 

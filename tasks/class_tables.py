@@ -9,21 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from tasks import faults
-from tasks.classification.labelled_images import LabelledImages
 from tasks.faults import Fault
+from tasks.labelled_files import LabelledFiles
 
 COLUMNS = ("path", "label")
 
 
 def read_table(
-    file: Path, root: Path | None = None, class_names: Sequence[str] | None = None
-) -> tuple[LabelledImages, list[Fault]]:
-    """Read the images of a CSV with the columns `path` and `label`; other columns do not matter.
+    file: Path, root: Path | None = None, class_names: Sequence[str] | None = None, group: str | None = None
+) -> tuple[LabelledFiles, list[Fault]]:
+    """Read the files of a CSV with the columns `path` and `label`; other columns do not matter.
 
     Args:
         file: the CSV, UTF-8.
         root: folder that relative paths start from; None for the CSV's own.
         class_names: classes of the training split; None takes the labels that are there, in order, numbers by size.
+        group: column that tells where a file comes from, if there is one.
 
     Returns:
         The rows that can be used, and the faults: rows without a path or label, labels of unknown classes, paths that
@@ -36,11 +37,13 @@ def read_table(
         with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or ())
-            rows = [(reader.line_num, row) for row in reader] if set(COLUMNS) <= set(columns) else None
+            needed = {*COLUMNS, *([group] if group else [])}
+            rows = [(reader.line_num, row) for row in reader] if needed <= set(columns) else None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file}: cannot be read as CSV ({error}); save it as comma-separated UTF-8.") from error
     if rows is None:
-        raise ValueError(f"{file}: its columns are {columns}; expected path and label. Name them in the first line.")
+        expected = " and ".join(sorted(needed))
+        raise ValueError(f"{file}: its columns are {columns}; expected {expected}. Name them in the first line.")
 
     entries = [(line, (row["path"] or "").strip(), (row["label"] or "").strip()) for line, row in rows]
     told = []
@@ -65,7 +68,11 @@ def read_table(
     folder = file.parent if root is None else root
     names = np.array([str(folder / path) for path in seen], dtype=str)
     labels = np.array([label_of[label] for _, label in seen.values()], dtype=np.int64)
-    return LabelledImages(tuple(class_names), names, labels), told
+    groups = None
+    if group:
+        of_path = {(row["path"] or "").strip(): row[group] or "" for _, row in rows}
+        groups = np.array([of_path[path] for path in seen], dtype=str)
+    return LabelledFiles(tuple(class_names), names, labels, groups), told
 
 
 def _ordered(labels: set[str]) -> list[str]:

@@ -1,0 +1,30 @@
+"""A table of what a classifier says about files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def write_scores(file: Path, class_names: Sequence[str], rows: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Write a CSV with the columns file, label, score, label_2, score_2, ... for the likeliest classes.
+
+    Args:
+        file: the CSV; its folder is made where that is missing.
+        class_names: the K classes.
+        rows: of each file its name, the likeliest labels (T,), the likeliest first, and their probabilities (T,).
+    """
+    rows = list(rows)
+    num_top = max((len(labels) for _, labels, _ in rows), default=1)
+    header = ["file", "label", "score"]
+    header += [f"{name}_{place}" for place in range(2, num_top + 1) for name in ("label", "score")]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        for name, labels, scores in rows:
+            pairs = zip(labels.tolist(), scores.tolist(), strict=True)
+            writer.writerow([name, *(cell for label, score in pairs for cell in (class_names[label], f"{score:.6f}"))])

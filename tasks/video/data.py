@@ -1,0 +1,166 @@
+"""Video data for training: folders, tables and split files, and videos to predict on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+
+from tasks import faults
+from tasks.data import TaskData
+from tasks.dataset import Missing
+from tasks.folds import fold_of
+from tasks.labelled_files import UNLABELLED, LabelledFiles, divide
+from tasks.video.dataset import VideoDataset, collate
+from tasks.video.decoding import VIDEO_SUFFIXES, Decoder
+from tasks.video.labelled_videos import read_labelled_videos
+from tasks.video.sampling import Dense, Sampling
+from tasks.video.timeline import TimelineDataset
+from tasks.video.transforms import Augment, Resize
+
+MENDED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
+
+
+class VideoData(TaskData[LabelledFiles]):
+    """Loads videos with one label each; classes are read from the training split.
+
+    Args:
+        root: folder that everything stands in.
+        train: the training split, see `labelled_videos.read_labelled_videos`.
+        val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
+        test: the split of `vertebra test`, as `train`.
+        val_fraction: above 0, this part of every class of `train` is held apart to measure on, always the same.
+        folds: above 1, `train` is dealt out to so many folds, of which `fold` is measured on.
+        fold: from 0 to below `folds`.
+        group: column of a CSV that tells where a video comes from; a fold has all videos of a group or none.
+        predict: videos and folders of videos for `vertebra predict`.
+        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        sampling: which frames make a clip; 16 frames, every second one, if not given.
+        resize: to the size that the network sees.
+        augment: albumentations transforms for training, in order, the same for every frame of a clip; a random part of
+            the image if not given.
+        flip: how often left and right are exchanged in training.
+        unflipped: classes in which left and right matter; they are never flipped.
+        repeats: clips that training draws from one decoded video (Augment your batch, Hoffer et al. 2019,
+            https://arxiv.org/abs/1901.09335).
+        val_clips: clips that a video is measured by, evenly over its length.
+        decoder: `pyav`, `opencv` or `torchcodec`.
+        missing: `error` stops at a video that cannot be read; `skip` leaves it out, counts it and names it.
+        batch_size: videos in a batch of one process.
+        num_workers: loader processes of one process; None for what suits the machine.
+    """
+
+    def __init__(
+        self,
+        root: str = ".",
+        train: str = "train",
+        val: str = "val",
+        test: str = "test",
+        val_fraction: float = 0.0,
+        folds: int = 0,
+        fold: int = 0,
+        group: str | None = None,
+        predict: list[str] | None = None,
+        names: list[str] | None = None,
+        sampling: Sampling | None = None,
+        resize: Resize | None = None,
+        augment: list[A.BasicTransform | A.BaseCompose] | None = None,
+        flip: float = 0.5,
+        unflipped: list[str] | None = None,
+        repeats: int = 1,
+        val_clips: int = 3,
+        decoder: Decoder = "pyav",
+        missing: Missing = "error",
+        batch_size: int = 8,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers, missing, names, predict)
+        if folds and not (folds > 1 and 0 <= fold < folds):
+            raise ValueError(f"fold is {fold} of {folds}; give two or more folds, and a fold from 0 to below that.")
+        if min(repeats, val_clips) < 1:
+            raise ValueError(f"repeats is {repeats} and val_clips {val_clips}; both are 1 or more.")
+        self.root = Path(root)
+        self.sources = {"train": train, "val": val, "test": test}
+        self.val_fraction = val_fraction
+        self.folds = folds
+        self.fold = fold
+        self.group = group
+        self.sampling = sampling or Dense()
+        self.resize = resize or Resize()
+        self.transforms = [A.RandomResizedCrop(size=self.resize.size, scale=(0.4, 1.0))] if augment is None else augment
+        self.flip = flip
+        self.unflipped = unflipped or []
+        self.repeats = repeats
+        self.val_clips = val_clips
+        self.decoder: Decoder = decoder
+
+    def load(self, split: str, class_names: Sequence[str] | None) -> LabelledFiles:
+        if split == "test" or not (self.folds or self.val_fraction):
+            return self._load(split, class_names)
+        whole = self._whole
+        if self.folds:
+            groups = np.arange(whole.size) if whole.groups is None else whole.groups
+            held = fold_of(whole.labels, groups, self.folds) == self.fold
+            return whole.only(np.flatnonzero(~held if split == "train" else held))
+        rest, part = divide(whole.labels, self.val_fraction)
+        return whole.only(rest if split == "train" else part)
+
+    def unlabelled(self, paths: Sequence[str]) -> LabelledFiles:
+        files = np.array(find_videos(paths), dtype=str)
+        return LabelledFiles(self.class_names, files, np.full(len(files), UNLABELLED))
+
+    def dataset(self, records: LabelledFiles, training: bool, missing: Missing) -> VideoDataset:
+        augment = None
+        if training:
+            unknown = sorted(set(self.unflipped) - set(records.class_names))
+            if unknown:
+                raise ValueError(f"data.unflipped names {unknown}; the classes are {', '.join(records.class_names)}.")
+            labels = frozenset(records.class_names.index(name) for name in self.unflipped)
+            augment = Augment(self.transforms, self.resize, self.flip, labels)
+        clips = self.repeats if training else self.val_clips
+        return VideoDataset(records, self.sampling, self.resize, augment, clips, self.decoder, missing)
+
+    def predict_dataset(self) -> TimelineDataset:
+        return TimelineDataset(self.unlabelled(self.paths), self.sampling, self.resize, self.decoder)
+
+    collate = staticmethod(collate)
+
+    @cached_property
+    def _whole(self) -> LabelledFiles:
+        """The training split, of which a part is held apart to measure on."""
+        return self._load("train", None)
+
+    def _load(self, split: str, class_names: Sequence[str] | None) -> LabelledFiles:
+        source = self.sources[split]
+        videos, found = read_labelled_videos(self.root, source, class_names, self.group)
+        # a class may be empty where nothing is learned
+        self.heed(found, dict.fromkeys(MENDED if split == "train" else (*MENDED, faults.EMPTY_CLASS), "left out"))
+        if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
+            videos = videos.only(self.existing(videos.names))
+        if not videos.size:
+            raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
+        return videos
+
+
+def find_videos(paths: Sequence[str]) -> list[str]:
+    """List videos: files as given, and those of folders, sorted by path.
+
+    Raises:
+        ValueError: a path is no video, and no folder that holds one.
+    """
+    files: list[str] = []
+    for path in paths:
+        inside = sorted(
+            os.path.join(parent, name)
+            for parent, _, names in os.walk(path)
+            for name in names
+            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+        )
+        if not inside and not os.path.isfile(path):
+            raise ValueError(f"{path}: is no video and no folder that holds one ({', '.join(sorted(VIDEO_SUFFIXES))}).")
+        files += inside or [path]
+    return files

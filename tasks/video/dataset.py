@@ -1,0 +1,120 @@
+"""The videos of one split as samples, and samples as a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.dataset import Missing, Read, TaskDataset, samples_of
+from tasks.labelled_files import LabelledFiles
+from tasks.samplers import Draw
+from tasks.video.decoding import Decoder, open_video
+from tasks.video.sampling import Sampling
+from tasks.video.transforms import Augment, Resize
+
+
+class Sample(NamedTuple):
+    """What is looked at of one video.
+
+    Attributes:
+        views: (V, T, H, W, 3) uint8 RGB.
+        times: (V, T) float64, when each frame is shown, in seconds.
+        label: in 0..K-1, or -1 where nobody told.
+        place: of the video in its split.
+        name: its path.
+    """
+
+    views: np.ndarray
+    times: np.ndarray
+    label: int
+    place: int
+    name: str
+
+
+class VideoBatch(NamedTuple):
+    """What a step of training or evaluation gets.
+
+    Attributes:
+        clips: (N, V, 3, T, H, W) uint8, V views of each video; channels innermost in memory.
+        times: (N, V, T) float64, when each frame is shown, in seconds.
+        labels: (N,) int64 in 0..K-1, -1 where nobody told.
+        indices: (N,) int64, place of each video in its split.
+        names: paths, one a video.
+        skipped: what could not be read, one message a file.
+    """
+
+    clips: Tensor
+    times: Tensor
+    labels: Tensor
+    indices: Tensor
+    names: list[str]
+    skipped: list[str]
+
+
+class VideoDataset(TaskDataset[Sample]):
+    """Decodes, augments and resizes clips of the videos of one split.
+
+    Args:
+        videos: files and labels.
+        sampling: which frames make a clip.
+        resize: to the size that the network sees.
+        augment: for training, else None.
+        clips: of each video: in training drawn by chance, each augmented by itself; else evenly over the video.
+        decoder: see `open_video`.
+        missing: see `TaskDataset`.
+    """
+
+    def __init__(
+        self,
+        videos: LabelledFiles,
+        sampling: Sampling,
+        resize: Resize,
+        augment: Augment | None = None,
+        clips: int = 1,
+        decoder: Decoder = "pyav",
+        missing: Missing = "error",
+    ) -> None:
+        super().__init__(videos.size, missing)
+        self.videos = videos
+        self.sampling = sampling
+        self.resize = resize
+        self.augment = augment
+        self.clips = clips
+        self.decoder = decoder
+
+    def read(self, index: int, draw: Draw | None) -> Sample:
+        name, label = str(self.videos.names[index]), int(self.videos.labels[index])
+        with open_video(name, self.decoder) as video:
+            count = len(video.timestamps)
+            if draw is None:
+                indices = self.sampling.evenly(count, self.clips)
+            else:
+                chance = np.random.default_rng(draw.seed)
+                indices = np.stack([self.sampling.random(count, chance) for _ in range(self.clips)])
+            frames = video.read(indices.ravel())  # one pass over the file for all clips
+            times = video.timestamps[indices]
+        clips = frames.reshape(*indices.shape, *frames.shape[1:])
+        if draw is None or self.augment is None:
+            views = np.stack([self.resize(clip) for clip in clips], axis=0)
+            return Sample(views.reshape(-1, *views.shape[2:]), times.repeat(views.shape[1], axis=0), label, index, name)
+        augmented = [self.augment(clip, label, draw.seed + number) for number, clip in enumerate(clips)]
+        return Sample(np.stack(augmented), times, label, index, name)
+
+
+def collate(reads: Sequence[Read[Sample]]) -> VideoBatch:
+    """Stack videos; a batch of which nothing could be read has none."""
+    samples, skipped = samples_of(reads)
+    views = np.stack([one.views for one in samples]) if samples else np.zeros((0, 1, 0, 0, 0, 3), dtype=np.uint8)
+    times = np.stack([one.times for one in samples]) if samples else np.zeros((0, 1, 0))
+    return VideoBatch(
+        clips=torch.from_numpy(views).permute(0, 1, 5, 2, 3, 4),
+        times=torch.from_numpy(times),
+        labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
+        names=[sample.name for sample in samples],
+        skipped=skipped,
+    )

@@ -1,0 +1,150 @@
+"""Lists of videos with one label each, in the forms that people have: which one is told by what the source is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks import faults
+from tasks.class_folders import read_folders
+from tasks.class_tables import read_table
+from tasks.faults import Fault
+from tasks.labelled_files import LabelledFiles
+from tasks.video.decoding import VIDEO_SUFFIXES
+
+
+def read_labelled_videos(
+    root: Path, source: str, class_names: Sequence[str] | None = None, group: str | None = None
+) -> tuple[LabelledFiles, list[Fault]]:
+    """Read one split.
+
+    Args:
+        root: folder that the split and relative paths start from.
+        source: a folder with one folder a class; a CSV with the columns `path` and `label`, or lines `path label` with
+            no head (Kinetics); UCF101's `trainlist01.txt` or HMDB51's folder of `*_split1.txt`, followed by `:train` or
+            `:test`; or Something-Something's JSON.
+        class_names: classes of the training split, which then number the labels; None numbers those that are there.
+        group: column of a CSV that tells where a video comes from.
+
+    Returns:
+        The videos that can be used, and the faults that say which cannot and why.
+
+    Raises:
+        FileNotFoundError: the source does not exist.
+        ValueError: it has none of the known forms, or cannot be read as the one it has.
+    """
+    name, _, part = source.partition(":")
+    path = root / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give the split's folder or list below data.root.")
+    if part:
+        return _numbered(*_hmdb51(root, path, part), class_names, path)
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return read_folders(path, VIDEO_SUFFIXES, class_names)
+    if suffix == ".json":
+        return _numbered(*_something(root, path), class_names, path)
+    if suffix == ".csv" and _has_head(path):
+        return read_table(path, root, class_names, group)
+    if suffix in (".csv", ".txt"):
+        return _numbered(*_lines(root, path), class_names, path)
+    raise ValueError(
+        f"{path}: is none of the known forms; give a folder with one folder for each class, a .csv with the columns "
+        "path and label, UCF101's or HMDB51's lists, or Something-Something's .json."
+    )
+
+
+def _has_head(file: Path) -> bool:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        first = next(csv.reader(stream), [])
+    return {"path", "label"} <= set(first)
+
+
+def _lines(root: Path, file: Path) -> tuple[list[str], list[str]]:
+    """Read `path label` a line (Kinetics, UCF101's training lists), or the path alone, whose folder is the class."""
+    names, labels = [], []
+    known = _class_numbers(file.parent / "classInd.txt")
+    for line in filter(None, map(str.strip, file.read_text("utf-8-sig").splitlines())):
+        found = re.fullmatch(r"(.+?\.\w+)(?:[\s,]+(\S.*))?", line)
+        path, label = (found[1], found[2]) if found else (*line.rsplit(maxsplit=1), "")[:2]
+        names.append(_existing(root, path))
+        folder = Path(path).parent.name
+        labels.append(known.get(label or "", label or folder))
+    if not all(labels):
+        raise ValueError(f"{file}: a line has no label; expected `path label`, or a path in a folder of its class.")
+    return names, labels
+
+
+def _class_numbers(file: Path) -> dict[str, str]:
+    """Read UCF101's `classInd.txt`, `number name` a line, where there is one."""
+    if not file.is_file():
+        return {}
+    pairs = (line.split(maxsplit=1) for line in file.read_text("utf-8").splitlines() if line.strip())
+    return {number: name.strip() for number, name in pairs}
+
+
+def _hmdb51(root: Path, folder: Path, part: str) -> tuple[list[str], list[str]]:
+    """Read `CLASS_test_split1.txt`, `name 0|1|2` a line, of which 1 is for training, 2 for testing."""
+    wanted = {"train": "1", "test": "2"}.get(part)
+    if wanted is None or not folder.is_dir():
+        raise ValueError(f"{folder}:{part}: expected is HMDB51's folder of lists, followed by :train or :test.")
+    names, labels = [], []
+    for file in sorted(folder.glob("*_test_split1.txt")):
+        kind = file.name.removesuffix("_test_split1.txt")
+        for line in filter(None, map(str.strip, file.read_text("utf-8").splitlines())):
+            name, number = line.rsplit(maxsplit=1)
+            if number == wanted:
+                names.append(_existing(root, f"{kind}/{name}"))
+                labels.append(kind)
+    if not names:
+        raise ValueError(f"{folder}: holds no list CLASS_test_split1.txt with a video for {part}.")
+    return names, labels
+
+
+def _something(root: Path, file: Path) -> tuple[list[str], list[str]]:
+    """Read `[{"id": ..., "template": ...}]`; a video is `ID.webm`, `ID.mp4` or a folder of frames below `root`."""
+    try:
+        rows: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+        labels = [str(row.get("template", row.get("label"))).replace("[", "").replace("]", "") for row in rows]
+        names = [_existing(root, str(row["id"])) for row in rows]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{file}: is no list of Something-Something ({error!r:.100}); expected are rows with id and template."
+        ) from None
+    return names, labels
+
+
+def _existing(root: Path, path: str) -> str:
+    """Return where a video lies: at its path, with one of the known endings, or as a folder of frames."""
+    plain = root / path
+    if plain.exists():
+        return str(plain)
+    below = [plain.with_name(plain.name + suffix) for suffix in sorted(VIDEO_SUFFIXES)]
+    frames = plain.with_suffix("")
+    return str(next((file for file in (*below, frames) if file.exists()), plain))
+
+
+def _numbered(
+    names: list[str], labels: list[str], class_names: Sequence[str] | None, file: Path
+) -> tuple[LabelledFiles, list[Fault]]:
+    """Number the labels, and tell of those that are not among `class_names`."""
+    if class_names is None:
+        distinct = set(labels)
+        by_size = all(label.isdecimal() for label in distinct)
+        class_names = sorted(distinct, key=int) if by_size else sorted(distinct)
+    label_of = {name: label for label, name in enumerate(class_names)}
+    kept = [place for place, label in enumerate(labels) if label in label_of]
+    told = [
+        Fault(faults.UNKNOWN_CATEGORY, str(file), f"{name}: label {label!r} is not among the training split's.")
+        for name, label in zip(names, labels, strict=True)
+        if label not in label_of
+    ]
+    files = np.array([names[place] for place in kept], dtype=str)
+    numbers = np.array([label_of[labels[place]] for place in kept], dtype=np.int64)
+    return LabelledFiles(tuple(class_names), files, numbers), told

@@ -1,0 +1,151 @@
+"""Training, measuring and using a video classifier."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from tasks.class_metrics import ClassificationMetric
+from tasks.mixing import Mixing
+from tasks.module import TaskModule
+from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from tasks.report import Section
+from tasks.video.classifier import VideoClassifier
+from tasks.video.dataset import VideoBatch, collate
+from tasks.video.report import NUM_WORST, Examined, video_sections
+from tasks.video.timeline import Prediction, PredictionWriter
+
+
+class VideoModule(TaskModule):
+    """Trains a video classifier on clips, and measures it on whole videos.
+
+    The probabilities of the views of a video are averaged, so that every video counts once. Logs `train/loss`,
+    `train/data_wait` (seconds that a step waited for its batch), `val/loss`, `val/top1`, `val/top5` (where there are
+    more than five classes), `val/ece`, and the same under `test/`.
+
+    Args:
+        network: the classifier.
+        class_names: the K classes; label k is `class_names[k]`.
+        label_smoothing: part of each label that is shared out among all classes.
+        mixing: of training batches; None trains on the clips as they are.
+        mean: of each channel, where the brightest value is 1.
+        std: of each channel.
+        training: optimizer, schedule and the like, see `TaskModule`.
+    """
+
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
+    network: VideoClassifier
+    metric: ClassificationMetric
+
+    def __init__(
+        self,
+        network: VideoClassifier,
+        class_names: Sequence[str],
+        label_smoothing: float = 0.0,
+        mixing: Mixing | None = None,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        **training: Any,
+    ) -> None:
+        super().__init__(network, class_names, **training)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}; it is a part of the label, from 0 to below 1.")
+        self.label_smoothing = label_smoothing
+        self.mixing = mixing
+        self.normalise = Normalise(mean, std)
+        self.metric = ClassificationMetric(self.class_names)
+        self._worst: list[Examined] = []
+        self._step_ended: float | None = None
+
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
+        self.tell_skipped(batch.skipped)
+        clips, target = self._clips(batch), batch.labels.repeat_interleave(batch.clips.shape[1])
+        if self.mixing is not None:
+            frames = clips.shape[2]
+            mixed, target = self.mixing(clips.flatten(1, 2), target, len(self.class_names))  # all frames alike
+            clips = self.arranged(mixed.unflatten(1, (-1, frames)))
+        loss = F.cross_entropy(self.network(clips).float(), target, label_smoothing=self.label_smoothing)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(clips))
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        self._step_ended = None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self._step_ended is not None:
+            self.log("train/data_wait", time.perf_counter() - self._step_ended, batch_size=1)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        self._step_ended = time.perf_counter()
+
+    def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        self.tell_skipped(batch.skipped)
+        if len(batch.clips):
+            # the logarithm of a mean probability is a logit of it
+            logits = self._probs(batch).mean(dim=1).clamp(min=torch.finfo(torch.float32).tiny).log()
+            self.metric.update(logits, batch.labels, batch.indices)
+
+    def predict_step(self, batch: VideoBatch, batch_idx: int) -> list[Prediction]:
+        self.tell_skipped(batch.skipped)
+        if not len(batch.clips):
+            return []
+        scores = self._probs(batch).double().cpu().numpy()
+        spans = torch.stack([batch.times[:, :, 0], batch.times[:, :, -1]], dim=2).cpu().numpy()
+        return [
+            Prediction(place, name, spans[row], scores[row])
+            for row, (place, name) in enumerate(zip(batch.indices.tolist(), batch.names, strict=True))
+        ]
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [PredictionWriter(self.class_names)] if self.trainer.state.fn == TrainerFn.PREDICTING else []
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self._look_again(self.trainer.val_dataloaders)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self._look_again(self.trainer.test_dataloaders)
+
+    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
+        return video_sections(self.results, self._worst, metrics_csv)
+
+    def _look_again(self, loader: Any) -> None:
+        """Look once more at the videos with the highest losses, for the report.
+
+        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
+        """
+        self._worst = []
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            return
+        videos = self.results.images
+        for row in np.argsort(-videos.losses, kind="stable")[:NUM_WORST].tolist():
+            batch = collate([loader.dataset[int(videos.indices[row])]])
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            with self.trainer.precision_plugin.forward_context():
+                scores = self._probs(batch)[0].double().cpu().numpy()
+            frames = batch.clips[0].permute(0, 2, 3, 4, 1).flatten(0, 1).cpu().numpy()
+            order = np.argsort(batch.times[0].flatten().cpu().numpy(), kind="stable")
+            self._worst.append(Examined(batch.names[0], int(videos.labels[row]), frames[order], scores))
+
+    def _clips(self, batch: VideoBatch) -> Tensor:
+        """Return all views of all videos, (N * V, 3, T, H, W), normalised."""
+        clips = batch.clips.flatten(0, 1)
+        frames = clips.transpose(1, 2).flatten(0, 1)  # (N * V * T, 3, H, W)
+        sizes = torch.tensor([frames.shape[-2:]], device=frames.device)  # nothing is padded
+        return self.arranged(self.normalise(frames, sizes).unflatten(0, (len(clips), -1)).transpose(1, 2))
+
+    def _probs(self, batch: VideoBatch) -> Tensor:
+        """Return the probabilities of every view, (N, V, K) float32."""
+        probs = self.network(self._clips(batch)).float().softmax(dim=1)
+        return probs.unflatten(0, (len(batch.clips), -1))

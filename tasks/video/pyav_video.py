@@ -1,0 +1,126 @@
+"""Videos by PyAV, which is FFmpeg."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from tasks.video.decoding import UnreadableVideo, Video
+
+_ENOUGH_FILES = 4096  # whose tables are kept
+
+
+class _Table(NamedTuple):
+    """When the frames of a file are shown, in units of its time base: all of them, and those that begin anew."""
+
+    stamps: np.ndarray
+    keys: np.ndarray
+
+
+class PyAVVideo(Video):
+    """A video file.
+
+    The table of its frames is read without decoding any, once in a process; a frame is reached from the last one
+    before it that needs no other.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UnreadableVideo: it is no video, or is cut short.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self.container = av.open(path)
+        except (FFmpegError, ValueError) as error:
+            raise UnreadableVideo(f"{path}: is no video that FFmpeg reads ({_reason(error)}). Copy it again.") from None
+        if not self.container.streams.video:
+            self.close()
+            raise UnreadableVideo(f"{path}: holds no pictures. Take it out of the data set.")
+        self.stream = self.container.streams.video[0]
+        self.stream.codec_context.thread_count = 1  # every loader process has a file of its own
+        state = os.stat(path)
+        try:
+            self.table = _table(path, state.st_mtime_ns, state.st_size)
+        except UnreadableVideo:
+            self.close()
+            raise
+        self.timestamps = (self.table.stamps - self.table.stamps[0]) * float(self.stream.time_base or 1)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        wanted = self.table.stamps[np.unique(indices)]
+        found: dict[int, np.ndarray] = {}
+        try:
+            self._collect(wanted, found, from_the_start=False)
+            if len(found) < len(wanted):  # some files tell wrong places to begin at
+                self._collect(wanted, found, from_the_start=True)
+        except FFmpegError as error:
+            raise UnreadableVideo(f"{self.path}: is broken ({_reason(error)}). Copy it again.") from None
+        if len(found) < len(wanted):
+            raise UnreadableVideo(
+                f"{self.path}: {len(wanted) - len(found)} of {len(wanted)} frames cannot be decoded. Copy it again."
+            )
+        return np.stack([found[stamp] for stamp in self.table.stamps[indices].tolist()])
+
+    def close(self) -> None:
+        self.container.close()
+
+    def _collect(self, wanted: np.ndarray, found: dict[int, np.ndarray], from_the_start: bool) -> None:
+        """Decode the frames with these stamps, ascending, into `found`; begin anew where that skips frames."""
+        keys = self.table.keys
+        # place in `keys` of the frame that each wanted one is decoded from
+        starts = np.zeros(len(wanted), int) if from_the_start else np.searchsorted(keys, wanted, side="right") - 1
+        for start in np.unique(starts).tolist():
+            part = set(wanted[starts == start].tolist()) - found.keys()
+            if not part:
+                continue
+            self.container.seek(int(keys[start]) if start > 0 else 0, stream=self.stream, backward=True)
+            last = max(part)
+            for frame in self.container.decode(self.stream):
+                if frame.pts is not None and frame.pts in part:
+                    found[frame.pts] = _upright(frame)
+                    part.discard(frame.pts)
+                if not part or (frame.pts is not None and frame.pts > last):
+                    break
+
+
+@lru_cache(_ENOUGH_FILES)
+def _table(path: str, modified: int, size: int) -> _Table:
+    """Read the table of a file; the time and size of the file make a changed one another."""
+    stamps, keys = [], []
+    try:
+        with av.open(path) as container:
+            stream = container.streams.video[0]
+            expected = stream.frames
+            for packet in container.demux(stream):
+                if packet.pts is None or packet.is_discard:  # the end, and what an editor has cut away
+                    continue
+                stamps.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+                expected -= packet.is_corrupt
+    except FFmpegError as error:
+        raise UnreadableVideo(f"{path}: is broken ({_reason(error)}). Copy it again.") from None
+    if not stamps:
+        raise UnreadableVideo(f"{path}: holds no frame. Copy it again.")
+    if len(stamps) < expected:
+        raise UnreadableVideo(f"{path}: ends after {len(stamps)} of {expected} frames. Copy it again.")
+    return _Table(np.unique(stamps), np.unique(keys or stamps[:1]))
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    pixels = frame.to_ndarray(format="rgb24")
+    # the matrix of the file turns counter-clockwise by this many degrees
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

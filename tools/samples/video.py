@@ -1,0 +1,145 @@
+"""A generated video data set: nine motions of drawn shapes.
+
+Only its motion tells what a video is: shapes, colours, sizes and places are drawn alike for every class, so that a
+single frame tells nothing. `shrinking` is `growing` played backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_SPLITS = ("train", "val")  # a video's random numbers hang on the place of its split here
+RATE = 12  # frames a second
+_SHIFT = 4  # corners are drawn to 1/16 pixel
+_RADII = (0.14, 0.28)  # least and largest, in parts of the side of a frame
+_WAY = 0.34  # how far a shape goes, in parts of the side
+_TURN = np.pi * 0.75  # how far it turns
+
+Field = NDArray[np.float64]
+# centre (2,) as (x, y) from the middle in -0.5..0.5, radius and angle of the shape, at a time in 0..1
+Path3 = Callable[[float], tuple[Field, float, float]]
+
+
+def write_video_samples(
+    root: Path, train: int = 720, val: int = 180, size: int = 48, frames: int = 20, seed: int = 0
+) -> None:
+    """Write `<split>/<class>/*.mp4` (H.264) below `root`.
+
+    A video depends on the seed, its split and its number only, not on how many videos there are.
+
+    Args:
+        root: folder of the data set; made if it does not exist, and files of the same names are replaced.
+        train: number of videos of the split `train`; the classes take turns.
+        val: number of videos of the split `val`.
+        size: height and width, in pixels; even.
+        frames: of each video.
+        seed: seed of both splits, whose streams of random numbers are still apart.
+    """
+    for split, num_videos in zip(_SPLITS, (train, val), strict=True):
+        for index in range(num_videos):
+            name = CLASSES[index % len(CLASSES)]
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPLITS.index(split), index)))
+            file = root / split / name / f"{index:06d}.mp4"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_mp4(file, draw_motion(rng, name, size, frames), RATE)
+
+
+def write_mp4(file: Path, frames: NDArray[np.uint8], rate: int) -> None:
+    """Write frames (T, H, W, 3) uint8 RGB as H.264; height and width are even."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate), options={"crf": "18", "g": "12"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def draw_motion(rng: np.random.Generator, name: str, size: int, frames: int) -> NDArray[np.uint8]:
+    """Draw a motion of class `name` as (frames, size, size, 3) uint8 RGB."""
+    ground, colour = _two_colours(rng)
+    texture = cv2.GaussianBlur(rng.standard_normal((size, size, 1)), (0, 0), 1.5)[:, :, None]
+    canvas = np.clip(ground + 40 * texture / np.abs(texture).max(), 0, 255)
+    corners = int(rng.integers(3, 6))
+    motion = _MOTIONS[name](rng)
+    video = np.empty((frames, size, size, 3), dtype=np.uint8)
+    for number in range(frames):
+        centre, radius, angle = motion(number / (frames - 1))
+        turns = angle + 2 * np.pi * np.arange(corners) / corners
+        # one corner is further out, so that a turn is seen
+        reach = radius * np.where(np.arange(corners) == 0, 1.35, 0.85)
+        outline = (centre + 0.5 + np.stack([np.cos(turns), np.sin(turns)], axis=1) * reach[:, None]) * size - 0.5
+        mask = np.zeros((size, size), dtype=np.uint8)
+        cv2.fillPoly(mask, [np.round(outline * 2**_SHIFT).astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
+        alpha = mask[:, :, None] / 255
+        noise = 4 * rng.standard_normal((size, size, 1))
+        video[number] = (canvas + alpha * (colour - canvas) + noise).clip(0, 255)
+    return video
+
+
+def _two_colours(rng: np.random.Generator) -> tuple[Field, Field]:
+    while True:
+        first, second = rng.uniform(20, 235, (2, 3))
+        if np.abs(first - second).max() > 90:
+            return first, second
+
+
+def _moving(angle: float) -> Callable[[np.random.Generator], Path3]:
+    """Return motions in one direction, 0 to the right and a quarter turn down."""
+
+    def begin(rng: np.random.Generator) -> Path3:
+        middle, radius, turn = _place(rng)
+        step = _WAY * np.array([np.cos(angle), np.sin(angle)])
+        return lambda time: (middle + (time - 0.5) * step, radius, turn)
+
+    return begin
+
+
+def _turning(sign: float) -> Callable[[np.random.Generator], Path3]:
+    def begin(rng: np.random.Generator) -> Path3:
+        middle, radius, turn = _place(rng)
+        return lambda time: (middle, radius, turn + sign * _TURN * time)
+
+    return begin
+
+
+def _growing(backwards: bool) -> Callable[[np.random.Generator], Path3]:
+    def begin(rng: np.random.Generator) -> Path3:
+        middle, _, turn = _place(rng)
+        low, high = _RADII
+        return lambda time: (middle, low + (high - low) * (1 - time if backwards else time), turn)
+
+    return begin
+
+
+def _bouncing(rng: np.random.Generator) -> Path3:
+    middle, radius, turn = _place(rng)
+    phase, axis = rng.uniform(0, 1), rng.uniform(0, np.pi)
+    step = _WAY / 2 * np.array([np.cos(axis), np.sin(axis)])
+    return lambda time: (middle + step * (2 * abs(2 * ((2 * time + phase) % 1) - 1) - 1), radius, turn)
+
+
+def _place(rng: np.random.Generator) -> tuple[Field, float, float]:
+    """Draw the middle of the way, the radius, and the angle."""
+    return rng.uniform(-0.16, 0.16, 2), float(rng.uniform(*_RADII)), float(rng.uniform(0, 2 * np.pi))
+
+
+_MOTIONS: dict[str, Callable[[np.random.Generator], Path3]] = {
+    "bouncing": _bouncing,
+    "clockwise": _turning(1),
+    "counterclockwise": _turning(-1),
+    "down": _moving(np.pi / 2),
+    "growing": _growing(backwards=False),
+    "left": _moving(np.pi),
+    "right": _moving(0),
+    "shrinking": _growing(backwards=True),
+    "up": _moving(-np.pi / 2),
+}
+CLASSES = tuple(_MOTIONS)
