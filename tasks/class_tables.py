@@ -37,12 +37,12 @@ def read_table(
         with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or ())
-            needed = {*COLUMNS, *([group] if group else [])}
-            rows = [(reader.line_num, row) for row in reader] if needed <= set(columns) else None
+            needed = [*COLUMNS, *([group] if group else [])]
+            rows = [(reader.line_num, row) for row in reader] if set(needed) <= set(columns) else None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file}: cannot be read as CSV ({error}); save it as comma-separated UTF-8.") from error
     if rows is None:
-        expected = " and ".join(sorted(needed))
+        expected = " and ".join(needed)
         raise ValueError(f"{file}: its columns are {columns}; expected {expected}. Name them in the first line.")
 
     entries = [(line, (row["path"] or "").strip(), (row["label"] or "").strip()) for line, row in rows]

@@ -21,7 +21,7 @@ from tasks.faults import Fault
 from tasks.samplers import GroupedBatches, Shard
 
 # what `missing=skip` leaves out
-SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE)
+SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VIDEO)
 
 
 class ResumableLoader(DataLoader):

@@ -9,6 +9,9 @@ MISSING_FILE = "missing file"
 UNREADABLE_IMAGE = "unreadable image"
 SIZE_MISMATCH = "size mismatch"
 
+# of video files
+UNREADABLE_VIDEO = "unreadable video"
+
 # of annotation files
 UNREADABLE_ANNOTATIONS = "unreadable annotations"
 UNKNOWN_CATEGORY = "unknown category"

@@ -36,3 +36,18 @@ def find_leaks(splits: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
             if split_of[twin] != split_of[path]:
                 message = f"of {split_of[path]} has the same bytes as {twin} of {split_of[twin]}. Keep one of them."
                 yield Fault(LEAK, path, message)
+
+
+def find_shared_groups(splits: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
+    """Find groups (patients, recordings) of which two splits have files.
+
+    Args:
+        splits: the groups of each split's files, by its name; an empty name is no group.
+    """
+    split_of: dict[str, str] = {}
+    for split, groups in splits.items():
+        for group in sorted(set(groups) - {""}):
+            first = split_of.setdefault(group, split)
+            if first != split:
+                message = f"group {group!r} stands in {first}, too. Keep all files of a group in one split."
+                yield Fault(LEAK, split, message)

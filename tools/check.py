@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
 Boxes: a path is COCO's *.json, YOLO's data.yaml, VOC's list *.txt or folder of *.xml, or a folder that holds one of
-these. Classes: a path is a *.csv with the columns path and label, a folder with one folder for each class, or a folder
-that holds train, val and test of that kind. Masks: a path is a folder that holds images and masks (or leftImg8bit and
-gtFine, or images and annotations), each perhaps with train, val and test, or VOC's list in ImageSets/Segmentation;
---classes says what their values stand for.
-Give the splits together (train.json val.json), and images that stand in more than one of them are found, too; of
+these. Classes, of images or videos: a path is a *.csv with the columns path and label, a folder with one folder for
+each class, or a folder that holds train, val and test of that kind. Masks: a path is a folder that holds images and
+masks (or leftImg8bit and gtFine, or images and annotations), each perhaps with train, val and test, or VOC's list in
+ImageSets/Segmentation; --classes says what their values stand for.
+Give the splits together (train.json val.json), and files that stand in more than one of them are found, too; of
 classes, the first split (or train) tells which there are.
 The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
 """
@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder that the names in COCO's *.json and in *.csv are relative to",
     )
     parser.add_argument("--split", choices=("train", "val", "test"), help="split of a YOLO data set (default: all)")
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="of *.csv: where a file comes from; no two splits may share one"
+    )
     parser.add_argument(
         "--classes",
         help="of masks: camvid, cityscapes, voc, or a file with one name a line, or lines `R G B name` (default: "
@@ -81,10 +84,11 @@ def _find_sources(options: argparse.Namespace) -> list[Source]:
 def _check(sources: Sequence[Source]) -> int:
     """Print the faults of every source, then those between splits, and return how many there are."""
     from tasks.faults import MISSING_FILE, UNREADABLE_ANNOTATIONS, Fault
-    from tasks.leaks import find_leaks
+    from tasks.leaks import find_leaks, find_shared_groups
 
     kinds: Counter[str] = Counter()
     splits: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for source in sources:
         try:
             content = source.read()
@@ -94,11 +98,14 @@ def _check(sources: Sequence[Source]) -> int:
             kinds += _print_section(source.title, [Fault(kind, str(source.file), reason)], "not read")
         else:
             faults = [*content.faults, *_faults_of_files(content, source.title)]
-            told = f"{len(content.files)} images, {content.told()}"
+            told = f"{len(content.files)} {content.things}, {content.told()}"
             kinds += _print_section(source.title, faults, told)
             splits.setdefault(source.split, []).extend(content.files)
+            groups.setdefault(source.split, []).extend(content.groups or [])
     if len(splits) > 1:
-        kinds += _print_section("between the splits", list(find_leaks(splits)), f"{len(splits)} splits compared")
+        kinds += _print_section(
+            "between the splits", [*find_leaks(splits), *find_shared_groups(groups)], f"{len(splits)} splits compared"
+        )
     print(f"faults in all: {kinds.total()}")
     return kinds.total()
 

@@ -7,7 +7,7 @@ import importlib
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # task -> the function that draws its data set, in `tools.samples.<task>`
@@ -15,7 +15,10 @@ TASKS = {
     "classification": "write_classification_samples",
     "detection": "write_detection_samples",
     "segmentation": "write_segmentation_samples",
+    "video": "write_video_samples",
 }
+# task -> a second network that is trained on the same data, to show what the first one owes to its kind
+CONTRASTS = {"video": "single_frame"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,11 +40,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     print(f"drawing a data set: {run / 'data'}")
     getattr(samples, TASKS[args.task])(run / "data")
-    folders = ["--data.root", str(run / "data"), "--trainer.default_root_dir", str(run)]
-    code = train.main(["fit", "-c", f"{args.task}/demo.yaml", *folders, *flags])
-    if code == 0:
-        print(f"{time.monotonic() - started:.0f} seconds in all; open {run / 'report.html'} in a browser")
-    return code
+    runs = {"demo": run}
+    if args.task in CONTRASTS:
+        runs[f"demo_{CONTRASTS[args.task]}"] = run / CONTRASTS[args.task]
+    for config, folder in runs.items():
+        folders = ["--data.root", str(run / "data"), "--trainer.default_root_dir", str(folder)]
+        code = train.main(["fit", "-c", f"{args.task}/{config}.yaml", *folders, *flags])
+        if code:
+            return code
+    if len(runs) > 1:
+        print("", *_comparison(runs), "", sep="\n")
+    print(f"{time.monotonic() - started:.0f} seconds in all; open {run / 'report.html'} in a browser")
+    return 0
+
+
+def _comparison(runs: Mapping[str, Path]) -> list[str]:
+    """Return a table of runs and the scores of their best checkpoints."""
+    import torch
+
+    rows = ["| configuration | metric | best |", "|---|---|---|"]
+    for name, run in runs.items():
+        content = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True, mmap=True)
+        kept = next(state for state in content["callbacks"].values() if "best_model_score" in state)
+        rows.append(f"| {name} | {kept['monitor']} | {float(kept['best_model_score']):.3f} |")
+    return rows
 
 
 if __name__ == "__main__":

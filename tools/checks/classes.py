@@ -1,54 +1,84 @@
-"""Data sets of one label an image: a folder for each class, or a CSV."""
+"""Data sets of one label a file, images or videos: a folder for each class, or a list."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import csv
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.class_folders import is_folder_per_class, read_folders
+from tasks.class_tables import read_table
 from tasks.classification.check import check_files
-from tasks.classification.folders import is_folder_per_class, read_folders
-from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.tables import read_table
 from tasks.faults import Fault
+from tasks.images import IMAGE_SUFFIXES
+from tasks.video.check import check_videos
+from tasks.video.decoding import VIDEO_SUFFIXES
 from tools.checks.source import Content, Source, counted
 
 
+class _Kind(NamedTuple):
+    """What is labelled, the endings of the files, and who looks at them."""
+
+    things: str
+    suffixes: Collection[str]
+    check: Callable[[Sequence[str], Callable[[], object]], Iterator[Fault]]
+
+
+_KINDS = (_Kind("images", IMAGE_SUFFIXES, check_files), _Kind("videos", VIDEO_SUFFIXES, check_videos))
+
+
 def find_classes(path: Path, options: argparse.Namespace) -> list[Source]:
-    """List the splits of labelled images at a path."""
-    splits = [split for given in options.paths for split in _class_splits(given)]
+    """List the splits of labelled files at a path; the first of all tells which classes there are."""
+    splits = [split for given in options.paths for split, _ in _splits(given)]
     return [
-        Source(str(split), str(split), split, partial(_read_classes, split, splits[0], options.images))
-        for split in _class_splits(path)
+        Source(str(split), str(split), split, partial(_read, split, kind, splits[0], options))
+        for split, kind in _splits(path)
     ]
 
 
-def _class_splits(path: Path) -> list[Path]:
-    """List the splits at a path, the one that tells the classes first: none where it holds no labelled images."""
+def _splits(path: Path) -> list[tuple[Path, _Kind]]:
+    """List the splits at a path, the one that tells the classes first: none where it holds no labelled files."""
     if path.is_file():
-        return [path] if path.suffix.lower() == ".csv" else []
+        return [(path, _kind_of_rows(path))] if path.suffix.lower() == ".csv" else []
     if not path.is_dir():
         return []
     inside = [path / name for name in ("train", "val", "test") if (path / name).is_dir()]
-    if any(is_folder_per_class(split) for split in inside):
-        return inside
-    return [path] if is_folder_per_class(path) else []
+    for kind in _KINDS:
+        if any(is_folder_per_class(split, kind.suffixes) for split in inside):
+            return [(split, kind) for split in inside]
+        if is_folder_per_class(path, kind.suffixes):
+            return [(path, kind)]
+    return []
 
 
-def _read_classes(split: Path, first: Path, root: Path | None) -> Content:
-    def read(path: Path, names: Sequence[str] | None) -> tuple[LabelledImages, list[Fault]]:
-        return read_folders(path, names) if path.is_dir() else read_table(path, root, names)
+def _kind_of_rows(file: Path) -> _Kind:
+    """Tell by the first path of a CSV what it lists: images where that does not tell."""
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+        first = next(csv.DictReader(stream), {})
+    suffix = Path(str(first.get("path") or "")).suffix.lower()
+    return next((kind for kind in _KINDS if suffix in kind.suffixes), _KINDS[0])
+
+
+def _read(split: Path, kind: _Kind, first: Path, options: argparse.Namespace) -> Content:
+    def read(path: Path, names: Sequence[str] | None) -> Any:
+        if path.is_dir():
+            return read_folders(path, kind.suffixes, names)
+        return read_table(path, options.images, names, options.group)
 
     names = None if split == first else read(first, None)[0].class_names
-    images, faults = read(split, names)
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
-    files = images.names.tolist()
+    labelled, faults = read(split, names)
+    counts = np.bincount(labelled.labels, minlength=len(labelled.class_names))
+    files = labelled.names.tolist()
     return Content(
         files=files,
-        told=partial(counted, "labels", dict(zip(images.class_names, counts.tolist(), strict=True))),
+        told=partial(counted, "labels", dict(zip(labelled.class_names, counts.tolist(), strict=True))),
         faults=faults,
-        check_files=partial(check_files, files),
+        check_files=partial(kind.check, files),
+        things=kind.things,
+        groups=None if labelled.groups is None else labelled.groups.tolist(),
     )

@@ -17,12 +17,16 @@ class Content(NamedTuple):
         told: says what the split holds, once its files have been checked.
         faults: those of the annotations.
         check_files: yields the faults of the files, and calls its argument once for each file.
+        things: what the files are, in the plural.
+        groups: where each file comes from, if that is told; no two splits may share a group.
     """
 
     files: Sequence[str]
     told: Callable[[], str]
     faults: Sequence[Fault]
     check_files: Callable[[Callable[[], object]], Iterator[Fault]]
+    things: str = "images"
+    groups: Sequence[str] | None = None
 
 
 class Source(NamedTuple):

@@ -1,0 +1,37 @@
+"""Open every video of a split, and decode a little of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tasks import faults
+from tasks.faults import Fault
+from tasks.file_check import look_at_all
+from tasks.video.decoding import Decoder, UnreadableVideo, open_video
+
+
+def check_videos(
+    files: Sequence[str], advance: Callable[[], object] = lambda: None, decoder: Decoder = "pyav"
+) -> Iterator[Fault]:
+    """Read the table of every video, and its first and last frame: missing files, and those cut short or broken.
+
+    Args:
+        files: paths of videos, or of folders of frames.
+        advance: called once for each video: for a progress bar.
+        decoder: see `open_video`.
+    """
+    yield from look_at_all(partial(_check_video, decoder=decoder), files, advance=advance)
+
+
+def _check_video(file: str, decoder: Decoder) -> Fault | None:
+    try:
+        with open_video(file, decoder) as video:
+            video.read(np.array([0, len(video.timestamps) - 1]))
+    except UnreadableVideo as error:
+        kind = faults.UNREADABLE_VIDEO if Path(file).exists() else faults.MISSING_FILE
+        return Fault(kind, file, str(error).removeprefix(f"{file}: "))
+    return None
