@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 from tools.samples.classification import write_classification_samples
 from tools.samples.detection import write_detection_samples
 from tools.samples.segmentation import write_segmentation_samples
+from tools.samples.video import write_video_samples
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other on a busy machine
 
@@ -33,6 +34,14 @@ def segmentation_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny data set of masks: 8 training and 5 validation images of 64 x 80 pixels, six classes."""
     root = tmp_path_factory.mktemp("segmentation")
     write_segmentation_samples(root, train=8, val=5, size=(64, 80))
+    return root
+
+
+@pytest.fixture(scope="session")
+def video_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny folder-per-class data set: 18 training and 9 validation videos of nine motions."""
+    root = tmp_path_factory.mktemp("video")
+    write_video_samples(root, train=18, val=9, size=32, frames=12)
     return root
 
 

@@ -105,3 +105,23 @@ def test_segmentation_recipe_runs(
     args = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     assert train.main(["fit", "-c", config, *args]) == 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("config", [str(file.relative_to(CONFIGS)) for file in sorted(CONFIGS.glob("video/*.yaml"))])
+def test_video_recipe_runs(config: str, video_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = {
+        "data.root": video_samples,
+        "data.train": "train",
+        "data.resize.size": "[24, 24]",
+        "data.sampling.frames": 4,
+        "data.augment": "[]",
+        "data.group": "null",
+        "data.batch_size": 2,
+        "data.num_workers": 0,
+        "trainer.fast_dev_run": 1,
+        "trainer.accelerator": "cpu",
+    }
+    args = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    assert train.main(["fit", "-c", config, *args]) == 0
+    assert not list(tmp_path.iterdir())

@@ -43,7 +43,7 @@ class PyAVVideo(Video):
             raise UnreadableVideo(f"{path}: is no video that FFmpeg reads ({_reason(error)}). Copy it again.") from None
         if not self.container.streams.video:
             self.close()
-            raise UnreadableVideo(f"{path}: holds no pictures. Take it out of the data set.")
+            raise UnreadableVideo(f"{path}: holds no pictures, or its end is missing. Copy it again, or take it out.")
         self.stream = self.container.streams.video[0]
         self.stream.codec_context.thread_count = 1  # every loader process has a file of its own
         state = os.stat(path)
