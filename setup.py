@@ -15,6 +15,9 @@ REQUIRED = [
     "albumentations>=2.0",  # today's transform signatures
     "opencv-python-headless>=4.9",  # the build albumentations asks for; it imports without a display
     "av>=13.0",  # reads videos; frames tell their rotation from here on
+    "monai>=1.5",  # augments scans; the first that lets numpy 2 in
+    "nibabel>=5.0",  # reads NIfTI
+    "pydicom>=3.0",  # reads DICOM; compressed pixels under one interface
     "pillow>=10.1",
     "safetensors>=0.4",
     "matplotlib>=3.8",  # charts of the report
@@ -24,11 +27,10 @@ REQUIRED = [
 ]
 
 # what the tests compare with
-ORACLES = ["pytorchvideo>=0.1.5", "monai>=1.4", "segmentation-models-pytorch>=0.5"]
+ORACLES = ["pytorchvideo>=0.1.5", "segmentation-models-pytorch>=0.5", "scikit-learn>=1.7"]
 
 EXTRAS = {
     "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", *ORACLES],
-    "medical": ["monai[nibabel,pydicom]>=1.4", "scikit-learn>=1.3"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }
 

@@ -25,6 +25,7 @@ class Evaluated(NamedTuple):
         top_labels: (N, T) int64, the T = min(5, K) most likely classes, the likeliest first.
         top_scores: (N, T) float64, their probabilities.
         losses: (N,) float64, minus the logarithm of the true class's probability.
+        probs: (N, K) float32 in 0..1, or (N, 0) where they are not kept.
     """
 
     indices: np.ndarray
@@ -32,6 +33,7 @@ class Evaluated(NamedTuple):
     top_labels: np.ndarray
     top_scores: np.ndarray
     losses: np.ndarray
+    probs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,12 @@ class ClassificationMetric:
 
     Args:
         class_names: the K classes.
+        keep_probs: keep the probability of every class, not only of the likeliest: of a thousand classes much memory.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], keep_probs: bool = False) -> None:
         self.class_names = tuple(class_names)
+        self.keep_probs = keep_probs
         self._batches: list[Evaluated] = []
 
     def update(self, logits: Tensor, labels: Tensor, indices: Tensor) -> None:
@@ -125,7 +129,8 @@ class ClassificationMetric:
         logits, labels = logits.detach().cpu(), labels.cpu()
         scores, top_labels = likeliest(logits)
         losses = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
-        parts = (indices.cpu(), labels, top_labels, scores, losses)
+        probs = logits.double().softmax(dim=1).float()[:, : num_classes if self.keep_probs else 0]
+        parts = (indices.cpu(), labels, top_labels, scores, losses, probs)
         self._batches.append(Evaluated(*(part.numpy() for part in parts)))
 
     def reset(self) -> None:
@@ -156,7 +161,8 @@ class ClassificationMetric:
         """Return the images of all processes, each once and in one order whatever the number of processes."""
         num_top = min(NUM_TOP, len(self.class_names))
         nothing = np.zeros(0, dtype=np.int64)
-        none = Evaluated(nothing, nothing, nothing.reshape(0, num_top), np.zeros((0, num_top)), np.zeros(0))
+        no_probs = np.zeros((0, len(self.class_names) if self.keep_probs else 0), dtype=np.float32)
+        none = Evaluated(nothing, nothing, nothing.reshape(0, num_top), np.zeros((0, num_top)), np.zeros(0), no_probs)
         parts = [none, *gathered(self._batches)]
         whole = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         _, first = np.unique(whole.indices, return_index=True)  # sorted by index

@@ -21,7 +21,7 @@ from tasks.faults import Fault
 from tasks.samplers import GroupedBatches, Shard
 
 # what `missing=skip` leaves out
-SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VIDEO)
+SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VIDEO, faults.UNREADABLE_SCAN)
 
 
 class ResumableLoader(DataLoader):

@@ -12,6 +12,11 @@ SIZE_MISMATCH = "size mismatch"
 # of video files
 UNREADABLE_VIDEO = "unreadable video"
 
+# of scans
+UNREADABLE_SCAN = "unreadable scan"
+CONSTANT_SCAN = "constant scan"
+EMPTY_PATIENT = "empty patient"
+
 # of annotation files
 UNREADABLE_ANNOTATIONS = "unreadable annotations"
 UNKNOWN_CATEGORY = "unknown category"

@@ -30,9 +30,10 @@ def fold_of(labels: np.ndarray, groups: np.ndarray, num_folds: int, seed: int = 
         )
     counts = np.zeros((len(names), int(labels.max()) + 1))
     np.add.at(counts, (members, labels), 1)
+    counts = np.hstack([counts, counts.sum(axis=1, keepdims=True)])  # and all together: size counts, too
     share = counts.sum(axis=0) / num_folds
     shuffled = np.random.default_rng(seed).permutation(len(names))
-    order = shuffled[np.argsort(-counts[shuffled].sum(axis=1), kind="stable")]
+    order = shuffled[np.argsort(-counts[shuffled, -1], kind="stable")]
     filled = np.zeros((num_folds, counts.shape[1]))
     chosen = np.zeros(len(names), dtype=np.int64)
     for group in order.tolist():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tasks.data import ResumableLoader
+from tasks.evaluated_table import EvaluatedTable
 from tasks.layers import layers_of
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
@@ -148,8 +149,12 @@ class TaskModule(LightningModule, ABC):
     def on_test_epoch_end(self) -> None:
         self._score("test")
 
+    def judged(self, results: Any, split: str) -> Any:
+        """Return the results of `val` or `test` as they count; a task may fit on `val` what it then applies."""
+        return results
+
     def _score(self, split: str) -> None:
-        self.results, self.split = self.metric.compute(), split
+        self.results, self.split = self.judged(self.metric.compute(), split), split
         self.metric.reset()
         # every process has the same results; the mean over them is what each of them says
         for name, score in self.results.scores().items():
@@ -168,6 +173,10 @@ class TaskModule(LightningModule, ABC):
     @abstractmethod
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         """Return the sections of the report on `results`; `metrics_csv` as for `report`."""
+
+    def evaluated(self) -> EvaluatedTable | None:
+        """Return what was said about each sample of the last evaluation, or None where that is no matter of classes."""
+        return None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["class_names"] = self.class_names

@@ -1,4 +1,4 @@
-"""Writes the report of a run after every evaluation."""
+"""Writes the report of a run, and the table of what was evaluated, after every evaluation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from tasks.evaluated_table import write_evaluated
 from tasks.module import TaskModule
 from tasks.report import write_report
 
@@ -15,7 +16,8 @@ from tasks.report import write_report
 class ReportWriter(Callback):
     """Writes `report.html` below the trainer's `default_root_dir` when `validate` or `test` ends.
 
-    The module gives the content by its `report`.
+    The module gives the content by its `report`; where it has a table of `evaluated` samples, that is written beside
+    it as `scores_val.csv` or `scores_test.csv`.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,5 +36,7 @@ class ReportWriter(Callback):
         headline, sections = pl_module.report(logs)
         file = folder / "report.html"
         write_report(file, folder.name, f"measured on the {split} split", headline, sections)
+        if (table := pl_module.evaluated()) is not None:
+            write_evaluated(folder / f"scores_{pl_module.split}.csv", table)
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
         rank_zero_info(f"{numbers}\nreport: {file}")

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 
 from tools.samples.classification import write_classification_samples
 from tools.samples.detection import write_detection_samples
+from tools.samples.medical import write_medical_samples
 from tools.samples.segmentation import write_segmentation_samples
 from tools.samples.video import write_video_samples
 
@@ -42,6 +43,14 @@ def video_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny folder-per-class data set: 18 training and 9 validation videos of nine motions."""
     root = tmp_path_factory.mktemp("video")
     write_video_samples(root, train=18, val=9, size=32, frames=12)
+    return root
+
+
+@pytest.fixture(scope="session")
+def medical_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny list of volumes: 24 training and 12 validation volumes of several patients, one in six with a nodule."""
+    root = tmp_path_factory.mktemp("medical")
+    write_medical_samples(root, train=24, val=12, size=20)
     return root
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -125,3 +126,30 @@ def test_video_recipe_runs(config: str, video_samples: Path, tmp_path: Path, mon
     args = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     assert train.main(["fit", "-c", config, *args]) == 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("config", [str(file.relative_to(CONFIGS)) for file in sorted(CONFIGS.glob("medical/*.yaml"))])
+def test_medical_recipe_runs(
+    config: str, medical_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = {"root": medical_samples, "train": "train.csv", "val": "val.csv", "columns.patient": "patient"}
+    size = {"resample.size": "[20, 20, 20]"}
+    if "pneumonia" in config:  # images
+        rng = np.random.default_rng(0)
+        arrays = {f"{split}_images": rng.integers(0, 256, (8, 20, 20), dtype=np.uint8) for split in ("train", "val")}
+        labels = {f"{split}_labels": np.arange(8, dtype=np.uint8)[:, None] % 2 for split in ("train", "val")}
+        np.savez(tmp_path / "images.npz", **arrays, **labels)
+        data, size = {"root": tmp_path / "images.npz"}, {"resample.size": "[20, 20]"}
+    flags = {
+        **{f"data.{name}": value for name, value in {**data, **size}.items()},
+        "data.test": "null",
+        "data.batch_size": 2,
+        "data.num_workers": 0,
+        "trainer.fast_dev_run": 1,
+        "trainer.accelerator": "cpu",
+    }
+    args = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    before = set(tmp_path.iterdir())
+    assert train.main(["fit", "-c", config, *args]) == 0
+    assert set(tmp_path.iterdir()) == before

@@ -16,9 +16,8 @@ def test_opencv_is_the_build_that_needs_no_display():
 
 
 def test_a_missing_extra_is_not_needed_to_import_the_tasks():
-    code = (
-        "import sys; sys.modules.update(av=None, monai=None, onnx=None); import backbones, tasks.detection, tools.train"
-    )
+    missing = "sys.modules.update(av=None, monai=None, nibabel=None, pydicom=None, onnx=None)"
+    code = f"import sys; {missing}; import backbones, tasks.detection, tools.train, tools.check"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

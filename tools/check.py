@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tasks.faults import Fault
-    from tools.checks.source import Content, Source
+    from tools.checks.source import Comparable, Content, Source
 
 _DESCRIPTION = """\
 Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
@@ -19,9 +20,11 @@ Boxes: a path is COCO's *.json, YOLO's data.yaml, VOC's list *.txt or folder of 
 these. Classes, of images or videos: a path is a *.csv with the columns path and label, a folder with one folder for
 each class, or a folder that holds train, val and test of that kind. Masks: a path is a folder that holds images and
 masks (or leftImg8bit and gtFine, or images and annotations), each perhaps with train, val and test, or VOC's list in
-ImageSets/Segmentation; --classes says what their values stand for.
-Give the splits together (train.json val.json), and files that stand in more than one of them are found, too; of
-classes, the first split (or train) tells which there are.
+ImageSets/Segmentation; --classes says what their values stand for. Scans: a path is MedMNIST's *.npz, a *.csv whose
+paths are NIfTI, DICOM files or folders of DICOM series (of other images where --patient, --study or --labels is given),
+ChestX-ray14's lists beside its Data_Entry_2017.csv, or a folder of NIfTI or DICOM.
+Give the splits together (train.json val.json), and files that stand in more than one of them are found, too, of scans
+also patients and images with the same pixels; of classes, the first split (or train) tells which there are.
 The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
 """
 
@@ -41,6 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=("train", "val", "test"), help="split of a YOLO data set (default: all)")
     parser.add_argument(
         "--group", metavar="COLUMN", help="of *.csv: where a file comes from; no two splits may share one"
+    )
+    parser.add_argument(
+        "--patient", metavar="COLUMN", help="of *.csv of scans: whose they are; no two splits may share one"
+    )
+    parser.add_argument("--study", metavar="COLUMN", help="of *.csv of scans: which rows are images of one study")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="COLUMN",
+        help="of *.csv of scans: the label, or findings of 0, 1 or nothing (default: label)",
     )
     parser.add_argument(
         "--classes",
@@ -67,9 +80,10 @@ def _find_sources(options: argparse.Namespace) -> list[Source]:
     from tools.checks.boxes import find_boxes
     from tools.checks.classes import find_classes
     from tools.checks.masks import find_masks
+    from tools.checks.medical import find_studies, find_unlabelled_scans
 
     # each lists what it finds at a path, and the first that finds anything has the path
-    finders = (find_masks, find_boxes, find_classes)
+    finders = (find_studies, find_masks, find_boxes, find_classes, find_unlabelled_scans)
     sources: list[Source] = []
     for path in dict.fromkeys(options.paths):
         if not path.exists():
@@ -89,6 +103,7 @@ def _check(sources: Sequence[Source]) -> int:
     kinds: Counter[str] = Counter()
     splits: dict[str, list[str]] = {}
     groups: dict[str, list[str]] = {}
+    comparable: list[Comparable] = []
     for source in sources:
         try:
             content = source.read()
@@ -100,12 +115,15 @@ def _check(sources: Sequence[Source]) -> int:
             faults = [*content.faults, *_faults_of_files(content, source.title)]
             told = f"{len(content.files)} {content.things}, {content.told()}"
             kinds += _print_section(source.title, faults, told)
+            if content.comparable is not None:
+                comparable.append(content.comparable)
+                continue
             splits.setdefault(source.split, []).extend(content.files)
             groups.setdefault(source.split, []).extend(content.groups or [])
-    if len(splits) > 1:
-        kinds += _print_section(
-            "between the splits", [*find_leaks(splits), *find_shared_groups(groups)], f"{len(splits)} splits compared"
-        )
+    if max(len(splits), len(comparable)) > 1:
+        leaks = [*find_leaks(splits), *find_shared_groups(groups)]
+        leaks += [leak for one, other in combinations(comparable, 2) for leak in one.shared_with(other)]
+        kinds += _print_section("between the splits", leaks, f"{len(splits) + len(comparable)} splits compared")
     print(f"faults in all: {kinds.total()}")
     return kinds.total()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 TASKS = {
     "classification": "write_classification_samples",
     "detection": "write_detection_samples",
+    "medical": "write_medical_samples",
     "segmentation": "write_segmentation_samples",
     "video": "write_video_samples",
 }

@@ -18,6 +18,11 @@ COMMANDS = {
     "predict": ("tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
     "demo": ("tools.demo", "make a small data set, train, measure, write the report: vertebra demo TASK"),
     "degradation": ("tools.degradation", "plain against residual networks of two depths: what shortcuts are for"),
+    "folds": ("tools.folds", "cross-validation: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]"),
+    "compare": (
+        "tools.compare",
+        "two runs on the same samples: AUROC, intervals, DeLong's test: vertebra compare RUN RUN",
+    ),
     "check": ("tools.check", "list every fault of a data set: vertebra check PATHS..."),
     "benchmark": (
         "tools.benchmark",

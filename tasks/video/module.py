@@ -15,11 +15,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from tasks.class_metrics import ClassificationMetric
+from tasks.evaluated_table import EvaluatedTable
 from tasks.mixing import Mixing
 from tasks.module import TaskModule
 from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from tasks.report import Section
 from tasks.video.classifier import VideoClassifier
+from tasks.video.data import VideoData
 from tasks.video.dataset import VideoBatch, collate
 from tasks.video.report import NUM_WORST, Examined, video_sections
 from tasks.video.timeline import Prediction, PredictionWriter
@@ -62,7 +64,7 @@ class VideoModule(TaskModule):
         self.label_smoothing = label_smoothing
         self.mixing = mixing
         self.normalise = Normalise(mean, std)
-        self.metric = ClassificationMetric(self.class_names)
+        self.metric = ClassificationMetric(self.class_names, keep_probs=True)
         self._worst: list[Examined] = []
         self._step_ended: float | None = None
 
@@ -119,6 +121,15 @@ class VideoModule(TaskModule):
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return video_sections(self.results, self._worst, metrics_csv)
+
+    def evaluated(self) -> EvaluatedTable | None:
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, VideoData):
+            return None
+        videos, seen = data.records(self.split), self.results.images
+        names = videos.names[seen.indices]
+        groups = names if videos.groups is None else videos.groups[seen.indices]
+        return EvaluatedTable(tuple(self.class_names), names, groups, seen.labels, seen.probs)
 
     def _look_again(self, loader: Any) -> None:
         """Look once more at the videos with the highest losses, for the report.

@@ -64,6 +64,16 @@ def test_features_are_monais(name):
     assert_same_features(name, network, network.state_dict())
 
 
+def test_features_of_small_volumes_are_monais():
+    layers, widths = [2, 2, 2, 2], monai.get_inplanes()
+    small = {"conv1_t_size": 3, "conv1_t_stride": 2, "no_max_pool": True, "widen_factor": 0.5}
+    network = randomise(
+        monai.ResNet("basic", layers, widths, n_input_channels=1, bias_downsample=False, feed_forward=False, **small)
+    )
+    network.maxpool = nn.Identity()  # it is there, but passed by
+    assert_same_features("resnet18s_3d", network, network.state_dict())
+
+
 def test_biases_of_shortcuts_go_into_the_norms():
     network = randomise(peer("resnet18_3d", bias_downsample=True))
     assert_same_features("resnet18_3d", network, network.state_dict())

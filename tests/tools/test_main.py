@@ -29,7 +29,7 @@ def test_an_unknown_command_is_named(capsys):
     assert "unknown command 'train'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "backbones", "predict"])
+@pytest.mark.parametrize("command", ["demo", "check", "backbones", "predict", "folds", "compare", "benchmark"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as exit_code:
         main.main([command, "--help"])

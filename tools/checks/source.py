@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tasks.faults import Fault
+
+
+class Comparable(Protocol):
+    """What has looked at a split, and knows more about it than where its files are."""
+
+    def shared_with(self, other: Any) -> Iterator[Fault]:
+        """Yield what stands in both splits, once the files of both have been checked."""
 
 
 class Content(NamedTuple):
@@ -19,6 +26,7 @@ class Content(NamedTuple):
         check_files: yields the faults of the files, and calls its argument once for each file.
         things: what the files are, in the plural.
         groups: where each file comes from, if that is told; no two splits may share a group.
+        comparable: compares splits by what is in their files; None compares them by paths and bytes.
     """
 
     files: Sequence[str]
@@ -27,6 +35,7 @@ class Content(NamedTuple):
     check_files: Callable[[Callable[[], object]], Iterator[Fault]]
     things: str = "images"
     groups: Sequence[str] | None = None
+    comparable: Comparable | None = None
 
 
 class Source(NamedTuple):

@@ -1,0 +1,86 @@
+"""ChestX-ray14: one CSV of all images, and lists of the names that belong to a split.
+
+ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks, Wang et al. 2017, https://arxiv.org/abs/1705.02315.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks import faults
+from tasks.faults import Fault
+from tasks.medical.listed_rows import Row, studies_of
+from tasks.medical.studies import Studies
+from tasks.medical.study_tables import read_csv
+
+COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+_NONE = "No Finding"
+
+
+def find_entries(source: Path) -> Path | None:
+    """Return the CSV of all images that a split belongs to: itself, or the one beside a list of names.
+
+    Args:
+        source: `Data_Entry_2017.csv`, `train_val_list.txt` or `test_list.txt`, under whichever names.
+
+    Returns:
+        None where the split is not of ChestX-ray14.
+    """
+    if source.suffix.lower() == ".csv":
+        beside = [source]
+    elif source.suffix.lower() == ".txt":
+        beside = sorted(source.parent.glob("*.csv"))
+    else:
+        beside = []
+    for file in beside:
+        with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            if set(COLUMNS) <= set(next(csv.reader(stream), [])):
+                return file
+    return None
+
+
+def read_chest_xray14(
+    entries: Path, source: Path, root: Path, class_names: Sequence[str] | None = None
+) -> tuple[Studies, list[Fault]]:
+    """Read a split; findings are all that any image of the CSV has.
+
+    Args:
+        entries: `Data_Entry_2017.csv`.
+        source: the list of the split's names, or `entries` for all images.
+        root: folder below which the images lie, in whichever folders: the archives unpack into twelve.
+        class_names: the findings in use; None for those of the CSV, in order.
+
+    Returns:
+        The studies that can be used, and the faults, see `listed_rows.studies_of`; also unknown findings, and names of
+        the list that are not in the CSV.
+    """
+    table = read_csv(entries, COLUMNS)
+    told_of = [set(row["Finding Labels"].split("|")) - {_NONE, ""} for _, row in table]
+    names = list(class_names) if class_names is not None else sorted(set().union(*told_of))
+    wanted = None if source == entries else source.read_text("utf-8").split()
+    listed = None if wanted is None else set(wanted)
+    files = {name: os.path.join(folder, name) for folder, _, inside in os.walk(root) for name in inside}
+    rows, told = [], []
+    for (line, row), findings in zip(table, told_of, strict=True):
+        name = row["Image Index"]
+        if listed is not None and name not in listed:
+            continue
+        unknown = sorted(findings - set(names))
+        if unknown:
+            message = f"line {line}: {', '.join(unknown)} is not among the findings: {', '.join(names)}."
+            told.append(Fault(faults.UNKNOWN_CATEGORY, str(entries), message))
+            continue
+        label = np.array([finding in findings for finding in names], dtype=np.float32)
+        rows.append(Row(line, name, files.get(name, str(root / name)), label, row["Patient ID"], None))
+    known = {row["Image Index"] for _, row in table}
+    for place, name in enumerate(wanted or [], start=1):
+        if name not in known:
+            message = f"line {place}: {name} is not in {entries}. Take it out of the list."
+            told.append(Fault(faults.UNKNOWN_IMAGE, str(source), message))
+    studies, more = studies_of(entries, rows, names, grouped=False)
+    return studies, [*told, *more]

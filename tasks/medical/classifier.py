@@ -1,0 +1,152 @@
+"""Networks by name: of images or volumes, of volumes slice by slice, and of studies of several images."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from backbones import Backbone, create_backbone, inflate, load_weights
+from backbones.layers import Norm
+from backbones.weights import read_state_dict
+from tasks.medical.image_network import MedicalClassifier
+from tasks.medical.pooling import Pooling, pooling_layer
+from tasks.medical.study_network import SliceClassifier, StudyClassifier
+
+
+class LinearHead(nn.Module):
+    """Dropout and one linear layer.
+
+    Args:
+        channels: of the features.
+        num_classes: K.
+        drop_rate: probability of dropping a feature in training.
+
+    Shape:
+        (N, channels) -> (N, K) logits
+    """
+
+    def __init__(self, channels: int, num_classes: int, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 1.")
+        if not 0 <= drop_rate < 1:
+            raise ValueError(f"drop_rate is {drop_rate}; it is a probability, from 0 to below 1.")
+        self.dropout = nn.Dropout(drop_rate)
+        self.fc = nn.Linear(channels, num_classes)
+        # small and alike, so that training begins without a preference whatever the backbone's features are
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.fc(self.dropout(features))
+
+
+def medical_classifier(
+    backbone: str | Backbone,
+    num_classes: int,
+    *,
+    in_channels: int = 1,
+    weights: str | None = None,
+    inflated: str | None = None,
+    norm: Norm = "batch",
+    drop_rate: float = 0.0,
+) -> MedicalClassifier:
+    """Assemble a classifier of images, or with a 3-D backbone of volumes; with `resnet50_3d` it is MONAI's `resnet50`.
+
+    Args:
+        backbone: a registered name, or a backbone with any options.
+        num_classes: K, the classes, grades or findings; binary is two classes, or one finding.
+        in_channels: for a backbone given by name: channels of the input, 1 for gray images.
+        weights: for a backbone given by name: a path, such as that of a MedicalNet checkpoint, or `pretrained`. Three
+            colours in its first layer are summed into one.
+        inflated: path of a checkpoint of the 2-D network of the same blocks, for a 3-D network to begin with; see
+            `backbones.inflate`.
+        norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
+        drop_rate: dropout in front of the linear layer, in 0..1.
+
+    Raises:
+        ValueError: there is no such backbone, the weights do not fit it, or a number is none that can be.
+        FileNotFoundError: there is no such file.
+    """
+    body = _backbone(backbone, in_channels, weights, inflated, norm)
+    return MedicalClassifier(body, LinearHead(body.levels[-1].channels, num_classes, drop_rate))
+
+
+def slice_classifier(
+    backbone: str | Backbone,
+    num_classes: int,
+    *,
+    pooling: Pooling = "attention",
+    in_channels: int = 1,
+    weights: str | None = None,
+    norm: Norm = "batch",
+    drop_rate: float = 0.0,
+) -> SliceClassifier:
+    """Assemble a classifier of volumes that sees their slices through a 2-D backbone (2.5-D).
+
+    Args:
+        backbone: as for `medical_classifier`, of images.
+        num_classes: K.
+        pooling: how slices come together: `mean`, `max`, or learnt `attention`.
+        in_channels: as for `medical_classifier`.
+        weights: as for `medical_classifier`.
+        norm: as for `medical_classifier`.
+        drop_rate: as for `medical_classifier`.
+
+    Raises:
+        ValueError: as for `medical_classifier`, or the backbone takes volumes.
+    """
+    body = _backbone(backbone, in_channels, weights, None, norm)
+    level = body.levels[-1]
+    if not isinstance(level.reduction, int):
+        raise ValueError(
+            f"the backbone reduces {len(level.reduction)} axes (level {level.name}: {level.reduction}), but slices "
+            "have height and width; take a 2-D backbone, or medical_classifier for volumes as a whole."
+        )
+    head = LinearHead(level.channels, num_classes, drop_rate)
+    return SliceClassifier(body, pooling_layer(pooling, level.channels), head)
+
+
+def study_classifier(
+    backbone: str | Backbone,
+    num_classes: int,
+    *,
+    pooling: Pooling = "attention",
+    in_channels: int = 1,
+    weights: str | None = None,
+    inflated: str | None = None,
+    norm: Norm = "batch",
+    drop_rate: float = 0.0,
+) -> StudyClassifier:
+    """Assemble a classifier of studies with several images or volumes each (multiple-instance learning).
+
+    Args:
+        backbone: as for `medical_classifier`.
+        num_classes: K.
+        pooling: how the images of a study come together: `mean`, `max`, or learnt `attention`.
+        in_channels: as for `medical_classifier`.
+        weights: as for `medical_classifier`.
+        inflated: as for `medical_classifier`.
+        norm: as for `medical_classifier`.
+        drop_rate: as for `medical_classifier`.
+
+    Raises:
+        ValueError: as for `medical_classifier`.
+    """
+    body = _backbone(backbone, in_channels, weights, inflated, norm)
+    channels = body.levels[-1].channels
+    return StudyClassifier(body, pooling_layer(pooling, channels), LinearHead(channels, num_classes, drop_rate))
+
+
+def _backbone(
+    backbone: str | Backbone, in_channels: int, weights: str | None, inflated: str | None, norm: Norm
+) -> Backbone:
+    name = backbone if isinstance(backbone, str) else type(backbone).__name__
+    if isinstance(backbone, str):
+        backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
+    if inflated is not None:
+        if isinstance(backbone.levels[-1].reduction, int):
+            raise ValueError(
+                f"inflated is {inflated}, but {name} takes images; give it as weights, or take a 3-D backbone."
+            )
+        load_weights(backbone, inflate(read_state_dict(inflated), backbone), adapt=True)
+    return backbone

@@ -1,0 +1,42 @@
+"""What one ROC curve is about: a condition that a study has or has not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Conditions(NamedTuple):
+    """Labels and probabilities as yes-or-no questions.
+
+    Of two exclusive classes the second, label 1, is the condition, and the other is its absence; of more classes (or
+    grades) each is one against the rest; findings are conditions as they are.
+
+    Attributes:
+        classes: (C,) int64, the class that each condition is, in 0..K-1.
+        truth: (N, C) float64, 1 for a study that has it, 0 for one that has not, NaN where nobody knows.
+        probs: (N, C) float64 in 0..1.
+    """
+
+    classes: np.ndarray
+    truth: np.ndarray
+    probs: np.ndarray
+
+
+def conditions_of(labels: np.ndarray, probs: np.ndarray) -> Conditions:
+    """Return the conditions of labelled studies.
+
+    Args:
+        labels: (N,) int64 in 0..K-1 for exclusive classes or grades, (N, K) of 0, 1 and NaN for findings.
+        probs: (N, K) in 0..1.
+    """
+    num_classes = probs.shape[1]
+    classes = condition_classes(num_classes, exclusive=labels.ndim == 1)
+    truth = labels[:, None] == classes if labels.ndim == 1 else labels
+    return Conditions(classes, truth.astype(np.float64), probs[:, classes].astype(np.float64))
+
+
+def condition_classes(num_classes: int, exclusive: bool) -> np.ndarray:
+    """Return the classes (C,) int64 that are conditions: one of two exclusive ones, otherwise all K."""
+    return np.array([1]) if exclusive and num_classes == 2 else np.arange(num_classes)

@@ -1,0 +1,81 @@
+"""Patients and images that stand in two splits, so that a network is measured on what it was trained on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import NamedTuple
+
+from tasks.faults import LEAK, Fault
+from tasks.medical.scans import Scan, UnreadableScan
+from tasks.medical.studies import Studies
+
+_REMEDY = "Keep it in one split, or leave it out of training with data.leak=drop."
+
+
+class Leak(NamedTuple):
+    """A study that should not be in its split, and why.
+
+    Attributes:
+        study: its index.
+        fault: what it shares with which study of the other split.
+    """
+
+    study: int
+    fault: Fault
+
+
+def shared_patients(studies: Studies, other: Studies) -> Iterator[Leak]:
+    """Find the studies whose patient has studies in another split, too; each is a leak."""
+    first: dict[str, int] = {}
+    for index, patient in enumerate(other.patients.tolist()):
+        first.setdefault(patient, index)
+    for index, patient in enumerate(studies.patients.tolist()):
+        if patient in first:
+            name = str(studies.names[index])
+            what = name if patient == name else f"{name} is of patient {patient!r}, who"
+            message = f"{what} stands in {other.place(first[patient])}, too. {_REMEDY}"
+            yield Leak(index, studies.fault(LEAK, index, message))
+
+
+def shared_images(
+    studies: Studies, digests: Sequence[Sequence[bytes]], other: Studies, other_digests: Sequence[Sequence[bytes]]
+) -> Iterator[Leak]:
+    """Find the studies with an image whose pixels are those of an image in another split; each is a leak.
+
+    Args:
+        studies: those to look for.
+        digests: of each the digests of its images, see `digest`.
+        other: those to find them in.
+        other_digests: of each the digests of its images.
+    """
+    first: dict[bytes, int] = {}
+    for index, images in enumerate(other_digests):
+        for image in images:
+            first.setdefault(image, index)
+    for index, images in enumerate(digests):
+        twin = next((first[image] for image in images if image in first), None)
+        if twin is not None:
+            message = f"{studies.names[index]} has the same pixels as {other.place(twin)}. {_REMEDY}"
+            yield Leak(index, studies.fault(LEAK, index, message))
+
+
+def digest(scan: Scan) -> bytes:
+    """Return what tells the pixels of a scan from any others, whatever the format they are kept in."""
+    return blake2b(scan.pixels.tobytes(), digest_size=16, key=str(scan.pixels.shape).encode()).digest()
+
+
+def digests_of(studies: Studies) -> list[list[bytes]]:
+    """Return the digests of the images of each study, by decoding them all; what cannot be read has none."""
+
+    def of(index: int) -> list[bytes]:
+        try:
+            return [digest(scan) for scan in studies.images.read(index)]
+        except UnreadableScan:  # for the one who reads it to train on it
+            return []
+
+    # few at a time: volumes are large
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(of, range(studies.size)))

@@ -1,0 +1,87 @@
+"""MedMNIST's `.npz`: images or volumes of one size, and labels, as arrays.
+
+MedMNIST v2: A large-scale lightweight benchmark for 2D and 3D biomedical image classification, Yang et al. 2023,
+https://arxiv.org/abs/2110.14795.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks.medical.studies import Arrays, Kind, Studies
+
+
+def read_medmnist(file: Path, split: str, kind: Kind, class_names: Sequence[str] | None = None) -> Studies:
+    """Read one split: `train_images` and `train_labels`, and the like for other splits.
+
+    Images are (N, H, W), (N, H, W, 3) or (N, D, H, W) and stay in the type that they have. Labels are (N,) or (N, 1)
+    whole numbers from 0 on, or (N, K) of 0 and 1 for findings.
+
+    Args:
+        file: the `.npz`; it is never unpickled.
+        split: `train`, `val` or `test`.
+        kind: what the labels are.
+        class_names: the classes in the order of their numbers; None for the numbers, up to the largest of any split.
+
+    Raises:
+        ValueError: an array is missing, has another shape, or has labels without a class or of another kind.
+    """
+    wanted = (f"{split}_images", f"{split}_labels")
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            # the labels of every split, but only this split's images, which are not unpacked before they are asked for
+            arrays = {name: content[name] for name in content.files if name.endswith("_labels") or name in wanted}
+            there = ", ".join(sorted(content.files))
+    except (zipfile.BadZipFile, OSError, KeyError, EOFError, ValueError) as error:
+        raise ValueError(f"{file}: cannot be read as .npz ({error}); download it again.") from error
+    if not set(wanted) <= set(arrays):
+        raise ValueError(
+            f"{file}: has no {' and '.join(wanted)}, but {there}. Name another split, or take validation out of the "
+            "training split with data.val_fraction=0.1."
+        )
+    images, labels = (arrays[name] for name in wanted)
+    if images.ndim not in (3, 4) or images.dtype.kind not in "uif" or not images.size:
+        raise ValueError(
+            f"{file}: {split}_images is {images.shape} {images.dtype}; expected (N, H, W), (N, H, W, 3) or (N, D, H, "
+            "W) of numbers. Save the arrays so."
+        )
+    labels = labels[:, None] if labels.ndim == 1 else labels
+    if labels.ndim != 2 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"{file}: {split}_labels is {labels.shape} {labels.dtype}; expected a row of whole numbers for each of the "
+            f"{len(images)} images. Save the arrays so."
+        )
+    if (labels.shape[1] > 1) != (kind == "findings"):
+        meant = "findings" if labels.shape[1] > 1 else "classes or grades"
+        raise ValueError(f"{file}: has {labels.shape[1]} labels an image, which are {meant}. Set data.kind so.")
+    is_multiple = kind == "findings"
+    number = (
+        labels.shape[1]
+        if is_multiple
+        else 1 + max(int(array.max(initial=0)) for name, array in arrays.items() if name.endswith("_labels"))
+    )
+    names = tuple(class_names or map(str, range(number)))
+    highest = 1 if is_multiple else len(names) - 1
+    odd = np.flatnonzero(((labels < 0) | (labels > highest)).any(axis=1))
+    if len(odd):
+        raise ValueError(
+            f"{file}: {split} {odd[0]} has label {labels[odd[0]].tolist()} ({len(odd)} such); expected 0..{highest}. "
+            "Mend the labels, or give every class a name in data.names."
+        )
+    if is_multiple and len(names) != number:
+        raise ValueError(f"{file}: has {number} findings, but {len(names)} names: {', '.join(names)}. Name each.")
+    title = f"{file.name} {split}"
+    called = np.array([f"{title} {place}" for place in range(len(images))], dtype=str)
+    return Studies(
+        class_names=names,
+        names=called,
+        labels=labels.astype(np.float32) if is_multiple else labels[:, 0].astype(np.int64),
+        patients=called,
+        images=Arrays(images, np.arange(len(images)), title),
+        file=str(file),
+        rows=np.array([f"{split} {place}" for place in range(len(images))], dtype=str),
+    )

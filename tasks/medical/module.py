@@ -1,0 +1,204 @@
+"""Training, measuring and using a classifier of studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from tasks.evaluated_table import EvaluatedTable
+from tasks.medical.conditions import condition_classes
+from tasks.medical.data import MedicalData
+from tasks.medical.dataset import MedicalBatch, collate
+from tasks.medical.grad_cam import grad_cam
+from tasks.medical.image_network import MedicalClassifier
+from tasks.medical.metrics import MedicalMetric
+from tasks.medical.operating_point import DEFAULT_THRESHOLD
+from tasks.medical.predictions import Prediction, PredictionWriter
+from tasks.medical.report import NUM_WORST, Examined, medical_sections
+from tasks.medical.results import MedicalResults
+from tasks.medical.study_network import StudyClassifier
+from tasks.medical.targets import Classes, Target
+from tasks.medical.temperature import calibrated_probs
+from tasks.module import TaskModule
+from tasks.report import Section
+
+_MOST_CONDITIONS = 3  # whose worst errors a report shows
+
+
+class MedicalModule(TaskModule):
+    """Trains a classifier of studies, and measures how well it ranks, decides and knows what it does not know.
+
+    On every validation split a temperature is fitted and thresholds are chosen; both are kept in the checkpoint and
+    applied by `vertebra test` and `vertebra predict`. Logs `train/loss`, `val/auroc`, `val/average_precision`,
+    `val/balanced_accuracy`, `val/sensitivity`, `val/specificity`, `val/ece` and others, and the same under `test/`.
+
+    Args:
+        network: the classifier.
+        class_names: the K classes, grades or findings; label k is `class_names[k]`.
+        target: what labels mean, and the loss; exclusive classes if not given. `data.kind` says the same.
+        sensitivity: that the thresholds are to reach on the validation split; None chooses them by Youden's index.
+        explain: `vertebra predict` also writes, for every scan, which voxels speak for the class (Grad-CAM).
+        training: optimizer, schedule and the like, see `TaskModule`.
+
+    Attributes:
+        temperature: that logits are divided by.
+        thresholds: (C,) float64, from which probability on each condition is called present.
+    """
+
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/auroc", "max")
+    network: MedicalClassifier | StudyClassifier
+    metric: MedicalMetric
+
+    def __init__(
+        self,
+        network: MedicalClassifier | StudyClassifier,
+        class_names: Sequence[str],
+        target: Target | None = None,
+        sensitivity: float | None = None,
+        explain: bool = False,
+        **training: Any,
+    ) -> None:
+        super().__init__(network, class_names, **training)
+        self.target = target or Classes()
+        self.sensitivity = sensitivity
+        self.explain = explain
+        self.metric = MedicalMetric(self.class_names, self.target.kind)
+        number = len(condition_classes(len(self.class_names), self.exclusive))
+        # plain numbers and no buffers: they are float64, which some devices do not have
+        self.temperature = 1.0
+        self.thresholds = np.full(number, DEFAULT_THRESHOLD)
+        self._worst: list[Examined] = []
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a study has one class, or any number of findings."""
+        return self.target.kind != "findings"
+
+    def setup(self, stage: str) -> None:
+        data = self._data()
+        if data is None:
+            return
+        if data.kind != self.target.kind:
+            raise ValueError(
+                f"data.kind is {data.kind}, but model.target is for {self.target.kind}; give --data.kind "
+                f"{self.target.kind}, or another --model.target."
+            )
+        if stage == "fit":
+            self.target.prepare(data.class_counts, data.known_counts)
+
+    def training_step(self, batch: MedicalBatch, batch_idx: int) -> Tensor:
+        self.tell_skipped(batch.skipped)
+        loss = self.target.loss(self._logits(batch), batch.labels)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.images))
+        return loss
+
+    def validation_step(self, batch: MedicalBatch, batch_idx: int) -> None:
+        self.tell_skipped(batch.skipped)
+        if len(batch.images):
+            self.metric.update(self._logits(batch), batch.labels, batch.indices)
+
+    def predict_step(self, batch: MedicalBatch, batch_idx: int) -> list[Prediction]:
+        self.tell_skipped(batch.skipped)
+        if not len(batch.images):
+            return []
+        probs = calibrated_probs(self._logits(batch).cpu(), self.exclusive, self.temperature).numpy()
+        maps: Sequence[np.ndarray | None] = [None] * len(probs)
+        if self.explain:
+            shown = torch.from_numpy(self._explained(probs)).to(batch.images.device)
+            maps = list(self._maps(batch, shown))
+        rows = zip(batch.indices.tolist(), batch.names, probs, maps, strict=True)
+        return [Prediction(*row) for row in rows]
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [PredictionWriter()] if self.trainer.state.fn == TrainerFn.PREDICTING else []
+
+    def judged(self, results: MedicalResults, split: str) -> MedicalResults:
+        if split == "val":
+            calibrated = results.at(results.fit_temperature())
+            self.temperature = calibrated.temperature
+            self.thresholds = calibrated.choose_thresholds(self.sensitivity)
+        return results.at(self.temperature, self.thresholds)
+
+    def on_validation_start(self) -> None:
+        self._begin("val")
+
+    def on_test_start(self) -> None:
+        self._begin("test")
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self._look_again(self.trainer.val_dataloaders)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self._look_again(self.trainer.test_dataloaders)
+
+    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
+        return medical_sections(self.results, self._worst, metrics_csv)
+
+    def evaluated(self) -> EvaluatedTable | None:
+        data = self._data()
+        if data is None:
+            return None
+        studies, seen = data.records(self.split), self.results.studies
+        parts = (studies.names[seen.indices], studies.patients[seen.indices], seen.labels, self.results.probs)
+        return EvaluatedTable(tuple(self.class_names), *parts)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["operating_point"] = {"temperature": self.temperature, "thresholds": self.thresholds.tolist()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        point = checkpoint["operating_point"]
+        self.temperature, self.thresholds = point["temperature"], np.array(point["thresholds"], dtype=np.float64)
+
+    def _data(self) -> MedicalData | None:
+        data = getattr(self.trainer, "datamodule", None)
+        return data if isinstance(data, MedicalData) else None
+
+    def _begin(self, split: str) -> None:
+        data = self._data()
+        self.metric.patients = None if data is None else data.records(split).patients.tolist()
+
+    def _logits(self, batch: MedicalBatch) -> Tensor:
+        return self.network(self.arranged(batch.images), batch.counts).float()
+
+    def _explained(self, probs: np.ndarray) -> np.ndarray:
+        """Return which class of each study a map is made for: the condition of two classes, else the likeliest."""
+        if self.exclusive and len(self.class_names) == 2:
+            return np.ones(len(probs), dtype=np.int64)
+        return probs.argmax(axis=1)
+
+    def _maps(self, batch: MedicalBatch, labels: Tensor) -> np.ndarray:
+        cams = grad_cam(self.network, self.arranged(batch.images), labels, counts=batch.counts)
+        return cams.cpu().numpy()
+
+    def _look_again(self, loader: Any) -> None:
+        """Look once more at the worst false positives and negatives, for the report.
+
+        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
+        """
+        self._worst = []
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            return
+        classes = self.results.conditions.classes
+        for condition in range(min(_MOST_CONDITIONS, len(classes))):
+            for rows in self.results.errors(condition):
+                for row in rows[:NUM_WORST].tolist():
+                    self._worst.append(self._examine(loader, row, condition, int(classes[condition])))
+
+    def _examine(self, loader: Any, row: int, condition: int, label: int) -> Examined:
+        batch = collate([loader.dataset[int(self.results.studies.indices[row])]])
+        batch = self.transfer_batch_to_device(batch, self.device, 0)
+        with self.trainer.precision_plugin.forward_context():
+            cam = self._maps(batch, torch.tensor([label], device=self.device))[0]
+        image = batch.images[0].float().cpu().numpy()
+        return Examined(batch.names[0], condition, row, image, cam)

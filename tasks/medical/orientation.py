@@ -1,0 +1,42 @@
+"""Turn a volume from the axes of its file to those of the patient, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+
+from tasks.medical.scans import Grid, Scan, UnreadableScan
+
+_AXES = axcodes2ornt(("S", "P", "L"))
+
+
+def oriented(name: str, voxels: np.ndarray, affine: np.ndarray) -> Scan:
+    """Return a volume along the axes S, P and L, which are exchanged and flipped, never interpolated.
+
+    Axes that stand obliquely in the patient go to the nearest ones; the affine keeps how they stand.
+
+    Args:
+        name: path of the file.
+        voxels: (X, Y, Z).
+        affine: (4, 4), from the indices (x, y, z) to mm (RAS+).
+
+    Raises:
+        UnreadableScan: the affine is not invertible.
+    """
+    affine = np.asarray(affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+        raise UnreadableScan(
+            f"{name}: its affine {np.round(affine[:3], 3).tolist()} does not tell where voxels lie: two of its axes "
+            "are one, or have no length. Write the file again with an orientation and a spacing."
+        )
+    turn = ornt_transform(io_orientation(affine), _AXES)
+    turned = affine @ inv_ornt_aff(turn, voxels.shape)
+    pixels = np.ascontiguousarray(apply_orientation(voxels, turn), dtype=np.float32)[None]
+    grid = Grid((voxels.shape[0], voxels.shape[1], voxels.shape[2]), affine)
+    return Scan(name, pixels, tuple(float(size) for size in voxel_sizes(turned)), turned, grid)
+
+
+def restored(volume: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return a volume (D, H, W) along S, P and L as (X, Y, Z) along the axes of the file."""
+    return np.ascontiguousarray(apply_orientation(volume, ornt_transform(_AXES, io_orientation(grid.affine))))

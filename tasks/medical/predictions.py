@@ -1,0 +1,121 @@
+"""What `predict` leaves behind: a table of calibrated probabilities and decisions, and maps of what speaks for them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from tasks.medical.geometry import to_own_space
+from tasks.medical.nifti import write_nifti
+from tasks.medical.operating_point import decide
+from tasks.medical.slices import explained
+from tasks.processes import gathered
+
+if TYPE_CHECKING:
+    from tasks.medical.data import MedicalData
+    from tasks.medical.module import MedicalModule
+
+
+class Prediction(NamedTuple):
+    """What a classifier says about one study.
+
+    Attributes:
+        place: number of the study among those that were asked about.
+        name: what it is called, such as its path.
+        probs: (K,) float64 in 0..1, calibrated.
+        cam: float32 in 0..1 on the grid that the network saw, how much each voxel speaks for the class that is
+            explained; (I, ...) of a study of several images; None where nobody wants it.
+    """
+
+    place: int
+    name: str
+    probs: np.ndarray
+    cam: np.ndarray | None
+
+
+class PredictionWriter(Callback):
+    """Writes `predictions.csv` below the trainer's `default_root_dir`, and maps below `explanations/`.
+
+    The CSV has the columns study, decision (at the thresholds of the checkpoint), prob_CLASS for every class, and model
+    (the first 16 digits of `model_hash`). A map is NIfTI in the space of its file where that tells one, and beside it
+    a picture of the slice with the highest voxel.
+    """
+
+    def __init__(self) -> None:
+        self.predictions: list[Prediction] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.predictions = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: list[Prediction],
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        # maps are written where they are made: those of a thousand volumes fit into no memory
+        for one in outputs:
+            if one.cam is not None:
+                _write_map(Path(trainer.default_root_dir) / "explanations", one, trainer.datamodule)  # type: ignore[attr-defined]
+        self.predictions += [one._replace(cam=None) for one in outputs]
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        every = sorted(gathered(self.predictions), key=lambda one: one.place)
+        if trainer.is_global_zero:
+            _write_table(Path(trainer.default_root_dir) / "predictions.csv", every, pl_module)  # type: ignore[arg-type]
+
+
+def model_hash(state: Mapping[str, Tensor], temperature: float, thresholds: Sequence[float]) -> str:
+    """Return SHA-256 over all that a decision depends on: names, types and bytes of the weights, and the two others."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + raw)
+    digest.update(repr((temperature, list(thresholds))).encode())
+    return digest.hexdigest()
+
+
+def _write_table(file: Path, predictions: Sequence[Prediction], module: MedicalModule) -> None:
+    names = module.class_names
+    model = model_hash(module.network.state_dict(), module.temperature, module.thresholds.tolist())[:16]
+    probs = np.stack([one.probs for one in predictions]) if predictions else np.zeros((0, len(names)))
+    decisions = decide(probs, module.thresholds, module.exclusive)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["study", "decision", *(f"prob_{name}" for name in names), "model"])
+        for one, decision in zip(predictions, decisions, strict=True):
+            called = [int(decision)] if module.exclusive else np.flatnonzero(decision).tolist()
+            told = "; ".join(names[label] for label in called)
+            writer.writerow([one.name, told, *(f"{prob:.6f}" for prob in one.probs), model])
+    rank_zero_info(f"{len(predictions)} predictions: {file}")
+
+
+def _write_map(folder: Path, prediction: Prediction, data: MedicalData) -> None:
+    assert prediction.cam is not None  # only those come here
+    studies = data.unlabelled(data.paths)
+    scans = studies.images.read(prediction.place)
+    cams = prediction.cam if studies.images.grouped else prediction.cam[None]
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (scan, cam) in enumerate(zip(scans, cams, strict=False)):  # what pads a study has no scan
+        part = f"_{number}" if len(scans) > 1 else ""
+        stem = Path(prediction.name).name.removesuffix(".gz").rsplit(".", 1)[0]
+        file = folder / f"{prediction.place:05d}_{stem}{part}"
+        if scan.grid is not None:
+            write_nifti(file.with_name(file.name + ".nii.gz"), to_own_space(cam, scan, data.resample), scan)
+        seen = data.resample(scan._replace(pixels=data.intensity(scan.pixels)), outside=0.0)
+        picture = cv2.cvtColor(explained(seen, cam), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(file.with_name(file.name + ".png")), picture)

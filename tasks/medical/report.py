@@ -1,0 +1,169 @@
+"""The sections of a report on studies: numbers with intervals, curves, calibration, and where errors come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tasks.bootstrap import Interval
+from tasks.calibration import Reliability
+from tasks.charts import NUM_LOOKS, Line, confusion_chart, line_chart
+from tasks.medical.results import MedicalResults
+from tasks.medical.slices import explained
+from tasks.report import Picture, Section, columns, gallery, note, table, training_section
+
+NUM_WORST = 4  # false positives of a condition in the gallery, and as many false negatives
+_LIMITS = (-0.01, 1.01)
+_MEASURES = {
+    "auroc": "AUROC",
+    "micro_auroc": "AUROC, micro",
+    "average_precision": "average precision",
+    "micro_average_precision": "average precision, micro",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+    "f1": "F1",
+    "kappa": "Cohen's kappa",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
+_OF_CONDITIONS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
+_ENDS = np.array([0.0, 1.0])
+
+
+class Examined(NamedTuple):
+    """A study that is shown.
+
+    Attributes:
+        name: what it is called.
+        condition: that it was wrongly called, or not called, in 0..C-1.
+        row: of `MedicalResults.studies`.
+        image: as the network saw it, (C, H, W), (C, D, H, W), or (I, C, ...).
+        cam: what speaks for the condition, in 0..1, as `grad_cam` gives it for one study.
+    """
+
+    name: str
+    condition: int
+    row: int
+    image: np.ndarray
+    cam: np.ndarray
+
+
+def medical_sections(results: MedicalResults, worst: Sequence[Examined], metrics_csv: Sequence[Path]) -> list[Section]:
+    """Return the sections of a report.
+
+    Args:
+        results: of a split, at the temperature and the thresholds that are in use.
+        worst: studies for the gallery.
+        metrics_csv: what Lightning's CSVLogger wrote while training, oldest first; empty for no curves.
+    """
+    training = training_section(metrics_csv)
+    return [
+        Section("Numbers", _numbers(results)),
+        Section("Conditions", _conditions(results)),
+        Section("Curves", _curves(results)),
+        *([Section("Confusion", _confusion(results))] if results.kind != "findings" else []),
+        Section("Calibration", _calibration(results)),
+        *([training] if training else []),
+        *([Section("Worst errors", _gallery(results, worst))] if worst else []),
+    ]
+
+
+def _numbers(results: MedicalResults) -> str:
+    intervals = results.intervals()
+    titles = dict(_MEASURES)
+    if results.kind == "grades":
+        titles["kappa"] = "Cohen's kappa, quadratic"
+    if len(results.conditions.classes) < 2:  # of one condition there is nothing to pool
+        titles = {name: title for name, title in titles.items() if not name.startswith("micro_")}
+    rows = [(title, results.measured[name], str(intervals[name])) for name, title in titles.items()]
+    patients, studies = len(np.unique(results.patients)), len(results.patients)
+    text = (
+        f"{studies} studies of {patients} patients. Intervals: 95 %, over draws of patients. Of several conditions a "
+        "number is the mean over them. A dash stands where a number is undefined, such as the AUROC of a class that no "
+        "study has. This is research software and no medical device."
+    )
+    return table(["measure", "value", "95 % interval"], rows) + note(text)
+
+
+def _conditions(results: MedicalResults) -> str:
+    intervals = results.intervals()
+    rows = []
+    for name, (without, with_it), threshold in zip(
+        results.condition_names, results.support.tolist(), results.thresholds.tolist(), strict=True
+    ):
+        numbers = [_with_interval(results.measured[f"{m}/{name}"], intervals[f"{m}/{name}"]) for m in _OF_CONDITIONS]
+        rows.append((name, with_it, without, f"{threshold:.3f}", *numbers))
+    header = ["condition", "with", "without", "threshold", *(_MEASURES[m] for m in _OF_CONDITIONS)]
+    text = (
+        "A study whose calibrated probability is the threshold or more is called positive. The thresholds were chosen "
+        "on the validation split; measured there, sensitivity and specificity are a little better than they will be."
+    )
+    return table(header, rows) + note(text)
+
+
+def _with_interval(value: float, interval: Interval) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f} ({interval})"
+
+
+def _curves(results: MedicalResults) -> str:
+    named = list(zip(results.condition_names, results.curves, strict=True))[:NUM_LOOKS]
+    roc = [Line("chance", _ENDS, _ENDS, look=None)]
+    roc += [Line(name, 1 - curve.specificity, curve.sensitivity, look=i) for i, (name, curve) in enumerate(named)]
+    pr = [Line(name, curve.sensitivity, curve.precision, look=i) for i, (name, curve) in enumerate(named)]
+    return columns(
+        line_chart(roc, "Sensitivity", "1 - specificity", x_limits=_LIMITS, y_limits=_LIMITS),
+        line_chart(pr, "Precision", "sensitivity (recall)", x_limits=_LIMITS, y_limits=_LIMITS),
+    )
+
+
+def _confusion(results: MedicalResults) -> str:
+    names = results.class_names
+    text = "Rows are the truth, columns the decision; the colour is the share of the row."
+    return confusion_chart(results.confusion, names, names) + note(text)
+
+
+def _calibration(results: MedicalResults) -> str:
+    raw = results.at(1.0)
+    before, after = raw.reliability, results.reliability
+    lines = [Line("as sure as right", _ENDS, _ENDS, look=None)]
+    lines += [_reliability_line("as the network says it", before, 1), _reliability_line("calibrated", after, 0)]
+    rows = [
+        ("as the network says it", 1.0, before.error, raw.measured["brier"]),
+        ("calibrated", results.temperature, after.error, results.measured["brier"]),
+    ]
+    text = (
+        "Logits are divided by a temperature that was fitted on the validation split. Below the diagonal it is surer "
+        "than it should be, above it less sure; bins of few studies lie anywhere."
+    )
+    return columns(
+        line_chart(lines, "Part that is so", "probability", x_limits=_LIMITS, y_limits=_LIMITS),
+        table(["probabilities", "temperature", "calibration error", "Brier score"], rows),
+    ) + note(text)
+
+
+def _reliability_line(name: str, bins: Reliability, look: int) -> Line:
+    filled = bins.counts > 0
+    return Line(name, bins.confidence[filled], bins.accuracy[filled], look=look)
+
+
+def _gallery(results: MedicalResults, worst: Sequence[Examined]) -> str:
+    pictures = []
+    for one in worst:
+        prob = results.conditions.probs[one.row, one.condition]
+        name = results.condition_names[one.condition]
+        kind = "false negative" if results.conditions.truth[one.row, one.condition] else "false positive"
+        remark = f"{kind} of {name}, probability {prob:.3f}"
+        pictures.append(Picture(explained(one.image, one.cam), os.path.basename(one.name), remark))
+    text = (
+        "False positives with the highest probability and false negatives with the lowest. Of each: what the network "
+        "saw, and laid over it what speaks for the condition (Grad-CAM); of a volume the slice where that is strongest."
+    )
+    return gallery(pictures) + note(text)

@@ -1,0 +1,48 @@
+"""The scans below a folder: files, and folders of the slices of a volume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from tasks.images import IMAGE_SUFFIXES
+from tasks.medical.scans import NIFTI_SUFFIXES, UnreadableScan
+
+
+def find_scans(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """List scans: a file as given, and those of folders in the order of their paths.
+
+    The DICOM files of one folder are one scan where they lie in a patient, as slices do; then the folder is named, even
+    if what it holds is no whole series, for which it is to be told. Else, as X-rays, each is a scan of its own.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        ValueError: a folder holds no scan.
+    """
+    found: list[str] = []
+    for given in paths:
+        path = os.fspath(given)
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{path} does not exist; expected a scan or a folder of scans. Mend the path.")
+        inside = _below(path) if os.path.isdir(path) else [path]
+        if not inside:
+            raise ValueError(f"{path}: holds no scan (.nii, .nii.gz, DICOM, or an image such as .png). Mend the path.")
+        found += inside
+    return found
+
+
+def _below(folder: str) -> list[str]:
+    from tasks.medical.dicom_series import dicom_files, is_stack
+
+    found: list[str] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files = [os.path.join(parent, name) for name in sorted(names) if not name.startswith(".")]
+        own = {file for file in files if file.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES))}
+        slices = dicom_files(parent)
+        try:
+            stacked = is_stack(slices)
+        except UnreadableScan:  # for the one who reads it to say
+            stacked = False
+        found += sorted(own | ({parent} if stacked else set(slices)))
+    return found

@@ -1,0 +1,99 @@
+"""One scan, whatever its file: a volume lies as a patient does, an image as a viewer shows it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tasks.faults import UnreadableFile
+from tasks.images import IMAGE_SUFFIXES
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # which a DICOM file may have, or none at all
+
+
+class UnreadableScan(UnreadableFile):
+    """A scan that is missing, empty, cut short, incomplete or none at all; the message says which."""
+
+
+class Grid(NamedTuple):
+    """Where the voxels of a file lie in the patient.
+
+    Attributes:
+        shape: voxels along the axes (x, y, z) of the file: of NIfTI as stored, of DICOM columns, rows and slices.
+        affine: (4, 4) float64, from indices along these axes to mm to the right, to the front and up (RAS+).
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+
+class Scan(NamedTuple):
+    """Pixels of one image or volume.
+
+    The axis of channels is always there: without it nobody could tell an image in colour from a volume of three slices.
+
+    Attributes:
+        name: path of the file or folder, or what it is called by.
+        pixels: (C, H, W) or (C, D, H, W) float32, finite, as the file means them (Hounsfield units of CT); C is 1, or
+            3 of an image in colour. Of a volume D runs from the feet to the head, H from the front to the back and W
+            from the patient's right to the left (axcodes S, P, L).
+        spacing: mm from pixel to pixel along H and W, or D, H and W; None where the file does not tell.
+        affine: (4, 4) float64, from the indices (d, h, w) to mm (RAS+); None where the file does not tell.
+        grid: the voxels as they are in the file, for what goes back there; None where the file does not tell.
+    """
+
+    name: str
+    pixels: np.ndarray
+    spacing: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+    grid: Grid | None = None
+
+
+def read_scan(path: str | os.PathLike[str]) -> Scan:
+    """Read NIfTI (`.nii`, `.nii.gz`), a DICOM file, a folder of the slices of a DICOM series, or an image file.
+
+    Raises:
+        UnreadableScan: the file is missing, broken or of another kind; a series lacks a slice or has mixed spacing,
+            size or orientation; or a pixel is not a finite number.
+    """
+    # here, since a task reads files of one kind and need not have the libraries of the others
+    from tasks.medical.dicom import read_dicom
+    from tasks.medical.dicom_series import read_series
+    from tasks.medical.nifti import read_nifti
+    from tasks.medical.pictures import read_picture
+
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        scan = read_series(name)
+    elif not os.path.exists(name):
+        raise UnreadableScan(f"{name}: does not exist. Put the file there, or mend the path.")
+    elif not os.path.getsize(name):
+        raise UnreadableScan(f"{name}: is empty (0 bytes). Copy it again.")
+    elif name.lower().endswith(NIFTI_SUFFIXES):
+        scan = read_nifti(name)
+    elif Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        scan = read_picture(name)
+    else:
+        scan = read_dicom(name)
+    return finite(scan)
+
+
+def finite(scan: Scan) -> Scan:
+    """Return the scan, all of whose pixels are numbers.
+
+    Raises:
+        UnreadableScan: there is a pixel that is NaN or infinite.
+    """
+    # the sum of finite float32 is finite in float64, and takes no memory for a mask
+    if np.isfinite(scan.pixels.sum(dtype=np.float64)):
+        return scan
+    broken = ~np.isfinite(scan.pixels)
+    where = ", ".join(map(str, np.argwhere(broken)[0, 1:].tolist()))
+    raise UnreadableScan(
+        f"{scan.name}: {broken.sum()} of {broken.size} pixels are NaN or infinite, the first at ({where}). Give them "
+        "the value of the background, or take the file out of the data set."
+    )

@@ -1,0 +1,161 @@
+"""The studies of one split: what is said of each, of whom it is, and where its images come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tasks.faults import Fault
+from tasks.labelled_files import UNLABELLED
+from tasks.medical.scans import Scan, finite, read_scan
+
+Kind = Literal["classes", "grades", "findings"]
+
+
+class Images(ABC):
+    """The images of N studies.
+
+    Attributes:
+        grouped: whether a study may have several; else each has one.
+    """
+
+    grouped: bool
+
+    @abstractmethod
+    def read(self, index: int) -> list[Scan]:
+        """Return the images of a study, one or more.
+
+        Raises:
+            UnreadableScan: one of them is missing, broken or incomplete.
+        """
+
+    @abstractmethod
+    def only(self, indices: np.ndarray) -> Images:
+        """Return the images of the studies at `indices`."""
+
+
+@dataclass(frozen=True)
+class ScanFiles(Images):
+    """A file, or a folder of a DICOM series, for each image.
+
+    Args:
+        files: (M,) str, paths, study by study. Arrays and not lists: each loader process would copy the strings of a
+            list, since Python counts who holds them.
+        starts: (N + 1,) int64, where in `files` each study begins, and at last M.
+        grouped: whether a study may have several.
+    """
+
+    files: np.ndarray
+    starts: np.ndarray
+    grouped: bool = False
+
+    def read(self, index: int) -> list[Scan]:
+        return [read_scan(str(file)) for file in self.files[self.starts[index] : self.starts[index + 1]]]
+
+    def only(self, indices: np.ndarray) -> ScanFiles:
+        counts = np.diff(self.starts)[indices]
+        places = [np.arange(self.starts[index], self.starts[index + 1]) for index in indices]
+        taken = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return ScanFiles(self.files[taken], starts, self.grouped)
+
+
+@dataclass(frozen=True)
+class Arrays(Images):
+    """Pixels in memory, in the type that the file has, shared by all splits that are drawn from them.
+
+    Args:
+        pixels: (A, H, W), (A, H, W, 3) of images in colour, or (A, D, H, W).
+        places: (N,) int64, where in `pixels` each study stands.
+        title: what the pixels are called by, before their number.
+    """
+
+    pixels: np.ndarray
+    places: np.ndarray
+    title: str
+    grouped: bool = False
+
+    def read(self, index: int) -> list[Scan]:
+        place = int(self.places[index])
+        pixels = self.pixels[place]
+        in_colour = pixels.ndim == 3 and pixels.shape[2] == 3
+        channels = np.moveaxis(pixels, 2, 0) if in_colour else pixels[None]
+        return [finite(Scan(f"{self.title} {place}", np.ascontiguousarray(channels, dtype=np.float32)))]
+
+    def only(self, indices: np.ndarray) -> Arrays:
+        return Arrays(self.pixels, self.places[indices], self.title)
+
+
+class Studies(NamedTuple):
+    """Studies, and what is known of them.
+
+    Attributes:
+        class_names: the K classes, grades or findings.
+        names: (N,) str, what each study is called: a path, `pneumonia.npz train 17`, or the id of a study.
+        labels: (N,) int64 in 0..K-1 of classes and grades, `UNLABELLED` where nobody told; or (N, K) float32 of
+            findings, 1 there, 0 not there, NaN unknown.
+        patients: (N,) str; where nobody told, every study is a patient of its own, called by the study's name.
+        images: where the images come from.
+        file: the list that they stand in, empty where there is none.
+        rows: (N,) str, where in that list, such as `line 7`.
+    """
+
+    class_names: tuple[str, ...]
+    names: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+    images: Images
+    file: str
+    rows: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """N; the length of a named tuple is that of its fields."""
+        return len(self.names)
+
+    @property
+    def are_findings(self) -> bool:
+        """Whether a study may be of several classes at once, or of none."""
+        return self.labels.ndim == 2
+
+    def only(self, indices: np.ndarray) -> Studies:
+        """Return the studies at `indices`."""
+        return self._replace(
+            names=self.names[indices],
+            labels=self.labels[indices],
+            patients=self.patients[indices],
+            images=self.images.only(indices),
+            rows=self.rows[indices],
+        )
+
+    def place(self, index: int) -> str:
+        """Return what a study is called by, and where it is told of: `a.nii.gz (line 7 of train.csv)`."""
+        name, row = str(self.names[index]), str(self.rows[index])
+        return name if name.endswith(row) else f"{name} ({row} of {self.file})"
+
+    def fault(self, kind: str, index: int, message: str) -> Fault:
+        """Return a fault of one study, with file and row."""
+        if self.file:
+            return Fault(kind, self.file, f"{self.rows[index]}: {message}")
+        return Fault(kind, str(self.names[index]), message)
+
+
+def unlabelled_studies(files: Sequence[str], class_names: Sequence[str], kind: Kind, grouped: bool) -> Studies:
+    """Return scans of which nothing is known, each a study and a patient of its own.
+
+    Args:
+        files: paths of scans.
+        class_names: the K classes that there are.
+        kind: what the labels would be.
+        grouped: whether the network takes studies of several images.
+    """
+    names = np.array(files, dtype=str)
+    unknown: np.ndarray = np.full(len(files), UNLABELLED, dtype=np.int64)
+    if kind == "findings":
+        unknown = np.full((len(files), len(class_names)), np.nan, dtype=np.float32)
+    images = ScanFiles(names, np.arange(len(files) + 1), grouped)
+    return Studies(tuple(class_names), names, unknown, names, images, "", np.full(len(files), "", dtype=str))

@@ -1,0 +1,162 @@
+"""A CSV with a path, labels and perhaps a patient in every row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tasks import faults
+from tasks.faults import Fault
+from tasks.medical.listed_rows import Row, studies_of
+from tasks.medical.studies import Kind, Studies
+
+_FINDING = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": float("nan")}
+
+
+@dataclass
+class Columns:
+    """How the columns of a CSV are called.
+
+    Args:
+        path: of the image or volume, below `root` or absolute.
+        labels: of classes and grades, one; of findings one for each, with 1 where it is there, 0 where it is not, and
+            nothing where nobody knows.
+        patient: whose image it is; if not given, every study is of another patient.
+        study: which rows are images of one study; if not given, every image is a study.
+    """
+
+    path: str = "path"
+    labels: list[str] = field(default_factory=lambda: ["label"])
+    patient: str | None = None
+    study: str | None = None
+
+
+def read_table(
+    file: Path, root: Path, kind: Kind, columns: Columns, class_names: Sequence[str] | None = None
+) -> tuple[Studies, list[Fault]]:
+    """Read the studies of a CSV.
+
+    Args:
+        file: the CSV, UTF-8.
+        root: folder that relative paths start from.
+        kind: what the labels are.
+        columns: where they stand.
+        class_names: the classes of the training split; None takes the labels that are there, in order, numbers by
+            size. Grades that are whole numbers are all from the smallest to the largest; others need `class_names`,
+            which tells their order. Findings are the columns.
+
+    Returns:
+        The studies that can be used, and the faults, see `listed_rows.studies_of`; also labels that are empty or not
+        among the classes.
+
+    Raises:
+        ValueError: a column is missing, the file is no CSV in UTF-8, or the classes cannot be told.
+    """
+    table = read_csv(file, [columns.path, *columns.labels, *filter(None, (columns.patient, columns.study))])
+    cells = [(line, [row[name] for name in columns.labels]) for line, row in table]
+    if kind == "findings":
+        names = _finding_names(columns, class_names)
+        labels, told = _findings(file, cells, columns.labels)
+    else:
+        if len(columns.labels) != 1:
+            raise ValueError(
+                f"data.columns.labels names {columns.labels}; data.kind={kind} has one column of labels. Name one, or "
+                "set data.kind=findings."
+            )
+        words = [word for _, (word,) in cells if word]
+        names = list(class_names or (_classes(words) if kind == "classes" else _grades(file, words)))
+        labels, told = _numbers(file, cells, names)
+    rows = [
+        Row(
+            line=line,
+            path=row[columns.path],
+            file=str(root / row[columns.path]),
+            label=label,
+            patient=row[columns.patient] if columns.patient else None,
+            study=row[columns.study] if columns.study else None,
+        )
+        for (line, row), label in zip(table, labels, strict=True)
+        if label is not None
+    ]
+    studies, more = studies_of(file, rows, names, columns.study is not None)
+    return studies, [*told, *more]
+
+
+def read_csv(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the line and the cells of every row of a CSV, without blanks around them.
+
+    Raises:
+        ValueError: one of the columns that are needed is missing, or the file is no CSV in UTF-8.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or ())
+            missing = [name for name in needed if name not in columns]
+            if missing:
+                raise ValueError(
+                    f"{file}: has no column {', '.join(missing)}; its columns are {', '.join(columns)}. Name them with "
+                    "data.columns.path, labels, patient and study."
+                )
+            return [(reader.line_num, {name: (row[name] or "").strip() for name in needed}) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file}: cannot be read as CSV ({error}); save it as comma-separated UTF-8.") from error
+
+
+def _classes(words: Sequence[str]) -> list[str]:
+    distinct = set(words)
+    return sorted(distinct, key=int) if all(word.isdecimal() for word in distinct) else sorted(distinct)
+
+
+def _grades(file: Path, words: Sequence[str]) -> list[str]:
+    if not all(word.isdecimal() for word in words):
+        raise ValueError(
+            f"{file}: its grades are {', '.join(sorted(set(words)))}, of which nobody knows the order; tell it: "
+            "data.names=[none, mild, severe]."
+        )
+    numbers = [int(word) for word in words]
+    # a grade that nobody has is one nevertheless: 3 is not next to 1
+    return [str(grade) for grade in range(min(numbers, default=0), max(numbers, default=-1) + 1)]
+
+
+def _finding_names(columns: Columns, class_names: Sequence[str] | None) -> list[str]:
+    if class_names is not None and list(class_names) != columns.labels:
+        raise ValueError(
+            f"data.columns.labels names {', '.join(columns.labels)}, but the findings in use are "
+            f"{', '.join(class_names)}. Name the same ones, in this order."
+        )
+    return columns.labels
+
+
+def _numbers(
+    file: Path, cells: Sequence[tuple[int, list[str]]], names: Sequence[str]
+) -> tuple[list[np.ndarray | None], list[Fault]]:
+    """Return the label of each row, None where there is none, and the faults of those."""
+    label_of = {name: np.array(label, dtype=np.int64) for label, name in enumerate(names)}
+    told = []
+    for line, (word,) in cells:
+        if not word:
+            message = f"line {line}: the label is empty; give one, or remove the row."
+            told.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
+        elif word not in label_of:
+            message = f"line {line}: label {word!r} is not among the classes: {', '.join(names)}."
+            told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+    return [label_of.get(word) for _, (word,) in cells], told
+
+
+def _findings(
+    file: Path, cells: Sequence[tuple[int, list[str]]], columns: Sequence[str]
+) -> tuple[list[np.ndarray | None], list[Fault]]:
+    labels: list[np.ndarray | None] = []
+    told = []
+    for line, words in cells:
+        odd = [(name, word) for name, word in zip(columns, words, strict=True) if word not in _FINDING]
+        for name, word in odd:
+            message = f"line {line}: {name} is {word!r}; expected 1, 0, or nothing where nobody knows."
+            told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+        labels.append(None if odd else np.array([_FINDING[word] for word in words], dtype=np.float32))
+    return labels, told

@@ -1,0 +1,46 @@
+"""Weights for medical classifiers: our own, and MedicalNet's, MONAI's and torchvision's as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+
+from torch import Tensor
+
+from backbones.conventions import own_names
+from backbones.weights import fill, read_state_dict
+from tasks.medical.image_network import MedicalClassifier
+from tasks.medical.study_network import StudyClassifier
+
+SEGMENTER = ("conv_seg.",)  # the decoder of Med3D's network, for which there is no place here
+
+
+def load_weights(
+    classifier: MedicalClassifier | StudyClassifier, source: str | PathLike[str] | Mapping[str, Tensor]
+) -> None:
+    """Load a classifier's weights, its last layer included, or those of a network without one, all of them or none.
+
+    A checkpoint without a last layer, such as MedicalNet's, fills the backbone; head and pooling stay as they are. One
+    for other classes, or with three colours, loads into `classifier.backbone` with `backbones.load_weights`.
+
+    Args:
+        classifier: the network to fill.
+        source: a path (.pth, .safetensors, or a checkpoint of this package), or a state dict; of this package's
+            classifier, or of MedicalNet's, MONAI's or torchvision's network of the same name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: keys are missing, unexpected or of another shape; all are named.
+    """
+    is_state = isinstance(source, Mapping)
+    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
+    origin = "the state dict" if is_state else str(source)
+    state = {key.removeprefix("network."): value for key, value in state.items()}  # of a training checkpoint
+    if any(key.startswith("backbone.") for key in state):
+        fill(classifier, state, origin)
+        return
+    state = own_names(state)
+    if any(key.startswith("fc.") for key in state):
+        fill(classifier, {f"head.{k}" if k.startswith("fc.") else f"backbone.{k}": v for k, v in state.items()}, origin)
+    else:
+        fill(classifier.backbone, state, origin, ignore=SEGMENTER)

@@ -1,0 +1,104 @@
+"""A series is one volume, or its folder and slices are named."""
+
+import numpy as np
+import pytest
+from monai.data import PydicomReader
+
+from tasks.medical.orientation import restored
+from tasks.medical.scans import UnreadableScan, read_scan
+
+SLICES = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
+TURN = np.deg2rad(20)
+AXIAL = ((1, 0, 0), (0, 1, 0))
+CORONAL = ((1, 0, 0), (0, 0, -1))
+SAGITTAL = ((0, 1, 0), (0, 0, -1))
+OBLIQUE = ((1, 0, 0), (0, round(np.cos(TURN), 6), round(np.sin(TURN), 6)))  # of 20 degrees
+FEET_FIRST = ((-1, 0, 0), (0, 1, 0))  # the normal points to the feet
+
+
+@pytest.mark.parametrize("plane", [AXIAL, CORONAL, SAGITTAL, OBLIQUE, FEET_FIRST])
+def test_every_slice_lies_where_its_file_says(tmp_path, write_series, plane):
+    spacing = (3.0, 2.0, 1.5)
+    scan = read_scan(write_series(tmp_path / "s", SLICES, *plane, spacing, suffix=""))
+    right, down = np.array(plane, dtype=float)
+    for z, y, x in [(0, 0, 0), (4, 1, 2), (5, 4, 3)]:
+        # the equation of the standard, C.7.6.2.1.1, in mm to the left, to the back and up
+        lps = np.array([-40.0, 12.0, 5.5]) + z * spacing[0] * np.cross(right, down) + y * 2.0 * down + x * 1.5 * right
+        d, h, w = np.linalg.solve(scan.affine[:3, :3], lps * (-1, -1, 1) - scan.affine[:3, 3]).round(3).astype(int)
+        assert scan.pixels[0, d, h, w] == SLICES[z, y, x]
+    # head above feet, back behind front, left beside right
+    assert (np.diag(scan.affine[:3, :3][::-1]) * (1, -1, -1) > 0).all()
+    np.testing.assert_array_equal(restored(scan.pixels[0], scan.grid), SLICES.transpose(2, 1, 0))
+    if plane != OBLIQUE:
+        lengths = {"S": 3.0, "P": 2.0, "L": 1.5} if plane in (AXIAL, FEET_FIRST) else {}
+        lengths = lengths or ({"S": 2.0, "P": 3.0, "L": 1.5} if plane == CORONAL else {"S": 2.0, "P": 1.5, "L": 3.0})
+        assert scan.spacing == pytest.approx(list(lengths.values()))
+
+
+@pytest.mark.parametrize("plane", [AXIAL, CORONAL, OBLIQUE])
+def test_monai_reads_the_same_where_numbers_follow_positions(tmp_path, write_series, plane):
+    numbers = {z: {"InstanceNumber": z + 1, "RescaleSlope": 2, "RescaleIntercept": -7} for z in range(6)}
+    folder = write_series(tmp_path / "s", SLICES, *plane, changed=numbers)
+    scan = read_scan(folder)
+    reader = PydicomReader()
+    voxels, meta = reader.get_data(reader.read(folder))
+    np.testing.assert_array_equal(restored(scan.pixels[0], scan.grid), voxels)
+    np.testing.assert_allclose(scan.grid.affine, meta["affine"], atol=1e-6)
+
+
+def test_a_single_slice_is_an_image(tmp_path, write_series):
+    scan = read_scan(write_series(tmp_path / "s", SLICES[:1]))
+    assert scan.name == str(tmp_path / "s")
+    np.testing.assert_array_equal(scan.pixels, SLICES[:1])
+    assert scan.spacing == (2.0, 1.5)
+
+
+def test_other_files_do_not_count(tmp_path, write_series, write_dicom):
+    folder = write_series(tmp_path / "s", SLICES)
+    (tmp_path / "s/LICENSE").write_text("free")
+    (tmp_path / "s/.hidden.dcm").write_text("no scan")
+    write_dicom(tmp_path / "s/report", SLICES[0], Rows=None, Columns=None, PixelData=None, SeriesInstanceUID="9")
+    assert read_scan(folder).pixels.shape == (1, 6, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"left_out": [3]}, r"between 007\.dcm and 001\.dcm lie 6 mm, elsewhere 3 mm: 1 slice is missing"),
+        ({"left_out": [1, 2]}, r"between 003\.dcm and 004\.dcm lie 9 mm, elsewhere 3 mm: 2 slices are missing"),
+        ({"left_out": [0, 1, 3]}, r"lie 6 mm, elsewhere 3 mm: 1 slice is missing"),
+        (
+            {"changed": {2: {"ImagePositionPatient": [-40.0, 12.0, 12.5]}}},
+            r"between 000\.dcm and 007\.dcm lie 4 mm, elsewhere 3 mm: the spacing is mixed",
+        ),
+        (
+            {"changed": {2: {"ImagePositionPatient": [-40.0, 12.0, 14.5]}}},
+            r"00[47]\.dcm and 00[47]\.dcm lie 0 mm apart",
+        ),
+        ({"changed": {2: {"ImagePositionPatient": [-30.0, 12.0, 11.5]}}}, "shifted sideways"),
+        ({"changed": {2: {"PixelSpacing": [2.5, 1.5]}}}, r"differ: 007\.dcm has PixelSpacing \[2\.5, 1\.5\]"),
+        ({"changed": {0: {"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}}}, r"003\.dcm has ImageOrientationPatient"),
+        ({"changed": {2: {"SeriesInstanceUID": "4.5.6"}}}, r"holds 2 series, 4\.5\.6: 1 files|holds 2 series, 1\.2\.3"),
+        ({"changed": {2: {"ImagePositionPatient": None}}}, r"007\.dcm has no ImagePositionPatient"),
+        ({"changed": {2: {"PixelSpacing": None}}}, r"007\.dcm has no PixelSpacing"),
+    ],
+)
+def test_what_makes_no_volume_is_named(tmp_path, write_series, options, message):
+    folder = write_series(tmp_path / "s", SLICES, **options)
+    with pytest.raises(UnreadableScan, match=message) as caught:
+        read_scan(folder)
+    assert str(caught.value).startswith(f"{folder}: ")
+
+
+def test_slices_of_another_size_are_named(tmp_path, write_series, write_dicom):
+    folder = write_series(tmp_path / "s", SLICES)
+    tags = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [2.0, 1.5]}
+    write_dicom(tmp_path / "s/more.dcm", np.zeros((5, 7), np.int16), ImagePositionPatient=[-40, 12, 23.5], **tags)
+    with pytest.raises(UnreadableScan, match=r"more\.dcm has Columns 7, 0..\.dcm has 4"):
+        read_scan(folder)
+
+
+def test_positions_may_have_few_digits(tmp_path, write_series):
+    jitter = {z: {"ImagePositionPatient": [-40.0, 12.0, round(5.5 + z * 1.25, 1)]} for z in range(6)}
+    scan = read_scan(write_series(tmp_path / "s", SLICES, spacing=(1.25, 2.0, 1.5), changed=jitter))
+    assert scan.spacing[0] == pytest.approx(1.25, abs=0.02)

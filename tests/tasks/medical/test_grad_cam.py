@@ -1,0 +1,218 @@
+import copy
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from backbones import Backbone, BackboneOptions, Level, ResNet, create_backbone
+from backbones.blocks import BasicBlock
+from tasks.medical.classifier import medical_classifier, slice_classifier, study_classifier
+from tasks.medical.grad_cam import choose_level, grad_cam
+
+with warnings.catch_warnings():  # of what MONAI's visualisations import
+    warnings.simplefilter("ignore")
+    from monai.visualize import GradCAM
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def tiny(dim=2):
+    """A trained network's stand-in, whose norms have seen something."""
+    body = ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(in_channels=1), dim=dim, widths=(8, 16, 24, 32))
+    for module in body.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            module.weight.data.uniform_(0.3, 0.8)
+            module.bias.data.normal_(0, 0.2)
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.6, 1.6)
+    return body
+
+
+def strong(network):
+    """A head whose answers differ, as a trained one's do."""
+    nn.init.normal_(network.head.fc.weight)
+    return network
+
+
+class Halves(Backbone):
+    """The input as it is, and at half its size."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.pool = nn.AvgPool2d(2) if dim == 2 else nn.AvgPool3d(2)
+        self.levels = tuple(Level(f"C{i}", 3, i if dim == 2 else (i,) * 3) for i in (1, 2))
+
+    def forward(self, images):
+        whole = images * self.weight
+        return {"C1": whole, "C2": self.pool(whole)}
+
+
+def expected_map(channel, size):
+    """A channel (N, 1, ...) above 0, in the size of the input and with 1 as its largest value."""
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    x = F.interpolate(channel.relu(), size=size, mode=mode, align_corners=False)[:, 0]
+    return x / x.amax(dim=tuple(range(1, x.dim())), keepdim=True)
+
+
+@pytest.mark.parametrize("size", [(8, 12), (4, 8, 12)])
+def test_of_the_mean_of_a_channel_it_is_the_channel(size):
+    network = medical_classifier(Halves(len(size)), 3)
+    network.head.fc.weight.data = torch.eye(3)
+    images = torch.randn(2, 3, *size)
+    for level, x in network.backbone(images).items():
+        cams = grad_cam(network, images, torch.tensor([2, 0]), level)
+        expected = expected_map(torch.stack([x[0, 2:3], x[1, 0:1]]).detach(), size)
+        torch.testing.assert_close(cams, expected)
+        assert cams.max() == 1
+        assert cams.min() == 0
+
+
+def test_what_speaks_against_a_class_is_cut_off():
+    network = medical_classifier(Halves(2), 2)
+    network.head.fc.weight.data = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    images = torch.rand(1, 3, 8, 8)
+    assert grad_cam(network, images, 0).max() == 1
+    assert grad_cam(network, images, 1).abs().max() == 0  # nothing speaks for it
+
+
+@pytest.mark.parametrize("level", ["C2", "C3", "C4", "C5"])
+@pytest.mark.parametrize("dim", [2, 3])
+def test_maps_are_monais(dim, level):
+    network = strong(medical_classifier(tiny(dim), 3)).eval()
+    images = torch.randn(1, 1, *(33, 65, 49)[-dim:])
+    block = f"backbone.layer{int(level[1]) - 1}.0"  # the only one of its stage
+    peer = GradCAM(network, block, postprocessing=lambda x: x / x.max().clamp(min=1e-30))
+    for label in range(3):
+        expected = peer(images, class_idx=label)[:, 0]
+        torch.testing.assert_close(grad_cam(network, images, label, level), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_flips_commute(dim):
+    network = strong(medical_classifier(tiny(dim), 2))
+    mirrored = copy.deepcopy(network)
+    for module in mirrored.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            module.weight.data = module.weight.data.flip(-1)
+    images = torch.randn(2, 1, *(33, 65, 33)[-dim:])  # so that strides meet the same pixels from either end
+    for level in ("C3", "C4"):
+        cams = grad_cam(network, images, 1, level)
+        assert (cams - cams.flip(-1)).abs().max() > 0.1
+        torch.testing.assert_close(grad_cam(mirrored, images.flip(-1), 1, level).flip(-1), cams, rtol=1e-4, atol=1e-5)
+
+
+def test_slices_and_images_of_a_study_have_maps_of_their_own():
+    body = tiny()
+    slices, study = strong(slice_classifier(body, 2)), study_classifier(body, 2)
+    slices.head.fc.weight.data.abs_()  # so that every slice has something that speaks for the class
+    study.load_state_dict(slices.state_dict())
+    volumes = torch.randn(2, 1, 3, 65, 33)
+    cams = grad_cam(slices, volumes, 1, "C5")
+    assert cams.shape == (2, 3, 65, 33)
+    assert torch.equal(cams.amax(dim=(1, 2, 3)), torch.ones(2))
+    assert (cams.amax(dim=(2, 3)) < 1).sum() == 4  # 1 is the largest value of a volume, not of a slice
+    torch.testing.assert_close(grad_cam(study, volumes.transpose(1, 2), 1, "C5"), cams)
+    padded = grad_cam(study, volumes.transpose(1, 2), 1, "C5", counts=torch.tensor([3, 1]))
+    torch.testing.assert_close(padded[0], cams[0])
+    assert padded[1, 0].max() == 1
+    assert padded[1, 1:].abs().max() == 0
+
+
+def test_of_equal_slices_with_a_mean_each_has_the_map_of_the_image():
+    body = tiny()
+    slices, flat = strong(slice_classifier(body, 2, pooling="mean")), medical_classifier(body, 2)
+    flat.head = slices.head
+    images = torch.randn(1, 1, 65, 65)
+    expected = grad_cam(flat, images, 0)
+    cams = grad_cam(slices, images[:, :, None].expand(-1, -1, 4, -1, -1), 0)
+    torch.testing.assert_close(cams, expected[:, None].expand(-1, 4, -1, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_is_its_single_images():
+    network = strong(medical_classifier(tiny(3), 3))
+    images, labels = torch.randn(3, 1, 33, 33, 33), torch.tensor([2, 0, 1])
+    single = [grad_cam(network, image[None], int(label)) for image, label in zip(images, labels, strict=True)]
+    torch.testing.assert_close(grad_cam(network, images, labels), torch.cat(single), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_is_left_as_it_was(training):
+    network = strong(medical_classifier(tiny(), 2, drop_rate=0.5)).train(training)
+    network.backbone.layer1.train(not training)
+    images = torch.randn(2, 1, 65, 65)
+    network(images).sum().backward()
+    modes = [module.training for module in network.modules()]
+    gradients = [weight.grad.clone() for weight in network.parameters()]
+    state, chance = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    with torch.no_grad():
+        cams = grad_cam(network, images, 1)
+    assert not cams.requires_grad
+    assert not images.requires_grad
+    assert [module.training for module in network.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in state.items())
+    assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
+    torch.testing.assert_close(grad_cam(network.eval(), images, 1), cams)
+    network.train()
+    with pytest.raises(ValueError, match="level is 'C9'"):
+        grad_cam(network, images, 1, "C9")
+    assert all(module.training for module in network.modules())
+
+
+def test_while_evaluating_and_in_frozen_networks():
+    network = strong(medical_classifier(tiny(), 2))
+    images = torch.randn(2, 1, 65, 65)
+    expected = grad_cam(network, images, 1)
+    network.requires_grad_(False)
+    with torch.inference_mode():
+        torch.testing.assert_close(grad_cam(network, images.clone(), 1), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = grad_cam(network, images, 1)
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, expected, rtol=0, atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "level"),
+    [
+        ("resnet18", (224, 224), "C5"),
+        ("resnet18", (112, 112), "C4"),
+        ("resnet20", (28, 28), "C4"),
+        ("resnet18_3d", (28, 28, 28), "C2"),
+        ("resnet18s_3d", (28, 28, 28), "C3"),
+        ("resnet18_3d", (128, 128, 128), "C4"),
+        ("resnet18_3d", (32, 160, 160), "C3"),  # 2 x 10 x 10 cells of C4 are not enough
+        ("resnet18_3d", (8, 8, 8), "C2"),  # none has enough
+    ],
+)
+def test_the_coarsest_level_that_can_show_a_place_is_chosen(name, size, level):
+    with torch.device("meta"):
+        body = create_backbone(name, in_channels=1).eval()
+        assert choose_level(body(torch.empty(1, 1, *size))) == level
+
+
+@pytest.mark.parametrize("name", ["resnetv2_18", "seresnet18", "resnet20", "timm:mobilenetv3_small_050"])
+def test_every_level_of_other_families_is_one_that_the_answer_comes_from(name):
+    network, images = strong(medical_classifier(name, 2)), torch.randn(1, 1, 64, 64)
+    network.head.fc.weight.data[1] = -network.head.fc.weight.data[0]  # what speaks against one speaks for the other
+    for level in network.backbone.levels:
+        cams = [grad_cam(network, images, label, level.name) for label in (0, 1)]
+        assert cams[0].shape == (1, 64, 64)
+        assert torch.stack(cams).max() == 1
+
+
+def test_a_level_that_the_answer_does_not_come_from_is_refused():
+    class Copies(Halves):
+        def forward(self, images):
+            return {name: x.clone() for name, x in super().forward(images).items()}
+
+    network, images = strong(medical_classifier(Copies(2), 2)), torch.rand(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="what Copies says does not come from its level C1 as it is given; choose C2"):
+        grad_cam(network, images, 1, "C1")
+    assert grad_cam(network, images, 1, "C2").shape == (1, 8, 8)

@@ -1,0 +1,102 @@
+"""What two splits share, and parts that share nothing."""
+
+import numpy as np
+import pytest
+
+from tasks.medical.balance import class_counts, known_counts, rarest_classes, study_weights
+from tasks.medical.leaks import digests_of, shared_images, shared_patients
+from tasks.medical.splits import fold, part
+from tasks.medical.studies import Arrays, Studies
+
+
+def studies_of(pixels, labels, patients=None, title="a.npz train"):
+    names = np.array([f"{title} {place}" for place in range(len(labels))])
+    rows = np.array([name.removeprefix("a.npz ") for name in names])
+    labels = np.array(labels)
+    count = labels.shape[1] if labels.ndim == 2 else labels.max() + 1
+    return Studies(
+        tuple("abcdefg"[:count]),
+        names,
+        labels,
+        names if patients is None else np.array(patients),
+        Arrays(pixels, np.arange(len(labels)), title),
+        "data/a.npz",
+        rows,
+    )
+
+
+def noise(number, seed):
+    return np.random.default_rng(seed).integers(0, 255, (number, 6, 7), dtype=np.uint8)
+
+
+def test_patients_and_pixels_of_both_sides_are_named():
+    train = studies_of(noise(4, 0), [0, 1, 0, 1], ["p0", "p1", "p2", "p1"])
+    val = studies_of(noise(3, 1), [0, 1, 1], ["p3", "p1", "p4"], "a.npz val")
+    val.images.pixels[2] = train.images.pixels[0]
+    assert [(leak.study, leak.fault.message) for leak in shared_patients(train, val)] == [
+        (
+            number,
+            f"train {number}: a.npz train {number} is of patient 'p1', who stands in a.npz val 1, too. Keep it in one "
+            "split, or leave it out of training with data.leak=drop.",
+        )
+        for number in (1, 3)
+    ]
+    (leak,) = shared_images(train, digests_of(train), val, digests_of(val))
+    assert leak.study == 0
+    assert str(leak.fault).startswith("data/a.npz: train 0: a.npz train 0 has the same pixels as a.npz val 2.")
+    assert leak.fault.kind == "leak"
+    turned = val._replace(images=Arrays(val.images.pixels.reshape(3, 7, 6), val.images.places, "a.npz val"))
+    assert not list(shared_images(train, digests_of(train), turned, digests_of(turned)))  # as many bytes, another shape
+
+
+def patients_of(studies, indices):
+    return set(studies.patients[indices].tolist())
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.15, 0.2, 0.3, 0.5])
+def test_a_part_has_whole_patients_and_its_share_of_every_class(fraction):
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(150), rng.integers(1, 4, 150))
+    labels = np.repeat(rng.choice(3, 150, p=(0.7, 0.2, 0.1)), np.unique(patients, return_counts=True)[1])
+    studies = studies_of(noise(len(labels), 0), labels, patients.astype(str))
+    rest, held = part(studies, fraction)
+    assert sorted([*rest, *held]) == list(range(len(labels)))
+    assert not patients_of(studies, rest) & patients_of(studies, held)
+    share = np.bincount(labels[held]) / np.bincount(labels)
+    np.testing.assert_allclose(share, fraction, atol=0.06)
+    np.testing.assert_array_equal(part(studies, fraction)[1], held)
+
+
+def test_folds_cover_everything_once():
+    findings = np.random.default_rng(0).integers(0, 2, (60, 3)).astype(np.float32)
+    studies = studies_of(noise(60, 0), findings, [f"p{i // 2}" for i in range(60)])
+    folds = [fold(studies, 4, number) for number in range(4)]
+    assert sorted(np.concatenate([inside for _, inside in folds])) == list(range(60))
+    for outside, inside in folds:
+        assert not patients_of(studies, outside) & patients_of(studies, inside)
+        assert abs(findings[inside].mean() - findings.mean()) < 0.1
+
+
+def test_parts_that_cannot_be_are_refused():
+    one = studies_of(noise(3, 0), [0, 1, 1], ["p", "p", "p"])
+    with pytest.raises(ValueError, match=r"all studies are of one patient, \['p'\]"):
+        part(one, 0.5)
+    with pytest.raises(ValueError, match=r"val_fraction is 1\.5"):
+        part(one, 1.5)
+    assert [len(side) for side in part(studies_of(noise(3, 0), [0, 0, 0]), 0.01)] == [2, 1]
+
+
+def test_balance():
+    studies = studies_of(noise(10, 0), [0] * 7 + [1] * 2 + [2])
+    assert class_counts(studies).tolist() == [7, 2, 1]
+    assert known_counts(studies).tolist() == [10, 10, 10]
+    weights = np.array(study_weights(studies))
+    assert [weights[studies.labels == label].sum() for label in range(3)] == pytest.approx([10, 10, 10])
+    assert study_weights(studies, 0) == [1] * 10
+    nan = float("nan")
+    labels = [[1, 0, 0], [1, 1, nan], [0, 0, nan], [1, nan, 0], [nan, nan, nan]]
+    findings = studies_of(noise(5, 0), np.array(labels, np.float32))
+    assert class_counts(findings).tolist() == [3, 1, 0]
+    assert known_counts(findings).tolist() == [4, 3, 2]
+    assert rarest_classes(findings).tolist() == [0, 1, 3, 0, 3]
+    assert study_weights(findings) == pytest.approx([2.5, 5, 2.5, 2.5, 2.5])

@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from tasks.evaluated_table import EvaluatedTable, write_evaluated
+from tasks.medical.delong import delong_test
+from tools.compare import compare, main, same_samples
+
+FILES = (Path("a.csv"), Path("b.csv"))
+
+
+def tables(classes=2, number=90, findings=False):
+    """What a good and a poor run say about the same samples, three to a group."""
+    rng = np.random.default_rng(0)
+    if findings:
+        labels = (rng.random((number, classes)) < 0.3).astype(float)
+        truth = labels.copy()
+        labels[rng.random(labels.shape) < 0.2] = np.nan
+    else:
+        labels = rng.integers(classes, size=number)
+        truth = np.eye(classes)[labels]
+    names, groups = (np.array([f"{word} {i // size}" for i in range(number)]) for word, size in (("s", 1), ("p", 3)))
+    told = []
+    for signal in (2.0, 0.7):
+        probs = 1 / (1 + np.exp(-rng.normal(size=truth.shape) - signal * (truth - 0.5)))
+        probs = probs if findings else probs / probs.sum(axis=1, keepdims=True)
+        told.append(EvaluatedTable(tuple(f"class {k}" for k in range(classes)), names, groups, labels, probs))
+    return told
+
+
+def write_runs(folder, first, second, split="test"):
+    runs = folder / "good", folder / "poor"
+    for run, table in zip(runs, (first, second), strict=True):
+        write_evaluated(run / f"scores_{split}.csv", table)
+    return [str(run) for run in runs]
+
+
+def test_two_classes_have_one_row(tmp_path, capsys):
+    first, second = tables()
+    runs = write_runs(tmp_path, first, second)
+    assert main(runs) == 0
+    out = capsys.readouterr().out
+    expected = [roc_auc_score(first.labels, table.probs[:, 1]) for table in (first, second)]
+    (row,) = [line for line in out.splitlines() if line.startswith("│")]
+    assert f"{expected[0]:.3f} (" in row
+    assert f"{expected[1]:.3f} (" in row
+    assert f"{expected[0] - expected[1]:+.3f} (" in row
+    assert "class 1" in row
+    assert f"{(first.labels == 1).sum()} / {(first.labels == 0).sum()}" in row
+    p = delong_test(first.labels.astype(float), first.probs[:, 1], second.probs[:, 1]).p
+    assert p < 0.05
+    assert f"{p:.3g}" in row
+    assert f"A: {runs[0]}" in out
+    assert "30 groups" in out
+    assert "go by the interval of the difference" in out
+
+
+def test_every_class_has_its_row_against_the_rest():
+    first, second = tables(classes=3)
+    rows = compare(first, second)
+    assert [row.name for row in rows] == ["class 0", "class 1", "class 2"]
+    for k, row in enumerate(rows):
+        assert row.test.first == pytest.approx(roc_auc_score(first.labels == k, first.probs[:, k]))
+        assert row.test.second == pytest.approx(roc_auc_score(second.labels == k, second.probs[:, k]))
+        one, other, both = row.intervals
+        assert one.low < row.test.first < one.high
+        assert other.low < row.test.second < other.high
+        assert both.low < row.test.difference < both.high
+        # the same draws for both runs: the difference is surer than the runs' own intervals make it look
+        assert both.high - both.low < (one.high - one.low) + (other.high - other.low)
+
+
+def test_intervals_are_over_groups():
+    single, copied = ([table.only(np.repeat(np.arange(90), times)) for table in tables()] for times in (1, 4))
+    single, copied = ([table._replace(groups=table.names) for table in pair] for pair in (single, copied))
+    (one,), (many,) = compare(*single), compare(*copied)
+    np.testing.assert_allclose(many.intervals, one.intervals)  # copies know no more
+    assert many.test.p < one.test.p  # unless one takes them for samples, as the test does
+
+
+def test_findings_are_compared_where_they_are_known(tmp_path, capsys):
+    first, second = tables(classes=2, findings=True)
+    rows = compare(first, second)
+    for k, row in enumerate(rows):
+        known = ~np.isnan(first.labels[:, k])
+        assert row.test.first == pytest.approx(roc_auc_score(first.labels[known, k], first.probs[known, k]))
+        assert row.positives + row.negatives == known.sum()
+    files = write_runs(tmp_path, first, second, "val")
+    assert main([*files, "--split", "val"]) == 0
+    assert "class 0" in capsys.readouterr().out
+
+
+def test_a_class_without_samples_is_undefined(tmp_path, capsys):
+    first, second = tables(classes=3)
+    some = np.flatnonzero(first.labels < 2)
+    assert main(write_runs(tmp_path, first.only(some), second.only(some))) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert "undefined" not in rows[0]
+    assert rows[2].count("undefined") == 4
+
+
+def test_a_run_is_no_different_from_itself(tmp_path, capsys):
+    first, _ = tables()
+    file = tmp_path / "scores.csv"
+    write_evaluated(file, first._replace(groups=first.names))
+    assert main([str(file), str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "+0.000 (0.000 to 0.000)" in out
+    assert "go by the interval" not in out  # every sample is a group of its own
+
+
+def test_the_order_of_the_samples_does_not_matter():
+    first, second = tables()
+    order = np.random.default_rng(1).permutation(90)
+    mended = same_samples(first, second.only(order), FILES)
+    for ours, theirs in zip(mended, second, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("findings", [False, True])
+def test_the_first_sample_that_differs_is_named(findings):
+    first, second = tables(findings=findings)
+    with pytest.raises(ValueError, match=r"'s 7' stands in a\.csv, but not in b\.csv; compare runs on the same split"):
+        same_samples(first, second.only(np.delete(np.arange(90), [7, 50])), FILES)
+    with pytest.raises(ValueError, match=r"'s 4' stands in b\.csv, but not in a\.csv"):
+        same_samples(first.only(np.delete(np.arange(90), [4, 9])), second, FILES)
+    labels = second.labels.copy()
+    labels[[11, 30]] = [1, 0] if findings else 1 - labels[[11, 30]]
+    with pytest.raises(ValueError, match=r"'s 11' is .* in a\.csv, but .* in b\.csv; compare runs on the same labels"):
+        same_samples(first, second._replace(labels=labels), FILES)
+
+
+def test_a_finding_that_only_one_run_knows_is_another_label():
+    first, second = tables(findings=True)
+    labels = np.where(np.arange(90)[:, None] == 2, np.nan, second.labels)
+    with pytest.raises(ValueError, match=r"'s 2' is .* in a\.csv, but \[\] \(unknown: \['class 0', 'class 1'\]\) in b"):
+        same_samples(first, second._replace(labels=labels), FILES)
+
+
+def test_other_classes_do_not_compare(tmp_path, capsys):
+    first, second = tables()
+    runs = write_runs(tmp_path, first, second._replace(class_names=("class 0", "nodule")))
+    assert main(runs) == 1
+    err = capsys.readouterr().err
+    assert "classes class 0, class 1" in err
+    assert "classes class 0, nodule; only runs with the same classes compare" in err
+
+
+def test_a_run_without_scores_is_named(tmp_path, capsys):
+    first, second = tables()
+    runs = write_runs(tmp_path, first, second)
+    assert main([*runs, "--split", "val"]) == 1
+    assert f"{Path(runs[0]) / 'scores_val.csv'} does not exist" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(runs[:1])

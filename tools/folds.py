@@ -1,0 +1,142 @@
+"""`vertebra folds -c CONFIG`: cross-validation, which measures every sample by a network that never saw it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tools.config_files import config_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tasks.evaluated_table import EvaluatedTable
+
+_DESCRIPTION = """\
+Train one network a fold with the flags of `vertebra fit`, measure each on its own fold, and score all samples together,
+with 95 % intervals over draws of groups (patients, recordings) where the data tell them. What is measured is the end of
+each training and not its best epoch: one chosen on a fold's own samples would flatter it. A fold that is done is not
+trained again, one that was stopped goes on. Writes scores_val.csv with every sample, and a folder for each fold.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the cross-validation and print its table."""
+    parser = argparse.ArgumentParser(
+        prog="vertebra folds", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folds", type=int, default=5, help="how many (default: 5)")
+    parser.add_argument("--output", type=Path, help="folder of the run (default: runs/<name of the YAML>_folds)")
+    args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    name = config_of(flags)
+    if name is None:
+        print("vertebra: no configuration; give one with -c TASK/NAME.yaml.", file=sys.stderr)
+        return 2
+    run = args.output or Path("runs") / f"{name}_folds"
+
+    from tasks.evaluated_table import read_evaluated, write_evaluated
+
+    tables = []
+    for fold in range(args.folds):
+        folder = run / f"fold_{fold}"
+        code = _measure_fold(folder, [*flags, "--data.folds", str(args.folds), "--data.fold", str(fold)])
+        if code:
+            return code
+        tables.append(read_evaluated(folder / "scores_val.csv"))
+    try:
+        whole = joined(tables)
+    except ValueError as error:
+        print(f"vertebra: {error}", file=sys.stderr)
+        return 1
+    write_evaluated(run / "scores_val.csv", whole)
+    print("", *table_of(tables, whole), f"every sample: {run / 'scores_val.csv'}", sep="\n")
+    return 0
+
+
+def _measure_fold(folder: Path, flags: Sequence[str]) -> int:
+    """Train on all folds but one and measure the end of it on that one, unless that was done."""
+    from tools import train  # after the help, which has no need of torch
+
+    done = folder / "measured"
+    if done.exists():
+        return 0
+    last = folder / "checkpoints" / "last.ckpt"
+    flags = [*flags, "--trainer.default_root_dir", str(folder)]
+    resumed = ["--ckpt_path", "last"] if last.exists() else []
+    code = train.main(["fit", *flags, *resumed]) or train.main(["validate", *flags, "--ckpt_path", str(last)])
+    if not code:
+        done.touch()
+    return code
+
+
+def joined(tables: Sequence[EvaluatedTable]) -> EvaluatedTable:
+    """Return the samples of all folds as one table.
+
+    Raises:
+        ValueError: the folds are not those of one division: classes differ, or two of them have a sample or a group.
+    """
+    import numpy as np
+
+    first = tables[0]
+    for part in ("names", "groups"):
+        values = np.concatenate([np.unique(getattr(table, part)) for table in tables])
+        kinds, counts = np.unique(values, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(
+                f"{str(kinds[counts > 1][0])!r} of the {part} stands in two folds; they are of different runs. Take "
+                "another --output."
+            )
+    if any(table.class_names != first.class_names for table in tables):
+        raise ValueError(f"the folds have different classes than {first.class_names}; take another --output.")
+    columns = zip(*(table[1:] for table in tables), strict=True)
+    return type(first)(first.class_names, *map(np.concatenate, columns))
+
+
+def table_of(tables: Sequence[EvaluatedTable], whole: EvaluatedTable) -> list[str]:
+    """Return the rows of a Markdown table: each fold, and all samples together with intervals over draws of groups."""
+    import numpy as np
+
+    from tasks.bootstrap import bootstrap
+
+    def row(title: str, table: EvaluatedTable, cells: Iterable[str]) -> str:
+        return f"| {' | '.join([title, str(len(table.names)), str(len(np.unique(table.groups))), *cells])} |"
+
+    def once(table: EvaluatedTable) -> Mapping[str, float]:
+        return scorer(table)(np.ones(len(table.names), dtype=np.int64))
+
+    drawn = bootstrap(scorer(whole), whole.groups)
+    together = [f"{value:.3f} ({drawn[name]})" for name, value in once(whole).items()]
+    header = ["fold", "samples", "groups", *drawn]
+    return [
+        f"| {' | '.join(header)} |",
+        f"|{'---|' * len(header)}",
+        *(row(str(i), table, (f"{x:.3f}" for x in once(table).values())) for i, table in enumerate(tables)),
+        row("all", whole, together),
+    ]
+
+
+def scorer(table: EvaluatedTable) -> Callable[[np.ndarray], Mapping[str, float]]:
+    """Return what scores a draw (how often each sample is in it): accuracy, where there is one label, and AUROC."""
+    import numpy as np
+
+    from tasks.medical.conditions import conditions_of
+    from tasks.medical.measures import mean_of_defined
+    from tasks.medical.roc import rankings
+
+    conditions = conditions_of(table.labels, table.probs)
+    ranked = rankings(conditions.truth, conditions.probs)
+    correct = table.probs.argmax(axis=1) == table.labels if table.labels.ndim == 1 else None
+
+    def score(times: np.ndarray) -> Mapping[str, float]:
+        auroc = mean_of_defined(np.array([ranking.curve(times).auroc for ranking in ranked]))
+        accuracy = {} if correct is None else {"accuracy": float(np.average(correct, weights=times))}
+        return {**accuracy, "AUROC": auroc}
+
+    return score
+
+
+if __name__ == "__main__":
+    sys.exit(main())
