@@ -42,6 +42,7 @@ FAMILIES = (
     Family("slow_*", (8, 256, 256), "pytorchvideo"),
     Family("i3d_*", (8, 256, 256), "pytorchvideo"),
     Family("c2d_*", (8, 256, 256), "pytorchvideo"),
+    Family("resnet18s_3d", (28, 28, 28)),
     Family("*_3d", (64, 64, 64), "MedicalNet"),
     Family("*", (16, 112, 112)),
 )

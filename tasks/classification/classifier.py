@@ -6,32 +6,7 @@ from torch import Tensor, nn
 
 from backbones import Backbone, create_backbone
 from backbones.layers import Norm
-
-
-class LinearHead(nn.Module):
-    """Dropout and one linear layer.
-
-    Args:
-        channels: of the features.
-        num_classes: K.
-        drop_rate: probability of dropping a feature in training.
-
-    Shape:
-        (N, channels) -> (N, K) logits
-    """
-
-    def __init__(self, channels: int, num_classes: int, drop_rate: float = 0.0) -> None:
-        super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; a classifier tells at least 1 class.")
-        self.dropout = nn.Dropout(drop_rate)
-        self.fc = nn.Linear(channels, num_classes)
-        # small and alike, so that the first loss is log(K) whatever the backbone's features are
-        nn.init.normal_(self.fc.weight, std=0.01)
-        nn.init.zeros_(self.fc.bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.fc(self.dropout(features))
+from tasks.linear_head import LinearHead
 
 
 class ImageClassifier(nn.Module):

@@ -1,0 +1,33 @@
+"""The last layer of a classifier."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class LinearHead(nn.Module):
+    """Dropout and one linear layer.
+
+    Args:
+        channels: of the features.
+        num_classes: K.
+        drop_rate: probability of dropping a feature in training.
+
+    Shape:
+        (N, channels) -> (N, K) logits
+    """
+
+    def __init__(self, channels: int, num_classes: int, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 1.")
+        if not 0 <= drop_rate < 1:
+            raise ValueError(f"drop_rate is {drop_rate}; it is a probability, from 0 to below 1.")
+        self.dropout = nn.Dropout(drop_rate)
+        self.fc = nn.Linear(channels, num_classes)
+        # small and alike, so that training begins without a preference whatever the backbone's features are
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.fc(self.dropout(features))
