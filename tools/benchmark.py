@@ -6,44 +6,88 @@ import argparse
 import importlib
 import platform
 import sys
+import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
 
-# task -> the network that is timed, ours and torchvision's, by `tools.benchmarks.<task>`
-TASKS = {"detection": "Faster R-CNN", "segmentation": "DeepLabV3"}
+
+class Task(NamedTuple):
+    """What is timed of a task: the contenders of `tools.benchmarks.<task>`.
+
+    Attributes:
+        network: ours, and the peer's.
+        peers: packages that the peer's network may come from.
+        backbones: of the network; each makes a table.
+        shape: of an input: channels, then height and width, or all three axes of a volume.
+        frames: of an input that is a clip.
+    """
+
+    network: str
+    peers: tuple[str, ...]
+    backbones: tuple[str, ...]
+    shape: tuple[int, ...]
+    frames: int | None = None
+
+
+TASKS = {
+    "detection": Task("Faster R-CNN", ("torchvision",), ("resnet50",), (3, 320, 320)),
+    "segmentation": Task("DeepLabV3", ("torchvision",), ("resnet50",), (3, 320, 320)),
+    "video": Task(
+        "classifier of clips", ("torchvision", "pytorchvideo"), ("r2plus1d_18", "slowfast_r50"), (3, 112, 112), 16
+    ),
+    "medical": Task("classifier of volumes", ("monai",), ("resnet18_3d",), (1, 64, 64, 64)),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Time training steps and inference in turn, and print ratios with their spread, as Markdown."""
     parser = argparse.ArgumentParser(prog="vertebra benchmark", description=main.__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each network that count, after two that do not")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each that count, after two that do not")
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for task, network in TASKS.items():
-        one = what.add_parser(task, help=f"{network} beside torchvision's")
-        one.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"), help="of the images")
-        one.add_argument("--batch", type=int, default=2, help="images in a batch")
-        one.add_argument("--backbone", default="resnet50", help="registered name that torchvision has too")
+    for name, task in TASKS.items():
+        one = what.add_parser(name, help=f"{task.network} beside that of {' and '.join(task.peers)}")
+        axes = ("D", "H", "W")[1 - len(task.shape) :]
+        one.add_argument(
+            "--size", type=int, nargs=len(axes), default=task.shape[1:], metavar=axes, help="of the inputs"
+        )
+        if task.frames:
+            one.add_argument("--frames", type=int, default=task.frames, help="of the clips")
+        one.add_argument("--batch", type=int, default=2, help="inputs in a batch")
+        one.add_argument(
+            "--backbone", nargs="+", default=task.backbones, metavar="NAME", help="registered names that the peer has"
+        )
     backbones = what.add_parser("backbones", help="backbones beside timm's and torchvision's")
     backbones.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
     backbones.add_argument("--only", nargs="+", metavar="NAME", help="of the networks (default: all)")
+    decoding = what.add_parser("decoding", help="reading clips of a long video, and the loader's speed")
+    decoding.add_argument("--seconds", type=int, default=10, help="of the video")
+    decoding.add_argument("--clips", type=int, default=24, help="that are read in a round")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    if args.what in TASKS:
-        _print_task(args.what, args.backbone, args.batch, tuple(args.size), args.rounds)
-    else:
+    if args.what == "backbones":
         _print_backbones(not args.float32, args.only, args.rounds)
+    elif args.what == "decoding":
+        _print_decoding(args.seconds, args.clips, args.rounds)
+    else:
+        size = tuple(args.size) if TASKS[args.what].frames is None else (args.frames, *args.size)
+        for backbone in args.backbone:
+            _print_task(args.what, backbone, args.batch, size, args.rounds)
     return 0
 
 
-def _print_task(task: str, backbone: str, batch: int, size: tuple[int, int], rounds: int) -> None:
+def _print_task(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds: int) -> None:
     """Print a row a network, with its speed relative to the first and its memory."""
     from tools.benchmarks.timing import Spread, inference, memory_of_a_step, ratios, time_in_turn, training_step
 
-    entries = importlib.import_module(f"tools.benchmarks.{task}").contenders(backbone, batch, size)
+    task = TASKS[name]
+    entries = importlib.import_module(f"tools.benchmarks.{name}").contenders(backbone, batch, size)
     works = [entry.build() for entry in entries]
     trained = time_in_turn([training_step(*pair) for pair in zip(entries, works, strict=True)], rounds)
     used = time_in_turn([inference(*pair) for pair in zip(entries, works, strict=True)], rounds)
     del works
-    _heading(f"{TASKS[task]}, {backbone}, {batch} x 3 x {size[0]} x {size[1]}", rounds)
+    shape = " x ".join(map(str, (batch, task.shape[0], *size)))
+    _heading(f"{task.network}, {backbone}, {shape}", ("torch", *task.peers), rounds)
     print("| network | training step, s | times as fast as the first | inference, s | times | memory of a step, MiB |")
     print("|---|---|---|---|---|---|")
     for entry, training, using in zip(entries, trained, used, strict=True):
@@ -52,6 +96,7 @@ def _print_task(task: str, backbone: str, batch: int, size: tuple[int, int], rou
             f"| {ratios(using, used[0])} | {memory_of_a_step(entry):.0f} |",
             flush=True,
         )
+    print()
 
 
 def _print_backbones(bf16: bool, only: Sequence[str] | None, rounds: int) -> None:
@@ -59,7 +104,8 @@ def _print_backbones(bf16: bool, only: Sequence[str] | None, rounds: int) -> Non
     from tools.benchmarks.backbones import CASES, contenders
     from tools.benchmarks.timing import inference, memory_of_a_step, ratios, time_in_turn, training_step
 
-    _heading(f"backbones, {'bf16' if bf16 else 'float32'}, channels_last", rounds)
+    precision = "bf16" if bf16 else "float32"
+    _heading(f"backbones, {precision}, channels_last", ("torch", "torchvision", "timm"), rounds)
     print(
         "| network, batch | peer | training step | inference | inference, norms folded "
         "| memory of a step: peer, ours, checkpointing (MiB) | step with checkpointing |"
@@ -85,13 +131,43 @@ def _print_backbones(bf16: bool, only: Sequence[str] | None, rounds: int) -> Non
     print("\nTraining step and inference: how many times as fast as the peer's; the last column: as ours without it.")
 
 
-def _heading(title: str, rounds: int) -> None:
+def _print_decoding(seconds: int, clips: int, rounds: int) -> None:
+    """Print a row a video, with the clips that are read in a second in different ways."""
+    from tools.benchmarks.decoding import CASES, HEIGHT, RATE, SAMPLING, WIDTH, one_core, readings
+    from tools.benchmarks.timing import Spread, ratios, time_in_turn
+
+    video = f"{seconds} s of {WIDTH} x {HEIGHT}, {RATE} frames a second, H.264"
+    clip = f"clips of {SAMPLING.frames} frames, stride {SAMPLING.stride}, at random places"
+    _heading(f"{video}; {clip}; one core", ("torch", "av", "albumentations"), rounds)
+    print("| keyframes | from the start, clips/s | open_video, clips/s | times as fast | data set | loader |")
+    print("|---|---|---|---|---|---|")
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as folder, one_core():
+            number, *ways = readings(case, Path(folder), seconds, clips)
+            times = time_in_turn(ways, rounds)
+        rates = [Spread.of([clips / second for second in taken]) for taken in times]
+        print(
+            f"| {case.name}: {number} | {rates[0]} | {rates[1]} | {ratios(times[1], times[0])} | {rates[2]} "
+            f"| {rates[3]} |",
+            flush=True,
+        )
+    print("\nData set: decoded, augmented and resized by default, clips/s; loader: the same in a worker, in batches.")
+
+
+def _heading(title: str, packages: Sequence[str], rounds: int) -> None:
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
+    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     python = platform.python_version()
     print(f"{title}; {device}; {versions}, Python {python}; {rounds} rounds in turn, median (least to most)\n")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from tasks.video.decoding import UnreadableVideo, Video
 
@@ -26,7 +28,7 @@ class PyAVVideo(Video):
     """A video file.
 
     The table of its frames is read without decoding any, once in a process; a frame is reached from the last one
-    before it that needs no other.
+    before it that needs no other, and on the way those that no other needs are passed over.
 
     Args:
         path: of the file.
@@ -52,12 +54,14 @@ class PyAVVideo(Video):
         except UnreadableVideo:
             self.close()
             raise
+        self.reformatter = VideoReformatter()
         self.timestamps = (self.table.stamps - self.table.stamps[0]) * float(self.stream.time_base or 1)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         wanted = self.table.stamps[np.unique(indices)]
         found: dict[int, np.ndarray] = {}
         try:
+            self.stream.codec_context.open(strict=False)  # before a frame is passed over: AV1's would stay at that
             self._collect(wanted, found, from_the_start=False)
             if len(found) < len(wanted):  # some files tell wrong places to begin at
                 self._collect(wanted, found, from_the_start=True)
@@ -82,13 +86,29 @@ class PyAVVideo(Video):
             if not part:
                 continue
             self.container.seek(int(keys[start]) if start > 0 else 0, stream=self.stream, backward=True)
-            last = max(part)
-            for frame in self.container.decode(self.stream):
+            for frame in self._decode(part, sparing=not from_the_start):
                 if frame.pts is not None and frame.pts in part:
-                    found[frame.pts] = _upright(frame)
-                    part.discard(frame.pts)
-                if not part or (frame.pts is not None and frame.pts > last):
-                    break
+                    found[frame.pts] = self._upright(frame)
+
+    def _decode(self, part: set[int], sparing: bool) -> Iterator[av.VideoFrame]:
+        """Decode from here on until the frames with these stamps have come; `sparing` leaves out what it can."""
+        left, last = set(part), max(part)
+        for packet in self.container.demux(self.stream):
+            if not packet.size:  # the end
+                break
+            passed_over = sparing and packet.pts is not None and packet.pts not in part
+            self.stream.codec_context.skip_frame = "NONREF" if passed_over else "DEFAULT"
+            yield from packet.decode()
+            left.discard(packet.pts)
+            if not left or (packet.dts is not None and packet.dts > last):
+                break
+        yield from self.stream.decode(None)  # those that the decoder held back, to give them in order
+
+    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
+        pixels = self.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        # the matrix of the file turns counter-clockwise by this many degrees
+        turns = round(frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 @lru_cache(_ENOUGH_FILES)
@@ -113,13 +133,6 @@ def _table(path: str, modified: int, size: int) -> _Table:
     if len(stamps) < expected:
         raise UnreadableVideo(f"{path}: ends after {len(stamps)} of {expected} frames. Copy it again.")
     return _Table(np.unique(stamps), np.unique(keys or stamps[:1]))
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    pixels = frame.to_ndarray(format="rgb24")
-    # the matrix of the file turns counter-clockwise by this many degrees
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 def _reason(error: Exception) -> str:
