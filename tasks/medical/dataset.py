@@ -96,13 +96,14 @@ class MedicalDataset(TaskDataset[Sample]):
     def _prepared(self, index: int) -> np.ndarray:
         """Return the images of a study, scaled and resampled, (I, C, ...) float32."""
         try:
-            return np.stack([self._seen(scan) for scan in self.studies.images.read(index)])
+            return np.stack([self.seen(scan) for scan in self.studies.images.read(index)])
         except UnreadableScan as error:
             studies = self.studies
             row = f" It belongs to {studies.place(index)}." if studies.file else ""
             raise UnreadableScan(f"{error}{row}") from error
 
-    def _seen(self, scan: Scan) -> np.ndarray:
+    def seen(self, scan: Scan) -> np.ndarray:
+        """Return a scan as the network sees it, (C, H, W) or (C, D, H, W) float32."""
         # the values first: what is padded has no part in their range. It looks like the background, which is darkest
         scaled = self.intensity(scan.pixels)
         return self.resample(scan._replace(pixels=scaled), outside=float(scaled.flat[scan.pixels.argmin()]))

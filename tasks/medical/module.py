@@ -21,7 +21,7 @@ from tasks.medical.image_network import MedicalClassifier
 from tasks.medical.metrics import MedicalMetric
 from tasks.medical.operating_point import DEFAULT_THRESHOLD
 from tasks.medical.predictions import Prediction, PredictionWriter
-from tasks.medical.report import NUM_WORST, Examined, medical_sections
+from tasks.medical.report import NUM_SHOWN, Examined, medical_sections
 from tasks.medical.results import MedicalResults
 from tasks.medical.study_network import StudyClassifier
 from tasks.medical.targets import Classes, Target
@@ -29,7 +29,7 @@ from tasks.medical.temperature import calibrated_probs
 from tasks.module import TaskModule
 from tasks.report import Section
 
-_MOST_CONDITIONS = 3  # whose worst errors a report shows
+_MOST_CONDITIONS = 3  # whose studies a report shows
 
 
 class MedicalModule(TaskModule):
@@ -74,7 +74,7 @@ class MedicalModule(TaskModule):
         # plain numbers and no buffers: they are float64, which some devices do not have
         self.temperature = 1.0
         self.thresholds = np.full(number, DEFAULT_THRESHOLD)
-        self._worst: list[Examined] = []
+        self._examined: list[Examined] = []
 
     @property
     def exclusive(self) -> bool:
@@ -141,7 +141,7 @@ class MedicalModule(TaskModule):
         self._look_again(self.trainer.test_dataloaders)
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return medical_sections(self.results, self._worst, metrics_csv)
+        return medical_sections(self.results, self._examined, metrics_csv)
 
     def evaluated(self) -> EvaluatedTable | None:
         data = self._data()
@@ -182,18 +182,16 @@ class MedicalModule(TaskModule):
         return cams.cpu().numpy()
 
     def _look_again(self, loader: Any) -> None:
-        """Look once more at the worst false positives and negatives, for the report.
+        """Look once more at the worst false positives and negatives and at the surest hits, for the report.
 
         Every process does it for all of them, so that networks whose weights are dealt out stay in step.
         """
-        self._worst = []
+        self._examined = []
         if self.trainer.state.fn == TrainerFn.FITTING:
             return
-        classes = self.results.conditions.classes
-        for condition in range(min(_MOST_CONDITIONS, len(classes))):
-            for rows in self.results.errors(condition):
-                for row in rows[:NUM_WORST].tolist():
-                    self._worst.append(self._examine(loader, row, condition, int(classes[condition])))
+        for condition, label in enumerate(self.results.conditions.classes[:_MOST_CONDITIONS].tolist()):
+            for rows in (*self.results.errors(condition), self.results.hits(condition)):
+                self._examined += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]
 
     def _examine(self, loader: Any, row: int, condition: int, label: int) -> Examined:
         batch = collate([loader.dataset[int(self.results.studies.indices[row])]])

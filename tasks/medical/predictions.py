@@ -22,7 +22,7 @@ from tasks.medical.slices import explained
 from tasks.processes import gathered
 
 if TYPE_CHECKING:
-    from tasks.medical.data import MedicalData
+    from tasks.medical.dataset import MedicalDataset
     from tasks.medical.module import MedicalModule
 
 
@@ -69,7 +69,8 @@ class PredictionWriter(Callback):
         # maps are written where they are made: those of a thousand volumes fit into no memory
         for one in outputs:
             if one.cam is not None:
-                _write_map(Path(trainer.default_root_dir) / "explanations", one, trainer.datamodule)  # type: ignore[attr-defined]
+                dataset = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
+                _write_map(Path(trainer.default_root_dir) / "explanations", one.place, one.cam, dataset)
         self.predictions += [one._replace(cam=None) for one in outputs]
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,18 +105,16 @@ def _write_table(file: Path, predictions: Sequence[Prediction], module: MedicalM
     rank_zero_info(f"{len(predictions)} predictions: {file}")
 
 
-def _write_map(folder: Path, prediction: Prediction, data: MedicalData) -> None:
-    assert prediction.cam is not None  # only those come here
-    studies = data.unlabelled(data.paths)
-    scans = studies.images.read(prediction.place)
-    cams = prediction.cam if studies.images.grouped else prediction.cam[None]
+def _write_map(folder: Path, place: int, cam: np.ndarray, dataset: MedicalDataset) -> None:
+    studies = dataset.studies
+    scans = studies.images.read(place)
+    cams = cam if studies.images.grouped else cam[None]
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (scan, cam) in enumerate(zip(scans, cams, strict=False)):  # what pads a study has no scan
+    for number, (scan, own) in enumerate(zip(scans, cams, strict=False)):  # what pads a study has no scan
         part = f"_{number}" if len(scans) > 1 else ""
-        stem = Path(prediction.name).name.removesuffix(".gz").rsplit(".", 1)[0]
-        file = folder / f"{prediction.place:05d}_{stem}{part}"
+        stem = Path(str(studies.names[place])).name.removesuffix(".gz").rsplit(".", 1)[0]
+        file = folder / f"{place:05d}_{stem}{part}"
         if scan.grid is not None:
-            write_nifti(file.with_name(file.name + ".nii.gz"), to_own_space(cam, scan, data.resample), scan)
-        seen = data.resample(scan._replace(pixels=data.intensity(scan.pixels)), outside=0.0)
-        picture = cv2.cvtColor(explained(seen, cam), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(file.with_name(file.name + ".png")), picture)
+            write_nifti(file.with_name(f"{file.name}.nii.gz"), to_own_space(own, scan, dataset.resample), scan)
+        picture = cv2.cvtColor(explained(dataset.seen(scan), own), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(file.with_name(f"{file.name}.png")), picture)

@@ -16,7 +16,7 @@ from tasks.medical.results import MedicalResults
 from tasks.medical.slices import explained
 from tasks.report import Picture, Section, columns, gallery, note, table, training_section
 
-NUM_WORST = 4  # false positives of a condition in the gallery, and as many false negatives
+NUM_SHOWN = 4  # false positives, false negatives and hits of a condition in the galleries, each
 _LIMITS = (-0.01, 1.01)
 _MEASURES = {
     "auroc": "AUROC",
@@ -36,6 +36,12 @@ _MEASURES = {
 }
 _OF_CONDITIONS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
 _ENDS = np.array([0.0, 1.0])
+_SHOWN = (
+    " Of each: what the network saw, and laid over it what speaks for the condition (Grad-CAM); of a volume the slice "
+    "where that is strongest."
+)
+_ERRORS = "False positives with the highest probability and false negatives with the lowest." + _SHOWN
+_HITS = "Studies that have the condition, and are called so with the highest probability." + _SHOWN
 
 
 class Examined(NamedTuple):
@@ -43,7 +49,7 @@ class Examined(NamedTuple):
 
     Attributes:
         name: what it is called.
-        condition: that it was wrongly called, or not called, in 0..C-1.
+        condition: that it has or is called, in 0..C-1.
         row: of `MedicalResults.studies`.
         image: as the network saw it, (C, H, W), (C, D, H, W), or (I, C, ...).
         cam: what speaks for the condition, in 0..1, as `grad_cam` gives it for one study.
@@ -56,15 +62,19 @@ class Examined(NamedTuple):
     cam: np.ndarray
 
 
-def medical_sections(results: MedicalResults, worst: Sequence[Examined], metrics_csv: Sequence[Path]) -> list[Section]:
+def medical_sections(
+    results: MedicalResults, examined: Sequence[Examined], metrics_csv: Sequence[Path]
+) -> list[Section]:
     """Return the sections of a report.
 
     Args:
         results: of a split, at the temperature and the thresholds that are in use.
-        worst: studies for the gallery.
+        examined: studies for the galleries.
         metrics_csv: what Lightning's CSVLogger wrote while training, oldest first; empty for no curves.
     """
     training = training_section(metrics_csv)
+    hits = [one for one in examined if _kind(results, one) == "true positive"]
+    errors = [one for one in examined if _kind(results, one) != "true positive"]
     return [
         Section("Numbers", _numbers(results)),
         Section("Conditions", _conditions(results)),
@@ -72,7 +82,8 @@ def medical_sections(results: MedicalResults, worst: Sequence[Examined], metrics
         *([Section("Confusion", _confusion(results))] if results.kind != "findings" else []),
         Section("Calibration", _calibration(results)),
         *([training] if training else []),
-        *([Section("Worst errors", _gallery(results, worst))] if worst else []),
+        *([Section("Worst errors", _gallery(results, errors, _ERRORS))] if errors else []),
+        *([Section("Surest hits", _gallery(results, hits, _HITS))] if hits else []),
     ]
 
 
@@ -154,16 +165,17 @@ def _reliability_line(name: str, bins: Reliability, look: int) -> Line:
     return Line(name, bins.confidence[filled], bins.accuracy[filled], look=look)
 
 
-def _gallery(results: MedicalResults, worst: Sequence[Examined]) -> str:
+def _gallery(results: MedicalResults, examined: Sequence[Examined], text: str) -> str:
     pictures = []
-    for one in worst:
+    for one in examined:
         prob = results.conditions.probs[one.row, one.condition]
-        name = results.condition_names[one.condition]
-        kind = "false negative" if results.conditions.truth[one.row, one.condition] else "false positive"
-        remark = f"{kind} of {name}, probability {prob:.3f}"
+        remark = f"{_kind(results, one)} of {results.condition_names[one.condition]}, probability {prob:.3f}"
         pictures.append(Picture(explained(one.image, one.cam), os.path.basename(one.name), remark))
-    text = (
-        "False positives with the highest probability and false negatives with the lowest. Of each: what the network "
-        "saw, and laid over it what speaks for the condition (Grad-CAM); of a volume the slice where that is strongest."
-    )
     return gallery(pictures) + note(text)
+
+
+def _kind(results: MedicalResults, one: Examined) -> str:
+    if not results.conditions.truth[one.row, one.condition]:
+        return "false positive"
+    called = results.conditions.probs[one.row, one.condition] >= results.thresholds[one.condition]
+    return "true positive" if called else "false negative"

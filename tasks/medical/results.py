@@ -121,6 +121,12 @@ class MedicalResults:
         called = probs[order] >= self.thresholds[condition]
         return order[called & (truth[order] == 0)], order[~called & (truth[order] == 1)][::-1]
 
+    def hits(self, condition: int) -> np.ndarray:
+        """Return rows of `studies`: those with a condition that are called so, the surest first."""
+        truth, probs = self.conditions.truth[:, condition], self.conditions.probs[:, condition]
+        order = np.argsort(-probs, kind="stable")
+        return order[(probs[order] >= self.thresholds[condition]) & (truth[order] == 1)]
+
     @cached_property
     def measured(self) -> dict[str, float]:
         """Every number by its name, as `Measures` returns them: `auroc`, `auroc/NAME` for each condition, ..."""

@@ -78,17 +78,20 @@ def test_the_loss_is_weighed_by_the_labels_of_the_training_split(medical_samples
     assert data.class_counts == [20, 4]
 
 
-def test_the_worst_errors_are_shown_with_what_speaks_for_them(medical_samples, make_trainer):
+def test_errors_and_hits_are_shown_with_what_speaks_for_them(medical_samples, make_trainer):
     module, data = build(medical_samples)
     make_trainer(1).validate(module, data, verbose=False)
-    module.thresholds[:] = 2.0  # nobody is called positive
-    module.results = module.results.at(1.0, module.thresholds)
-    module._look_again(module.trainer.val_dataloaders)
     positives = np.flatnonzero(module.results.studies.labels == 1)
-    assert sorted(one.row for one in module._worst) == positives.tolist()
-    assert all(one.cam.shape == (12, 12, 12) and one.image.shape == (1, 12, 12, 12) for one in module._worst)
-    titles = [section.title for section in module.report([])[1]]
-    assert titles == ["Numbers", "Conditions", "Curves", "Confusion", "Calibration", "Worst errors"]
+    for threshold, shown in ((2.0, "Worst errors"), (0.0, "Surest hits")):
+        module.thresholds[:] = threshold  # nobody is called positive, then everybody is
+        module.results = module.results.at(1.0, module.thresholds.copy())
+        module._look_again(module.trainer.val_dataloaders)
+        assert set(positives) <= {one.row for one in module._examined}
+        assert all(one.cam.shape == (12, 12, 12) and one.image.shape == (1, 12, 12, 12) for one in module._examined)
+        titles = [section.title for section in module.report([])[1]]
+        assert titles[:5] == ["Numbers", "Conditions", "Curves", "Confusion", "Calibration"]
+        assert shown in titles
+        assert ("Surest hits" in titles) is (threshold == 0)
 
 
 def test_a_class_that_nobody_has_is_undefined_and_no_crash(medical_samples, make_trainer, tmp_path):
