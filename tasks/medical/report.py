@@ -34,7 +34,6 @@ _MEASURES = {
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
-_OF_CONDITIONS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
 _ENDS = np.array([0.0, 1.0])
 _SHOWN = (
     " Of each: what the network saw, and laid over it what speaks for the condition (Grad-CAM); of a volume the slice "
@@ -105,19 +104,27 @@ def _numbers(results: MedicalResults) -> str:
 
 
 def _conditions(results: MedicalResults) -> str:
-    intervals = results.intervals()
-    rows = []
-    for name, (without, with_it), threshold in zip(
-        results.condition_names, results.support.tolist(), results.thresholds.tolist(), strict=True
-    ):
-        numbers = [_with_interval(results.measured[f"{m}/{name}"], intervals[f"{m}/{name}"]) for m in _OF_CONDITIONS]
-        rows.append((name, with_it, without, f"{threshold:.3f}", *numbers))
-    header = ["condition", "with", "without", "threshold", *(_MEASURES[m] for m in _OF_CONDITIONS)]
+    support = [(with_it, without) for without, with_it in results.support.tolist()]
+    thresholds = [(f"{threshold:.3f}",) for threshold in results.thresholds.tolist()]
     text = (
         "A study whose calibrated probability is the threshold or more is called positive. The thresholds were chosen "
         "on the validation split; measured there, sensitivity and specificity are a little better than they will be."
     )
-    return table(header, rows) + note(text)
+    ranked = _table_of(results, ["with", "without"], support, ["auroc", "average_precision"])
+    decided = _table_of(results, ["threshold"], thresholds, ["sensitivity", "specificity", "ppv", "npv"])
+    return ranked + decided + note(text)
+
+
+def _table_of(
+    results: MedicalResults, header: Sequence[str], first: Sequence[Sequence[str | float]], measures: Sequence[str]
+) -> str:
+    """Return a row for each condition: its name, what `first` has for it, and measures with their intervals."""
+    intervals = results.intervals()
+    rows = [
+        (name, *cells, *(_with_interval(results.measured[f"{m}/{name}"], intervals[f"{m}/{name}"]) for m in measures))
+        for name, cells in zip(results.condition_names, first, strict=True)
+    ]
+    return table(["condition", *header, *(_MEASURES[m] for m in measures)], rows)
 
 
 def _with_interval(value: float, interval: Interval) -> str:
