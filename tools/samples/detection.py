@@ -6,7 +6,7 @@ Only its shape tells what an object is: colour, texture, size, rotation and plac
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,15 +106,29 @@ def write_detection_samples(
         )
 
 
-def draw_image(rng: np.random.Generator, size: tuple[int, int], max_objects: int) -> DrawnImage:
-    """Draw one picture of `size` (height, width) with 0 to `max_objects` objects."""
+def draw_image(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    max_objects: int,
+    colours_of: Callable[[np.random.Generator, int, int], NDArray[np.float64]] | None = None,
+) -> DrawnImage:
+    """Draw one picture.
+
+    Args:
+        rng: of all that chance decides.
+        size: (height, width).
+        max_objects: most objects that it holds; it may hold none.
+        colours_of: draws colours of a category, or of the ground (0), so many (M, 3), of which one is chosen; None
+            draws them alike for all.
+    """
     num_objects = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, max_objects + 1))
     shapes = _drop_hidden([_place(rng, size) for _ in range(num_objects)])
 
-    colours = [_muted_colours(rng, 1)[0]]
+    draw = colours_of or (lambda rng, _, number: _muted_colours(rng, number))
+    colours = [draw(rng, 0, 1)[0]]
     canvas = _paint(rng, colours[0], size)
     for shape in shapes:
-        colours.append(_distinct_colour(rng, colours))
+        colours.append(_most_distinct(draw(rng, shape.category_id, 12), colours))
         x, y, width, height = cv2.boundingRect(shape.coverage)
         alpha = shape.coverage[y : y + height, x : x + width, None] / np.float32(255)
         patch = canvas[y : y + height, x : x + width]
@@ -168,9 +182,8 @@ def _muted_colours(rng: np.random.Generator, num_colours: int) -> NDArray[np.flo
     return grey + rng.uniform(0.2, 1, size=(num_colours, 1)) * (colours - grey)
 
 
-def _distinct_colour(rng: np.random.Generator, colours: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the one of a few random colours (RGB, 0..255) that lies farthest from all of `colours`."""
-    candidates = _muted_colours(rng, 12)
+def _most_distinct(candidates: NDArray[np.float64], colours: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the one of the candidates (M, 3) that lies farthest from all of `colours`."""
     distances = np.linalg.norm(candidates[:, None] - np.array(colours)[None], axis=2)
     return candidates[distances.min(axis=1).argmax()]
 

@@ -1,4 +1,7 @@
-"""A generated segmentation data set: the pictures of the detection samples, with a class for each pixel."""
+"""A generated segmentation data set: the shapes of the detection samples in the hues of their classes.
+
+Grounds are duller than shapes and have all hues; both have textures and all brightnesses.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,24 @@ def write_segmentation_samples(
             (root / kind / split).mkdir(parents=True, exist_ok=True)
         for index in range(num_images):
             stream = np.random.SeedSequence(seed, spawn_key=(_SPLITS.index(split), index))
-            drawn = draw_image(np.random.default_rng(stream), size, max_objects)
+            drawn = draw_image(np.random.default_rng(stream), size, max_objects, _hues)
             mask = np.zeros(size, dtype=np.uint8)
             for category_id, area in zip(drawn.category_ids, drawn.masks, strict=True):
                 mask[area] = CLASSES.index(CATEGORIES[category_id])
             _write(root / "images" / split / f"{index:06d}.jpg", drawn.image[:, :, ::-1])
             _write(root / "masks" / split / f"{index:06d}.png", mask)
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
+
+
+def _hues(rng: np.random.Generator, category_id: int, number: int) -> NDArray[np.float64]:
+    """Return colours (number, 3) RGB in 0..255: around the hue of a category, or dull ones for the ground (0)."""
+    degrees, saturation = rng.uniform(0, 360, number), rng.uniform(0, 0.25, number)
+    if category_id:
+        place = list(CATEGORIES).index(category_id)
+        degrees = 360 / len(CATEGORIES) * (place + rng.uniform(-0.3, 0.3, number)) % 360
+        saturation = rng.uniform(0.45, 1, number)
+    hsv = np.stack([degrees, saturation, rng.uniform(0.3, 0.95, number)], axis=1)
+    return 255 * cv2.cvtColor(hsv[None].astype(np.float32), cv2.COLOR_HSV2RGB)[0].astype(np.float64)
 
 
 def _write(file: Path, image: NDArray[np.uint8]) -> None:
