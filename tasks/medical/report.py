@@ -34,6 +34,7 @@ _MEASURES = {
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
+_SHORT = {"ppv": "PPV", "npv": "NPV"}  # where a table would be wider than the page
 _ENDS = np.array([0.0, 1.0])
 _SHOWN = (
     " Of each: what the network saw, and laid over it what speaks for the condition (Grad-CAM); of a volume the slice "
@@ -124,7 +125,7 @@ def _table_of(
         (name, *cells, *(_with_interval(results.measured[f"{m}/{name}"], intervals[f"{m}/{name}"]) for m in measures))
         for name, cells in zip(results.condition_names, first, strict=True)
     ]
-    return table(["condition", *header, *(_MEASURES[m] for m in measures)], rows)
+    return table(["condition", *header, *(_SHORT.get(m, _MEASURES[m]) for m in measures)], rows)
 
 
 def _with_interval(value: float, interval: Interval) -> str:

@@ -84,3 +84,56 @@ def test_both_ways_of_reading_give_the_same_frames(tmp_path):
     for indices in ([0, 2, 4], [13, 20, 39]):
         read = [way(tmp_path / "a.mp4", np.array(indices)) for way in (read_from_the_start, read_sought)]
         np.testing.assert_array_equal(*read)
+
+
+SMALL_CLIPS = ["--frames", "8", "--size", "32", "32", "--batch", "1"]
+
+
+@pytest.mark.slow
+def test_ours_and_the_peers_classifiers_of_clips_are_timed_side_by_side(capsys):
+    assert main(["--rounds", "1", "video", *SMALL_CLIPS]) == 0
+    text = capsys.readouterr().out
+    table = rows(text)
+    names = [row[0].split(",")[0] for row in table]
+    assert names == ["torchvision", "ours"] * 2 + ["pytorchvideo", "ours"] * 2  # a table a backbone
+    assert table[0][2] == table[4][2] == "1.00 (1.00 to 1.00)"
+    assert "slowfast_r50, 1 x 3 x 8 x 32 x 32" in text
+
+
+@pytest.mark.parametrize("backbone", TASKS["video"].backbones)
+def test_the_classifiers_of_clips_are_the_same_network(backbone):
+    theirs, ours, *_ = video.contenders(backbone, batch=2, size=(8, 32, 32))
+    with torch.inference_mode():
+        logits = [(work.network.eval(), work.infer())[1] for work in (theirs.build(), ours.build())]
+    assert logits[0].shape == (2, video.NUM_CLASSES)
+    torch.testing.assert_close(logits[1], logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_ours_is_timed_alone_where_the_peer_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pytorchvideo.models.hub", None)
+    entries = video.contenders("slowfast_r50", batch=1, size=(4, 32, 32))
+    assert [entry.name for entry in entries] == ["ours, float32", "ours, bf16, channels_last"]
+    assert "pytorchvideo cannot be imported" in capsys.readouterr().out
+    entries[0].build().loss().backward()
+
+
+def test_every_way_of_reading_a_video_gives_the_same_frames(tmp_path):
+    file = tmp_path / "video.mp4"
+    decoding.write_video(file, 70, {"g": "20"})
+    assert decoding.keyframes(file) == 4
+    indices = decoding.SAMPLING.random(70, np.random.default_rng(3))
+    assert indices[0] > 20  # something lies ahead of the keyframe
+    expected = decoding.read_from_the_start(file, indices)
+    assert expected.shape == (16, decoding.HEIGHT, decoding.WIDTH, 3)
+    for read in (decoding.read_all_from_the_start, decoding.read_sought):
+        np.testing.assert_array_equal(read(file, indices), expected)
+
+
+def test_reading_clips_is_timed(capsys):
+    assert main(["--rounds", "1", "decoding", "--seconds", "2", "--clips", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "default (1)" in text and "every second (2)" in text
+    table = rows(text)
+    assert len(table) == 10
+    assert table[0][2] == table[5][2] == "1.00 (1.00 to 1.00)"
+    assert all(float(row[1].split()[0]) > 0 for row in table)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,88 +38,87 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("x264's default, every 250 frames", {}),
-    Case("every second, as cameras and streams have it", {"g": str(RATE)}),
+    Case("a keyframe every 250 frames, x264's default", {}),
+    Case("a keyframe every second", {"g": str(RATE)}),
 )
 
 
-class Readings(NamedTuple):
-    """Ways to read clips of a video; each call reads the same number of them.
+class Way(NamedTuple):
+    """A way to read clips.
 
     Attributes:
-        keyframes: of the video.
-        from_the_start: decodes all that lies ahead of a clip.
-        sought: begins at the keyframe ahead of a clip.
-        dataset: likewise, and augments and resizes as training does by default.
-        loader: the same in a worker process, which hands on batches.
+        name: as the table shows it.
+        read: reads a number of clips, the same number in every way.
     """
 
-    keyframes: int
-    from_the_start: Callable[[], None]
-    sought: Callable[[], None]
-    dataset: Callable[[], None]
-    loader: Callable[[], None]
+    name: str
+    read: Callable[[], None]
 
 
-def readings(case: Case, folder: Path, seconds: int, clips: int) -> Readings:
-    """Write a video, and copies of it as a training split, and return ways to read clips at random places.
+def ways(file: Path, clips: int) -> list[Way]:
+    """Return ways to read clips at random places of a video, and what loads copies of it as for training.
 
     Args:
-        case: what to write.
-        folder: where; it is empty.
-        seconds: of the video.
-        clips: that a call reads; as many are the copies.
+        file: the video; a folder `train` comes beside it.
+        clips: that each way reads.
     """
-    file = folder / "video.mp4"
-    write_video(file, seconds * RATE, case.options)
+    with open_video(str(file)) as video:
+        frames = len(video.timestamps)
     chance = np.random.default_rng(0)
-    places = [SAMPLING.random(seconds * RATE, chance) for _ in range(clips)]
+    places = [SAMPLING.random(frames, chance) for _ in range(clips)]
     for number in range(clips):
-        copy = folder / "train" / f"class {number % 2}" / f"{number:03d}.mp4"
+        copy = file.parent / "train" / f"class {number % 2}" / f"{number:03d}.mp4"
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
-    data = VideoData(str(folder), sampling=SAMPLING, num_workers=1)
-    samples = data.dataset(data.records("train"), training=True, missing="error")
-    batches = data.train_dataloader()
+    data = VideoData(str(file.parent), sampling=SAMPLING, num_workers=1)
+    dataset = data.dataset(data.records("train"), training=True, missing="error")
+    loader = data.train_dataloader()
 
-    def from_the_start() -> None:
+    def from_places(read: Callable[[Path, np.ndarray], object]) -> None:
         for indices in places:
-            read_from_the_start(file, indices)
+            read(file, indices)
 
-    def sought() -> None:
-        for indices in places:
-            read_sought(file, indices)
-
-    def dataset() -> None:
+    def from_dataset() -> None:
         for number in range(clips):
-            samples[Draw(number, seed=number, batch_seed=0)]
+            dataset[Draw(number, seed=number, batch_seed=0)]
 
-    def loader() -> None:
-        for _ in batches:
+    def from_loader() -> None:
+        for _ in loader:
             pass
 
-    return Readings(_keyframes(file), from_the_start, sought, dataset, loader)
+    return [
+        Way("from the start of the file", partial(from_places, read_from_the_start)),
+        Way("the same, and every frame on the way to RGB", partial(from_places, read_all_from_the_start)),
+        Way("`open_video`", partial(from_places, read_sought)),
+        Way("`VideoDataset`: augmented, resized", from_dataset),
+        Way("its loader: in a worker, as batches", from_loader),
+    ]
 
 
 def read_from_the_start(file: Path, indices: np.ndarray) -> np.ndarray:
-    """Decode from the first frame to the last that is wanted, as simple readers do; only these become RGB.
+    """Decode from the first frame of a video to the last that is wanted, and make RGB of those that are.
 
     Args:
-        file: a video.
+        file: the video.
         indices: (T,) int64, ascending.
 
     Returns:
         (T, H, W, 3) uint8 RGB.
     """
-    wanted, found = set(indices.tolist()), []
+    wanted = set(indices.tolist())
+    numbered = enumerate(_frames(file, indices[-1] + 1))
+    return np.stack([frame.to_ndarray(format="rgb24") for number, frame in numbered if number in wanted])
+
+
+def read_all_from_the_start(file: Path, indices: np.ndarray) -> np.ndarray:
+    """Read the same as many loaders do: make RGB of every frame, and choose then."""
+    return np.stack([frame.to_ndarray(format="rgb24") for frame in _frames(file, indices[-1] + 1)])[indices]
+
+
+def _frames(file: Path, count: int) -> Iterator[av.VideoFrame]:
     with av.open(str(file)) as container:
         container.streams.video[0].codec_context.thread_count = 1
-        for number, frame in enumerate(container.decode(video=0)):
-            if number in wanted:
-                found.append(frame.to_ndarray(format="rgb24"))
-            if len(found) == len(wanted):
-                break
-    return np.stack(found)
+        yield from itertools.islice(container.decode(video=0), count)
 
 
 def read_sought(file: Path, indices: np.ndarray) -> np.ndarray:
@@ -127,7 +128,13 @@ def read_sought(file: Path, indices: np.ndarray) -> np.ndarray:
 
 
 def write_video(file: Path, frames: int, options: dict[str, str]) -> None:
-    """Write a view that wanders over a picture, with a ball that flies through it, as H.264."""
+    """Write a view that wanders over a picture, with a ball that flies through it, as H.264.
+
+    Args:
+        file: to write.
+        frames: how many, at `RATE` a second.
+        options: see `Case`.
+    """
     noise = np.random.default_rng(0).standard_normal((2 * HEIGHT, 2 * WIDTH, 3)).astype(np.float32)
     picture = np.clip(128 + 400 * cv2.GaussianBlur(noise, (0, 0), 3), 0, 255).astype(np.uint8)
     times = np.arange(frames) / RATE
@@ -145,15 +152,16 @@ def write_video(file: Path, frames: int, options: dict[str, str]) -> None:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this thread, and the processes that it starts, on one core."""
+    """Keep this thread, and the threads and processes that it starts, on one core."""
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})
+    os.sched_setaffinity(0, {min(cores)})
     try:
         yield
     finally:
         os.sched_setaffinity(0, cores)
 
 
-def _keyframes(file: Path) -> int:
+def keyframes(file: Path) -> int:
+    """Count the frames of a video that need no other."""
     with av.open(str(file)) as container:
         return sum(packet.is_keyframe for packet in container.demux(video=0))
