@@ -1,19 +1,19 @@
 import re
+import sys
 
 import numpy as np
 import pytest
+import torch
 
-from tools.benchmark import main
-from tools.benchmarks.decoding import read_from_the_start, read_sought, write_video
+from tools.benchmark import TASKS, main
+from tools.benchmarks import decoding, video
 from tools.benchmarks.timing import ratios, time_in_turn
 
 
 def rows(text):
-    return [
-        line.strip("| ").split(" | ")
-        for line in text.splitlines()
-        if re.match(r"\| (ours|torchvision|pytorchvideo|MONAI|resnet|every|x264)", line)
-    ]
+    """The cells of each row of the tables, without their heads."""
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [cells for cells in lines if re.search(r"\d", cells[-1])]
 
 
 @pytest.mark.slow
@@ -71,35 +71,6 @@ def test_ours_and_the_peers_classifiers_are_timed_side_by_side(task, flags, peer
     assert [row[0].split(",")[0] for row in table] == [peer, "ours"] * 2
 
 
-@pytest.mark.slow
-def test_ways_of_reading_are_timed_side_by_side(capsys):
-    assert main(["--rounds", "1", "decoding", "--seconds", "2", "--clips", "2"]) == 0
-    table = rows(capsys.readouterr().out)
-    assert len(table) == 2
-    assert all(float(cell.split()[0]) > 0 for row in table for cell in row[1:])
-
-
-def test_both_ways_of_reading_give_the_same_frames(tmp_path):
-    write_video(tmp_path / "a.mp4", 40, {"g": "10"})
-    for indices in ([0, 2, 4], [13, 20, 39]):
-        read = [way(tmp_path / "a.mp4", np.array(indices)) for way in (read_from_the_start, read_sought)]
-        np.testing.assert_array_equal(*read)
-
-
-SMALL_CLIPS = ["--frames", "8", "--size", "32", "32", "--batch", "1"]
-
-
-@pytest.mark.slow
-def test_ours_and_the_peers_classifiers_of_clips_are_timed_side_by_side(capsys):
-    assert main(["--rounds", "1", "video", *SMALL_CLIPS]) == 0
-    text = capsys.readouterr().out
-    table = rows(text)
-    names = [row[0].split(",")[0] for row in table]
-    assert names == ["torchvision", "ours"] * 2 + ["pytorchvideo", "ours"] * 2  # a table a backbone
-    assert table[0][2] == table[4][2] == "1.00 (1.00 to 1.00)"
-    assert "slowfast_r50, 1 x 3 x 8 x 32 x 32" in text
-
-
 @pytest.mark.parametrize("backbone", TASKS["video"].backbones)
 def test_the_classifiers_of_clips_are_the_same_network(backbone):
     theirs, ours, *_ = video.contenders(backbone, batch=2, size=(8, 32, 32))
@@ -111,7 +82,7 @@ def test_the_classifiers_of_clips_are_the_same_network(backbone):
 
 def test_ours_is_timed_alone_where_the_peer_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pytorchvideo.models.hub", None)
-    entries = video.contenders("slowfast_r50", batch=1, size=(4, 32, 32))
+    entries = video.contenders("slowfast_r50", batch=2, size=(4, 32, 32))
     assert [entry.name for entry in entries] == ["ours, float32", "ours, bf16, channels_last"]
     assert "pytorchvideo cannot be imported" in capsys.readouterr().out
     entries[0].build().loss().backward()
@@ -132,7 +103,8 @@ def test_every_way_of_reading_a_video_gives_the_same_frames(tmp_path):
 def test_reading_clips_is_timed(capsys):
     assert main(["--rounds", "1", "decoding", "--seconds", "2", "--clips", "2"]) == 0
     text = capsys.readouterr().out
-    assert "default (1)" in text and "every second (2)" in text
+    assert "default (1)" in text
+    assert "every second (2)" in text
     table = rows(text)
     assert len(table) == 10
     assert table[0][2] == table[5][2] == "1.00 (1.00 to 1.00)"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +28,8 @@ def contenders(backbone: str, batch: int, size: tuple[int, int, int]) -> list[Co
     """
     peer = "torchvision" if hasattr(video, backbone) else "pytorchvideo"
     entries = both_ways(peer, partial(_build, backbone=backbone, batch=batch, size=size))
-    try:
-        _theirs(backbone)
-    except ImportError as error:
-        print(f"{peer} cannot be imported ({error}), so that {backbone} is timed alone. pip install {peer}.\n")
+    if _theirs(backbone) is None:
+        print(f"{peer} cannot be imported, so that our {backbone} is timed alone. For both: pip install {peer}.\n")
         return [entry for entry in entries if not entry.name.startswith(peer)]
     return entries
 
@@ -42,16 +38,14 @@ def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, i
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     layout = torch.channels_last_3d if fast else torch.contiguous_format
-    clips: Any = torch.randn(batch, 3, *size, device=device).contiguous(memory_format=layout)
+    clips = torch.randn(batch, 3, *size, device=device).contiguous(memory_format=layout)
     labels = torch.randint(NUM_CLASSES, (batch,), device=device)
-    if ours:
-        network: nn.Module = video_classifier(backbone, NUM_CLASSES)
-        with suppress(ImportError):  # then there is nobody to be compared with
-            load_weights(network, _theirs(backbone).state_dict())
-    else:
-        network = _theirs(backbone)
-        if backbone.startswith("slowfast"):  # its data cut out what the slow path sees
-            clips = [clips[:, :, ::ALPHA].contiguous(memory_format=layout), clips]
+    network = _theirs(backbone)
+    if ours or network is None:
+        classifier = video_classifier(backbone, NUM_CLASSES)
+        if network is not None:
+            load_weights(classifier, network.state_dict())
+        network = classifier
     network = network.to(device).to(memory_format=layout)
 
     def loss() -> Tensor:
@@ -60,15 +54,31 @@ def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, i
     return Workload(network, loss, partial(network, clips))
 
 
-def _theirs(backbone: str) -> nn.Module:
+class _TwoPaths(nn.Module):
+    """SlowFast of pytorchvideo, which takes what each path is to see, in a list that it changes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.network([clips[:, :, ::ALPHA], clips])
+
+
+def _theirs(backbone: str) -> nn.Module | None:
+    """Build the peer's network, or none where its package cannot be imported."""
     if hasattr(video, backbone):
         return getattr(video, backbone)(num_classes=NUM_CLASSES)
-    with warnings.catch_warnings():  # of torch, about what pytorchvideo calls
-        warnings.simplefilter("ignore")
-        network = getattr(importlib.import_module("pytorchvideo.models.hub"), backbone)()
+    try:
+        with warnings.catch_warnings():  # of torch, about what pytorchvideo calls
+            warnings.simplefilter("ignore")
+            hub = importlib.import_module("pytorchvideo.models.hub")
+    except ImportError:
+        return None
+    network = getattr(hub, backbone)()
     network.blocks[-1].activation = None  # some end in probabilities
     for module in list(network.modules()):  # their pooling is as large as the maps of the papers' clips
         for name, child in module.named_children():
             if isinstance(child, nn.AvgPool3d):
                 setattr(module, name, nn.AdaptiveAvgPool3d(1))
-    return network
+    return _TwoPaths(network) if backbone.startswith("slowfast") else network
