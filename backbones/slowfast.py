@@ -27,6 +27,7 @@ from backbones.stems import clip_stem
 ALPHA = 4  # frames of the fast path to one of the slow path
 BETA = 8  # channels of the slow path to one of the fast path
 FUSED = 2  # channels that the slow path is given to one of the fast path
+_FEW_CHANNELS = 16  # fewer do not fill a vector of a CPU
 
 
 class SlowFast(Backbone):
@@ -68,6 +69,9 @@ class SlowFast(Backbone):
         )
         initialise(self.fusions, zero_init=False)
         self.checkpointing = options.checkpointing
+        for module in self.fast.modules():
+            if isinstance(module, nn.BatchNorm3d) and module.num_features < _FEW_CHANNELS:
+                module.register_forward_pre_hook(_outermost)
 
         levels = []
         for slow, fast in zip(self.slow.levels, self.fast.levels, strict=True):
@@ -98,6 +102,16 @@ class SlowFast(Backbone):
 
 def _stem(path: ResNet, clips: Tensor) -> Tensor:
     return path.maxpool(path.relu(path.bn1(path.conv1(clips))))
+
+
+def _outermost(norm: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+    """Lay a map out with its channels outermost, ahead of a norm that trains on a CPU.
+
+    Where few channels lie innermost (`channels_last_3d`), the gradient of PyTorch's batch norm goes through them one
+    number at a time: of 8 x 8 x 16 x 56 x 56 in bf16 it takes 29 ms so, and 1 ms with the channels outermost.
+    """
+    (x,) = inputs
+    return (x.contiguous(),) if norm.training and x.device.type == "cpu" else None
 
 
 def _fewer_frames(x: Tensor) -> Tensor:

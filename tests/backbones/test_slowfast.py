@@ -1,5 +1,8 @@
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from backbones import BackboneOptions
 from backbones.slowfast import SlowFast
@@ -98,3 +101,26 @@ def test_checkpointing_changes_no_gradient():
         body(x)["C5"].square().mean().backward()
     for (key, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=key)
+
+
+def test_the_layout_of_few_channels_is_another_but_not_its_numbers():
+    """Ahead of the narrow norms of the fast path, maps are laid out anew on a CPU; the features are the same."""
+    body, x = tiny().train().double(), clips(dtype=torch.float64)
+    plain = copy.deepcopy(body)
+    hooked = [module for module in plain.modules() if module._forward_pre_hooks]
+    assert hooked
+    assert all(isinstance(module, nn.BatchNorm3d) and module.num_features < 16 for module in hooked)
+    seen = []
+    body.fast.bn1.register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0].is_contiguous()))
+    for module in hooked:
+        module._forward_pre_hooks.clear()
+    for network in (body, plain):
+        network.to(memory_format=torch.channels_last_3d)
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    found, expected = body(x)["C5"], plain(x)["C5"]
+    assert seen == [True]
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+    for output in (found, expected):
+        output.square().mean().backward()
+    for ours, theirs in zip(body.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-9, rtol=1e-7)
