@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -134,11 +134,11 @@ class TaskModule(LightningModule, ABC):
         return total
 
     def tell_skipped(self, messages: Sequence[str]) -> None:
-        """Warn of files that could not be read, of each once in a run."""
+        """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""
         for message in messages:
             if message not in self._told:
                 self._told.add(message)
-                rank_zero_warn(f"skipped: {message}")
+                warnings.warn(f"skipped ({len(self._told)} so far): {message}", stacklevel=2)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)

@@ -95,6 +95,7 @@ def test_predict_gives_a_table_and_timelines_and_names_what_is_broken(trained, v
     assert len(rows) == 9
     told = " ".join(str(warning.message) for warning in recwarn)
     assert all(name in told for name in BROKEN)
+    assert f"({len(BROKEN)} so far)" in told
     timelines = sorted((output / "timelines").glob("*.json"))
     assert len(timelines) == 9
     content = json.loads(timelines[0].read_text())
@@ -131,6 +132,7 @@ def test_check_and_fit_name_what_is_broken(video_samples, tmp_path, capsys, recw
     assert fit(tmp_path, root, "--data.missing", "skip", "--trainer.max_epochs", "2")[0] == 0
     told = " ".join(str(warning.message) for warning in recwarn)
     assert all(name in told for name in BROKEN)
+    assert f"({len(BROKEN)} so far)" in told
 
 
 def test_check_refuses_a_source_on_both_sides(video_samples, tmp_path, capsys):
