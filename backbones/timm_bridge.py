@@ -162,7 +162,7 @@ def build(name: str, options: BackboneOptions | None = None, indices: list[int] 
             )
         except TypeError as error:  # an argument that this family does not have
             reason: Exception = error
-        except (AssertionError, NotImplementedError, RuntimeError, ValueError, KeyError) as error:
+        except (AssertionError, RuntimeError, ValueError, KeyError) as error:  # as its families refuse an option
             reason = error
             break
     if asked:

@@ -16,12 +16,13 @@ def conv_norm(
     in_channels: int, channels: int, kernel_size: int = 3, dilation: int = 1, norm: Norm = "batch"
 ) -> nn.Sequential:
     """Build a convolution that keeps the size, a norm, and ReLU: (N, in_channels, H, W) -> (N, channels, H, W)."""
-    if dilation == 1:
-        convolution = conv(2, in_channels, channels, kernel_size)
-    else:
-        around = dilation * (kernel_size - 1) // 2
-        convolution = DilatedConv2d(in_channels, channels, kernel_size, padding=around, dilation=dilation, bias=False)
-    return nn.Sequential(convolution, norm_layer(2, channels, norm), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        conv(2, in_channels, channels, kernel_size)
+        if dilation == 1
+        else DilatedConv2d(in_channels, channels, kernel_size, dilation),
+        norm_layer(2, channels, norm),
+        nn.ReLU(inplace=True),
+    )
 
 
 def separable_conv_norm(

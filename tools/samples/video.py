@@ -88,7 +88,7 @@ def _dark_and_light(rng: np.random.Generator) -> tuple[Field, Field]:
     """Draw the colours of the ground and of the shape.
 
     Always the lighter one moves. Were it either, an edge that passes would say nothing of its direction without the
-    shape it belongs to, and the same network would stay at chance for hundreds of steps.
+    shape it belongs to: a 3-D ResNet-18 was still at chance after 150 steps.
     """
     return rng.uniform(10, 90, 3), rng.uniform(150, 245, 3)
 

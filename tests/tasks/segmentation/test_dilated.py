@@ -10,7 +10,7 @@ from tasks.segmentation.dilated import DilatedConv2d
 @pytest.mark.parametrize("rate", [2, 6, 30])
 def test_the_parts_sum_to_the_whole_with_its_gradients(rate):
     torch.manual_seed(0)
-    layer = DilatedConv2d(1100, 8, 3, padding=rate, dilation=rate, bias=False)
+    layer = DilatedConv2d(1100, 8, 3, dilation=rate)
     images = torch.randn(2, 1100, 9, 13)
     slopes = torch.randn(2, 8, 9, 13)
     results = []
@@ -28,15 +28,26 @@ def test_the_parts_sum_to_the_whole_with_its_gradients(rate):
 
 def test_in_float32_it_is_the_plain_convolution():
     torch.manual_seed(0)
-    layer = DilatedConv2d(600, 4, 3, padding=5, dilation=5, bias=False)
+    layer = DilatedConv2d(600, 4, 3, dilation=5)
     images = torch.randn(1, 600, 7, 7)
     torch.testing.assert_close(layer(images), F.conv2d(images, layer.weight, None, 1, 5, 5), atol=0.0, rtol=0.0)
 
 
 def test_the_error_is_of_the_order_of_one_rounding():
     torch.manual_seed(0)
-    layer = DilatedConv2d(2048, 8, 3, padding=3, dilation=3, bias=False).bfloat16()
+    layer = DilatedConv2d(2048, 8, 3, dilation=3).bfloat16()
     images = torch.randn(1, 2048, 9, 9).bfloat16()
     exact = F.conv2d(images.double(), layer.weight.double(), None, 1, 3, 3)
     whole = F.conv2d(images, layer.weight, None, 1, 3, 3)
     assert (layer(images) - exact).abs().mean() < 2 * (whole - exact).abs().mean()
+
+
+def test_parts_are_not_taken_into_an_exported_network(monkeypatch):
+    layer = DilatedConv2d(1024, 4, 3, dilation=2).bfloat16()
+    images = torch.randn(1, 1024, 5, 5).bfloat16()
+    exported = torch.export.export(layer, (images,))
+    assert sum("conv2d" in str(node.target) for node in exported.graph.nodes) == 1
+    parts, whole = [], DilatedConv2d._conv_forward
+    monkeypatch.setattr(DilatedConv2d, "_conv_forward", lambda *call: parts.append(call) or whole(*call))
+    layer(images)
+    assert len(parts) == 2
