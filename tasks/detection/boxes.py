@@ -74,7 +74,7 @@ def decode(deltas: Tensor, references: Tensor, weights: Sequence[float]) -> Tens
 
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
     """Clip boxes (N, ..., 4) to their images' `sizes` (N, 2), height and width."""
-    limits = sizes.to(boxes.dtype)[:, [1, 0, 1, 0]]
+    limits = sizes.to(boxes.dtype).flip(1).repeat(1, 2)  # a list as an index would be copied, and waited for
     return torch.minimum(boxes.clamp(min=0), limits.view(-1, *(1,) * (boxes.dim() - 2), 4))
 
 

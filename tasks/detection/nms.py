@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
+
+from tasks.detection.boxes import iou
+
+BLOCK = 64  # boxes whose overlaps with all others are held at once
 
 
 def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
@@ -26,10 +33,43 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
     return nms(boxes.double() + shift[:, None], scores.double(), threshold)
 
 
-def batched_nms_mask(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Return which boxes (N, B, 4) with scores (N, B) survive the suppression within their image, (N, B) bool."""
-    num_images, num_boxes = scores.shape
-    groups = torch.arange(num_images, device=boxes.device).repeat_interleave(num_boxes)
-    kept = grouped_nms(boxes.reshape(-1, 4), scores.reshape(-1), groups, threshold)
-    mask = torch.zeros(num_images * num_boxes, dtype=torch.bool, device=boxes.device)
-    return mask.index_fill_(0, kept, True).view(num_images, num_boxes)
+def nms_masks(levels: Sequence[Tensor], threshold: float) -> list[Tensor]:
+    """Return which boxes survive the suppression within their image and level.
+
+    Args:
+        levels: for each level boxes (N, B_l, 4) xyxy, best first; boxes without area suppress nothing.
+        threshold: intersection over union in 0..1 above which the better of two boxes stays.
+
+    Returns:
+        For each level (N, B_l) bool.
+    """
+    if levels[0].device.type == "cpu":
+        return [torch.stack([_one_nms_mask(boxes, threshold) for boxes in level]) for level in levels]
+    most = max(level.shape[1] for level in levels)
+    padded = torch.stack([F.pad(level, (0, 0, 0, most - level.shape[1])) for level in levels])  # (L, N, most, 4)
+    masks = unwaiting_nms_mask(padded, threshold)
+    return [mask[:, : level.shape[1]] for mask, level in zip(masks, levels, strict=True)]
+
+
+def unwaiting_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
+    """Return which boxes (..., B, 4), best first, survive, as (..., B) bool, without asking the device for a number.
+
+    torchvision's operator returns as many indices as there are survivors: for that number the host waits until a GPU
+    has done all that it was told, and cannot tell it more in the meantime. This takes a step for each box instead.
+    """
+    alive = boxes.new_ones(boxes.shape[:-1])  # 1, or 0 and less from the first suppression on
+    for start in range(0, boxes.shape[-2], BLOCK):
+        rest, alive_rest = boxes[..., start:, :], alive[..., start:]
+        # a box without area overlaps itself by 0/0, and NaN is not above the threshold
+        hits = (iou(rest[..., :BLOCK, :], rest) > threshold).triu(1).to(alive.dtype)
+        for i in range(hits.shape[-2]):
+            alive_rest.addcmul_(hits[..., i, :], alive_rest[..., i : i + 1].clamp(min=0), value=-1)
+    return alive > 0
+
+
+def _one_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
+    """Return the same for one group of boxes (B, 4), as (B,) bool, with torchvision's operator."""
+    places = torch.arange(len(boxes), 0, -1, device=boxes.device, dtype=boxes.dtype)  # as scores: they are in order
+    return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device).index_fill_(
+        0, nms(boxes, places, threshold), True
+    )

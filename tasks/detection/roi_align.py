@@ -67,13 +67,14 @@ class RoIAlign(nn.Module):
         num_images, num_boxes = boxes.shape[:2]
         device = boxes.device
         level = self.assign(boxes)  # (N, R)
-        height, width = torch.tensor(grids, device=device)[level].unbind(-1)
-        scale = torch.tensor([1 / reduction for reduction in self.reductions], device=device)[level]
+        height = _constants([height for height, _ in grids], device)[level]
+        width = _constants([width for _, width in grids], device)[level]
+        scale = _constants([1 / reduction for reduction in self.reductions], device)[level]
         starts = [0]
         for grid_height, grid_width in grids:
             starts.append(starts[-1] + num_images * grid_height * grid_width)
         image = torch.arange(num_images, device=device)[:, None]
-        start = torch.tensor(starts[:-1], device=device)[level] + image * height * width
+        start = _constants(starts[:-1], device)[level] + image * height * width
 
         x1, y1, x2, y2 = (boxes.float() * scale[..., None]).view(-1, 4).unbind(-1)
         y, y_weight = self._points(y1, y2, height.flatten())  # (N * R, size, 2 * ratio)
@@ -115,3 +116,8 @@ class RoIAlign(nn.Module):
         weights = torch.stack((1 - fraction, fraction), dim=-1) * (inside / ratio)[..., None]
         shape = (len(low), size, 2 * ratio)
         return pixels.view(shape), weights.view(shape)
+
+
+def _constants(values: Sequence[float], device: torch.device) -> Tensor:
+    """Put numbers on a device; the host waits for a copy of a tensor, and not for these."""
+    return torch.stack([torch.full((), value, device=device) for value in values])

@@ -18,7 +18,7 @@ from tasks.detection.anchors import AnchorGenerator
 from tasks.detection.batch import Targets
 from tasks.detection.boxes import clip, decode, encode, has_size
 from tasks.detection.matching import BalancedSampler, Sample, match
-from tasks.detection.nms import batched_nms_mask
+from tasks.detection.nms import nms_masks
 
 CODER_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 SMOOTH_L1_BETA = 1 / 9
@@ -147,16 +147,14 @@ class RegionProposalNetwork(nn.Module):
         all_boxes, all_scores = [], []
         of_level = anchors.split([level.shape[1] for level in logits])
         for level_logits, level_deltas, level_anchors in zip(logits, deltas, of_level, strict=True):
-            best = level_logits.topk(min(per_level, level_logits.shape[1]), dim=1)
+            best = level_logits.topk(min(per_level, level_logits.shape[1]), dim=1)  # best first
             level_deltas = level_deltas.gather(1, best.indices[..., None].expand(-1, -1, 4))
             boxes = clip(decode(level_deltas, level_anchors[best.indices], CODER_WEIGHTS), sizes)
-            scores = best.values.sigmoid()
             keep = has_size(boxes, LEAST_SIZE)
-            boxes = boxes * keep[..., None]  # what has no area suppresses nothing
-            keep &= batched_nms_mask(boxes, scores, chosen.nms_threshold)
-            all_boxes.append(boxes)
-            all_scores.append(scores.masked_fill(~keep, -1.0))
-        boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1)
+            all_boxes.append(boxes * keep[..., None])  # what has no area suppresses nothing
+            all_scores.append(best.values.sigmoid().masked_fill(~keep, -1.0))
+        survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold), dim=1)
+        boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1).masked_fill(~survive, -1.0)
         best = scores.topk(min(per_image, scores.shape[1]), dim=1)
         valid = best.values >= 0
         boxes = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4)) * valid[..., None]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from tasks.detection.nms import batched_nms_mask, grouped_nms
+from tasks.detection.nms import grouped_nms, nms_masks, unwaiting_nms_mask
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +35,27 @@ def test_many_groups_of_large_boxes_keep_their_overlaps():
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8])
-def test_mask_equals_torchvisions_image_by_image(threshold):
-    boxes, scores = random_boxes(3, 60), torch.rand(3, 60)
-    mask = batched_nms_mask(boxes, scores, threshold)
-    for i in range(3):
-        kept = batched_nms(boxes[i], scores[i], torch.zeros(60, dtype=torch.int64), threshold)
-        assert mask[i].nonzero()[:, 0].tolist() == sorted(kept.tolist())
-        assert 0 < len(kept) < 60
+def test_masks_equal_torchvisions_level_by_level_and_image_by_image(threshold):
+    levels = [random_boxes(3, 60), random_boxes(3, 17)]
+    for boxes, mask in zip(levels, nms_masks(levels, threshold), strict=True):
+        count = boxes.shape[1]
+        assert mask.shape == (3, count)
+        for i in range(3):
+            groups = torch.zeros(count, dtype=torch.int64)
+            kept = batched_nms(boxes[i], torch.arange(count, 0, -1).float(), groups, threshold)
+            assert mask[i].nonzero()[:, 0].tolist() == sorted(kept.tolist())
+            assert 0 < len(kept) < count
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 300])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7, 0.9])
+def test_the_one_that_does_not_wait_says_the_same(count, threshold):
+    boxes = torch.cat((random_boxes(4, count), 300 * torch.rand(4, count, 1) + random_boxes(4, count)), dim=0)
+    boxes[0, ::5] = 0.0  # padding
+    boxes[1, 1::2] = boxes[1, : count // 2]  # each box twice
+    (expected,) = nms_masks([boxes], threshold)
+    assert torch.equal(unwaiting_nms_mask(boxes, threshold), expected)
+    assert torch.equal(unwaiting_nms_mask(boxes.view(2, 4, count, 4), threshold), expected.view(2, 4, count))
 
 
 def test_nothing_to_suppress():
@@ -49,9 +63,13 @@ def test_nothing_to_suppress():
     kept = grouped_nms(torch.zeros(0, 4), torch.zeros(0), nothing, 0.5)
     assert kept.shape == (0,)
     assert kept.dtype == torch.int64
-    assert batched_nms_mask(torch.zeros(2, 0, 4), torch.zeros(2, 0), 0.5).shape == (2, 0)
+    assert nms_masks([torch.zeros(2, 0, 4)], 0.5)[0].shape == (2, 0)
+    assert unwaiting_nms_mask(torch.zeros(2, 0, 4), 0.5).shape == (2, 0)
 
 
-def test_boxes_without_area_suppress_nothing():
-    boxes = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 0.0, 0.0]]])
-    assert batched_nms_mask(boxes, torch.tensor([[0.9, 0.5, 0.8]]), 0.0)[0, 1]
+@pytest.mark.parametrize(
+    "masks", [lambda boxes: nms_masks([boxes], 0.0)[0], lambda boxes: unwaiting_nms_mask(boxes, 0.0)]
+)
+def test_boxes_without_area_suppress_nothing(masks):
+    boxes = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 10.0, 10.0]]])
+    assert masks(boxes)[0, 2]
