@@ -14,11 +14,14 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from tasks.compiling import compile_parts
 from tasks.data import ResumableLoader
 from tasks.evaluated_table import EvaluatedTable
 from tasks.layers import layers_of
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -55,6 +58,8 @@ class TaskModule(LightningModule, ABC):
         optimizer: parameter groups to an optimizer; weight decay does not touch norms and biases.
         schedule: factor on the learning rate over the training.
         channels_last: keep the weights and the images with the channels innermost, which convolutions are fastest on.
+        compile_mode: compiles the network for training with this mode of `torch.compile`; `reduce-overhead` plays it
+            back as CUDA graphs. None leaves it as it is: compiling takes minutes, and needs a C++ compiler on a CPU.
         layer_decay: the learning rate of each layer is so many times that of the layer behind it, from the head down
             to the stem; 1 for one rate. Layers are those of `tasks.layers.layers_of`.
 
@@ -79,6 +84,7 @@ class TaskModule(LightningModule, ABC):
         ),
         schedule: Schedule | None = None,
         channels_last: bool = True,
+        compile_mode: CompileMode | None = None,
         layer_decay: float = 1.0,
         head_factor: float = 1.0,
     ) -> None:
@@ -94,12 +100,17 @@ class TaskModule(LightningModule, ABC):
         self.class_names = list(class_names)
         self.make_optimizer = optimizer
         self.schedule = schedule or Cosine()
+        self.compile_mode = compile_mode
         self.layer_decay = layer_decay
         self.head_factor = head_factor
         self.by_layer = layer_decay < 1 or head_factor != 1
         self.results: Any = None
         self.split = ""
         self._told: set[str] = set()
+
+    def on_fit_start(self) -> None:
+        if self.compile_mode:
+            compile_parts(self.network, mode=self.compile_mode)
 
     def configure_optimizers(self) -> Any:
         factors = (self.layer_decay, self.head_factor) if self.by_layer else None

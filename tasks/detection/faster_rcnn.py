@@ -35,7 +35,12 @@ class FasterRCNN(nn.Module):
         - targets: for training, a list of dicts with `boxes` (G, 4) xyxy and `labels` (G,) in 1..K, or `Targets`
         - output: with targets a dict of four losses, else one dict an image: `boxes` (D, 4) xyxy in that image's own
           pixels, `scores` (D,) in 0..1, `labels` (D,) in 1..K, best score first
+
+    Attributes:
+        compiled: the parts that `compile_parts` takes, which are those with weights; see `tasks.compiling`.
     """
+
+    compiled = ("backbone", "neck", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
 
     def __init__(self, backbone: Backbone, neck: nn.Module, rpn: RegionProposalNetwork, roi_heads: RoIHeads) -> None:
         super().__init__()

@@ -51,6 +51,7 @@ class DetectionModule(TaskModule):
         self.category_ids = list(range(1, len(self.class_names) + 1))
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if isinstance(data := getattr(self.trainer, "datamodule", None), DetectionData):
             self.category_ids[:] = data.records("train").category_ids.tolist()
 

@@ -104,3 +104,12 @@ def test_channels_last_is_a_choice():
     plain = Regression(nn.Conv2d(3, 4, 3), ["a"], channels_last=False).network.weight
     assert plain.is_contiguous()
     assert not plain.is_contiguous(memory_format=innermost)
+
+
+@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
+def test_the_network_is_compiled_for_training_where_it_is_asked_for(mode, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tasks.module.compile_parts", lambda network, **options: asked.append((network, options)))
+    network = nn.Linear(2, 2)
+    fit(Regression(network, ["a"], compile_mode=mode), max_steps=1)
+    assert asked == ([(network, {"mode": mode})] if mode else [])

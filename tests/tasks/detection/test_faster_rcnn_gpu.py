@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from tasks.compiling import compile_parts
 from tasks.detection import faster_rcnn
+from tasks.detection.batch import ImageBatch, Targets
 from tasks.detection.matching import BalancedSampler
 
 pytestmark = pytest.mark.gpu
@@ -43,3 +45,29 @@ def test_a_mixed_precision_step_is_finite() -> None:
         losses = detector(list(images), [target, target])
     torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in detector.parameters() if parameter.requires_grad)
+
+
+@pytest.fixture
+def waiting_is_an_error():
+    yield lambda: torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("mode", [None, "default", "reduce-overhead"])
+def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, mode) -> None:
+    detector = faster_rcnn("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
+    if mode:
+        compile_parts(detector, mode=mode)
+    optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3, fused=True)
+    images = torch.randn(2, 3, 160, 160, device="cuda").contiguous(memory_format=torch.channels_last)
+    boxes = torch.tensor([[[10.0, 20.0, 70.0, 80.0]]] * 2, device="cuda")
+    targets = Targets(boxes, torch.ones(2, 1, dtype=torch.int64, device="cuda"), torch.zeros(2, 0, 4, device="cuda"))
+    batch = ImageBatch(images, torch.full((2, 2), 160, device="cuda"))
+    for number in range(6):
+        if number == 4:
+            waiting_is_an_error()
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            losses = detector(batch, targets)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
