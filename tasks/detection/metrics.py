@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from tasks.detection.average_precision import precision_and_recall
 from tasks.detection.evaluated_image import EvaluatedImage
 from tasks.processes import gathered
 
-# Places in COCOeval's default parameters: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10, 100 boxes.
+# Places in the arrays of `precision_and_recall`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10, 100
+# boxes.
 _IOU_50, _IOU_75 = 0, 5
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 _100_BOXES = 2
@@ -72,7 +70,7 @@ class DetectionResults:
 
 
 class CocoMetric:
-    """Collect evaluated images and score them with pycocotools.
+    """Collect evaluated images and score them as pycocotools does.
 
     Average precision is no mean over batches, so each process keeps its images and `compute` gathers all of them: the
     number is the same on one process and on many.
@@ -91,7 +89,7 @@ class CocoMetric:
         """Add images.
 
         Raises:
-            ValueError: a label is not in 1..K; pycocotools would drop such a box without a word.
+            ValueError: a label is not in 1..K.
         """
         for image in images:
             for whose, labels in (("truth", image.labels), ("detection", image.detected_labels)):
@@ -110,9 +108,9 @@ class CocoMetric:
     def compute(self) -> DetectionResults:
         """Score the images of all processes; every process must call this, and each gets the same results."""
         images = _gather(self._images)
-        evaluation = _evaluate(images, len(self.class_names))
-        # -1 is COCOeval's mark for "no truth". (IoU, recall, class, area, boxes) and (IoU, class, area, boxes)
-        precision, recall = (np.where(x < 0, np.nan, x) for x in (evaluation["precision"], evaluation["recall"]))
+        # (IoU, recall, class, area, boxes) and (IoU, class, area, boxes); -1 marks "no truth".
+        marked = precision_and_recall(images, len(self.class_names))
+        precision, recall = (np.where(values < 0, np.nan, values) for values in marked)
         precision = precision[..., _100_BOXES]  # (10, 101, K, 4)
         truth = [image.labels[~image.crowd] for image in images]
         return DetectionResults(
@@ -137,44 +135,8 @@ def _gather(images: list[EvaluatedImage]) -> tuple[EvaluatedImage, ...]:
     unique: dict[int, EvaluatedImage] = {}
     for image in gathered(images):
         unique.setdefault(image.image_id, image)
-    # One order whatever the number of processes: COCOeval breaks ties between equal scores by it.
+    # One order whatever the number of processes, and the one by which COCOeval breaks ties between equal scores.
     return tuple(unique[image_id] for image_id in sorted(unique))
-
-
-def _evaluate(images: Sequence[EvaluatedImage], num_classes: int) -> dict[str, np.ndarray]:
-    truth: list[dict] = []
-    detections: list[dict] = []
-    for image in images:
-        for box, label, crowd, area in zip(image.boxes, image.labels, image.crowd, image.areas, strict=True):
-            truth.append(_annotation(truth, image, box, label) | {"iscrowd": int(crowd), "area": float(area)})
-        for box, label, score in zip(image.detected_boxes, image.detected_labels, image.scores, strict=True):
-            found = _annotation(detections, image, box, label)
-            width, height = found["bbox"][2:]
-            detections.append(found | {"iscrowd": 0, "area": width * height, "score": float(score)})
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluation = COCOeval(_coco(images, num_classes, truth), _coco(images, num_classes, detections), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval
-
-
-def _annotation(earlier: list[dict], image: EvaluatedImage, box: np.ndarray, label: int) -> dict:
-    x1, y1, x2, y2 = box.tolist()
-    # Ids start at 1: COCOeval stores the id of a match in an array in which 0 means "no match".
-    identity = len(earlier) + 1
-    return {"id": identity, "image_id": image.image_id, "category_id": int(label), "bbox": [x1, y1, x2 - x1, y2 - y1]}
-
-
-def _coco(images: Sequence[EvaluatedImage], num_classes: int, annotations: list[dict]) -> COCO:
-    # Built in memory for detections too: `COCO.loadRes` cannot read an empty list of them.
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": image.image_id} for image in images],
-        "categories": [{"id": label} for label in range(1, num_classes + 1)],
-        "annotations": annotations,
-    }
-    coco.createIndex()
-    return coco
 
 
 def _mean(values: np.ndarray) -> float:
