@@ -7,12 +7,14 @@ from itertools import pairwise
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from backbones.layers import FrozenBatchNorm
 
 Conv = nn.Conv2d | nn.Conv3d
+# and none that is derived from one: it may do more, as timm's norms do, which hold an activation
+FOLDED_CONVS = (nn.Conv2d, nn.Conv3d)
+FOLDED_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, FrozenBatchNorm)
 
 
 def fold_norms(network: nn.Module) -> int:
@@ -20,7 +22,7 @@ def fold_norms(network: nn.Module) -> int:
 
     A block says by its attribute `folds` which of its norms stands behind which convolution; in an `nn.Sequential` the
     order says it. Group norms stay, since they depend on the image, and so do the norms of pre-activation blocks that
-    stand behind a sum.
+    stand behind a sum, and all of classes that are only derived from PyTorch's and ours.
 
     Args:
         network: in evaluation mode; it cannot be trained afterwards, and its state dict has other keys.
@@ -37,8 +39,9 @@ def fold_norms(network: nn.Module) -> int:
     for module in list(network.modules()):
         for convolution, name in _pairs(module):
             norm = module.get_submodule(name)
-            if not isinstance(norm, _BatchNorm | FrozenBatchNorm):
+            if type(convolution) not in FOLDED_CONVS or type(norm) not in FOLDED_NORMS:
                 continue
+            norm = cast(nn.BatchNorm2d, norm)
             mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
             weight, bias = fuse_conv_bn_weights(
                 convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias

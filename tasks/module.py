@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from backbones.folding import fold_norms
 from tasks.compiling import compile_parts
 from tasks.data import ResumableLoader
 from tasks.evaluated_table import EvaluatedTable
@@ -143,6 +145,28 @@ class TaskModule(LightningModule, ABC):
         self.log("train/loss", total, prog_bar=True, batch_size=batch_size)
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, batch_size=batch_size)
         return total
+
+    def on_test_start(self) -> None:
+        self._fold()
+
+    def on_test_end(self) -> None:
+        self._unfold()
+
+    def on_predict_start(self) -> None:
+        self._fold()
+
+    def on_predict_end(self) -> None:
+        self._unfold()
+
+    def _fold(self) -> None:
+        """Use a copy of the network whose batch norms are in its convolutions: what is tested is what predicts."""
+        self._unfolded = self.network
+        self.network = copy.deepcopy(self.network).eval()
+        fold_norms(self.network)
+
+    def _unfold(self) -> None:
+        self.network = self._unfolded
+        del self._unfolded
 
     def tell_skipped(self, messages: Sequence[str]) -> None:
         """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""

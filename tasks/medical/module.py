@@ -130,6 +130,7 @@ class MedicalModule(TaskModule):
         self._begin("val")
 
     def on_test_start(self) -> None:
+        super().on_test_start()
         self._begin("test")
 
     def on_validation_epoch_end(self) -> None:

@@ -62,3 +62,17 @@ def test_group_norms_stay():
 def test_a_network_in_training_is_refused():
     with pytest.raises(ValueError, match=r"training mode.*call eval\(\)"):
         fold_norms(create_backbone("resnet18"))
+
+
+def test_what_may_do_more_than_a_plain_norm_or_convolution_stays():
+    class WithActivation(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    class WithoutBias(nn.Conv2d):
+        def forward(self, x):
+            return self._conv_forward(x, self.weight, None)
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), WithActivation(4), WithoutBias(4, 4, 1), nn.BatchNorm2d(4)).eval()
+    assert fold_norms(network) == 0
+    assert isinstance(network[1], WithActivation)

@@ -113,3 +113,33 @@ def test_the_network_is_compiled_for_training_where_it_is_asked_for(mode, monkey
     network = nn.Linear(2, 2)
     fit(Regression(network, ["a"], compile_mode=mode), max_steps=1)
     assert asked == ([(network, {"mode": mode})] if mode else [])
+
+
+class Convolving(Regression):
+    used = None
+
+    def test_step(self, batch, batch_idx):
+        type(self).used = self.network
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in self.network.modules())
+        return self.network(batch[0].view(1, 2, 1, 1))
+
+    predict_step = test_step
+
+    def on_test_epoch_end(self):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_norms_are_folded_for_use_and_only_in_a_copy(stage):
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+    network[1].running_mean.normal_()
+    network[1].weight.data.uniform_(0.5, 2)
+    module = Convolving(network, ["a"])
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 2)), batch_size=1)
+    getattr(Trainer(accelerator="cpu", logger=False, enable_progress_bar=False), stage)(module, loader)
+    assert module.network is network
+    assert isinstance(network[1], nn.BatchNorm2d)
+    images = torch.randn(2, 2, 5, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(Convolving.used(images), network.eval()(images), rtol=1e-4, atol=1e-5)
