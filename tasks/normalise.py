@@ -24,17 +24,23 @@ class Normalise(nn.Module):
         - output: (N, C, H, W) float32 in the memory format of `images`
     """
 
-    mean: Tensor
-    std: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
+        scale = 1 / (255 * torch.tensor(std).view(-1, 1, 1))
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", -255 * torch.tensor(mean).view(-1, 1, 1) * scale, persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        rows = torch.arange(height, device=images.device) < sizes[:, :1]
-        columns = torch.arange(width, device=images.device) < sizes[:, 1:]
-        inside = (rows[:, None, :, None] & columns[:, None, None, :]).to(self.mean.dtype)
-        return (images.to(self.mean.dtype) - self.mean) / self.std * inside
+        rows = (torch.arange(height, device=images.device) < sizes[:, :1])[:, None, :, None]
+        columns = (torch.arange(width, device=images.device) < sizes[:, 1:])[:, None, None, :]
+        innermost = images.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if innermost else torch.contiguous_format
+        # a number for each column, laid out as the pixels are: a CPU takes ten times as long over three at a time
+        scale = (self.scale * columns).contiguous(memory_format=layout)  # (N, C, 1, W)
+        shift = (self.shift * columns).contiguous(memory_format=layout)
+        pixels = images.to(scale.dtype, copy=True)  # and all else in its place
+        return pixels.mul_(scale).add_(shift).mul_(rows)

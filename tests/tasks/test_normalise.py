@@ -11,9 +11,10 @@ def images():
     return torch.randint(0, 256, (2, 3, 7, 9), generator=generator, dtype=torch.uint8)
 
 
-def test_equals_torchvisions(images):
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_equals_torchvisions(images, memory_format):
     whole = torch.tensor([[7, 9], [7, 9]])
-    found = Normalise()(images, whole)
+    found = Normalise()(images.contiguous(memory_format=memory_format), whole)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, normalize(images / 255, IMAGENET_MEAN, IMAGENET_STD))
 
@@ -25,6 +26,12 @@ def test_padding_stays_zero(images):
     assert found[0, :, 4:].abs().max() == 0
     assert torch.equal(found[1, :, :, :3], expected[1, :, :, :3])
     assert found[1, :, :, 3:].abs().max() == 0
+
+
+def test_the_images_stay_as_they_are(images):
+    floats = images.float()  # of the output's type, so that nothing has to be converted
+    Normalise()(floats, torch.tensor([[7, 9], [7, 3]]))
+    assert torch.equal(floats, images.float())
 
 
 def test_memory_format_stays(images):

@@ -1,19 +1,30 @@
+import json
 import re
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
-from tools.benchmark import TASKS, main
+from tools.benchmark import CHOICES, main
 from tools.benchmarks import decoding, video
-from tools.benchmarks.timing import ratios, time_in_turn
+from tools.benchmarks.networks import TASKS
+from tools.benchmarks.table import RATIO, Table, plot, write
+from tools.benchmarks.timing import Spread, ratios, time_in_turn
 
 
 def rows(text):
     """The cells of each row of the tables, without their heads."""
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [cells for cells in lines if re.search(r"\d", cells[-1])]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Results are written below the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.slow
@@ -23,19 +34,17 @@ def test_ours_and_torchvisions_detectors_are_timed_side_by_side(capsys):
     assert [row[0].split(",")[0] for row in table] == ["torchvision", "ours"] * 2
     assert table[0][2] == table[0][4] == "1.00 (1.00 to 1.00)"
     assert all(float(row[5]) > 0 for row in table)
+    assert table[0][6] == "100"
 
 
 @pytest.mark.slow
 def test_a_backbone_is_timed_beside_its_peers(capsys):
     assert main(["--rounds", "1", "backbones", "--only", "resnet50"]) == 0
     table = rows(capsys.readouterr().out)
-    assert [row[:2] for row in table] == [
-        ["resnet50, 8 x 3 x 160 x 160", "torchvision"],
-        ["resnet50, 8 x 3 x 160 x 160", "timm"],
-    ]
+    names = [f"resnet50, 8 x 3 x 160 x 160, beside {peer}" for peer in ("torchvision", "timm")]
+    assert [row[0] for row in table] == names
     for row in table:
-        _, ours, sparing = (float(number) for number in row[5].split(", "))
-        assert sparing < 0.8 * ours
+        assert float(row[6]) < 0.8 * float(row[5])
 
 
 def test_runs_take_turns_and_two_rounds_do_not_count():
@@ -53,7 +62,8 @@ def test_a_ratio_is_taken_round_by_round():
 def test_ours_and_torchvisions_segmenters_are_timed_side_by_side(capsys):
     assert main(["--rounds", "1", "segmentation", "--size", "64", "64"]) == 0
     table = rows(capsys.readouterr().out)
-    assert [row[0].split(",")[0] for row in table] == ["torchvision", "ours"] * 2
+    smp = ["segmentation_models_pytorch"] * (2 if find_spec("segmentation_models_pytorch") else 0)
+    assert [row[0].split(",")[0] for row in table] == ["torchvision", "ours"] * 2 + smp
 
 
 @pytest.mark.slow
@@ -75,7 +85,7 @@ def test_ours_and_the_peers_classifiers_are_timed_side_by_side(task, flags, peer
 def test_the_classifiers_of_clips_are_the_same_network(backbone):
     theirs, ours, *_ = video.contenders(backbone, batch=2, size=(8, 32, 32))
     with torch.inference_mode():
-        logits = [(work.network.eval(), work.infer())[1] for work in (theirs.build(), ours.build())]
+        logits = [work.infer(work.network.eval()) for work in (theirs.build(), ours.build())]
     assert logits[0].shape == (2, video.NUM_CLASSES)
     torch.testing.assert_close(logits[1], logits[0], rtol=1e-4, atol=1e-4)
 
@@ -109,3 +119,31 @@ def test_reading_clips_is_timed(capsys):
     assert len(table) == 10
     assert table[0][2] == table[5][2] == "1.00 (1.00 to 1.00)"
     assert all(float(row[1].split()[0]) > 0 for row in table)
+
+
+def test_a_table_is_written_as_it_was_measured(folder):
+    table = Table("Something", ("time, s", f"speed{RATIO}", "memory"), ("torch", "no-such-package"), rounds=3)
+    table.rows["a"] = (Spread(2.0, 1.0, 3.0), Spread(1.0, 1.0, 1.0), 100.0)
+    table.rows["b"] = (Spread(1.0, 0.5, 1.5), Spread(2.0, 1.5, 2.5), 60.0)
+    text = table.markdown()
+    assert "torch " + torch.__version__.split("+")[0] in text
+    assert "no-such-package (not installed)" in text
+    assert "| b | 1.00 (0.50 to 1.50) | 2.00 (1.50 to 2.50) | 60 |" in text
+    written, picture = write([table], folder / "made")
+    (found,) = json.loads(written.read_text())
+    assert found["rows"][1] == {
+        "name": "b",
+        "time, s": {"median": 1.0, "least": 0.5, "most": 1.5},
+        f"speed{RATIO}": {"median": 2.0, "least": 1.5, "most": 2.5},
+        "memory": 60.0,
+    }
+    assert found["device"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    (axes,) = plot([table]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a: speed", "b: speed"]
+    dots = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [[1.0], [2.0]]
+
+
+def test_every_task_with_contenders_can_be_asked_for():
+    assert set(TASKS) < set(CHOICES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,8 +12,16 @@ import torchvision
 from torch import Tensor, nn
 
 from backbones import create_backbone
-from backbones.folding import fold_norms
-from tools.benchmarks.timing import Contender, Workload
+from tools.benchmarks.table import RATIO, Table
+from tools.benchmarks.timing import (
+    Contender,
+    Workload,
+    inference,
+    memory_of_a_step,
+    ratios,
+    time_in_turn,
+    training_step,
+)
 
 
 class Case(NamedTuple):
@@ -45,7 +54,7 @@ def contenders(case: Case, bf16: bool) -> list[Contender]:
         Contender(case.peer, partial(_theirs, case), bf16),
         Contender("ours", partial(_ours, case), bf16),
         Contender("ours, checkpointing", partial(_ours, case, checkpointing=True), bf16),
-        Contender("ours, folded", partial(_ours, case, folded=True), bf16),
+        Contender("ours, folded", partial(_ours, case), bf16, folded=True),
     ]
 
 
@@ -61,10 +70,8 @@ class _Pooled(nn.Module):
         return features.mean(dim=tuple(range(2, features.dim())))
 
 
-def _ours(case: Case, checkpointing: bool = False, folded: bool = False) -> Workload:
+def _ours(case: Case, checkpointing: bool = False) -> Workload:
     body = create_backbone(case.name, out_levels=("C5",), checkpointing=checkpointing)
-    if folded:
-        fold_norms(body.eval())
     return _workload(_Pooled(body), case)
 
 
@@ -87,4 +94,45 @@ def _workload(network: nn.Module, case: Case) -> Workload:
     def loss() -> Tensor:
         return network(images).float().square().mean()
 
-    return Workload(network, loss, partial(network, images))
+    return Workload(network, loss, lambda used: used(images))
+
+
+COLUMNS = (
+    f"training{RATIO}",
+    f"inference{RATIO}",
+    f"inference, norms folded{RATIO}",
+    "memory of the peer's step, MiB",
+    "of ours",
+    "of ours, checkpointing",
+    "speed with checkpointing, of ours",
+)
+
+
+def table_of(bf16: bool, only: Sequence[str] | None, rounds: int) -> Table:
+    """Time each network beside its peer; ratios are to the peer's, and that of checkpointing to ours without.
+
+    Args:
+        bf16: under bfloat16 autocast.
+        only: names of the networks; None for all.
+        rounds: that count.
+    """
+    precision = "bf16" if bf16 else "float32"
+    table = Table(f"backbones, {precision}, channels_last", COLUMNS, ("torch", "torchvision", "timm"), rounds)
+    for case in CASES:
+        if only and case.name not in only:
+            continue
+        entries = contenders(case, bf16)
+        works = [entry.build() for entry in entries]
+        steps = [training_step(*pair) for pair in zip(entries[:3], works, strict=False)]
+        peer, own, slower = time_in_turn(steps, rounds)
+        runs = [inference(entries[i], works[i]) for i in (0, 1, 3)]
+        peer_run, own_run, folded_run = time_in_turn(runs, rounds)
+        del works, steps, runs
+        table.rows[f"{case.name}, {' x '.join(map(str, case.shape))}, beside {case.peer}"] = (
+            ratios(own, peer),
+            ratios(own_run, peer_run),
+            ratios(folded_run, peer_run),
+            *(memory_of_a_step(entry) for entry in entries[:3]),
+            ratios(slower, own),
+        )
+    return table

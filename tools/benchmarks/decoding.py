@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,8 @@ from tasks.samplers import Draw
 from tasks.video.data import VideoData
 from tasks.video.decoding import open_video
 from tasks.video.sampling import Dense
+from tools.benchmarks.table import Table, table_of_ways
+from tools.benchmarks.timing import one_core
 
 RATE = 30  # frames a second
 HEIGHT, WIDTH = 240, 320
@@ -43,19 +44,7 @@ CASES = (
 )
 
 
-class Way(NamedTuple):
-    """A way to read clips.
-
-    Attributes:
-        name: as the table shows it.
-        read: reads a number of clips, the same number in every way.
-    """
-
-    name: str
-    read: Callable[[], None]
-
-
-def ways(file: Path, clips: int) -> list[Way]:
+def ways(file: Path, clips: int) -> dict[str, Callable[[], None]]:
     """Return ways to read clips at random places of a video, and what loads copies of it as for training.
 
     Args:
@@ -86,13 +75,13 @@ def ways(file: Path, clips: int) -> list[Way]:
         for _ in loader:
             pass
 
-    return [
-        Way("from the start of the file", partial(from_places, read_from_the_start)),
-        Way("the same, and every frame on the way to RGB", partial(from_places, read_all_from_the_start)),
-        Way("`open_video`", partial(from_places, read_sought)),
-        Way("`VideoDataset`: augmented, resized", from_dataset),
-        Way("its loader: in a worker, as batches", from_loader),
-    ]
+    return {
+        "from the start of the file": partial(from_places, read_from_the_start),
+        "the same, and every frame on the way to RGB": partial(from_places, read_all_from_the_start),
+        "`open_video`": partial(from_places, read_sought),
+        "`VideoDataset`: augmented, resized": from_dataset,
+        "its loader: in a worker, as batches": from_loader,
+    }
 
 
 def read_from_the_start(file: Path, indices: np.ndarray) -> np.ndarray:
@@ -150,18 +139,30 @@ def write_video(file: Path, frames: int, options: dict[str, str]) -> None:
         container.mux(stream.encode(None))
 
 
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Keep this thread, and the threads and processes that it starts, on one core."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
 def keyframes(file: Path) -> int:
     """Count the frames of a video that need no other."""
     with av.open(str(file)) as container:
         return sum(packet.is_keyframe for packet in container.demux(video=0))
+
+
+def tables_of(seconds: int, clips: int, rounds: int) -> Iterator[Table]:
+    """Time the ways to read clips of each video, on one core.
+
+    Args:
+        seconds: of the videos.
+        clips: that are read in a round.
+        rounds: that count.
+    """
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as folder, one_core():
+            file = Path(folder) / "video.mp4"
+            write_video(file, seconds * RATE, case.options)
+            yield table_of_ways(
+                f"clips of {SAMPLING.frames} frames, stride {SAMPLING.stride}, of {seconds} s of {WIDTH} x {HEIGHT}, "
+                f"{RATE} frames a second, {case.name} ({keyframes(file)})",
+                ways(file, clips),
+                (clips, "clips"),
+                ("av", "albumentations", "torch"),
+                rounds,
+                device="one CPU core",
+            )

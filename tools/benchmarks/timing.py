@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import multiprocessing
+import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import torch
 from torch import Tensor, nn
+
+from backbones.folding import fold_norms
 
 
 class Workload(NamedTuple):
@@ -23,12 +28,12 @@ class Workload(NamedTuple):
     Attributes:
         network: with weights and memory format set, on its device.
         loss: one forward pass for training.
-        infer: one forward pass for use.
+        infer: one forward pass of the network it is given, or of a folded copy, for use.
     """
 
     network: nn.Module
     loss: Callable[[], Tensor]
-    infer: Callable[[], object]
+    infer: Callable[[nn.Module], object]
 
 
 class Contender(NamedTuple):
@@ -38,15 +43,19 @@ class Contender(NamedTuple):
         name: as the table shows it.
         build: makes the workload; it is sent to another process to weigh it, so it is a partial of a plain function.
         bf16: whether it runs under bfloat16 autocast.
+        folded: whether its norms are folded for use, as `vertebra test` and `predict` do.
     """
 
     name: str
     build: Callable[[], Workload]
     bf16: bool
+    folded: bool = False
 
 
 def both_ways(peer: str, build: Callable[[bool, bool], Workload]) -> list[Contender]:
     """Return a peer's network and ours, each in plain and in fast mode: float32, and bfloat16 with channels last.
+
+    In fast mode, the norms of ours are folded for use.
 
     Args:
         peer: its name.
@@ -56,7 +65,8 @@ def both_ways(peer: str, build: Callable[[bool, bool], Workload]) -> list[Conten
         Contender(
             f"{'ours' if ours else peer}, {'bf16, channels_last' if fast else 'float32'}",
             partial(build, ours, fast),
-            fast,
+            bf16=fast,
+            folded=ours and fast,
         )
         for fast in (False, True)
         for ours in (False, True)
@@ -97,17 +107,21 @@ def training_step(contender: Contender, work: Workload) -> Callable[[], None]:
 
 def inference(contender: Contender, work: Workload) -> Callable[[], None]:
     """Return a function that runs the network once as it is used, and waits for it."""
+    network = work.network
+    if contender.folded:
+        network = copy.deepcopy(network).eval()
+        fold_norms(network)
 
     def run() -> None:
-        work.network.eval()
+        network.eval()
         with torch.inference_mode(), _precision(contender, work):
-            work.infer()
+            work.infer(network)
         _wait()
 
     return run
 
 
-def time_in_turn(runs: Sequence[Callable[[], None]], rounds: int) -> list[list[float]]:
+def time_in_turn(runs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
     """Run each in turn, two rounds that do not count (they choose kernels and fill caches) and then `rounds` that do.
 
     Returns:
@@ -126,6 +140,24 @@ def time_in_turn(runs: Sequence[Callable[[], None]], rounds: int) -> list[list[f
 def ratios(times: Sequence[float], others: Sequence[float]) -> Spread:
     """Return how many times as fast as `others` the first are, round by round."""
     return Spread.of([other / own for own, other in zip(times, others, strict=True)])
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this thread, and the threads and processes that it starts, on one core, and let no library use more.
+
+    Torch and OpenCV may have started threads before, which stay where they are: they are told to use none of them.
+    """
+    cores, threads, cv2_threads = os.sched_getaffinity(0), torch.get_num_threads(), cv2.getNumThreads()
+    os.sched_setaffinity(0, {min(cores)})
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(cv2_threads)
 
 
 def memory_of_a_step(contender: Contender) -> float:

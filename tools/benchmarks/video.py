@@ -51,7 +51,7 @@ def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, i
     def loss() -> Tensor:
         return F.cross_entropy(network(clips).float(), labels)
 
-    return Workload(network, loss, partial(network, clips))
+    return Workload(network, loss, lambda used: used(clips))
 
 
 class _TwoPaths(nn.Module):
