@@ -161,8 +161,9 @@ class TaskModule(LightningModule, ABC):
     def _fold(self) -> None:
         """Use a copy of the network whose batch norms are in its convolutions: what is tested is what predicts."""
         self._unfolded = self.network
-        self.network = copy.deepcopy(self.network).eval()
-        fold_norms(self.network)
+        with torch.inference_mode(False):  # explanations ask for gradients, which no tensor made in that mode has
+            self.network = copy.deepcopy(self.network).eval()
+            fold_norms(self.network)
 
     def _unfold(self) -> None:
         self.network = self._unfolded
