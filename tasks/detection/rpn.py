@@ -74,7 +74,9 @@ class RPNHead(nn.Module):
         layers = []
         for _ in range(num_convs):
             convolution = conv(2, channels, channels, kernel_size=3, bias=norm is None)
-            layers.append(nn.Sequential(convolution, *([norm_layer(2, channels, norm)] if norm else []), nn.ReLU()))
+            layers.append(
+                nn.Sequential(convolution, *([norm_layer(2, channels, norm)] if norm else []), nn.ReLU(inplace=True))
+            )
         self.conv = nn.Sequential(*layers)
         self.cls_logits = nn.Conv2d(channels, num_anchors, kernel_size=1)
         self.bbox_pred = nn.Conv2d(channels, num_anchors * 4, kernel_size=1)
