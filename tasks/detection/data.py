@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import albumentations as A
@@ -13,7 +14,7 @@ from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.detection.annotations import Annotations
-from tasks.detection.dataset import DetectionDataset, collate
+from tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from tasks.detection.formats import read_annotations
 from tasks.detection.transforms import Augment, Resize
 from tasks.images import find_images
@@ -50,6 +51,11 @@ class DetectionData(TaskData[Annotations]):
         missing: `error` stops at an image that cannot be read; `skip` leaves it out, counts it and names it.
         batch_size: images in a batch of one process.
         num_workers: loader processes of one process; None for what suits the machine.
+        pad_to: height and width of a batch are padded to multiples of this; 128 or 256 in place of 32 makes the few
+            sizes that `model.compile_mode` wants.
+
+    Raises:
+        ValueError: 32 does not divide `pad_to`.
     """
 
     def __init__(
@@ -65,12 +71,16 @@ class DetectionData(TaskData[Annotations]):
         missing: Missing = "error",
         batch_size: int = 4,
         num_workers: int | None = None,
+        pad_to: int = DIVISOR,
     ) -> None:
         super().__init__(batch_size, num_workers, missing, names, predict)
+        if pad_to < DIVISOR or pad_to % DIVISOR:
+            raise ValueError(f"pad_to is {pad_to}; every level of a pyramid halves, so give a multiple of {DIVISOR}.")
         self.root = Path(root)
         self.splits = {"train": train, "val": val, "test": test}
         self.resize = resize or Resize()
         self.augment = Augment([A.HorizontalFlip(p=0.5)] if augment is None else augment)
+        self.collate = partial(collate, divisor=pad_to)  # type: ignore[method-assign]
 
     def load(self, split: str, class_names: Sequence[str] | None) -> Annotations:
         wanted = self.splits[split]
@@ -90,7 +100,7 @@ class DetectionData(TaskData[Annotations]):
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
         return DetectionDataset(records, self.resize, self.augment if training else None, missing)
 
-    collate = staticmethod(collate)
+    collate = staticmethod(collate)  # of what an instance pads as it was told
 
     def groups(self, records: Annotations, size: int) -> list[int]:
         """Return whether each image is higher than wide: padding wastes less where a batch is of one kind."""

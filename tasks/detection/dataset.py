@@ -17,7 +17,7 @@ from tasks.images import read_image
 from tasks.samplers import Draw
 
 LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
-DIVISOR = 32  # of the padded height and width, so that every level of the pyramid halves evenly
+DIVISOR = 32  # of the padded height and width at least, so that every level of the pyramid halves evenly
 
 
 class Source(NamedTuple):
@@ -113,12 +113,12 @@ class DetectionDataset(TaskDataset[Sample]):
         return Sample(image.without_flat_boxes(LEAST_SIZE), source)
 
 
-def collate(reads: Sequence[Read[Sample]]) -> DetectionBatch:
-    """Pad images and boxes to one size; a batch of which nothing could be read has no images."""
+def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionBatch:
+    """Pad images and boxes to one size, whose sides `divisor` divides; where nothing could be read, there are none."""
     samples, skipped = samples_of(reads)
     images = [sample.image for sample in samples]
     sizes = np.array([image.image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
-    height, width = (-(-sizes.max(axis=0) // DIVISOR) * DIVISOR).tolist() if images else (0, 0)
+    height, width = (-(-sizes.max(axis=0) // divisor) * divisor).tolist() if images else (0, 0)
     pixels = np.zeros((len(images), height, width, 3), dtype=np.uint8)
     for padded, image in zip(pixels, images, strict=True):
         padded[: image.image.shape[0], : image.image.shape[1]] = image.image

@@ -203,3 +203,16 @@ def test_prediction_leaves_broken_pictures_out(root):
     assert all(source.boxes.shape == (0, 4) for batch in batches for source in batch.sources)
     with pytest.raises(ValueError, match=r"data\.predict is empty; give files"):
         data(root).predict_dataloader()
+
+
+def test_a_batch_is_padded_to_the_multiple_that_is_asked_for(root):
+    def sizes(**options):
+        made = data(root, **options)
+        made.resize = Resize((40,))
+        return {tuple(batch.images.shape[2:]) for batch in made.train_dataloader()}
+
+    assert sizes() == {(64, 64)}  # from 40 x 60
+    assert sizes(pad_to=128) == {(128, 128)}
+    for wrong in (0, 48):
+        with pytest.raises(ValueError, match=f"pad_to is {wrong}; .* multiple of 32"):
+            data(root, pad_to=wrong)
