@@ -80,7 +80,7 @@ class DetectionData(TaskData[Annotations]):
         self.splits = {"train": train, "val": val, "test": test}
         self.resize = resize or Resize()
         self.augment = Augment([A.HorizontalFlip(p=0.5)] if augment is None else augment)
-        self.collate = partial(collate, divisor=pad_to)  # type: ignore[method-assign]
+        self.collate = partial(collate, divisor=pad_to)
 
     def load(self, split: str, class_names: Sequence[str] | None) -> Annotations:
         wanted = self.splits[split]
