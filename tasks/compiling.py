@@ -10,8 +10,8 @@ from torch import nn
 def compile_parts(network: nn.Module, **options: Any) -> list[str]:
     """Compile parts of a network in place; weights, their names and what is computed stay the same.
 
-    Each part is compiled for every new shape of its inputs when it meets it, so that batches should have few different
-    shapes.
+    A part is compiled anew when it meets shapes that its code does not hold for, and CUDA graphs are recorded for each
+    shape, so that batches should have few different ones.
 
     Args:
         network: whose attribute `compiled` names the parts; without it they are all its children.

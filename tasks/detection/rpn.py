@@ -155,7 +155,7 @@ class RegionProposalNetwork(nn.Module):
             keep = has_size(boxes, LEAST_SIZE)
             all_boxes.append(boxes * keep[..., None])  # what has no area suppresses nothing
             all_scores.append(best.values.sigmoid().masked_fill(~keep, -1.0))
-        survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold), dim=1)
+        survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold, may_wait=not self.training), dim=1)
         boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1).masked_fill(~survive, -1.0)
         best = scores.topk(min(per_image, scores.shape[1]), dim=1)
         valid = best.values >= 0

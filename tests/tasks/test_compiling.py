@@ -29,7 +29,7 @@ def losses_of(detector, size):
     return losses
 
 
-def test_a_detector_says_the_same_and_is_compiled_once_for_each_size():
+def test_a_detector_says_the_same_and_is_compiled_no_more_after_an_epoch():
     bodies = [ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(norm="frozen"), widths=(8, 8, 8, 8)) for _ in range(2)]
     plain, compiled = (faster_rcnn(body, 3, channels=16) for body in bodies)
     compiled.load_state_dict(plain.state_dict())

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from tasks.detection.nms import grouped_nms, nms_masks, unwaiting_nms_mask
+from tasks.detection.nms import fixed_shape_nms_mask, grouped_nms, nms_masks
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +54,8 @@ def test_the_one_that_does_not_wait_says_the_same(count, threshold):
     boxes[0, ::5] = 0.0  # padding
     boxes[1, 1::2] = boxes[1, : count // 2]  # each box twice
     (expected,) = nms_masks([boxes], threshold)
-    assert torch.equal(unwaiting_nms_mask(boxes, threshold), expected)
-    assert torch.equal(unwaiting_nms_mask(boxes.view(2, 4, count, 4), threshold), expected.view(2, 4, count))
+    assert torch.equal(fixed_shape_nms_mask(boxes, threshold), expected)
+    assert torch.equal(fixed_shape_nms_mask(boxes.view(2, 4, count, 4), threshold), expected.view(2, 4, count))
 
 
 def test_nothing_to_suppress():
@@ -64,11 +64,11 @@ def test_nothing_to_suppress():
     assert kept.shape == (0,)
     assert kept.dtype == torch.int64
     assert nms_masks([torch.zeros(2, 0, 4)], 0.5)[0].shape == (2, 0)
-    assert unwaiting_nms_mask(torch.zeros(2, 0, 4), 0.5).shape == (2, 0)
+    assert fixed_shape_nms_mask(torch.zeros(2, 0, 4), 0.5).shape == (2, 0)
 
 
 @pytest.mark.parametrize(
-    "masks", [lambda boxes: nms_masks([boxes], 0.0)[0], lambda boxes: unwaiting_nms_mask(boxes, 0.0)]
+    "masks", [lambda boxes: nms_masks([boxes], 0.0)[0], lambda boxes: fixed_shape_nms_mask(boxes, 0.0)]
 )
 def test_boxes_without_area_suppress_nothing(masks):
     boxes = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 10.0, 10.0]]])
