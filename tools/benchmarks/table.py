@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -110,7 +111,7 @@ def write(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 def plot(tables: Sequence[Table]) -> Figure:
     """Draw every ratio as a bar from the least to the most with a dot at the median, one panel a table."""
-    heights = [0.9 + 0.34 * len(_ratios(table)) * max(1, len(table.rows)) for table in tables]
+    heights = [1.3 + 0.34 * len(_ratios(table)) * max(1, len(table.rows)) for table in tables]
     figure = Figure(figsize=(10, 0.4 + sum(heights)), layout="constrained")
     panels = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)[:, 0]
     for table, axes in zip(tables, panels, strict=True):
@@ -126,7 +127,8 @@ def plot(tables: Sequence[Table]) -> Figure:
         axes.invert_yaxis()
         axes.axvline(1.0, color="#888888", linewidth=1)
         axes.set_xlim(left=0)
-        axes.set_title(f"{table.title}: times as fast ({table.device})", fontsize=9, loc="left")
+        axes.set_title(textwrap.fill(table.title, 64), fontsize=9, loc="left")
+        axes.set_xlabel(f"times as fast as the first, on {table.device}", fontsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     return figure
