@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.benchmarks.tasks import TASKS
+
 if TYPE_CHECKING:
     from tools.benchmarks.table import Table
 
@@ -65,8 +67,6 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--images", type=int, default=500, help="that are scored in a round")
         parser.add_argument("--detections", type=int, default=100, help="of an image")
     else:
-        from tools.benchmarks.networks import TASKS
-
         task = TASKS[name]
         axes = ("D", "H", "W")[1 - len(task.shape) :]
         parser.add_argument(

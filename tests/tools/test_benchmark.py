@@ -9,8 +9,8 @@ import torch
 
 from tools.benchmark import CHOICES, main
 from tools.benchmarks import decoding, video
-from tools.benchmarks.networks import TASKS
 from tools.benchmarks.table import RATIO, Table, plot, write
+from tools.benchmarks.tasks import TASKS
 from tools.benchmarks.timing import Spread, ratios, time_in_turn
 
 

@@ -33,7 +33,7 @@ def write_coco(root: Path) -> None:
 
 
 def memory(processes: list[int]) -> float:
-    """Return the MB that processes hold together; what they share counts once.
+    """Return the MB that processes hold together, by Linux's account; what they share counts once.
 
     Without the libraries: what of them counts here depends on which other programs of the machine use them too.
     """
@@ -48,7 +48,6 @@ def slope(values: list[float]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's account of a process's memory")
 def test_memory_is_flat_over_ten_epochs_of_a_large_data_set(tmp_path: Path) -> None:
     write_coco(tmp_path)
     data = DetectionData(
@@ -65,5 +64,4 @@ def test_memory_is_flat_over_ten_epochs_of_a_large_data_set(tmp_path: Path) -> N
         workers = [worker.pid for worker in loader._iterator._workers]
         assert len(workers) == 2
         held.append(memory([os.getpid(), *workers]))
-    print("MB held after each epoch:", [round(value, 1) for value in held])
     assert slope(held[WARMING:]) < 1, held
