@@ -30,7 +30,7 @@ def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contend
         size: height and width.
     """
     entries = both_ways("torchvision", partial(_build, backbone=backbone, batch=batch, size=size))
-    if find_spec("segmentation_models_pytorch") is None:
+    if find_spec(SMP) is None:
         return entries
     build = partial(_build_smp, backbone=backbone, batch=batch, size=size)
     return entries + [
