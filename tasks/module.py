@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,15 +9,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from backbones.folding import fold_norms
 from tasks.compiling import compile_parts
 from tasks.data import ResumableLoader
 from tasks.evaluated_table import EvaluatedTable
+from tasks.folded_norms import FoldedNorms
 from tasks.layers import layers_of
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
@@ -146,28 +146,14 @@ class TaskModule(LightningModule, ABC):
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, batch_size=batch_size)
         return total
 
-    def on_test_start(self) -> None:
-        self._fold()
+    def configure_callbacks(self) -> list[Callback]:
+        stage = self.trainer.state.fn
+        folded: list[Callback] = [FoldedNorms()] if stage in (TrainerFn.TESTING, TrainerFn.PREDICTING) else []
+        return folded + (self.prediction_writers() if stage == TrainerFn.PREDICTING else [])
 
-    def on_test_end(self) -> None:
-        self._unfold()
-
-    def on_predict_start(self) -> None:
-        self._fold()
-
-    def on_predict_end(self) -> None:
-        self._unfold()
-
-    def _fold(self) -> None:
-        """Use a copy of the network whose batch norms are in its convolutions: what is tested is what predicts."""
-        self._unfolded = self.network
-        with torch.inference_mode(False):  # explanations ask for gradients, which no tensor made in that mode has
-            self.network = copy.deepcopy(self.network).eval()
-            fold_norms(self.network)
-
-    def _unfold(self) -> None:
-        self.network = self._unfolded
-        del self._unfolded
+    def prediction_writers(self) -> list[Callback]:
+        """Return what writes the files of `vertebra predict`."""
+        return []
 
     def tell_skipped(self, messages: Sequence[str]) -> None:
         """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from tasks.class_metrics import ClassificationMetric, likeliest
@@ -93,8 +92,8 @@ class ClassificationModule(TaskModule):
         rows = zip(batch.indices.tolist(), batch.names, labels, scores, features, strict=True)
         return [Prediction(*row) for row in rows]
 
-    def configure_callbacks(self) -> list[Callback]:
-        return [PredictionWriter(self.class_names)] if self.trainer.state.fn == TrainerFn.PREDICTING else []
+    def prediction_writers(self) -> list[Callback]:
+        return [PredictionWriter(self.class_names)]
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         data = getattr(self.trainer, "datamodule", None)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from lightning.pytorch import Callback
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from tasks.detection.batch import ImageBatch
@@ -67,9 +66,7 @@ class DetectionModule(TaskModule):
         self.tell_skipped(batch.skipped)
         return self._evaluate(batch)
 
-    def configure_callbacks(self) -> list[Callback]:
-        if self.trainer.state.fn != TrainerFn.PREDICTING:
-            return []
+    def prediction_writers(self) -> list[Callback]:
         return [PredictionWriter(self.class_names, self.category_ids)]
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:

@@ -116,8 +116,8 @@ class MedicalModule(TaskModule):
         rows = zip(batch.indices.tolist(), batch.names, probs, maps, strict=True)
         return [Prediction(*row) for row in rows]
 
-    def configure_callbacks(self) -> list[Callback]:
-        return [PredictionWriter()] if self.trainer.state.fn == TrainerFn.PREDICTING else []
+    def prediction_writers(self) -> list[Callback]:
+        return [PredictionWriter()]
 
     def judged(self, results: MedicalResults, split: str) -> MedicalResults:
         if split == "val":
@@ -130,7 +130,6 @@ class MedicalModule(TaskModule):
         self._begin("val")
 
     def on_test_start(self) -> None:
-        super().on_test_start()
         self._begin("test")
 
     def on_validation_epoch_end(self) -> None:

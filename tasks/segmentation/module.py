@@ -85,8 +85,8 @@ class SegmentationModule(TaskModule):
             for place, labels in self._labels(batch)
         ]
 
-    def configure_callbacks(self) -> list[Callback]:
-        return [PredictionWriter(self.class_names)] if self.trainer.state.fn == TrainerFn.PREDICTING else []
+    def prediction_writers(self) -> list[Callback]:
+        return [PredictionWriter(self.class_names)]
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()

@@ -108,8 +108,8 @@ class VideoModule(TaskModule):
             for row, (place, name) in enumerate(zip(batch.indices.tolist(), batch.names, strict=True))
         ]
 
-    def configure_callbacks(self) -> list[Callback]:
-        return [PredictionWriter(self.class_names)] if self.trainer.state.fn == TrainerFn.PREDICTING else []
+    def prediction_writers(self) -> list[Callback]:
+        return [PredictionWriter(self.class_names)]
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()

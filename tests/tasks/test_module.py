@@ -143,3 +143,21 @@ def test_norms_are_folded_for_use_and_only_in_a_copy(stage):
     images = torch.randn(2, 2, 5, 5)
     with torch.inference_mode():
         torch.testing.assert_close(Convolving.used(images), network.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_an_error_leaves_the_module_with_its_own_network(stage):
+    class Broken(Convolving):
+        def test_step(self, batch, batch_idx):
+            raise RuntimeError("on purpose")
+
+        predict_step = test_step
+
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+    module = Broken(network, ["a"])
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 2)), batch_size=1)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        getattr(Trainer(accelerator="cpu", logger=False, enable_progress_bar=False), stage)(module, loader)
+    assert module.network is network
+    assert [name for name, _ in module.named_children()] == ["network"]
