@@ -54,12 +54,13 @@ def pad_images(images: Sequence[Tensor], divisor: int = 32) -> ImageBatch:
     return ImageBatch(torch.stack(padded), sizes)
 
 
-def pad_targets(targets: Sequence[Mapping[str, Tensor]]) -> Targets:
+def pad_targets(targets: Sequence[Mapping[str, Tensor]], multiple: int = 1) -> Targets:
     """Pad the true boxes of a batch.
 
     Args:
         targets: for each image `boxes` (G, 4) xyxy and `labels` (G,) in 1..K; and `crowd` (G,) bool where there are
             regions to be ignored.
+        multiple: divides the number that boxes, and regions if there are any, are padded to: few shapes of batches.
 
     Raises:
         ValueError: a box has no area or is not finite, or a label is below 1.
@@ -78,12 +79,12 @@ def pad_targets(targets: Sequence[Mapping[str, Tensor]]) -> Targets:
         ignored.append(box[crowd])
     if not targets:
         return Targets(torch.zeros(0, 1, 4), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 0, 4))
-    return Targets(_pad(boxes, at_least=1), _pad(labels, at_least=1), _pad(ignored, at_least=0))
+    return Targets(_pad(boxes, 1, multiple), _pad(labels, 1, multiple), _pad(ignored, 0, multiple))
 
 
-def _pad(rows: Sequence[Tensor], at_least: int) -> Tensor:
-    """Stack tensors (G_i, ...) into (N, max G_i, ...) with zeros behind."""
-    count = max([at_least, *(len(row) for row in rows)])
+def _pad(rows: Sequence[Tensor], at_least: int, multiple: int) -> Tensor:
+    """Stack tensors (G_i, ...) into (N, G, ...) with zeros behind; G is the largest G_i, up to a multiple."""
+    count = -(-max([at_least, *(len(row) for row in rows)]) // multiple) * multiple
     padded = rows[0].new_zeros((len(rows), count, *rows[0].shape[1:]))
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row

@@ -18,6 +18,7 @@ from tasks.samplers import Draw
 
 LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
 DIVISOR = 32  # of the padded height and width at least, so that every level of the pyramid halves evenly
+TARGETS = 8  # divides the number that boxes are padded to, so that few batches differ in it
 
 
 class Source(NamedTuple):
@@ -114,7 +115,12 @@ class DetectionDataset(TaskDataset[Sample]):
 
 
 def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionBatch:
-    """Pad images and boxes to one size, whose sides `divisor` divides; where nothing could be read, there are none."""
+    """Pad images and boxes to one size; where nothing could be read, there are none.
+
+    Args:
+        reads: of a `DetectionDataset`.
+        divisor: of the padded height and width.
+    """
     samples, skipped = samples_of(reads)
     images = [sample.image for sample in samples]
     sizes = np.array([image.image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
@@ -133,7 +139,7 @@ def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionB
     return DetectionBatch(
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         sizes=torch.from_numpy(sizes),
-        targets=pad_targets(targets),
+        targets=pad_targets(targets, TARGETS),
         sources=[sample.source for sample in samples],
         skipped=skipped,
     )

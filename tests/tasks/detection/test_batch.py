@@ -50,6 +50,14 @@ def test_crowds_are_no_objects():
     assert batch.ignored.tolist() == [[[1, 1, 5, 5]], [[0, 0, 0, 0]]]
 
 
+@pytest.mark.parametrize(("objects", "padded"), [(0, 4), (3, 4), (4, 4), (5, 8)])
+def test_targets_are_padded_to_a_multiple(objects, padded):
+    batch = pad_targets([target(*[[0, 0, 2, 2]] * objects), target([0, 0, 1, 1])], multiple=4)
+    assert batch.boxes.shape == (2, padded, 4)
+    assert (batch.labels > 0).sum(dim=1).tolist() == [objects, 1]
+    assert batch.ignored.shape == (2, 0, 4)
+
+
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_no_object_at_all(images):
     batch = pad_targets([target() for _ in range(images)])

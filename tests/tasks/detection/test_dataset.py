@@ -159,8 +159,8 @@ def test_collate_pads_to_what_the_pyramid_halves(annotations):
     assert batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.sizes.tolist() == [[40, 60], [60, 36], [40, 40], [40, 58]]
-    assert batch.targets.labels.tolist() == [[1], [2], [0], [1]]
-    assert batch.targets.ignored.shape == (4, 1, 4)
+    assert batch.targets.labels.tolist() == [[label, *[0] * 7] for label in (1, 2, 0, 1)]
+    assert batch.targets.ignored.shape == (4, 8, 4)
     for padded, sample, (height, width) in zip(batch.images, samples, batch.sizes.tolist(), strict=True):
         assert torch.equal(padded[:, :height, :width], torch.from_numpy(sample.sample.image.image).permute(2, 0, 1))
         assert padded[:, height:].sum() + padded[:, :, width:].sum() == 0
