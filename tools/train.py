@@ -9,7 +9,7 @@ from pydoc import locate
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
@@ -20,6 +20,7 @@ from tasks.report_writer import ReportWriter
 from tools.config_files import config_of, resolve_configs
 from tools.errors import sentence
 from tools.hardware import default_precision
+from tools.progress import SeldomReadingBar
 
 
 class VertebraCLI(LightningCLI):
@@ -68,6 +69,9 @@ class VertebraCLI(LightningCLI):
             trainer.callbacks = [*(trainer.callbacks or []), LearningRateMonitor()]
         elif trainer.logger in (None, True):
             kwargs["logger"] = False
+        callbacks = trainer.callbacks or []
+        if trainer.enable_progress_bar is not False and not any(isinstance(bar, ProgressBar) for bar in callbacks):
+            trainer.callbacks = [*callbacks, SeldomReadingBar()]
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ProgressBar
 
 from tools import predict, train
+from tools.progress import SeldomReadingBar
 
 CONFIG = """
 model:
@@ -45,6 +47,7 @@ class Recorder(Callback):
 
     seen: list[tuple[int, int]]
     stop_at: int | None
+    bar: ProgressBar | None
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if Recorder.stop_at is not None and trainer.global_step == Recorder.stop_at:
@@ -63,6 +66,7 @@ def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def with_recorder(self, **kwargs):
         trainer = instantiate(self, **kwargs)
         trainer.callbacks.insert(0, Recorder())
+        Recorder.bar = trainer.progress_bar_callback
         return trainer
 
     monkeypatch.setattr(train.VertebraCLI, "instantiate_trainer", with_recorder)
@@ -102,6 +106,12 @@ def test_a_run_leaves_checkpoints_logs_report_and_its_configuration(fit, capsys)
     assert content["class_names"] == ["disc", "ring", "square", "triangle", "star"]
     assert content["category_ids"] == [1, 3, 7, 8, 12]
     assert "resnet18" in content["config"]
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("true", SeldomReadingBar), ("false", type(None))])
+def test_a_bar_that_reads_seldom_unless_none_is_wanted(fit, wanted, kind):
+    fit("--trainer.fast_dev_run", "1", "--trainer.enable_progress_bar", wanted)
+    assert type(Recorder.bar) is kind
 
 
 def test_stopping_leaves_the_best_checkpoint_what_it_was(fit):

@@ -1,0 +1,29 @@
+from types import SimpleNamespace
+
+import pytest
+
+from tools.progress import SeldomReadingBar
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("tools.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_losses_are_read_twice_a_second_in_training_and_always_elsewhere(clock, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        "tools.progress.RichProgressBar.get_metrics",
+        lambda bar, trainer, module: reads.append(clock[0]) or {"train/loss": len(reads)},
+    )
+    bar, trainer = SeldomReadingBar(), SimpleNamespace(training=True)
+    shown = []
+    for clock[0] in (100.0, 100.2, 100.4, 100.6, 101.0, 101.2):
+        shown.append(bar.get_metrics(trainer, None)["train/loss"])
+    assert shown == [1, 1, 1, 2, 2, 3]
+    trainer.training = False  # what a validation found
+    assert bar.get_metrics(trainer, None) == {"train/loss": 4}
+    trainer.training = True
+    assert bar.get_metrics(trainer, None) == {"train/loss": 4}
