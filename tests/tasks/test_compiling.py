@@ -5,9 +5,13 @@ from torch._dynamo.utils import counters
 
 from backbones import BackboneOptions, ResNet
 from backbones.blocks import BasicBlock
+from tasks.classification import image_classifier
 from tasks.compiling import compile_parts
 from tasks.detection import faster_rcnn
 from tasks.detection.matching import BalancedSampler
+from tasks.medical import medical_classifier, slice_classifier, study_classifier
+from tasks.segmentation import deeplabv3, deeplabv3plus, fcn, pspnet, unet, upernet
+from tasks.video import frame_classifier, video_classifier
 
 SIZES = ((64, 96), (96, 64), (96, 96))
 
@@ -57,3 +61,39 @@ def test_a_network_that_names_no_parts_has_its_children_compiled():
     assert compile_parts(network, backend="eager") == ["0", "1"]
     network(torch.zeros(2, 4))
     assert counters["stats"]["unique_graphs"] == 2
+
+
+def body(dim=2, **options):
+    return ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(norm="frozen", **options), widths=(8, 8, 8, 8), dim=dim)
+
+
+IMAGES, CLIPS, VOLUMES = (2, 3, 64, 96), (2, 3, 4, 33, 33), (2, 1, 16, 33, 33)
+NETWORKS = {
+    "image_classifier": (lambda: image_classifier(body(), 3), IMAGES),
+    "deeplabv3": (lambda: deeplabv3(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "deeplabv3plus": (lambda: deeplabv3plus(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "fcn": (lambda: fcn(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "pspnet": (lambda: pspnet(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "unet": (lambda: unet(body(), 3, norm="frozen"), IMAGES),
+    "upernet": (lambda: upernet(body(), 3, norm="frozen"), IMAGES),
+    "video_classifier": (lambda: video_classifier(body(dim=3), 3), CLIPS),
+    "frame_classifier": (lambda: frame_classifier(body(), 3), CLIPS),
+    "slowfast_r50": (lambda: video_classifier("slowfast_r50", 3, norm="frozen"), CLIPS),
+    "medical_classifier": (lambda: medical_classifier(body(dim=3, in_channels=1), 3), VOLUMES),
+    "slice_classifier": (lambda: slice_classifier(body(in_channels=1), 3), VOLUMES),
+    "study_classifier": (lambda: study_classifier(body(in_channels=1), 3), (2, 3, 1, 33, 33)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_other_tasks_say_the_same_when_compiled(name):
+    build, shape = NETWORKS[name]
+    plain, compiled = build(), build()
+    compiled.load_state_dict(plain.state_dict())
+    compile_parts(compiled, backend="eager")
+    x = torch.randn(shape)
+    with torch.random.fork_rng():
+        expected = plain(x)
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)  # both drop the same
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not counters["graph_break"]
