@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # WHAT -> what stands beside what; the tasks first
 CHOICES = {
-    "detection": "Faster R-CNN beside that of torchvision",
+    "detection": "Faster R-CNN beside those of torchvision and detectron2",
     "segmentation": "DeepLabV3 beside those of torchvision and segmentation_models_pytorch",
     "video": "classifiers of clips beside those of torchvision and pytorchvideo",
     "medical": "a classifier of volumes beside that of MONAI",

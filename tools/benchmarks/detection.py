@@ -1,8 +1,10 @@
-"""Faster R-CNN beside torchvision's."""
+"""Faster R-CNN beside torchvision's and detectron2's."""
 
 from __future__ import annotations
 
+import importlib
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -10,32 +12,36 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from tasks.detection import faster_rcnn, load_weights
-from tools.benchmarks.timing import Contender, Workload, both_ways
+from tools.benchmarks.timing import Contender, Workload, both_ways, in_both_modes
 
 NUM_OBJECTS = 15  # in an image
+DETECTRON2 = {  # backbone -> its configuration
+    "resnet50": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
+    "resnet101": "COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml",
+}
 
 
 def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contender]:
     """Return torchvision's detector and ours, each in plain and in fast mode.
+
+    detectron2's, which starts from weights of its own and keeps 1000 proposals a batch and not an image, is added where
+    it is installed.
 
     Args:
         backbone: a registered name that torchvision has too.
         batch: images in a batch.
         size: height and width.
     """
-    return both_ways("torchvision", partial(_build, backbone=backbone, batch=batch, size=size))
+    entries = both_ways("torchvision", partial(_build, backbone=backbone, batch=batch, size=size))
+    if backbone not in DETECTRON2 or find_spec("detectron2") is None:
+        return entries
+    return entries + in_both_modes("detectron2", partial(_build_detectron2, backbone=backbone, batch=batch, size=size))
 
 
 def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(0)
-    height, width = size
-    images = torch.randn(batch, 3, height, width, device=device)
-    corners = torch.rand(batch, NUM_OBJECTS, 2, device=device) * torch.tensor([width, height], device=device) * 0.7
-    sides = torch.rand(batch, NUM_OBJECTS, 2, device=device) * torch.tensor([width, height], device=device) * 0.25 + 4
-    boxes = torch.cat((corners, corners + sides), dim=2)
-    targets = [{"boxes": box, "labels": torch.arange(NUM_OBJECTS, device=device) + 1} for box in boxes]
-
+    images, boxes, labels = _inputs(batch, size)
+    device = images.device
+    targets = [{"boxes": box, "labels": labels + 1} for box in boxes]
     layout = torch.channels_last if fast else torch.contiguous_format
     body = resnet_fpn_backbone(backbone_name=backbone, weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5)
     network: nn.Module = FasterRCNN(body, 91, min_size=min(size), max_size=max(size))
@@ -50,3 +56,42 @@ def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, i
         return torch.stack(list(network(laid_out, targets).values())).sum()
 
     return Workload(network, loss, lambda used: used(laid_out[:1]))
+
+
+def _build_detectron2(fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
+    modeling, structures, zoo, events = (
+        importlib.import_module(f"detectron2.{name}")
+        for name in ("modeling", "structures", "model_zoo", "utils.events")
+    )
+    images, boxes, labels = _inputs(batch, size)
+    configuration = zoo.get_config(DETECTRON2[backbone], trained=False)
+    configuration.merge_from_list(["MODEL.DEVICE", str(images.device), "MODEL.WEIGHTS", ""])
+    configuration.merge_from_list(["MODEL.ROI_HEADS.NUM_CLASSES", 90])
+    # trained as a whole, as the others are
+    configuration.merge_from_list(["MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", 0])
+    layout = torch.channels_last if fast else torch.contiguous_format
+    network = modeling.build_model(configuration).to(memory_format=layout)
+    samples = [
+        {
+            "image": image * 58 + 114,  # of 0 to 255, which it normalises
+            "instances": structures.Instances(size, gt_boxes=structures.Boxes(box), gt_classes=labels),
+        }
+        for image, box in zip(images.contiguous(memory_format=layout), boxes, strict=True)
+    ]
+
+    def loss() -> Tensor:
+        with events.EventStorage():
+            return torch.stack(list(network(samples).values())).sum()
+
+    return Workload(network, loss, lambda used: used(samples[:1]))
+
+
+def _inputs(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return images (N, 3, H, W), normalised, boxes (N, G, 4) in them and their labels (G,) from 0."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    height, width = size
+    images = torch.randn(batch, 3, height, width, device=device)
+    corners = torch.rand(batch, NUM_OBJECTS, 2, device=device) * torch.tensor([width, height], device=device) * 0.7
+    sides = torch.rand(batch, NUM_OBJECTS, 2, device=device) * torch.tensor([width, height], device=device) * 0.25 + 4
+    return images, torch.cat((corners, corners + sides), dim=2), torch.arange(NUM_OBJECTS, device=device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import segmentation
 
 from tasks.segmentation import deeplabv3, load_weights
-from tools.benchmarks.timing import Contender, Workload, both_ways
+from tools.benchmarks.timing import Contender, Workload, both_ways, in_both_modes
 
 SMP = "segmentation_models_pytorch"
 NUM_CLASSES = 21
@@ -33,10 +33,7 @@ def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contend
     if find_spec(SMP) is None:
         return entries
     build = partial(_build_smp, backbone=backbone, batch=batch, size=size)
-    return entries + [
-        Contender(f"{SMP}, {'bf16, channels_last' if fast else 'float32'}, no second head", partial(build, fast), fast)
-        for fast in (False, True)
-    ]
+    return entries + in_both_modes(f"{SMP} without a second head", build)
 
 
 def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:

@@ -30,7 +30,7 @@ class Task(NamedTuple):
 TASKS = {
     "detection": Task(
         "Faster R-CNN",
-        ("torchvision",),
+        ("torchvision", "detectron2"),
         ("resnet50",),
         (3, 320, 320),
         note="Inference on one image; in bf16, our norms are folded for it.",

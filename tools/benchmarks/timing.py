@@ -53,23 +53,27 @@ class Contender(NamedTuple):
 
 
 def both_ways(peer: str, build: Callable[[bool, bool], Workload]) -> list[Contender]:
-    """Return a peer's network and ours, each in plain and in fast mode: float32, and bfloat16 with channels last.
-
-    In fast mode, the norms of ours are folded for use.
+    """Return a peer's network and ours in turn, in plain and then in fast mode; the norms of ours are folded for use.
 
     Args:
         peer: its name.
         build: a plain function, or a partial of one, of whether it is ours and whether it is fast.
     """
+    theirs, ours = in_both_modes(peer, partial(build, False)), in_both_modes("ours", partial(build, True), folded=True)
+    return [entry for pair in zip(theirs, ours, strict=True) for entry in pair]
+
+
+def in_both_modes(name: str, build: Callable[[bool], Workload], folded: bool = False) -> list[Contender]:
+    """Return a network in plain and in fast mode: float32, and bfloat16 with channels last.
+
+    Args:
+        name: of the network or whose it is.
+        build: a plain function, or a partial of one, of whether it is fast.
+        folded: whether its norms are folded for use in fast mode.
+    """
     return [
-        Contender(
-            f"{'ours' if ours else peer}, {'bf16, channels_last' if fast else 'float32'}",
-            partial(build, ours, fast),
-            bf16=fast,
-            folded=ours and fast,
-        )
-        for fast in (False, True)
-        for ours in (False, True)
+        Contender(f"{name}, {mode}", partial(build, fast), bf16=fast, folded=folded and fast)
+        for fast, mode in ((False, "float32"), (True, "bf16, channels_last"))
     ]
 
 
