@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.benchmarks.tasks import TASKS
+from tools.errors import sentence
 
 if TYPE_CHECKING:
     from tools.benchmarks.table import Table
@@ -44,12 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     chosen = [args] if args.what else [parser.parse_args([name]) for name in CHOICES]
     tables = []
-    for one in chosen:
-        print(f"timing {one.what} ...", file=sys.stderr, flush=True)
-        for table in _tables(one, args.rounds):
-            tables.append(table)
-            print(table.markdown(), flush=True)
-            files = write(tables, args.output)  # again behind each table, so that a run that is cut leaves its results
+    try:
+        for one in chosen:
+            print(f"timing {one.what} ...", file=sys.stderr, flush=True)
+            for table in _tables(one, args.rounds):
+                tables.append(table)
+                print(table.markdown(), flush=True)
+                files = write(tables, args.output)  # again behind each, so that a run that is cut leaves its results
+    except ValueError as error:
+        message = sentence(error)
+        if message is None:
+            raise
+        print(f"vertebra: {message}", file=sys.stderr)
+        return 1
     print(f"wrote {' and '.join(map(str, files))}")
     return 0
 

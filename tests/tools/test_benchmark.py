@@ -47,6 +47,11 @@ def test_a_backbone_is_timed_beside_its_peers(capsys):
         assert float(row[6]) < 0.8 * float(row[5])
 
 
+def test_a_backbone_that_is_not_timed_is_named(capsys):
+    assert main(["backbones", "--only", "resnet50", "resnet5"]) == 1
+    assert "vertebra: resnet5 is not among the networks that are timed: resnet50, resnet50d" in capsys.readouterr().err
+
+
 def test_runs_take_turns_and_two_rounds_do_not_count():
     order = []
     times = time_in_turn([lambda: order.append("a"), lambda: order.append("b")], rounds=3)
@@ -62,7 +67,7 @@ def test_a_ratio_is_taken_round_by_round():
 def test_ours_and_torchvisions_segmenters_are_timed_side_by_side(capsys):
     assert main(["--rounds", "1", "segmentation", "--size", "64", "64"]) == 0
     table = rows(capsys.readouterr().out)
-    smp = ["segmentation_models_pytorch"] * (2 if find_spec("segmentation_models_pytorch") else 0)
+    smp = ["segmentation_models_pytorch without a second head"] * (2 if find_spec("segmentation_models_pytorch") else 0)
     assert [row[0].split(",")[0] for row in table] == ["torchvision", "ours"] * 2 + smp
 
 

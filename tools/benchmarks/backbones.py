@@ -115,7 +115,13 @@ def table_of(bf16: bool, only: Sequence[str] | None, rounds: int) -> Table:
         bf16: under bfloat16 autocast.
         only: names of the networks; None for all.
         rounds: that count.
+
+    Raises:
+        ValueError: one of `only` is none of them.
     """
+    names = list(dict.fromkeys(case.name for case in CASES))
+    if unknown := sorted(set(only or ()) - set(names)):
+        raise ValueError(f"{', '.join(unknown)} is not among the networks that are timed: {', '.join(names)}.")
     precision = "bf16" if bf16 else "float32"
     table = Table(f"backbones, {precision}, channels_last", COLUMNS, ("torch", "torchvision", "timm"), rounds)
     for case in CASES:
