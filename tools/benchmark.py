@@ -20,6 +20,7 @@ CHOICES = {
     "segmentation": "DeepLabV3 beside those of torchvision and segmentation_models_pytorch",
     "video": "classifiers of clips beside those of torchvision and pytorchvideo",
     "medical": "a classifier of volumes beside that of MONAI",
+    "defaults": "what each of our own defaults gives, for every task",
     "backbones": "backbones beside timm's and torchvision's",
     "loading": "images and boxes for a detector beside torchvision's reference transforms",
     "decoding": "reading clips of a long video, and the loader's speed",
@@ -66,6 +67,8 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
     if name == "backbones":
         parser.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
         parser.add_argument("--only", nargs="+", metavar="NAME", help="of the networks (default: all)")
+    elif name == "defaults":
+        parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=tuple(TASKS), help="(default: all)")
     elif name == "decoding":
         parser.add_argument("--seconds", type=int, default=10, help="of the video")
         parser.add_argument("--clips", type=int, default=24, help="that are read in a round")
@@ -93,6 +96,11 @@ def _tables(args: argparse.Namespace, rounds: int) -> Iterator[Table]:
         from tools.benchmarks import backbones
 
         yield backbones.table_of(not args.float32, args.only, rounds)
+    elif args.what == "defaults":
+        from tools.benchmarks import defaults
+
+        for name in args.task:
+            yield defaults.table_of(name, rounds)
     elif args.what == "decoding":
         from tools.benchmarks import decoding
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tools.benchmark import CHOICES, main
-from tools.benchmarks import decoding, video
+from tools.benchmarks import decoding, defaults, timing, video
 from tools.benchmarks.table import RATIO, Table, plot, write
 from tools.benchmarks.tasks import TASKS
 from tools.benchmarks.timing import Spread, ratios, time_in_turn
@@ -84,6 +84,46 @@ def test_ours_and_the_peers_classifiers_are_timed_side_by_side(task, flags, peer
     assert main(["--rounds", "1", task, *flags]) == 0
     table = rows(capsys.readouterr().out)
     assert [row[0].split(",")[0] for row in table] == [peer, "ours"] * 2
+
+
+@pytest.mark.slow
+def test_our_defaults_are_timed_one_after_another(capsys):
+    assert main(["--rounds", "1", "defaults", "--task", "medical"]) == 0
+    table = rows(capsys.readouterr().out)
+    assert [row[0] for row in table[:3]] == ["float32", "channels_last", "and bf16"]
+    assert table[0][2] == table[0][4] == "1.00 (1.00 to 1.00)"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_defaults_come_one_by_one(name, monkeypatch):
+    monkeypatch.setattr(defaults.shutil, "which", lambda compiler: compiler == "clang++")
+    entries = defaults.contenders(name, TASKS[name].backbones[-1])
+    choices = [(entry.build.args, entry.bf16, entry.folded and entry.fused, entry.compiled) for entry in entries]
+    assert choices == [
+        ((True, False), False, False, False),
+        ((True, True), False, False, False),
+        ((True, True), True, False, False),
+        ((True, True), True, True, False),
+        ((True, True), True, True, True),
+    ]
+    monkeypatch.setattr(defaults.shutil, "which", lambda compiler: None)
+    assert [entry.compiled for entry in defaults.contenders(name, TASKS[name].backbones[-1])] == [False] * 4
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_step_is_fused_and_compiled_where_it_is_asked_for(chosen, monkeypatch):
+    compiled, optimizers, make = [], [], torch.optim.SGD
+    monkeypatch.setattr(timing, "compile_parts", compiled.append)
+    monkeypatch.setattr(
+        torch.optim, "SGD", lambda *args, **options: optimizers.append(options) or make(*args, **options)
+    )
+    network = torch.nn.Linear(2, 2)
+    work = timing.Workload(network, lambda: network(torch.ones(1, 2)).sum(), lambda used: None)
+    before = network.weight.detach().clone()
+    timing.training_step(timing.Contender("ours", lambda: work, False, fused=chosen, compiled=chosen), work)()
+    assert compiled == [network] * chosen
+    assert optimizers[0]["fused"] == (chosen or None)
+    assert not torch.equal(network.weight, before)
 
 
 @pytest.mark.parametrize("backbone", TASKS["video"].backbones)

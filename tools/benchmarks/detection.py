@@ -32,13 +32,22 @@ def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contend
         batch: images in a batch.
         size: height and width.
     """
-    entries = both_ways("torchvision", partial(_build, backbone=backbone, batch=batch, size=size))
+    entries = both_ways("torchvision", partial(workload, backbone=backbone, batch=batch, size=size))
     if backbone not in DETECTRON2 or find_spec("detectron2") is None:
         return entries
     return entries + in_both_modes("detectron2", partial(_build_detectron2, backbone=backbone, batch=batch, size=size))
 
 
-def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
+def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
+    """Return a detector and what it is timed on.
+
+    Args:
+        ours: our network, and not torchvision's.
+        fast: with channels last.
+        backbone: as for `contenders`.
+        batch: images in a batch.
+        size: height and width.
+    """
     images, boxes, labels = _inputs(batch, size)
     device = images.device
     targets = [{"boxes": box, "labels": labels + 1} for box in boxes]

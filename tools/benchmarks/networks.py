@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 
 from tools.benchmarks.table import RATIO, Table
 from tools.benchmarks.tasks import TASKS
-from tools.benchmarks.timing import Spread, inference, memory_of_a_step, ratios, time_in_turn, training_step
+from tools.benchmarks.timing import Contender, Spread, inference, memory_of_a_step, ratios, time_in_turn, training_step
 
-COLUMNS = (
-    "training step, s",
-    f"training{RATIO}",
-    "inference, s",
-    f"inference{RATIO}",
-    "memory, MiB",
-    "of the first, %",
-)
+SPEEDS = ("training step, s", f"training{RATIO}", "inference, s", f"inference{RATIO}")
 
 
 def table_of(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds: int) -> Table:
@@ -30,20 +24,27 @@ def table_of(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds
     """
     task = TASKS[name]
     entries = importlib.import_module(f"tools.benchmarks.{name}").contenders(backbone, batch, size)
+    speeds = speeds_of(entries, rounds)
+    memory = [memory_of_a_step(entry) for entry in entries]
+    shape = " x ".join(map(str, (batch, task.shape[0], *size)))
+    table = Table(
+        f"{task.network}, {backbone}, {shape}",
+        (*SPEEDS, "memory, MiB", "of the first, %"),
+        ("torch", *task.peers),
+        rounds,
+        notes=(task.note,),
+    )
+    for entry, cells, peak in zip(entries, speeds, memory, strict=True):
+        table.rows[entry.name] = (*cells, peak, 100 * peak / memory[0])
+    return table
+
+
+def speeds_of(entries: Sequence[Contender], rounds: int) -> list[tuple[Spread, ...]]:
+    """Time training steps and then inference in turn; return the cells of `SPEEDS` for each, ratios to the first."""
     works = [entry.build() for entry in entries]
     trained = time_in_turn([training_step(*pair) for pair in zip(entries, works, strict=True)], rounds)
     used = time_in_turn([inference(*pair) for pair in zip(entries, works, strict=True)], rounds)
-    del works
-    memory = [memory_of_a_step(entry) for entry in entries]
-    shape = " x ".join(map(str, (batch, task.shape[0], *size)))
-    table = Table(f"{task.network}, {backbone}, {shape}", COLUMNS, ("torch", *task.peers), rounds, notes=(task.note,))
-    for entry, training, using, peak in zip(entries, trained, used, memory, strict=True):
-        table.rows[entry.name] = (
-            Spread.of(training),
-            ratios(training, trained[0]),
-            Spread.of(using),
-            ratios(using, used[0]),
-            peak,
-            100 * peak / memory[0],
-        )
-    return table
+    return [
+        (Spread.of(training), ratios(training, trained[0]), Spread.of(using), ratios(using, used[0]))
+        for training, using in zip(trained, used, strict=True)
+    ]

@@ -29,14 +29,23 @@ def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contend
         batch: images in a batch.
         size: height and width.
     """
-    entries = both_ways("torchvision", partial(_build, backbone=backbone, batch=batch, size=size))
+    entries = both_ways("torchvision", partial(workload, backbone=backbone, batch=batch, size=size))
     if find_spec(SMP) is None:
         return entries
     build = partial(_build_smp, backbone=backbone, batch=batch, size=size)
     return entries + in_both_modes(f"{SMP} without a second head", build)
 
 
-def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
+def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
+    """Return a segmenter and what it is timed on.
+
+    Args:
+        ours: our network, and not torchvision's.
+        fast: with channels last.
+        backbone: as for `contenders`.
+        batch: images in a batch.
+        size: height and width.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     layout = torch.channels_last if fast else torch.contiguous_format

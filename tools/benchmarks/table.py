@@ -122,7 +122,7 @@ def plot(tables: Sequence[Table]) -> Figure:
                 if isinstance(cell, Spread):
                     axes.plot([cell.least, cell.most], [len(labels)] * 2, color="#86b8d8", linewidth=6)
                     axes.plot([cell.median], [len(labels)], "o", color="#0072b2")
-                    labels.append(f"{name}: {column.removesuffix(RATIO)}")
+                    labels.append(textwrap.fill(f"{name}: {column.removesuffix(RATIO)}", 44))
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
         axes.invert_yaxis()
         axes.axvline(1.0, color="#888888", linewidth=1)

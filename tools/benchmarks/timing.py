@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.folding import fold_norms
+from tasks.compiling import compile_parts
 
 
 class Workload(NamedTuple):
@@ -44,12 +45,16 @@ class Contender(NamedTuple):
         build: makes the workload; it is sent to another process to weigh it, so it is a partial of a plain function.
         bf16: whether it runs under bfloat16 autocast.
         folded: whether its norms are folded for use, as `vertebra test` and `predict` do.
+        fused: whether the optimizer's step is one kernel.
+        compiled: whether its parts are compiled for training.
     """
 
     name: str
     build: Callable[[], Workload]
     bf16: bool
     folded: bool = False
+    fused: bool = False
+    compiled: bool = False
 
 
 def both_ways(peer: str, build: Callable[[bool, bool], Workload]) -> list[Contender]:
@@ -95,7 +100,10 @@ class Spread(NamedTuple):
 
 def training_step(contender: Contender, work: Workload) -> Callable[[], None]:
     """Return a function that takes one training step and waits for it."""
-    optimizer = torch.optim.SGD(work.network.parameters(), lr=1e-4, momentum=0.9)
+    # None leaves it to torch
+    optimizer = torch.optim.SGD(work.network.parameters(), lr=1e-4, momentum=0.9, fused=contender.fused or None)
+    if contender.compiled:
+        compile_parts(work.network)
 
     def step() -> None:
         work.network.train()

@@ -27,14 +27,23 @@ def contenders(backbone: str, batch: int, size: tuple[int, int, int]) -> list[Co
         size: frames, height and width.
     """
     peer = "torchvision" if hasattr(video, backbone) else "pytorchvideo"
-    entries = both_ways(peer, partial(_build, backbone=backbone, batch=batch, size=size))
+    entries = both_ways(peer, partial(workload, backbone=backbone, batch=batch, size=size))
     if _theirs(backbone) is None:
         print(f"{peer} cannot be imported, so that our {backbone} is timed alone. For both: pip install {peer}.\n")
         return [entry for entry in entries if not entry.name.startswith(peer)]
     return entries
 
 
-def _build(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int, int]) -> Workload:
+def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int, int]) -> Workload:
+    """Return a classifier and what it is timed on.
+
+    Args:
+        ours: our network, and not the peer's.
+        fast: with channels last.
+        backbone: as for `contenders`.
+        batch: clips in a batch.
+        size: frames, height and width.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     layout = torch.channels_last_3d if fast else torch.contiguous_format
