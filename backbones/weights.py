@@ -53,6 +53,24 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     return content
 
 
+def network_state(source: Weights) -> tuple[dict[str, Tensor], str]:
+    """Return the state dict of a task's network, and what an error is to call it.
+
+    Args:
+        source: a state dict, or a path as for `read_state_dict`; that of a training checkpoint has its keys without
+            `network.`, as the network itself has them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no state dict.
+    """
+    if isinstance(source, Mapping):
+        state, origin = dict(source), "the state dict"
+    else:
+        state, origin = read_state_dict(source), str(source)
+    return {key.removeprefix("network."): value for key, value in state.items()}, origin
+
+
 def load_weights(
     backbone: Backbone, source: Weights, *, name: str | None = None, adapt: bool = False, ignore: Iterable[str] = ()
 ) -> None:

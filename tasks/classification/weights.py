@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from os import PathLike
 
 from torch import Tensor, nn
 
 from backbones.conventions import own_names
-from backbones.weights import fill, read_state_dict
+from backbones.weights import Weights, fill, network_state
 
 # what publishers call the linear layer; timm's pre-activation networks have it as a 1x1 convolution
 _HEAD = re.compile(r"(?:fc|classifier|linear|head|head\.fc)\.(weight|bias)")
 
 
-def load_weights(classifier: nn.Module, source: str | PathLike[str] | Mapping[str, Tensor]) -> None:
+def load_weights(classifier: nn.Module, source: Weights) -> None:
     """Load a classifier's weights, its last layer included, all of them or none.
 
     Args:
@@ -27,12 +25,10 @@ def load_weights(classifier: nn.Module, source: str | PathLike[str] | Mapping[st
         FileNotFoundError: there is no such file.
         ValueError: keys are missing, unexpected or of another shape; all are named.
     """
-    is_state = isinstance(source, Mapping)
-    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
-    state = {key.removeprefix("network."): value for key, value in state.items()}  # of a training checkpoint
+    state, origin = network_state(source)
     if not any(key.startswith("backbone.") for key in state):
         state = dict(_placed(key, value) for key, value in own_names(state).items())
-    fill(classifier, state, "the state dict" if is_state else str(source))
+    fill(classifier, state, origin)
 
 
 def _placed(key: str, value: Tensor) -> tuple[str, Tensor]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from os import PathLike
 
-from torch import Tensor, nn
+from torch import nn
 
-from backbones.weights import fill, read_state_dict
+from backbones.weights import Weights, fill, network_state
 
 # torchvision's key, ours; the later ones are how it named things before 0.13, as its published COCO file does.
 _RENAMES = (
@@ -19,7 +17,7 @@ _RENAMES = (
 )
 
 
-def load_weights(detector: nn.Module, source: str | PathLike[str] | Mapping[str, Tensor]) -> None:
+def load_weights(detector: nn.Module, source: Weights) -> None:
     """Load a detector's weights, all of them or none.
 
     Args:
@@ -31,13 +29,11 @@ def load_weights(detector: nn.Module, source: str | PathLike[str] | Mapping[str,
         FileNotFoundError: there is no such file.
         ValueError: keys are missing, unexpected or of another shape; all are named.
     """
-    is_state = isinstance(source, Mapping)
-    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
-    fill(detector, {_rename(key): value for key, value in state.items()}, "the state dict" if is_state else str(source))
+    state, origin = network_state(source)
+    fill(detector, {_rename(key): value for key, value in state.items()}, origin)
 
 
 def _rename(key: str) -> str:
-    key = key.removeprefix("network.")  # of a training checkpoint
     for pattern, replacement in _RENAMES:
         key = re.sub(pattern, replacement, key)
     return key

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from os import PathLike
-
-from torch import Tensor
-
 from backbones.conventions import own_names
-from backbones.weights import fill, read_state_dict
+from backbones.weights import Weights, fill, network_state
 from tasks.medical.image_network import MedicalClassifier
 from tasks.medical.study_network import StudyClassifier
 
 SEGMENTER = ("conv_seg.",)  # the decoder of Med3D's network, for which there is no place here
 
 
-def load_weights(
-    classifier: MedicalClassifier | StudyClassifier, source: str | PathLike[str] | Mapping[str, Tensor]
-) -> None:
+def load_weights(classifier: MedicalClassifier | StudyClassifier, source: Weights) -> None:
     """Load a classifier's weights, its last layer included, or those of a network without one, all of them or none.
 
     A checkpoint without a last layer, such as MedicalNet's, fills the backbone; head and pooling stay as they are. One
@@ -32,10 +25,7 @@ def load_weights(
         FileNotFoundError: there is no such file.
         ValueError: keys are missing, unexpected or of another shape; all are named.
     """
-    is_state = isinstance(source, Mapping)
-    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
-    origin = "the state dict" if is_state else str(source)
-    state = {key.removeprefix("network."): value for key, value in state.items()}  # of a training checkpoint
+    state, origin = network_state(source)
     if any(key.startswith("backbone.") for key in state):
         fill(classifier, state, origin)
         return

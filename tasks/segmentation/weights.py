@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from os import PathLike
 
-from torch import Tensor
-
-from backbones.weights import fill, read_state_dict
+from backbones.weights import Weights, fill, network_state
 from tasks.segmentation.deeplab import DeepLabV3
 from tasks.segmentation.segmenter import Segmenter
 
@@ -28,7 +24,7 @@ _AUX = (
 )
 
 
-def load_weights(segmenter: Segmenter, source: str | PathLike[str] | Mapping[str, Tensor]) -> None:
+def load_weights(segmenter: Segmenter, source: Weights) -> None:
     """Load a segmenter's weights, all of them or none.
 
     Args:
@@ -41,17 +37,15 @@ def load_weights(segmenter: Segmenter, source: str | PathLike[str] | Mapping[str
         FileNotFoundError: there is no such file.
         ValueError: keys are missing, unexpected or of another shape; all are named.
     """
-    is_state = isinstance(source, Mapping)
-    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
+    state, origin = network_state(source)
     renames = (*(_DEEPLAB if isinstance(segmenter.decoder, DeepLabV3) else _FCN), *_AUX)
     state = {_rename(key, renames): value for key, value in state.items()}
     if segmenter.aux is None:
         state = {key: value for key, value in state.items() if not key.startswith("aux.")}
-    fill(segmenter, state, "the state dict" if is_state else str(source))
+    fill(segmenter, state, origin)
 
 
 def _rename(key: str, renames) -> str:  # type: ignore[no-untyped-def]
-    key = key.removeprefix("network.")  # of a training checkpoint
     for pattern, replacement in renames:
         key = re.sub(pattern, replacement, key)
     return key

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from os import PathLike
-
-from torch import Tensor, nn
+from torch import nn
 
 from backbones.conventions import own_names
-from backbones.weights import fill, read_state_dict
+from backbones.weights import Weights, fill, network_state
 
 
-def load_weights(classifier: nn.Module, source: str | PathLike[str] | Mapping[str, Tensor]) -> None:
+def load_weights(classifier: nn.Module, source: Weights) -> None:
     """Load a classifier's weights, its last layer included, all of them or none.
 
     For another number of classes load them into `classifier.backbone` with `backbones.load_weights`.
@@ -25,12 +22,10 @@ def load_weights(classifier: nn.Module, source: str | PathLike[str] | Mapping[st
         FileNotFoundError: there is no such file.
         ValueError: keys are missing, unexpected or of another shape; all are named.
     """
-    is_state = isinstance(source, Mapping)
-    state = dict(source) if is_state else read_state_dict(source)  # type: ignore[arg-type]
-    state = {key.removeprefix("network."): value for key, value in state.items()}  # of a training checkpoint
+    state, origin = network_state(source)
     if not any(key.startswith("backbone.") for key in state):
         state = {_place(key): value for key, value in own_names(state).items()}
-    fill(classifier, state, "the state dict" if is_state else str(source))
+    fill(classifier, state, origin)
 
 
 def _place(key: str) -> str:
