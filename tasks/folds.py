@@ -5,6 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 
+def check_division(val_fraction: float, folds: int, fold: int) -> None:
+    """Refuse to hold a part of a training split apart in two ways at once, or a fold that is none.
+
+    Args:
+        val_fraction: the part, or 0.
+        folds: how many folds the split is dealt out to, or 0.
+        fold: which of them is held apart, from 0 on.
+
+    Raises:
+        ValueError: there is one fold or a negative number of them, `fold` is none of them, or both ways are asked for.
+    """
+    if folds and not (folds > 1 and 0 <= fold < folds):
+        raise ValueError(f"fold is {fold} of {folds}; give two or more folds, and a fold from 0 to below that.")
+    if folds and val_fraction:
+        raise ValueError(f"val_fraction is {val_fraction} and folds {folds}; give one of them.")
+
+
 def fold_of(labels: np.ndarray, groups: np.ndarray, num_folds: int, seed: int = 0) -> np.ndarray:
     """Deal groups out to folds, so that the folds are about as large and have about as much of every class.
 

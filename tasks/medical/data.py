@@ -14,6 +14,7 @@ from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.faults import Fault
+from tasks.folds import check_division
 from tasks.medical.augment import Augment, Transform, usual_transforms
 from tasks.medical.balance import class_counts, known_counts, study_weights
 from tasks.medical.cache import Cache
@@ -94,10 +95,7 @@ class MedicalData(TaskData[Studies]):
         num_workers: int | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, missing, names, predict)
-        if folds and not (folds > 1 and 0 <= fold < folds):
-            raise ValueError(f"fold is {fold} of {folds}; give two or more folds, and a fold from 0 to below that.")
-        if folds and val_fraction:
-            raise ValueError(f"val_fraction is {val_fraction} and folds {folds}; give one of them.")
+        check_division(val_fraction, folds, fold)
         if not 0 <= balance <= 1:
             raise ValueError(f"balance is {balance}; it is from 0 (each study once) to 1 (every class alike).")
         self.root = Path(root)

@@ -13,7 +13,7 @@ import numpy as np
 from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
-from tasks.folds import fold_of
+from tasks.folds import check_division, fold_of
 from tasks.labelled_files import UNLABELLED, LabelledFiles, divide
 from tasks.video.dataset import VideoDataset, collate
 from tasks.video.decoding import VIDEO_SUFFIXES, Decoder
@@ -79,8 +79,7 @@ class VideoData(TaskData[LabelledFiles]):
         num_workers: int | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, missing, names, predict)
-        if folds and not (folds > 1 and 0 <= fold < folds):
-            raise ValueError(f"fold is {fold} of {folds}; give two or more folds, and a fold from 0 to below that.")
+        check_division(val_fraction, folds, fold)
         if min(repeats, val_clips) < 1:
             raise ValueError(f"repeats is {repeats} and val_clips {val_clips}; both are 1 or more.")
         self.root = Path(root)
