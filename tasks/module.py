@@ -14,18 +14,18 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
 from tasks.compiling import compile_parts
 from tasks.data import ResumableLoader
 from tasks.evaluated_table import EvaluatedTable
 from tasks.folded_norms import FoldedNorms
-from tasks.layers import layers_of
+from tasks.parameter_groups import parameter_groups
+from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
-
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 class Results(Protocol):
@@ -51,8 +51,8 @@ class Metric(Protocol):
 class TaskModule(LightningModule, ABC):
     """Holds a network and says how it is trained and measured.
 
-    A task gives it `training_step`, a `validation_step` that feeds `metric`, and the sections of its report. Its own
-    constructor hands on these arguments as `**training`.
+    A task gives it `training_step`, a `validation_step` that feeds `metric`, what writes its predictions, and the
+    sections of its report. Its own constructor hands on these arguments as `**training`.
 
     Args:
         network: the network of the task.
@@ -64,6 +64,7 @@ class TaskModule(LightningModule, ABC):
             back as CUDA graphs. None leaves it as it is: compiling takes minutes, and needs a C++ compiler on a CPU.
         layer_decay: the learning rate of each layer is so many times that of the layer behind it, from the head down
             to the stem; 1 for one rate. Layers are those of `tasks.layers.layers_of`.
+        head_factor: the learning rate of the head is so many times the optimizer's.
 
     Attributes:
         monitor: the logged metric that the best checkpoint is chosen by, and whether it is to be `max` or `min`.
@@ -71,6 +72,7 @@ class TaskModule(LightningModule, ABC):
         metric: what evaluation steps feed.
         results: of the last evaluation, None before the first.
         split: that evaluation's split, `val` or `test`.
+        examined: samples of that evaluation that the report shows; none while training.
     """
 
     metric: Metric
@@ -108,6 +110,7 @@ class TaskModule(LightningModule, ABC):
         self.by_layer = layer_decay < 1 or head_factor != 1
         self.results: Any = None
         self.split = ""
+        self.examined: list[Any] = []
         self._told: set[str] = set()
 
     def on_fit_start(self) -> None:
@@ -148,12 +151,9 @@ class TaskModule(LightningModule, ABC):
 
     def configure_callbacks(self) -> list[Callback]:
         stage = self.trainer.state.fn
-        folded: list[Callback] = [FoldedNorms()] if stage in (TrainerFn.TESTING, TrainerFn.PREDICTING) else []
-        return folded + (self.prediction_writers() if stage == TrainerFn.PREDICTING else [])
-
-    def prediction_writers(self) -> list[Callback]:
-        """Return what writes the files of `vertebra predict`."""
-        return []
+        if stage == TrainerFn.PREDICTING:
+            return [FoldedNorms(), self.prediction_writer()]
+        return [FoldedNorms()] if stage == TrainerFn.TESTING else []
 
     def tell_skipped(self, messages: Sequence[str]) -> None:
         """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""
@@ -166,21 +166,37 @@ class TaskModule(LightningModule, ABC):
         self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        self._score("val")
+        self._score("val", self.trainer.val_dataloaders)
 
     def on_test_epoch_end(self) -> None:
-        self._score("test")
+        self._score("test", self.trainer.test_dataloaders)
 
     def judged(self, results: Any, split: str) -> Any:
         """Return the results of `val` or `test` as they count; a task may fit on `val` what it then applies."""
         return results
 
-    def _score(self, split: str) -> None:
+    def look_again(self, loader: DataLoader) -> list[Any]:
+        """Return what the report shows of single samples, such as the worst: to keep all of them takes too much memory.
+
+        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
+
+        Args:
+            loader: of the evaluation that `results` are of.
+        """
+        return []
+
+    def batch_of(self, loader: DataLoader, index: int) -> Any:
+        """Return one sample of a loader's data set as a batch on the device of this module."""
+        batch = loader.collate_fn([loader.dataset[index]])
+        return self.transfer_batch_to_device(batch, self.device, 0)
+
+    def _score(self, split: str, loader: Any) -> None:
         self.results, self.split = self.judged(self.metric.compute(), split), split
         self.metric.reset()
         # every process has the same results; the mean over them is what each of them says
         for name, score in self.results.scores().items():
             self.log(f"{split}/{name}", score, prog_bar=f"val/{name}" == self.monitor[0], sync_dist=True)
+        self.examined = [] if self.trainer.state.fn == TrainerFn.FITTING else self.look_again(loader)
 
     def report(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
         """Return the headline numbers and the sections of the report on the last evaluation.
@@ -191,6 +207,10 @@ class TaskModule(LightningModule, ABC):
         if self.results is None:
             raise ValueError("nothing was measured yet; run validate or test before a report.")
         return self.results.headline(), self.report_sections(metrics_csv)
+
+    @abstractmethod
+    def prediction_writer(self) -> PredictionWriter:
+        """Return what writes the files of `vertebra predict`."""
 
     @abstractmethod
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
@@ -210,30 +230,3 @@ class TaskModule(LightningModule, ABC):
                 f"the checkpoint was trained on the classes {names}, the data set has {self.class_names}; "
                 "use the data set that the checkpoint was trained on, or train anew."
             )
-
-
-def parameter_groups(network: nn.Module, factors: tuple[float, float] | None = None) -> list[dict[str, Any]]:
-    """Return the trainable parameters in groups: those that decay, and norms and biases that do not.
-
-    Args:
-        network: whose parameters.
-        factors: None takes the network as a whole. With a factor for each layer of the backbone and one for the head
-            there are two groups a layer, whose `lr_factor` is the first to the power of the number of layers behind
-            it (as for fine-tuning in ULMFiT, Howard and Ruder 2018, https://arxiv.org/abs/1801.06146), and in the
-            last layer, the head, the second.
-    """
-    groups: list[dict[str, Any]] = []
-    seen: set[int] = set()
-    layers = [[network]] if factors is None else layers_of(network)
-    for number, layer in enumerate(layers):
-        decayed: list[nn.Parameter] = []
-        kept: list[nn.Parameter] = []
-        for module in (module for part in layer for module in part.modules()):
-            for name, parameter in module.named_parameters(recurse=False):
-                if parameter.requires_grad and id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    (kept if name == "bias" or isinstance(module, NORMS) else decayed).append(parameter)
-        behind = len(layers) - 1 - number
-        factor = {} if factors is None else {"lr_factor": factors[0] ** behind if behind else factors[1]}
-        groups += [{"params": decayed, **factor}, {"params": kept, "weight_decay": 0.0, **factor}]
-    return [group for group in groups if group["params"]]

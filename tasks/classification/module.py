@@ -9,19 +9,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback
 from torch import Tensor
 
 from tasks.class_metrics import ClassificationMetric, likeliest
 from tasks.classification.classifier import ImageClassifier
 from tasks.classification.data import ClassificationData
 from tasks.classification.dataset import ClassificationBatch
-from tasks.classification.predictions import Prediction, PredictionWriter
+from tasks.classification.predictions import Prediction, TableWriter
 from tasks.classification.report import classification_sections
 from tasks.classification.views import Views
 from tasks.mixing import Mixing
 from tasks.module import TaskModule
 from tasks.normalise import Normalise
+from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 
 
@@ -92,8 +92,8 @@ class ClassificationModule(TaskModule):
         rows = zip(batch.indices.tolist(), batch.names, labels, scores, features, strict=True)
         return [Prediction(*row) for row in rows]
 
-    def prediction_writers(self) -> list[Callback]:
-        return [PredictionWriter(self.class_names)]
+    def prediction_writer(self) -> PredictionWriter:
+        return TableWriter(self.class_names)
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         data = getattr(self.trainer, "datamodule", None)

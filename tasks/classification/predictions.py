@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from tasks.processes import gathered
+from tasks.prediction_writer import PredictionWriter
 from tasks.score_table import write_scores
 
 
@@ -32,8 +31,8 @@ class Prediction(NamedTuple):
     features: np.ndarray | None
 
 
-class PredictionWriter(Callback):
-    """Writes `predictions.csv` and, where there are features, `embeddings.npz` below the trainer's `default_root_dir`.
+class TableWriter(PredictionWriter[Prediction]):
+    """Writes `predictions.csv` and, where there are features, `embeddings.npz`.
 
     The CSV has the columns file, label, score, label_2, score_2, ... to the fifth likeliest class. The `.npz` has
     `files` (N,) and `features` (N, C) float32.
@@ -43,29 +42,11 @@ class PredictionWriter(Callback):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__()
         self.class_names = class_names
-        self.predictions: list[Prediction] = []
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.predictions = []
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self.predictions += outputs
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        every = sorted(gathered(self.predictions), key=lambda one: one.place)
-        if trainer.is_global_zero:
-            self._write(Path(trainer.default_root_dir), every)
-
-    def _write(self, folder: Path, predictions: Sequence[Prediction]) -> None:
+    def finish(self, predictions: Sequence[Prediction], folder: Path, module: Any) -> None:
+        predictions = sorted(predictions, key=lambda one: one.place)
         file = folder / "predictions.csv"
         write_scores(file, self.class_names, ((one.file, one.labels, one.scores) for one in predictions))
         told = f"{len(predictions)} predictions: {file}"

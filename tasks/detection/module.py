@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from lightning.pytorch import Callback
 from torch import Tensor
 
 from tasks.detection.batch import ImageBatch
@@ -16,10 +15,11 @@ from tasks.detection.dataset import DetectionBatch
 from tasks.detection.evaluated_image import EvaluatedImage
 from tasks.detection.faster_rcnn import FasterRCNN
 from tasks.detection.metrics import CocoMetric
-from tasks.detection.predictions import PredictionWriter
+from tasks.detection.predictions import DetectionWriter
 from tasks.detection.report import detection_sections
 from tasks.module import TaskModule
 from tasks.normalise import Normalise
+from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 
 
@@ -66,8 +66,8 @@ class DetectionModule(TaskModule):
         self.tell_skipped(batch.skipped)
         return self._evaluate(batch)
 
-    def prediction_writers(self) -> list[Callback]:
-        return [PredictionWriter(self.class_names, self.category_ids)]
+    def prediction_writer(self) -> PredictionWriter:
+        return DetectionWriter(self.class_names, self.category_ids)
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return detection_sections(self.results, metrics_csv)

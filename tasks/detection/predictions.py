@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from tasks.detection.drawing import draw_boxes
 from tasks.detection.evaluated_image import EvaluatedImage
 from tasks.images import read_image
-from tasks.processes import gathered
+from tasks.prediction_writer import PredictionWriter
 
 DRAWN_SCORE = 0.5  # the file holds every detection, the pictures those that are more likely than not
 
 
-class PredictionWriter(Callback):
-    """Writes `detections.json` (COCO results) and `pictures/` below the trainer's `default_root_dir`.
+class DetectionWriter(PredictionWriter[dict[str, Any]]):
+    """Writes `detections.json` (COCO results) and `pictures/`.
 
     Args:
         class_names: the K classes.
@@ -28,45 +27,31 @@ class PredictionWriter(Callback):
     """
 
     def __init__(self, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
+        super().__init__()
         self.class_names = class_names
         self.category_ids = category_ids
-        self.rows: list[dict[str, Any]] = []
         self.names: set[str] = set()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.rows, self.names = [], set()
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        folder = Path(trainer.default_root_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
+    def keep(self, outputs: list[EvaluatedImage], folder: Path, dataset: Any) -> list[dict[str, Any]]:
+        pictures = folder / "pictures"
+        pictures.mkdir(parents=True, exist_ok=True)
         for image in outputs:
-            self.rows += self._rows(image)
-            keep = image.scores >= DRAWN_SCORE
+            drawn = image.scores >= DRAWN_SCORE
             picture = draw_boxes(
                 read_image(image.file),
-                image.detected_boxes[keep],
-                image.detected_labels[keep],
+                image.detected_boxes[drawn],
+                image.detected_labels[drawn],
                 self.class_names,
-                image.scores[keep],
+                image.scores[drawn],
             )
-            cv2.imwrite(str(folder / self._name(image)), picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+            cv2.imwrite(str(pictures / self._name(image)), picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        return [row for image in outputs for row in self._rows(image)]
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rows = gathered(self.rows)
-        if not trainer.is_global_zero:
-            return
-        file = Path(trainer.default_root_dir) / "detections.json"
+    def finish(self, predictions: Sequence[dict[str, Any]], folder: Path, module: Any) -> None:
+        file = folder / "detections.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(rows), encoding="utf-8")
-        rank_zero_info(f"{len(rows)} detections: {file}, pictures: {file.parent / 'pictures'}")
+        file.write_text(json.dumps(predictions), encoding="utf-8")
+        rank_zero_info(f"{len(predictions)} detections: {file}, pictures: {folder / 'pictures'}")
 
     def _rows(self, image: EvaluatedImage) -> list[dict[str, Any]]:
         found = zip(image.detected_boxes.tolist(), image.detected_labels.tolist(), image.scores.tolist(), strict=True)

@@ -8,25 +8,25 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from tasks.evaluated_table import EvaluatedTable
 from tasks.medical.conditions import condition_classes
 from tasks.medical.data import MedicalData
-from tasks.medical.dataset import MedicalBatch, collate
+from tasks.medical.dataset import MedicalBatch
 from tasks.medical.grad_cam import grad_cam
 from tasks.medical.image_network import MedicalClassifier
 from tasks.medical.metrics import MedicalMetric
 from tasks.medical.operating_point import DEFAULT_THRESHOLD
-from tasks.medical.predictions import Prediction, PredictionWriter
+from tasks.medical.predictions import Prediction, StudyWriter
 from tasks.medical.report import NUM_SHOWN, Examined, medical_sections
 from tasks.medical.results import MedicalResults
 from tasks.medical.study_network import StudyClassifier
 from tasks.medical.targets import Classes, Target
 from tasks.medical.temperature import calibrated_probs
 from tasks.module import TaskModule
+from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 
 _MOST_CONDITIONS = 3  # whose studies a report shows
@@ -74,7 +74,6 @@ class MedicalModule(TaskModule):
         # plain numbers and no buffers: they are float64, which some devices do not have
         self.temperature = 1.0
         self.thresholds = np.full(number, DEFAULT_THRESHOLD)
-        self._examined: list[Examined] = []
 
     @property
     def exclusive(self) -> bool:
@@ -116,8 +115,8 @@ class MedicalModule(TaskModule):
         rows = zip(batch.indices.tolist(), batch.names, probs, maps, strict=True)
         return [Prediction(*row) for row in rows]
 
-    def prediction_writers(self) -> list[Callback]:
-        return [PredictionWriter()]
+    def prediction_writer(self) -> PredictionWriter:
+        return StudyWriter()
 
     def judged(self, results: MedicalResults, split: str) -> MedicalResults:
         if split == "val":
@@ -132,16 +131,15 @@ class MedicalModule(TaskModule):
     def on_test_start(self) -> None:
         self._begin("test")
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        self._look_again(self.trainer.val_dataloaders)
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        self._look_again(self.trainer.test_dataloaders)
+    def look_again(self, loader: DataLoader) -> list[Examined]:
+        examined: list[Examined] = []
+        for condition, label in enumerate(self.results.conditions.classes[:_MOST_CONDITIONS].tolist()):
+            for rows in (*self.results.errors(condition), self.results.hits(condition)):
+                examined += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]
+        return examined
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return medical_sections(self.results, self._examined, metrics_csv)
+        return medical_sections(self.results, self.examined, metrics_csv)
 
     def evaluated(self) -> EvaluatedTable | None:
         data = self._data()
@@ -181,21 +179,8 @@ class MedicalModule(TaskModule):
         cams = grad_cam(self.network, self.arranged(batch.images), labels, counts=batch.counts)
         return cams.cpu().numpy()
 
-    def _look_again(self, loader: Any) -> None:
-        """Look once more at the worst false positives and negatives and at the surest hits, for the report.
-
-        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
-        """
-        self._examined = []
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            return
-        for condition, label in enumerate(self.results.conditions.classes[:_MOST_CONDITIONS].tolist()):
-            for rows in (*self.results.errors(condition), self.results.hits(condition)):
-                self._examined += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]
-
     def _examine(self, loader: Any, row: int, condition: int, label: int) -> Examined:
-        batch = collate([loader.dataset[int(self.results.studies.indices[row])]])
-        batch = self.transfer_batch_to_device(batch, self.device, 0)
+        batch = self.batch_of(loader, int(self.results.studies.indices[row]))
         with self.trainer.precision_plugin.forward_context():
             cam = self._maps(batch, torch.tensor([label], device=self.device))[0]
         image = batch.images[0].float().cpu().numpy()

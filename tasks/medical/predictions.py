@@ -6,12 +6,11 @@ import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from tasks.medical.geometry import to_own_space
 from tasks.medical.nifti import write_nifti
 from tasks.medical.operating_point import decide
 from tasks.medical.slices import explained
-from tasks.processes import gathered
+from tasks.prediction_writer import PredictionWriter
 
 if TYPE_CHECKING:
     from tasks.medical.dataset import MedicalDataset
@@ -43,40 +42,23 @@ class Prediction(NamedTuple):
     cam: np.ndarray | None
 
 
-class PredictionWriter(Callback):
-    """Writes `predictions.csv` below the trainer's `default_root_dir`, and maps below `explanations/`.
+class StudyWriter(PredictionWriter[Prediction]):
+    """Writes `predictions.csv`, and maps below `explanations/`.
 
     The CSV has the columns study, decision (at the thresholds of the checkpoint), prob_CLASS for every class, and model
     (the first 16 digits of `model_hash`). A map is NIfTI in the space of its file where that tells one, and beside it
     a picture of the slice with the highest voxel.
     """
 
-    def __init__(self) -> None:
-        self.predictions: list[Prediction] = []
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.predictions = []
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: list[Prediction],
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def keep(self, outputs: list[Prediction], folder: Path, dataset: MedicalDataset) -> list[Prediction]:
         # maps are written where they are made: those of a thousand volumes fit into no memory
         for one in outputs:
             if one.cam is not None:
-                dataset = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
-                _write_map(Path(trainer.default_root_dir) / "explanations", one.place, one.cam, dataset)
-        self.predictions += [one._replace(cam=None) for one in outputs]
+                _write_map(folder / "explanations", one.place, one.cam, dataset)
+        return [one._replace(cam=None) for one in outputs]
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        every = sorted(gathered(self.predictions), key=lambda one: one.place)
-        if trainer.is_global_zero:
-            _write_table(Path(trainer.default_root_dir) / "predictions.csv", every, pl_module)  # type: ignore[arg-type]
+    def finish(self, predictions: Sequence[Prediction], folder: Path, module: MedicalModule) -> None:
+        _write_table(folder / "predictions.csv", sorted(predictions, key=lambda one: one.place), module)
 
 
 def model_hash(state: Mapping[str, Tensor], temperature: float, thresholds: Sequence[float]) -> str:

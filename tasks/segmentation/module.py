@@ -9,18 +9,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from tasks.module import TaskModule
 from tasks.normalise import Normalise
+from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
-from tasks.segmentation.dataset import SegmentationBatch, collate
+from tasks.segmentation.dataset import SegmentationBatch
 from tasks.segmentation.inference import Inference, WholeImage
 from tasks.segmentation.losses import CrossEntropy
 from tasks.segmentation.metrics import SegmentationMetric
-from tasks.segmentation.predictions import Prediction, PredictionWriter
+from tasks.segmentation.predictions import MaskWriter, Prediction
 from tasks.segmentation.report import NUM_WORST, Examined, segmentation_sections
 from tasks.segmentation.segmenter import Segmenter
 
@@ -60,7 +60,6 @@ class SegmentationModule(TaskModule):
         self.inference = inference or WholeImage()
         self.normalise = Normalise()
         self.metric = SegmentationMetric(self.class_names)
-        self._worst: list[Examined] = []
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         self.tell_skipped(batch.skipped)
@@ -85,37 +84,23 @@ class SegmentationModule(TaskModule):
             for place, labels in self._labels(batch)
         ]
 
-    def prediction_writers(self) -> list[Callback]:
-        return [PredictionWriter(self.class_names)]
+    def prediction_writer(self) -> PredictionWriter:
+        return MaskWriter(self.class_names)
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        self._look_again(self.trainer.val_dataloaders)
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        self._look_again(self.trainer.test_dataloaders)
-
-    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return segmentation_sections(self.results, self._worst, metrics_csv)
-
-    def _look_again(self, loader: Any) -> None:
-        """Predict once more on the images with the lowest scores, for the report: keeping all masks takes too much.
-
-        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
-        """
-        self._worst = []
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            return
+    def look_again(self, loader: DataLoader) -> list[Examined]:
+        examined: list[Examined] = []
         scores = self.results.per_image_miou
         rows = np.argsort(scores, kind="stable")[:NUM_WORST]  # NaN, where nothing is labelled, comes last
         for row in rows[~np.isnan(scores[rows])].tolist():
-            batch = collate([loader.dataset[int(self.results.indices[row])]])
-            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            batch = self.batch_of(loader, int(self.results.indices[row]))
             with self.trainer.precision_plugin.forward_context():
                 for place, labels in self._labels(batch):
                     mask, said = (x.to(torch.uint8).cpu().numpy() for x in (batch.masks[place], labels))
-                    self._worst.append(Examined(batch.names[place], float(scores[row]), mask, said))
+                    examined.append(Examined(batch.names[place], float(scores[row]), mask, said))
+        return examined
+
+    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
+        return segmentation_sections(self.results, self.examined, metrics_csv)
 
     def _images(self, batch: SegmentationBatch) -> Tensor:
         return self.arranged(self.normalise(batch.images, batch.sizes))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
 from tasks.images import read_image
+from tasks.prediction_writer import PredictionWriter
 from tasks.segmentation.drawing import overlay, palette
 
 
@@ -29,35 +29,25 @@ class Prediction(NamedTuple):
     labels: np.ndarray
 
 
-class PredictionWriter(Callback):
-    """Writes `masks/NAME.png` (palette, one number a class) and `pictures/NAME.jpg` below `default_root_dir`.
+class MaskWriter(PredictionWriter[None]):
+    """Writes `masks/NAME.png` (palette, one number a class) and `pictures/NAME.jpg`.
 
     Args:
         class_names: the K classes.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__()
         self.class_names = class_names
-        self.count = 0
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        folder = Path(trainer.default_root_dir)
+    def keep(self, outputs: list[Prediction], folder: Path, dataset: Any) -> tuple[()]:
         for prediction in outputs:
             self._write(folder, prediction)
-            self.count += 1
+        return ()
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            names = ", ".join(f"{label} {name}" for label, name in enumerate(self.class_names))
-            rank_zero_info(f"masks and pictures stand below {trainer.default_root_dir}; values: {names}")
+    def finish(self, predictions: Sequence[None], folder: Path, module: Any) -> None:
+        names = ", ".join(f"{label} {name}" for label, name in enumerate(self.class_names))
+        rank_zero_info(f"masks and pictures stand below {folder}; values: {names}")
 
     def _write(self, folder: Path, prediction: Prediction) -> None:
         num_classes = len(self.class_names)

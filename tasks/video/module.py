@@ -10,21 +10,21 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from tasks.class_metrics import ClassificationMetric
 from tasks.evaluated_table import EvaluatedTable
 from tasks.mixing import Mixing
 from tasks.module import TaskModule
 from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 from tasks.video.classifier import VideoClassifier
 from tasks.video.data import VideoData
-from tasks.video.dataset import VideoBatch, collate
+from tasks.video.dataset import VideoBatch
 from tasks.video.report import NUM_WORST, Examined, video_sections
-from tasks.video.timeline import Prediction, PredictionWriter
+from tasks.video.timeline import Prediction, TimelineWriter
 
 
 class VideoModule(TaskModule):
@@ -65,7 +65,6 @@ class VideoModule(TaskModule):
         self.mixing = mixing
         self.normalise = Normalise(mean, std)
         self.metric = ClassificationMetric(self.class_names, keep_probs=True)
-        self._worst: list[Examined] = []
         self._step_ended: float | None = None
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
@@ -108,19 +107,23 @@ class VideoModule(TaskModule):
             for row, (place, name) in enumerate(zip(batch.indices.tolist(), batch.names, strict=True))
         ]
 
-    def prediction_writers(self) -> list[Callback]:
-        return [PredictionWriter(self.class_names)]
+    def prediction_writer(self) -> PredictionWriter:
+        return TimelineWriter(self.class_names)
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        self._look_again(self.trainer.val_dataloaders)
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        self._look_again(self.trainer.test_dataloaders)
+    def look_again(self, loader: DataLoader) -> list[Examined]:
+        examined: list[Examined] = []
+        videos = self.results.images
+        for row in np.argsort(-videos.losses, kind="stable")[:NUM_WORST].tolist():
+            batch = self.batch_of(loader, int(videos.indices[row]))
+            with self.trainer.precision_plugin.forward_context():
+                scores = self._probs(batch)[0].double().cpu().numpy()
+            frames = batch.clips[0].permute(0, 2, 3, 4, 1).flatten(0, 1).cpu().numpy()
+            order = np.argsort(batch.times[0].flatten().cpu().numpy(), kind="stable")
+            examined.append(Examined(batch.names[0], int(videos.labels[row]), frames[order], scores))
+        return examined
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return video_sections(self.results, self._worst, metrics_csv)
+        return video_sections(self.results, self.examined, metrics_csv)
 
     def evaluated(self) -> EvaluatedTable | None:
         data = getattr(self.trainer, "datamodule", None)
@@ -130,24 +133,6 @@ class VideoModule(TaskModule):
         names = videos.names[seen.indices]
         groups = names if videos.groups is None else videos.groups[seen.indices]
         return EvaluatedTable(tuple(self.class_names), names, groups, seen.labels, seen.probs)
-
-    def _look_again(self, loader: Any) -> None:
-        """Look once more at the videos with the highest losses, for the report.
-
-        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
-        """
-        self._worst = []
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            return
-        videos = self.results.images
-        for row in np.argsort(-videos.losses, kind="stable")[:NUM_WORST].tolist():
-            batch = collate([loader.dataset[int(videos.indices[row])]])
-            batch = self.transfer_batch_to_device(batch, self.device, 0)
-            with self.trainer.precision_plugin.forward_context():
-                scores = self._probs(batch)[0].double().cpu().numpy()
-            frames = batch.clips[0].permute(0, 2, 3, 4, 1).flatten(0, 1).cpu().numpy()
-            order = np.argsort(batch.times[0].flatten().cpu().numpy(), kind="stable")
-            self._worst.append(Examined(batch.names[0], int(videos.labels[row]), frames[order], scores))
 
     def _clips(self, batch: VideoBatch) -> Tensor:
         """Return all views of all videos, (N * V, 3, T, H, W), normalised."""

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from matplotlib.figure import Figure
 
 from tasks.dataset import TaskDataset
 from tasks.labelled_files import UNLABELLED, LabelledFiles
-from tasks.processes import gathered
+from tasks.prediction_writer import PredictionWriter
 from tasks.samplers import Draw
 from tasks.score_table import write_scores
 from tasks.video.dataset import Sample
@@ -76,7 +75,7 @@ class Prediction(NamedTuple):
     scores: np.ndarray
 
 
-class PredictionWriter(Callback):
+class TimelineWriter(PredictionWriter[Prediction]):
     """Writes `predictions.csv` and, of each video that has more than one clip, `timelines/NAME.json` and `.png`.
 
     Args:
@@ -84,29 +83,12 @@ class PredictionWriter(Callback):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__()
         self.class_names = list(class_names)
-        self.predictions: list[Prediction] = []
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.predictions = []
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self.predictions += outputs
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parts = gathered(self.predictions)
-        if not trainer.is_global_zero:
-            return
-        folder = Path(trainer.default_root_dir)
-        videos = [_joined([one for one in parts if one.place == place]) for place in sorted({p.place for p in parts})]
+    def finish(self, predictions: Sequence[Prediction], folder: Path, module: Any) -> None:
+        places = sorted({one.place for one in predictions})
+        videos = [_joined([one for one in predictions if one.place == place]) for place in places]
         rows = []
         for video in videos:
             mean = video.scores.mean(axis=0)

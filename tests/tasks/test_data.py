@@ -97,6 +97,8 @@ def test_position_travels_with_the_checkpoint(position, first, then):
 
 
 class Recorder(TaskModule):
+    prediction_writer = None
+
     def __init__(self, stop_after=None):
         super().__init__(nn.Linear(1, 1), ["a"], channels_last=False)
         self.stop_after = stop_after

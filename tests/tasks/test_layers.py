@@ -8,7 +8,8 @@ from torch import nn
 from backbones import Backbone, create_backbone
 from backbones.backbone import Level
 from tasks.layers import layers_of
-from tasks.module import TaskModule, parameter_groups
+from tasks.module import TaskModule
+from tasks.parameter_groups import parameter_groups
 from tasks.schedules import MultiStep
 from tasks.unfreezing import GradualUnfreezing
 
@@ -39,6 +40,8 @@ class Network(nn.Module):
 
 
 class Module(TaskModule):
+    prediction_writer = None
+
     def report_sections(self, metrics_csv):
         return []
 

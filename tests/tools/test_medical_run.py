@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tasks.evaluated_table import read_evaluated
+from tasks.medical.predictions import model_hash
 from tools import demo, predict, train
 from tools.samples import medical as samples
 
@@ -74,13 +75,15 @@ def test_predict_gives_decisions_and_maps_in_the_space_of_the_files(trained, med
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     assert [Path(row["study"]).name for row in rows] == [file.name for file in volumes]
     assert any("broken.nii.gz" in str(warning.message) for warning in recwarn)
-    threshold = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)["operating_point"]["thresholds"][0]
+    content = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
+    point = content["operating_point"]
     for row in rows:
         prob = float(row["prob_nodule"])
-        if abs(prob - threshold) > 1e-5:
-            assert row["decision"] == ("nodule" if prob >= threshold else "clear")
-        assert len(row["model"]) == 16
-    assert len({row["model"] for row in rows}) == 1
+        if abs(prob - point["thresholds"][0]) > 1e-5:
+            assert row["decision"] == ("nodule" if prob >= point["thresholds"][0] else "clear")
+    weights = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
+    hashed = model_hash(weights, point["temperature"], point["thresholds"])[:16]
+    assert {row["model"] for row in rows} == {hashed}  # of the checkpoint's own weights
     maps = sorted((tmp_path / "out/explanations").glob("*.nii.gz"))
     assert len(maps) == 2
     for file, volume in zip(maps, volumes, strict=True):
