@@ -20,13 +20,13 @@ class PredictionWriter(Callback, ABC, Generic[P]):
     def __init__(self) -> None:
         self._kept: list[P] = []
 
-    def keep(self, outputs: list[Any], folder: Path, dataset: Any) -> Iterable[P]:
+    def keep(self, outputs: list[Any], folder: Path, trainer: Trainer) -> Iterable[P]:
         """Write what fits into no memory, such as pictures, and return what is to be kept of a batch.
 
         Args:
             outputs: of `predict_step`.
             folder: to write into.
-            dataset: that is predicted on.
+            trainer: that predicts, and knows its data.
         """
         return outputs
 
@@ -52,8 +52,7 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        dataset = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
-        self._kept += self.keep(outputs, Path(trainer.default_root_dir), dataset)
+        self._kept += self.keep(outputs, Path(trainer.default_root_dir), trainer)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         predictions = gathered(self._kept)

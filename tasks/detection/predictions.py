@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from tasks.detection.drawing import draw_boxes
@@ -32,7 +33,7 @@ class DetectionWriter(PredictionWriter[dict[str, Any]]):
         self.category_ids = category_ids
         self.names: set[str] = set()
 
-    def keep(self, outputs: list[EvaluatedImage], folder: Path, dataset: Any) -> list[dict[str, Any]]:
+    def keep(self, outputs: list[EvaluatedImage], folder: Path, trainer: Trainer) -> list[dict[str, Any]]:
         pictures = folder / "pictures"
         pictures.mkdir(parents=True, exist_ok=True)
         for image in outputs:

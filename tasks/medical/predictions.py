@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -50,10 +51,11 @@ class StudyWriter(PredictionWriter[Prediction]):
     a picture of the slice with the highest voxel.
     """
 
-    def keep(self, outputs: list[Prediction], folder: Path, dataset: MedicalDataset) -> list[Prediction]:
+    def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> list[Prediction]:
         # maps are written where they are made: those of a thousand volumes fit into no memory
         for one in outputs:
             if one.cam is not None:
+                dataset = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
                 _write_map(folder / "explanations", one.place, one.cam, dataset)
         return [one._replace(cam=None) for one in outputs]
 

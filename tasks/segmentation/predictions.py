@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
@@ -40,7 +41,7 @@ class MaskWriter(PredictionWriter[None]):
         super().__init__()
         self.class_names = class_names
 
-    def keep(self, outputs: list[Prediction], folder: Path, dataset: Any) -> tuple[()]:
+    def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> tuple[()]:
         for prediction in outputs:
             self._write(folder, prediction)
         return ()
