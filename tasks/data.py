@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
@@ -231,8 +232,15 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         return {
             "num_workers": num_workers,
             "persistent_workers": num_workers > 0,
+            "worker_init_fn": _keep_to_one_thread,
             "pin_memory": torch.cuda.is_available(),
         }
+
+
+def _keep_to_one_thread(worker: int) -> None:
+    """Keep OpenCV in a loader process to one thread, as torch is there by itself: the processes share the cores."""
+    # 0 and not 1, which would wait for the threads that the parent has and a forked process has not
+    cv2.setNumThreads(0)
 
 
 def default_num_workers() -> int:

@@ -1,6 +1,9 @@
 import os
+import signal
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -35,6 +38,13 @@ class NumberData(TaskData):
         return samples_of(reads)[0]
 
 
+class Threads(TaskDataset):
+    """Gives back how many threads OpenCV has where a sample is read."""
+
+    def read(self, index, draw):
+        return cv2.getNumThreads()
+
+
 @pytest.fixture(autouse=True)
 def no_seed(monkeypatch):
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
@@ -52,6 +62,33 @@ def test_training_is_shuffled_and_whole():
 
 def test_evaluation_is_in_order():
     assert list(NumberData(4, num_workers=0).val_dataloader()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+@pytest.fixture
+def minute():
+    """A test that hangs fails after a minute."""
+
+    def stop(number, frame):
+        raise TimeoutError("hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("minute")
+def test_opencv_has_one_thread_in_a_loader_process_and_keeps_its_own_here(monkeypatch):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    cv2.GaussianBlur(np.zeros((1200, 1600, 3), np.float32), (5, 5), 1.0)  # starts them
+    monkeypatch.setattr(NumberData, "dataset", lambda self, records, training, missing: Threads(4, missing))
+    try:
+        assert list(NumberData(2, num_workers=1).val_dataloader()) == [[1, 1], [1, 1]]
+        assert list(NumberData(2, num_workers=0).val_dataloader()) == [[3, 3], [3, 3]]
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_the_seed_of_the_run_decides(monkeypatch):
