@@ -6,7 +6,7 @@ import importlib
 import shutil
 from functools import partial
 
-from tools.benchmarks.networks import SPEEDS, speeds_of
+from tools.benchmarks.networks import SPEEDS, speeds_of, title_of
 from tools.benchmarks.table import Table
 from tools.benchmarks.tasks import TASKS
 from tools.benchmarks.timing import Contender
@@ -23,8 +23,7 @@ def contenders(name: str, backbone: str) -> list[Contender]:
     """
     task = TASKS[name]
     workload = importlib.import_module(f"tools.benchmarks.{name}").workload
-    frames = (task.frames,) if task.frames else ()
-    inputs = {"backbone": backbone, "batch": task.batch, "size": (*frames, *task.shape[1:])}
+    inputs = {"backbone": backbone, "batch": task.batch, "size": task.size}
     plain, channels_last = (partial(workload, True, fast, **inputs) for fast in (False, True))
     entries = [
         Contender("float32", plain, bf16=False),
@@ -49,7 +48,7 @@ def table_of(name: str, rounds: int) -> Table:
     backbone = task.backbones[-1]
     entries = contenders(name, backbone)
     note = "Optimizers are fused and parts compiled for training; norms are folded for inference."
-    title = f"our {task.network}, {backbone}, one choice after another"
+    title = f"our {title_of(task, backbone, task.batch, task.size)}, one choice after another"
     table = Table(title, SPEEDS, ("torch",), rounds, notes=(note,))
     for entry, cells in zip(entries, speeds_of(entries, rounds), strict=True):
         table.rows[entry.name] = cells

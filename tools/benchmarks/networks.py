@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 from tools.benchmarks.table import RATIO, Table
-from tools.benchmarks.tasks import TASKS
+from tools.benchmarks.tasks import TASKS, Task
 from tools.benchmarks.timing import Contender, Spread, inference, memory_of_a_step, ratios, time_in_turn, training_step
 
 SPEEDS = ("training step, s", f"training{RATIO}", "inference, s", f"inference{RATIO}")
@@ -26,9 +26,8 @@ def table_of(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds
     entries = importlib.import_module(f"tools.benchmarks.{name}").contenders(backbone, batch, size)
     speeds = speeds_of(entries, rounds)
     memory = [memory_of_a_step(entry) for entry in entries]
-    shape = " x ".join(map(str, (batch, task.shape[0], *size)))
     table = Table(
-        f"{task.network}, {backbone}, {shape}",
+        title_of(task, backbone, batch, size),
         (*SPEEDS, "memory, MiB", "of the first, %"),
         ("torch", *task.peers),
         rounds,
@@ -37,6 +36,11 @@ def table_of(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds
     for entry, cells, peak in zip(entries, speeds, memory, strict=True):
         table.rows[entry.name] = (*cells, peak, 100 * peak / memory[0])
     return table
+
+
+def title_of(task: Task, backbone: str, batch: int, size: tuple[int, ...]) -> str:
+    """Return the network and the shape of its inputs as a title says them."""
+    return f"{task.network}, {backbone}, {' x '.join(map(str, (batch, task.shape[0], *size)))}"
 
 
 def speeds_of(entries: Sequence[Contender], rounds: int) -> list[tuple[Spread, ...]]:

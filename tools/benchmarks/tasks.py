@@ -26,6 +26,11 @@ class Task(NamedTuple):
     frames: int | None = None
     note: str = "In bf16, our norms are folded for inference."
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of an input, with frames first if it is a clip."""
+        return (*((self.frames,) if self.frames else ()), *self.shape[1:])
+
 
 TASKS = {
     "detection": Task(
