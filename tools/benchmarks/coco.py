@@ -17,8 +17,6 @@ from tools.benchmarks.table import Table, table_of_ways
 
 HEIGHT, WIDTH = 480, 640
 TRUTH = 7  # objects an image on average, as COCO has
-
-
 NUM_CLASSES = 80
 
 

@@ -24,8 +24,8 @@ DETECTRON2 = {  # backbone -> its configuration
 def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contender]:
     """Return torchvision's detector and ours, each in plain and in fast mode.
 
-    detectron2's, which starts from weights of its own and keeps 1000 proposals a batch and not an image, is added where
-    it is installed.
+    detectron2's, which starts from weights of its own and keeps 1000 proposals of an image in training and not 2000, is
+    added where it is installed.
 
     Args:
         backbone: a registered name that torchvision has too.
@@ -39,15 +39,7 @@ def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contend
 
 
 def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
-    """Return a detector and what it is timed on.
-
-    Args:
-        ours: our network, and not torchvision's.
-        fast: with channels last.
-        backbone: as for `contenders`.
-        batch: images in a batch.
-        size: height and width.
-    """
+    """Return a detector and what it is timed on: ours or the peer's, plain or fast; see `both_ways`."""
     images, boxes, labels = _inputs(batch, size)
     device = images.device
     targets = [{"boxes": box, "labels": labels + 1} for box in boxes]

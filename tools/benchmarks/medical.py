@@ -28,15 +28,7 @@ def contenders(backbone: str, batch: int, size: tuple[int, int, int]) -> list[Co
 
 
 def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int, int]) -> Workload:
-    """Return a classifier and what it is timed on.
-
-    Args:
-        ours: our network, and not MONAI's.
-        fast: with channels last.
-        backbone: as for `contenders`.
-        batch: volumes in a batch.
-        size: depth, height and width.
-    """
+    """Return a classifier and what it is timed on: ours or the peer's, plain or fast; see `both_ways`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     layout = torch.channels_last_3d if fast else torch.contiguous_format

@@ -37,15 +37,7 @@ def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contend
 
 
 def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
-    """Return a segmenter and what it is timed on.
-
-    Args:
-        ours: our network, and not torchvision's.
-        fast: with channels last.
-        backbone: as for `contenders`.
-        batch: images in a batch.
-        size: height and width.
-    """
+    """Return a segmenter and what it is timed on: ours or the peer's, plain or fast; see `both_ways`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     layout = torch.channels_last if fast else torch.contiguous_format

@@ -5,6 +5,8 @@ from torch import nn
 from backbones import BackboneOptions, ResNet
 from backbones.blocks import BasicBlock
 from tasks.detection import AnchorGenerator, DetectionSelection, ProposalSelection, faster_rcnn
+from tasks.detection.batch import pad_targets
+from tasks.detection.matching import BalancedSampler
 
 NUM_CLASSES = 2
 ANCHORS = ((8,), (16,), (32,), (48,), (64,))
@@ -119,6 +121,21 @@ def test_a_batch_equals_its_single_images(class_agnostic):
         assert (found["boxes"] >= 0).all()
         assert (found["boxes"][:, [0, 2]] <= width).all()
         assert (found["boxes"][:, [1, 3]] <= height).all()
+
+
+def test_losses_do_not_see_the_padding_of_targets():
+    network = detector(norm="frozen").train()
+    network.rpn.sampler = network.roi_heads.sampler = BalancedSampler(1_000_000, 0.5)  # chance has no part in it
+    images, targets = samples(3)
+    targets[0] = {
+        "boxes": torch.tensor([[4.0, 4.0, 30.0, 30.0], [20.0, 10.0, 60.0, 50.0]]),
+        "labels": torch.tensor([1, 2]),
+        "crowd": torch.tensor([False, True]),
+    }
+    expected = network(images, pad_targets(targets))
+    assert expected["loss_box_reg"] > 0
+    for name, loss in network(images, pad_targets(targets, multiple=8)).items():
+        torch.testing.assert_close(loss, expected[name])
 
 
 @pytest.mark.parametrize("empty", [[0], [0, 1]])
