@@ -1,6 +1,7 @@
 # make demo: from a clone to a trained detector and its report.   make test: everything CI runs.
 PYTHON ?= python3
 BIN := .venv/bin
+TEST_PROCESSES ?= 2
 
 .PHONY: demo install test check lint types tests test-all test-gpu clean
 
@@ -20,11 +21,12 @@ lint:
 types:
 	$(BIN)/mypy
 
+# two processes by default; worksteal keeps the tests of a file, and so their fixtures, mostly in one of them
 tests:
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 test-all: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 test-gpu:
 	$(PYTHON) -m pytest -m gpu

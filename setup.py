@@ -8,7 +8,7 @@ REQUIRED = [
     "torch>=2.11",  # the oldest release the test suite runs on
     "torchvision>=0.26",  # the release that belongs to torch 2.11
     "timm>=1.0.15",  # feature networks with `feature_info` under today's names
-    "lightning>=2.6",  # EMA callback, checkpoints read with weights_only
+    "lightning>=2.6,!=2.6.2,!=2.6.3",  # EMA callback, weights_only; the two excluded releases were malicious
     "jsonargparse[signatures]>=4.39",  # functions as `class_path`, which LightningCLI leaves optional
     "torchmetrics>=1.4",
     "pycocotools>=2.0.8",  # the first wheels for numpy 2
@@ -30,7 +30,7 @@ REQUIRED = [
 ORACLES = ["pytorchvideo>=0.1.5", "segmentation-models-pytorch>=0.5", "scikit-learn>=1.7"]
 
 EXTRAS = {
-    "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", *ORACLES],
+    "dev": ["pytest>=8.0", "pytest-xdist>=3.5", "filelock>=3.12", "ruff>=0.6", "mypy>=1.10", "types-PyYAML", *ORACLES],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }
 

@@ -1,9 +1,13 @@
 from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 
 from tools.samples.classification import write_classification_samples
 from tools.samples.detection import write_detection_samples
@@ -13,45 +17,58 @@ from tools.samples.video import write_video_samples
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other on a busy machine
 
+# the processes of `make_trainer` are forked from one that has imported these, which takes seconds
+get_context("forkserver").set_forkserver_preload(
+    [f"tasks.{task}" for task in ("classification", "detection", "medical", "segmentation", "video")]
+)
+
 
 @pytest.fixture(scope="session")
-def detection_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """A function that returns a folder, written by whichever test process first asks for it."""
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # pytest-xdist: the workers' own folders are below a common one
+        base = base.parent
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        folder = base / name
+        with FileLock(base / f"{name}.lock"):
+            if not folder.exists():
+                write(draft := base / f"{name}.draft")
+                draft.rename(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def detection_samples(made_once: Callable[..., Path]) -> Path:
     """A tiny COCO data set: 10 training and 5 validation images."""
-    root = tmp_path_factory.mktemp("detection")
-    write_detection_samples(root, train=10, val=5, size=(64, 80), max_objects=3)
-    return root
+    return made_once("detection", partial(write_detection_samples, train=10, val=5, size=(64, 80), max_objects=3))
 
 
 @pytest.fixture(scope="session")
-def classification_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def classification_samples(made_once: Callable[..., Path]) -> Path:
     """A tiny folder-per-class data set: 20 training and 13 validation images of ten textures."""
-    root = tmp_path_factory.mktemp("classification")
-    write_classification_samples(root, train=20, val=13)
-    return root
+    return made_once("classification", partial(write_classification_samples, train=20, val=13))
 
 
 @pytest.fixture(scope="session")
-def segmentation_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def segmentation_samples(made_once: Callable[..., Path]) -> Path:
     """A tiny data set of masks: 8 training and 5 validation images of 64 x 80 pixels, six classes."""
-    root = tmp_path_factory.mktemp("segmentation")
-    write_segmentation_samples(root, train=8, val=5, size=(64, 80))
-    return root
+    return made_once("segmentation", partial(write_segmentation_samples, train=8, val=5, size=(64, 80)))
 
 
 @pytest.fixture(scope="session")
-def video_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video_samples(made_once: Callable[..., Path]) -> Path:
     """A tiny folder-per-class data set: 18 training and 9 validation videos of nine motions."""
-    root = tmp_path_factory.mktemp("video")
-    write_video_samples(root, train=18, val=9, size=32, frames=12)
-    return root
+    return made_once("video", partial(write_video_samples, train=18, val=9, size=32, frames=12))
 
 
 @pytest.fixture(scope="session")
-def medical_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def medical_samples(made_once: Callable[..., Path]) -> Path:
     """A tiny list of volumes: 24 training and 12 validation volumes of several patients, one in six with a nodule."""
-    root = tmp_path_factory.mktemp("medical")
-    write_medical_samples(root, train=24, val=12, size=20)
-    return root
+    return made_once("medical", partial(write_medical_samples, train=24, val=12, size=20))
 
 
 @pytest.fixture
@@ -62,7 +79,7 @@ def make_trainer(tmp_path: Path) -> Callable[[int], Trainer]:
         return Trainer(
             accelerator="cpu",
             devices=processes,
-            strategy="ddp_spawn" if processes > 1 else "auto",
+            strategy=DDPStrategy(start_method="forkserver") if processes > 1 else "auto",
             use_distributed_sampler=False,
             max_epochs=1,
             logger=False,

@@ -163,7 +163,7 @@ def score_one_share(rank, folder):
 def test_two_processes_give_the_number_of_one(tmp_path, monkeypatch):
     # The processes import this file by its name from the root of the tree.
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
-    torch.multiprocessing.spawn(score_one_share, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(score_one_share, args=(str(tmp_path),), nprocs=2, start_method="forkserver")
     alone = results_of(some_images())
     for rank in range(2):
         image_ids, numbers = json.loads((tmp_path / f"{rank}.json").read_text())
