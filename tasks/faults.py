@@ -24,15 +24,24 @@ UNKNOWN_IMAGE = "unknown image"
 DUPLICATE_ID = "duplicate id"
 DUPLICATE_FILE = "duplicate file name"
 DUPLICATE_CATEGORY = "duplicate category"
+OUTSIDE_ROOT = "outside the data root"
+NO_LABELS = "no labels"
+ORPHAN_LABELS = "labels without an image"
+SHARED_LABELS = "images that share labels"
 
 # of classes
 EMPTY_CLASS = "empty class"
 CONFLICTING_LABELS = "conflicting labels"
+UNTRAINED_CLASS = "class that training lacks"  # a later split has samples of it, the training split has none
+EMPTY_NAME = "empty class name"
+CLASS_COUNT = "wrong number of classes"
 
 # of boxes
 DEGENERATE_BOX = "degenerate box"
 OUTSIDE_BOX = "outside box"
 BOX_OVER_BORDER = "box over the border"
+DUPLICATE_BOX = "duplicate box"
+UNKNOWN_ORIENTATION = "unknown orientation"
 
 # of masks
 UNKNOWN_VALUE = "unknown value"
