@@ -7,7 +7,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
@@ -194,7 +193,8 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
 
     def existing(self, files: np.ndarray) -> np.ndarray:
         """Return which of the files (N,) exist, as indices; those that do not are an error, or told and left out."""
-        absent = np.array([not Path(str(file)).exists() for file in files], dtype=bool)  # a video may be a folder
+        # os.path and not Path, which raises of a name that is too long; a video may be a folder
+        absent = np.array([not os.path.exists(str(file)) for file in files], dtype=bool)
         if absent.any():
             first = files[absent][0]
             if self.missing == "error":

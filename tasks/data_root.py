@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from tasks.faults import OUTSIDE_ROOT, Fault
+from tasks.faults import MISSING_FILE, OUTSIDE_ROOT, Fault
+
+LONGEST = 4096  # bytes of a path, on Linux and on macOS
 
 
 def find_outside(
@@ -15,6 +17,8 @@ def find_outside(
     remedy: str,
 ) -> dict[int, Fault]:
     """Find the files that lie outside of the data root, such as `../../etc/x` or an absolute path in an annotation.
+
+    Found is as well what cannot be a path at all: text of a million characters, or with a zero or half a character.
 
     Paths are compared as they are written, without following symbolic links: a link inside the root may point
     anywhere, since its owner placed it there. A path that the user gives (a flag, a configuration) counts as a root,
@@ -33,8 +37,19 @@ def find_outside(
     found = {}
     for i, file in enumerate(files):
         path = os.path.abspath(file)
-        if not path.startswith(allowed):
+        if len(path) > LONGEST or "\0" in path or not _is_encodable(path):
+            message = f"refers to {path!r:.120} of {len(path)} characters, which cannot be a path. Correct it."
+            found[i] = Fault(MISSING_FILE, str(source), message)
+        elif not path.startswith(allowed):
             folders = " and of ".join(folder[:-1] or folder for folder in allowed)
             message = f"refers to {path}, which is outside of {folders}. Move that file into the data set, or {remedy}."
             found[i] = Fault(OUTSIDE_ROOT, str(source), message)
     return found
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True

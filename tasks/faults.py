@@ -8,6 +8,8 @@ from typing import NamedTuple
 MISSING_FILE = "missing file"
 UNREADABLE_IMAGE = "unreadable image"
 SIZE_MISMATCH = "size mismatch"
+UNUSABLE_SIZE = "unusable image size"  # in the annotations; the image has another, which counts
+EXIF_ROTATION = "EXIF rotation"
 
 # of video files
 UNREADABLE_VIDEO = "unreadable video"
@@ -35,6 +37,7 @@ CONFLICTING_LABELS = "conflicting labels"
 UNTRAINED_CLASS = "class that training lacks"  # a later split has samples of it, the training split has none
 EMPTY_NAME = "empty class name"
 CLASS_COUNT = "wrong number of classes"
+CLASS_FILE = "class file that differs"
 
 # of boxes
 DEGENERATE_BOX = "degenerate box"
@@ -42,6 +45,8 @@ OUTSIDE_BOX = "outside box"
 BOX_OVER_BORDER = "box over the border"
 DUPLICATE_BOX = "duplicate box"
 UNKNOWN_ORIENTATION = "unknown orientation"
+CORNER_BOXES = "corners for sizes"
+CONFIDENCE = "confidence"
 
 # of masks
 UNKNOWN_VALUE = "unknown value"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from tasks import faults
@@ -30,5 +30,5 @@ def look_at_all(
 
 def unreadable(file: str, error: UnreadableFile) -> Fault:
     """Return the fault of a file that is missing or broken."""
-    kind = faults.UNREADABLE_IMAGE if Path(file).exists() else faults.MISSING_FILE
+    kind = faults.UNREADABLE_IMAGE if os.path.exists(file) else faults.MISSING_FILE
     return Fault(kind, file, str(error).removeprefix(f"{file}: "))

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -49,6 +50,20 @@ class UnreadableImage(UnreadableFile):
     """An image that is missing, empty, cut short or no image at all; the message says which."""
 
 
+class ImageHeader(NamedTuple):
+    """The size of an image, read without its pixels.
+
+    Attributes:
+        shown: (height, width) as a viewer shows the image.
+        stored: (height, width) of the pixels in the file, before the EXIF rotation.
+        orientation: the EXIF orientation in 1..8; 1 is upright.
+    """
+
+    shown: tuple[int, int]
+    stored: tuple[int, int]
+    orientation: int
+
+
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image as a viewer shows it: upright, in colour, transparency over white.
 
@@ -83,8 +98,17 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         UnreadableImage: the file is missing, or its header is not an image's.
     """
+    return read_header(path).shown
+
+
+def read_header(path: str | os.PathLike[str]) -> ImageHeader:
+    """Return size and EXIF orientation of an image; its pixels are not read.
+
+    Raises:
+        UnreadableImage: the file is missing, or its header is not an image's.
+    """
     with opened(path) as image:
-        return _sizes(image)[0]
+        return _header(image)
 
 
 def decode_image(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -97,10 +121,10 @@ def decode_image(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[i
         UnreadableImage: the file is missing, truncated or not an image.
     """
     with opened(path) as image:
-        sizes = _sizes(image)
+        header = _header(image)
         image.draft(None, (1, 1))  # a JPEG is read to its end, but only an eighth of its pixels is computed
         image.load()
-        return sizes
+        return header.shown, header.stored
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -144,15 +168,16 @@ def _reason(path: str | os.PathLike[str], error: Exception) -> str:
     return f"cannot be decoded: {error}"
 
 
-def _sizes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return (height, width) as shown and as stored, of an image that is not loaded yet."""
+def _header(image: Image.Image) -> ImageHeader:
+    """Return the header of an image that is not loaded yet."""
     if image.format == "TIFF":  # from the tags: whether Pillow's `size` is turned already depends on its version
         tags = image.tag_v2  # type: ignore[attr-defined]
         stored = (int(tags[ExifTags.Base.ImageLength]), int(tags[ExifTags.Base.ImageWidth]))
         orientation = tags.get(ExifTags.Base.Orientation, 1)
     else:
         stored, orientation = (image.height, image.width), _orientation(image)
-    return (stored[::-1] if orientation in (5, 6, 7, 8) else stored), stored
+    shown = stored[::-1] if orientation in (5, 6, 7, 8) else stored
+    return ImageHeader(shown, stored, orientation if orientation in _UPRIGHT else 1)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -43,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--split", choices=("train", "val", "test"), help="split of a YOLO data set (default: all)")
     parser.add_argument(
+        "--orientation",
+        choices=("shown", "stored"),
+        help="of boxes on images with an EXIF rotation: drawn on what a viewer shows, or on the pixels as stored "
+        "(default: decided by the boxes, or reported where they do not say)",
+    )
+    parser.add_argument(
         "--group", metavar="COLUMN", help="of *.csv: where a file comes from; no two splits may share one"
     )
     parser.add_argument(

@@ -1,8 +1,11 @@
-"""Compare annotations with the image files that they are about."""
+"""Compare annotations with the image files that they are about, and with those that were trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+
+import numpy as np
 
 from tasks import faults
 from tasks.detection.annotations import Annotations
@@ -11,33 +14,43 @@ from tasks.file_check import look_at_all, unreadable
 from tasks.images import UnreadableImage, decode_image
 
 
-def check_images(annotations: Annotations, advance: Callable[[], object] = lambda: None) -> Iterator[Fault]:
-    """Open and decode every image: missing files, unreadable ones, sizes other than the annotations'.
+def check_images(
+    annotations: Annotations, known: Collection[Fault] = (), advance: Callable[[], object] = lambda: None
+) -> Iterator[Fault]:
+    """Open and decode every image: missing files and unreadable ones; sizes were compared by the readers.
 
     Args:
         annotations: what a reader returned.
+        known: faults that were reported already; files with one of them are passed over.
         advance: called once for each image: for a progress bar.
     """
-    yield from look_at_all(_check_image, annotations.files.tolist(), annotations.sizes.tolist(), advance=advance)
+    skipped = {fault.file for fault in known if fault.kind in (faults.UNREADABLE_IMAGE, faults.MISSING_FILE)}
+    yield from look_at_all(partial(_check_image, skipped), annotations.files.tolist(), advance=advance)
 
 
-def _check_image(file: str, size: list[int]) -> Fault | None:
+def _check_image(skipped: Collection[str], file: str) -> Fault | None:
+    if file in skipped:
+        return None
     try:
-        shown, stored = decode_image(file)
+        decode_image(file)
     except UnreadableImage as error:
         return unreadable(file, error)
-    expected = (size[0], size[1])
-    if expected in ((0, 0), shown):  # (0, 0): the annotations do not tell
-        return None
-    message = f"the annotations say {_told(expected)}, the image is {_told(shown)}"
-    if expected == stored:
-        message += (
-            "; its EXIF rotation was not applied when it was annotated. Label it as it is shown, or drop its EXIF."
-        )
-    else:
-        message += ". Annotate the image again, or put the annotated one back."
-    return Fault(faults.SIZE_MISMATCH, file, message)
+    return None
 
 
-def _told(size: tuple[int, int]) -> str:
-    return f"{size[1]} x {size[0]} pixels (width x height)"
+def find_untrained(annotations: Annotations, trained: Annotations, source: str, training: str) -> Iterator[Fault]:
+    """Find classes of which a split has boxes and the training split has none, so that none can be detected.
+
+    Args:
+        annotations: of the split.
+        trained: of the training split.
+        source: the split's file.
+        training: what the training split is called.
+    """
+    counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
+    learned = {trained.class_names[label - 1] for label in np.unique(trained.labels).tolist()}
+    for name, count in zip(annotations.class_names, counts.tolist(), strict=True):
+        if count and name not in learned:
+            message = f"class {name!r:.80} has {count} boxes here and none in {training}, so none can be detected. "
+            message += "Move some of its images to the training split, or drop the class."
+            yield Fault(faults.UNTRAINED_CLASS, source, message)

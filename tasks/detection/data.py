@@ -14,13 +14,27 @@ from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.detection.annotations import Annotations
+from tasks.detection.check import find_untrained
 from tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from tasks.detection.formats import read_annotations
+from tasks.detection.orientation import Orientation
 from tasks.detection.transforms import Augment, Resize
+from tasks.faults import Fault
 from tasks.images import find_images
 
-# What loading does about boxes that are not as they should be; any other fault stops it.
-MENDED = {faults.DEGENERATE_BOX: "dropped", faults.OUTSIDE_BOX: "dropped", faults.BOX_OVER_BORDER: "clipped"}
+# What loading does about annotations that are not as they should be; any other fault stops it.
+MENDED = {
+    faults.DEGENERATE_BOX: "dropped",
+    faults.OUTSIDE_BOX: "dropped",
+    faults.BOX_OVER_BORDER: "clipped",
+    faults.DUPLICATE_BOX: "kept",
+    faults.CONFIDENCE: "ignored",
+    faults.UNUSABLE_SIZE: "replaced by the image's own size",
+    faults.EXIF_ROTATION: "adapted to",
+    faults.ORPHAN_LABELS: "passed over",
+    faults.UNTRAINED_CLASS: "kept",
+}
+DROPPED = (faults.DEGENERATE_BOX, faults.OUTSIDE_BOX)
 
 
 @dataclass
@@ -48,6 +62,9 @@ class DetectionData(TaskData[Annotations]):
         names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
         resize: to the size that the network sees.
         augment: albumentations transforms for training, in order; left-right flips if not given.
+        orientation: of boxes on images with an EXIF rotation, where annotations state the size before the rotation:
+            `shown` if they were drawn on what a viewer shows, `stored` if on the pixels as stored. If not given the
+            boxes decide, and where they fit into both, the data is refused.
         missing: `error` stops at an image that cannot be read; `skip` leaves it out, counts it and names it.
         batch_size: images in a batch of one process.
         num_workers: loader processes of one process; None for what suits the machine.
@@ -68,6 +85,7 @@ class DetectionData(TaskData[Annotations]):
         names: list[str] | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform] | None = None,
+        orientation: Orientation | None = None,
         missing: Missing = "error",
         batch_size: int = 4,
         num_workers: int | None = None,
@@ -77,6 +95,7 @@ class DetectionData(TaskData[Annotations]):
         if pad_to < DIVISOR or pad_to % DIVISOR:
             raise ValueError(f"pad_to is {pad_to}; every level of a pyramid halves, so give a multiple of {DIVISOR}.")
         self.root = Path(root)
+        self.orientation = orientation
         self.splits = {"train": train, "val": val, "test": test}
         self.resize = resize or Resize()
         self.augment = Augment([A.HorizontalFlip(p=0.5)] if augment is None else augment)
@@ -87,11 +106,17 @@ class DetectionData(TaskData[Annotations]):
         if wanted is None:
             raise ValueError(f"data.{split} is not given; set --data.{split}.annotations to its annotation file.")
         images = self.root / wanted.images if wanted.images else None
-        annotations, found = read_annotations(self.root / wanted.annotations, images, split, class_names)
+        source = self.root / wanted.annotations
+        annotations, found = read_annotations(source, images, split, class_names, self.orientation)
+        if split != "train" and self.splits["train"] is not None and not self.names:
+            training = self.splits["train"].annotations
+            found += find_untrained(annotations, self.records("train"), str(source), f"the training split {training}")
         self.heed(found, MENDED)
         annotations = annotations.only(self.existing(annotations.files))
         if split == "train" and not len(annotations):
             raise ValueError(f"{wanted}: holds no images to train on.")
+        if not len(annotations.boxes):
+            _refuse_no_boxes(split, source, found)
         return annotations
 
     def unlabelled(self, paths: Sequence[str]) -> Annotations:
@@ -105,6 +130,15 @@ class DetectionData(TaskData[Annotations]):
     def groups(self, records: Annotations, size: int) -> list[int]:
         """Return whether each image is higher than wide: padding wastes less where a batch is of one kind."""
         return (records.sizes[:, 0] > records.sizes[:, 1]).astype(int).tolist()
+
+
+def _refuse_no_boxes(split: str, source: Path, found: Sequence[Fault]) -> None:
+    """Refuse a split without a box to learn from, or in which none can be used."""
+    dropped = [fault for fault in found if fault.kind in DROPPED]
+    if dropped:
+        raise ValueError(f"{source}: none of {len(dropped)} boxes can be used; the first: {dropped[0]}")
+    if split == "train":
+        raise ValueError(f"{source}: no image has a box, so there is nothing to learn. Give annotations with boxes.")
 
 
 def without_boxes(files: Sequence[Path], class_names: Sequence[str]) -> Annotations:

@@ -1,19 +1,18 @@
-"""What a reader took from annotation files, and the checks that make `Annotations` of it: the same for every format."""
+"""What a reader took from annotation files, before it is checked: the same for every format."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tasks import faults
-from tasks.detection.annotations import Annotations
 from tasks.faults import Fault
+from tasks.images import ImageHeader
 
 NOT_A_BOX = (np.nan,) * 4
+LARGEST_SIDE = 2**31 - 1  # pixels of a height or width that an annotation may state
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,14 @@ class Draft:
         category_ids: (K,) int64, see `Annotations`.
         files: absolute paths of the I images.
         image_ids: (I,) int64, unique.
-        sizes: (I, 2) int64, height and width, 0 where not known.
+        sizes: (I, 2) int64, height and width as the annotations state them, 0 where they do not.
+        headers: of the I image files; None where a file cannot be read.
         titles: what a fault calls each of the I images.
         sources: the file that holds the boxes of each of the I images.
         image_of: (M,) int64 in 0..I-1, the image of each box.
-        boxes: (M, 4) float64, xyxy in pixels; `NOT_A_BOX` where the file does not have four numbers.
+        boxes: (M, 4) float64, xyxy; `NOT_A_BOX` where the file does not have four numbers.
+        in_fractions: whether boxes are in fractions of the image's width and height, or in pixels.
+        no_boxes: why a box is `NOT_A_BOX`, by its number.
         labels: (M,) int64 in 1..K; 0 where the category is not known.
         categories: the M categories in the file's own words.
         crowd: (M,) bool.
@@ -44,10 +46,13 @@ class Draft:
     files: Sequence[str]
     image_ids: np.ndarray
     sizes: np.ndarray
+    headers: Sequence[ImageHeader | None]
     titles: Sequence[str]
     sources: Sequence[str]
     image_of: np.ndarray
     boxes: np.ndarray
+    in_fractions: bool
+    no_boxes: Mapping[int, str]
     labels: np.ndarray
     categories: Sequence[Any]
     crowd: np.ndarray
@@ -84,80 +89,3 @@ def number_classes(
         if name in label_of_name:
             category_ids[label_of_name[name] - 1] = number
     return names, category_ids, label_of_id
-
-
-def finish(draft: Draft) -> tuple[Annotations, list[Fault]]:
-    """Check the boxes, leave out those that mean nothing, clip the others to their image, sort them by image.
-
-    An image whose size is not known clips nothing, and no box lies outside of it.
-    """
-    found = [*_repeated_files(draft)]
-    boxes = draft.boxes
-    known = draft.labels > 0
-    for i in np.flatnonzero(~known).tolist():
-        names = ", ".join(draft.class_names)
-        found.append(
-            draft.fault(faults.UNKNOWN_CATEGORY, i, f"category {draft.categories[i]!r} is not among: {names}.")
-        )
-
-    finite = np.isfinite(boxes).all(axis=1)
-    solid = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    for i in np.flatnonzero(~finite).tolist():
-        found.append(draft.fault(faults.DEGENERATE_BOX, i, "the box is not four finite numbers."))
-    for i in np.flatnonzero(finite & ~solid).tolist():
-        width, height = boxes[i, 2:] - boxes[i, :2]
-        message = f"the box {_told(boxes[i])} is {width:g} wide and {height:g} high; both must be above 0."
-        found.append(draft.fault(faults.DEGENERATE_BOX, i, message))
-
-    sizes = draft.sizes[draft.image_of]  # (M, 2)
-    sized = (sizes > 0).all(axis=1)
-    limits = np.where(sized[:, None], sizes[:, [1, 0, 1, 0]], np.inf)
-    lowest = np.where(sized, 0.0, -np.inf)[:, None]
-    clipped = np.clip(boxes, lowest, limits)
-    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
-    with np.errstate(invalid="ignore"):  # of the boxes that are not finite, and not solid either
-        excess = np.abs(boxes - clipped).max(axis=1)
-    for i in np.flatnonzero(solid & ~inside).tolist():
-        message = f"the box {_told(boxes[i])} has nothing in common with its image of {_size(sizes[i])}."
-        found.append(draft.fault(faults.OUTSIDE_BOX, i, message))
-    for i in np.flatnonzero(
-        solid & inside & (excess > 1)
-    ).tolist():  # rounding puts many honest boxes a pixel over the border
-        message = f"the box {_told(boxes[i])} sticks {excess[i]:g} pixels out of its image of {_size(sizes[i])}."
-        found.append(draft.fault(faults.BOX_OVER_BORDER, i, message))
-
-    kept = np.flatnonzero(known & solid & inside)
-    kept = kept[np.argsort(draft.image_of[kept], kind="stable")]
-    counts = np.bincount(draft.image_of[kept], minlength=len(draft.files))
-    box_areas = (clipped[kept, 2] - clipped[kept, 0]) * (clipped[kept, 3] - clipped[kept, 1])
-    annotations = Annotations(
-        class_names=draft.class_names,
-        category_ids=draft.category_ids,
-        files=np.array(draft.files, dtype=np.str_),
-        image_ids=draft.image_ids,
-        sizes=draft.sizes,
-        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        boxes=clipped[kept],
-        labels=draft.labels[kept],
-        crowd=draft.crowd[kept],
-        areas=np.where(draft.areas[kept] > 0, draft.areas[kept], box_areas),
-        annotation_ids=draft.annotation_ids[kept],
-    )
-    return annotations, found
-
-
-def _repeated_files(draft: Draft) -> Iterable[Fault]:
-    counts = Counter(draft.files)
-    if len(counts) == len(draft.files):
-        return
-    for file, source, title in zip(draft.files, draft.sources, draft.titles, strict=True):
-        if (count := counts.pop(file, 1)) > 1:
-            yield Fault(faults.DUPLICATE_FILE, source, f"{title} is listed {count} times; expected once.")
-
-
-def _told(box: np.ndarray) -> str:
-    return "(x1 {:g}, y1 {:g}, x2 {:g}, y2 {:g})".format(*box)
-
-
-def _size(size: np.ndarray) -> str:
-    return f"{size[1]} x {size[0]} pixels"

@@ -7,15 +7,22 @@ from pathlib import Path
 
 from tasks.detection.annotations import Annotations
 from tasks.detection.coco import KEYS, read_coco
-from tasks.detection.voc import read_voc
-from tasks.detection.yolo import SPLITS, load_yaml, read_yolo
+from tasks.detection.orientation import Orientation
+from tasks.detection.voc import read_voc, visible_xml
+from tasks.detection.yolo import read_yolo
+from tasks.detection.yolo_yaml import SPLITS, load_yaml
 from tasks.faults import Fault
+from tasks.text_files import read_bytes
 
 _EXPECTED = "expected COCO's *.json, YOLO's data.yaml, or VOC's list *.txt or folder of *.xml"
 
 
 def read_annotations(
-    source: Path, images: Path | None = None, split: str = "train", class_names: Sequence[str] | None = None
+    source: Path,
+    images: Path | None = None,
+    split: str = "train",
+    class_names: Sequence[str] | None = None,
+    orientation: Orientation | None = None,
 ) -> tuple[Annotations, list[Fault]]:
     """Read the boxes of one split.
 
@@ -25,6 +32,8 @@ def read_annotations(
         split: the split of a YOLO source.
         class_names: names of the training split, which then number the labels; a category that is not among them is
             a fault. None numbers the classes that the source has.
+        orientation: whether boxes of images with an EXIF rotation are in the frame that a viewer shows, or in that of
+            the stored pixels; None decides by the boxes, see `find_frames`.
 
     Returns:
         The annotations without what cannot be used, and the faults that say what that was and where.
@@ -34,16 +43,16 @@ def read_annotations(
         ValueError: the source is none of the three formats, or cannot be read as the one it is.
     """
     if source.suffix.lower() == ".json":
-        return read_coco(source, images, class_names)
+        return read_coco(source, images, class_names, orientation)
     if images is not None:
         raise ValueError(
             f"images is {images}, but {source} says itself where its images are; only COCO's *.json takes such a "
             "folder. Leave images out."
         )
     if source.suffix.lower() in (".yaml", ".yml"):
-        return read_yolo(source, split, class_names)
-    if source.suffix.lower() == ".txt" or (source.is_dir() and any(source.glob("*.xml"))):
-        return read_voc(source, class_names)
+        return read_yolo(source, split, class_names, orientation)
+    if source.suffix.lower() == ".txt" or (source.is_dir() and visible_xml(source)):
+        return read_voc(source, class_names, orientation)
     seen = "is a folder without *.xml" if source.is_dir() else "is neither" if source.exists() else "does not exist"
     raise ValueError(f"{source} {seen}; {_EXPECTED}. Give one of those.")
 
@@ -59,10 +68,12 @@ def find_sources(path: Path, split: str | None = None) -> list[tuple[Path, str]]
         if suffix in (".yaml", ".yml"):
             return [(path, name) for name in ([split] if split else _splits(path))]
         return [(path, split or "train")] if suffix in (".json", ".txt") else []
-    if any(path.glob("*.xml")):
+    if visible_xml(path):
         return [(path, split or "train")]
     inside = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
-    inside = [file for file in inside if _looks_like_coco(file)] or sorted(path.glob("data.y*ml"))
+    inside = [file for file in inside if not file.name.startswith(".") and _looks_like_coco(file)] or sorted(
+        path.glob("data.y*ml")
+    )
     # a VOC list of one class is called by class and split: cat_train.txt
     inside = inside or sorted(file for file in path.glob("ImageSets/Main/*.txt") if "_" not in file.name)
     return [source for file in inside for source in find_sources(file, split)]
@@ -79,5 +90,8 @@ def _splits(file: Path) -> list[str]:
 
 def _looks_like_coco(file: Path) -> bool:
     """Tell COCO's boxes from other JSON, such as its captions, without parsing hundreds of megabytes."""
-    content = file.read_bytes()
+    try:
+        content = read_bytes(file)
+    except ValueError:  # a folder, a pipe
+        return False
     return all(f'"{key}"'.encode() in content for key in KEYS)

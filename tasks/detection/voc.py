@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 
 from tasks import faults
+from tasks.data_root import find_outside
 from tasks.detection.annotations import Annotations
-from tasks.detection.draft import NOT_A_BOX, Draft, finish, number_classes
+from tasks.detection.draft import Draft, number_classes
+from tasks.detection.finish import finish
+from tasks.detection.orientation import Orientation, read_headers
+from tasks.detection.voc_xml import VocImage, read_xml
 from tasks.faults import Fault
 from tasks.images import IMAGE_SUFFIXES
-
-_OFFICIAL = re.compile(r"The VOC\d{4} Database")
-
-
-class _Object(NamedTuple):
-    """A box as its XML has it; `name` is None where it has none."""
-
-    name: str | None
-    box: tuple[float, ...]
-    difficult: bool
+from tasks.text_files import read_text
 
 
-class _Image(NamedTuple):
-    """One XML file: (0, 0) is a size that it does not tell."""
+class _Layout(NamedTuple):
+    """Where the files are: XML files, folders of images, and the folders that hold them all."""
 
-    file: str
-    source: str
-    size: tuple[int, int]
-    objects: list[_Object]
+    sources: list[Path]
+    folders: list[Path]
+    roots: list[Path]
 
 
-def read_voc(file: Path, class_names: Sequence[str] | None = None) -> tuple[Annotations, list[Fault]]:
+def read_voc(
+    file: Path, class_names: Sequence[str] | None = None, orientation: Orientation | None = None
+) -> tuple[Annotations, list[Fault]]:
     """Read the images of a VOC list, or a folder of XML files.
 
     Coordinates. The official sets count pixels from 1 and include the last, so their box covers `xmin - 1 .. xmax` in
@@ -54,45 +48,50 @@ def read_voc(file: Path, class_names: Sequence[str] | None = None) -> tuple[Anno
             stand beside them or in a folder `JPEGImages` or `images` beside that one. The image of `0007.xml` is
             `0007` with any suffix, or else what `<filename>` says.
         class_names: names of the training split, which then number the labels; None takes the sorted names found.
+        orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
 
     Raises:
         FileNotFoundError: `file` does not exist.
         ValueError: the list is empty, or the folder has no XML.
     """
     if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist; expected a VOC list or a folder of XML files. Mend the path.")
-    sources, folders = _of_folder(file) if file.is_dir() else _of_list(file)
-    found: list[Fault] = []
-    in_folder = {folder: _images_of(folder) for folder in folders if folder.is_dir()}
-    images: list[_Image] = []
-    for source in sources:
-        try:
-            root = ElementTree.parse(source).getroot()
-        except FileNotFoundError:
-            found.append(Fault(faults.MISSING_FILE, str(source), f"does not exist, but {file} lists it."))
-        except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:  # the last two: unknown encodings
-            found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(source), f"cannot be read: {error}; expected XML."))
-        else:
-            path = _image_file(source, root.findtext("filename"), in_folder) or folders[0] / f"{source.stem}.jpg"
-            images.append(_Image(str(path.absolute()), str(source), _size(root), _objects(root)))
+        raise FileNotFoundError(
+            f"{file} does not exist; expected a VOC list or a folder of XML files. Correct the path."
+        )
+    layout = _of_folder(file) if file.is_dir() else _of_list(file)
+    read, found = _read_all(layout, file)
+    files = [path for _, path, _ in read]
+    outside = find_outside(file, files, layout.roots, "give a list or folder beside its image")
+    found += [fault._replace(file=str(read[i][0])) for i, fault in outside.items()]
+    read = [one for i, one in enumerate(read) if i not in outside]
+    files = [path for _, path, _ in read]
+    titles = [f"image {os.path.basename(path)!r}" for path in files]
+    for (source, _, image), title in zip(read, titles, strict=True):
+        if image.size_fault:
+            found.append(Fault(faults.UNUSABLE_SIZE, str(source), f"{title}: {image.size_fault}"))
+    headers, unread = read_headers(files)
+    found += [fault for fault in unread.values() if fault.kind != faults.MISSING_FILE]
 
-    objects = [item for image in images for item in image.objects]
+    objects = [item for _, _, image in read for item in image.objects]
     seen = sorted({item.name for item in objects if item.name is not None})
     categories = list(enumerate(seen if class_names is None else class_names, start=1))
     names, category_ids, _ = number_classes(categories, class_names)
     label_of = {name: label for label, name in enumerate(names, start=1)}
-    counts = [len(image.objects) for image in images]
+    counts = [len(image.objects) for _, _, image in read]
     annotations, of_boxes = finish(
         Draft(
             class_names=names,
             category_ids=category_ids,
-            files=[image.file for image in images],
-            image_ids=np.arange(1, len(images) + 1, dtype=np.int64),
-            sizes=np.array([image.size for image in images], dtype=np.int64).reshape(-1, 2),
-            titles=[f"image {os.path.basename(image.file)!r}" for image in images],
-            sources=[image.source for image in images],
-            image_of=np.repeat(np.arange(len(images), dtype=np.int64), counts),
+            files=files,
+            image_ids=np.arange(1, len(read) + 1, dtype=np.int64),
+            sizes=np.array([image.size for _, _, image in read], dtype=np.int64).reshape(-1, 2),
+            headers=headers,
+            titles=titles,
+            sources=[str(source) for source, _, _ in read],
+            image_of=np.repeat(np.arange(len(read), dtype=np.int64), counts),
             boxes=np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4),
+            in_fractions=False,
+            no_boxes={i: item.reason for i, item in enumerate(objects) if item.reason},
             labels=np.array([label_of.get(item.name or "", 0) for item in objects], dtype=np.int64),
             categories=[item.name for item in objects],
             crowd=np.array([item.difficult for item in objects], dtype=np.bool_),
@@ -100,66 +99,90 @@ def read_voc(file: Path, class_names: Sequence[str] | None = None) -> tuple[Anno
             annotation_ids=np.arange(1, len(objects) + 1, dtype=np.int64),
             unit="object",
             places=np.array([i for count in counts for i in range(1, count + 1)], dtype=np.int64),
-        )
+        ),
+        orientation,
     )
     return annotations, found + of_boxes
 
 
-def _of_list(file: Path) -> tuple[list[Path], list[Path]]:
-    """Return the XML files that a list names, and the folders of the images."""
+def _read_all(layout: _Layout, file: Path) -> tuple[list[tuple[Path, str, VocImage]], list[Fault]]:
+    """Read every XML file and find its image; return source, path of the image and content, and the faults."""
+    outside = find_outside(file, layout.sources, layout.roots, "name files of this data set")
+    found = list(outside.values())
+    in_folder = {folder: _images_of(folder) for folder in layout.folders if folder.is_dir()}
+    read = []
+    for i, source in enumerate(layout.sources):
+        if i in outside:
+            continue
+        try:
+            image = read_xml(source)
+        except FileNotFoundError:
+            found.append(Fault(faults.MISSING_FILE, str(source), f"does not exist, but {file} lists it."))
+        except ValueError as error:
+            reason = str(error).removeprefix(f"{source}: ").rstrip(".")
+            found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(source), f"{reason}. Replace or remove it."))
+        else:
+            path, others = _image_file(source, image.filename, in_folder)
+            if path and others:
+                message = f"is of {path.name} and of {', '.join(others)}, too; expected one image. Rename the others."
+                found.append(Fault(faults.SHARED_LABELS, str(source), message))
+            read.append((source, str((path or layout.folders[0] / f"{source.stem}.jpg").absolute()), image))
+    return read, found
+
+
+def _of_list(file: Path) -> _Layout:
+    """Return the XML files that a list names, and where their images are."""
     tree = file.absolute().parents[2] if len(file.absolute().parents) > 2 else file.absolute().parent
     names = []
-    for line in file.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(file).splitlines():
         name, _, flag = line.strip().rpartition(" ")
         names.append(name.strip() if name and flag in ("-1", "0", "1") else line.strip())
     names = [name for name in names if name]
     if not names:
         raise ValueError(f"{file} lists no image; expected a name a line. Give the list of another split.")
-    return [tree / "Annotations" / f"{name}.xml" for name in names], [tree / "JPEGImages"]
+    if all(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
+        raise ValueError(
+            f"{file} lists paths of images, such as {names[0]!r:.80}, as YOLO's lists do; VOC's have names without an "
+            "ending. Give the data.yaml that refers to this list."
+        )
+    return _Layout([tree / "Annotations" / f"{name}.xml" for name in names], [tree / "JPEGImages"], [tree])
 
 
-def _of_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    sources = sorted(folder.glob("*.xml"))
+def _of_folder(folder: Path) -> _Layout:
+    sources = visible_xml(folder)
     if not sources:
         raise ValueError(f"{folder} has no *.xml; expected one VOC file an image. Give the folder that holds them.")
     above = folder.absolute().parent
-    return sources, [folder.absolute(), above / "JPEGImages", above / "images"]
+    folders = [folder.absolute(), above / "JPEGImages", above / "images"]
+    return _Layout(sources, folders, folders)
 
 
-def _images_of(folder: Path) -> dict[str, Path]:
+def visible_xml(folder: Path) -> list[Path]:
+    """List the XML files of a folder, without the hidden ones that macOS leaves beside them (`._0001.xml`)."""
+    return sorted(path for path in folder.glob("*.xml") if not path.name.startswith("."))
+
+
+def _images_of(folder: Path) -> dict[str, list[Path]]:
     """Return the images of a folder by their name, and by their name without suffix."""
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return {path.stem: path for path in images} | {path.name: path for path in images}
+    images: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            for key in (path.name, path.stem):
+                images.setdefault(key, []).append(path)
+    return images
 
 
-def _image_file(source: Path, name: str | None, in_folder: dict[Path, dict[str, Path]]) -> Path | None:
-    """Find the image of an XML file by the name of the file, since renaming leaves `<filename>` behind."""
+def _image_file(source: Path, name: str, in_folder: dict[Path, dict[str, list[Path]]]) -> tuple[Path | None, list[str]]:
+    """Find the image of an XML file by the name of the file, since renaming leaves `<filename>` behind.
+
+    Returns:
+        The image, None where nothing says which it is; the names of others that it might be as well.
+    """
     for images in in_folder.values():
-        if source.stem in images:
-            return images[source.stem]
-    name = (name or "").strip()
+        if found := images.get(source.stem):
+            if name in [path.name for path in found]:
+                return found[[path.name for path in found].index(name)], []
+            return found[0], [path.name for path in found[1:]]
     candidates = [folder / name for folder in in_folder if name]
-    return next((path for path in candidates if path.is_file()), candidates[0] if candidates else None)
-
-
-def _size(root: ElementTree.Element) -> tuple[int, int]:
-    height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
-    return (int(height), int(width)) if height >= 1 and width >= 1 else (0, 0)
-
-
-def _objects(root: ElementTree.Element) -> list[_Object]:
-    first = 1 if _OFFICIAL.search(root.findtext("source/database") or "") else 0
-    objects = []
-    for element in root.findall("object"):
-        corners = [_number(element.findtext(f"bndbox/{tag}")) for tag in ("xmin", "ymin", "xmax", "ymax")]
-        box = (corners[0] - first, corners[1] - first, corners[2], corners[3])
-        name = (element.findtext("name") or "").strip() or None
-        objects.append(_Object(name, box, (element.findtext("difficult") or "").strip() == "1"))
-    return objects
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return NOT_A_BOX[0]
+    # os.path and not Path, which raises of a name that is too long
+    return next((path for path in candidates if os.path.isfile(path)), candidates[0] if candidates else None), []

@@ -1,7 +1,7 @@
 import os
 
 from tasks.data_root import find_outside
-from tasks.faults import OUTSIDE_ROOT
+from tasks.faults import MISSING_FILE, OUTSIDE_ROOT
 
 REMEDY = "give its folder"
 
@@ -31,3 +31,11 @@ def test_links_are_not_followed_and_relative_roots_are_those_of_the_working_dire
     monkeypatch.chdir(tmp_path)
     assert find_outside("x.json", ["data/link.jpg", tmp_path / "data/link.jpg"], ["data"], REMEDY) == {}
     assert list(find_outside("x.json", ["link.jpg", os.path.join("data", "..", "b")], ["data"], REMEDY)) == [0, 1]
+
+
+def test_what_is_no_path_is_found(tmp_path):
+    files = [tmp_path / "a" / ("x" * 10_000), f"{tmp_path}/a\0b", f"{tmp_path}/\ud800", f"{tmp_path}/é"]
+    found = find_outside("x.json", files, [tmp_path], REMEDY)
+    assert sorted(found) == [0, 1, 2]
+    assert {fault.kind for fault in found.values()} == {MISSING_FILE}
+    assert all(len(fault.message) < 300 and fault.message.isprintable() for fault in found.values())

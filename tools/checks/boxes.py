@@ -3,34 +3,71 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from tasks.detection.check import check_images
+from tasks.detection.annotations import Annotations
+from tasks.detection.check import check_images, find_untrained
 from tasks.detection.formats import find_sources, read_annotations
+from tasks.faults import Fault
 from tools.checks.source import Content, Source, counted
+
+Split = tuple[Path, str]
+Reader = Callable[[Split], tuple[Annotations, list[Fault]]]
 
 
 def find_boxes(path: Path, options: argparse.Namespace) -> list[Source]:
-    """List the splits of boxes at a path."""
+    """List the splits of boxes at a path; each is compared with the training split there, or else of all paths."""
+    splits = find_sources(path, options.split)
+    given = [split for one in options.paths if one != path for split in find_sources(one, options.split)]
+    training = next(filter(_is_training, [*splits, *given]), None)
+    read = partial(_read, options=options)
+    read_training = cache(read)  # once for all that are compared with it
     sources = []
-    for file, split in find_sources(path, options.split):
-        is_yolo = file.suffix.lower() in (".yaml", ".yml")
-        title = f"{file} {split}" if is_yolo else str(file)
+    for split in splits:
+        file, title = split[0], _title(split)
+        compared = None if training is None or _is_training(split) else training
+        content = partial(_content, split, read_training if split == training else read, compared, read_training)
         # the files of one folder overlap by design (VOC's train and trainval); a YOLO's splits do not
-        read = partial(_read_boxes, file, options.images if file.suffix.lower() == ".json" else None, split)
-        sources.append(Source(title, title if is_yolo else str(path), file, read))
+        sources.append(Source(title, title if _is_yolo(file) else str(path), file, content))
     return sources
 
 
-def _read_boxes(file: Path, images: Path | None, split: str) -> Content:
-    annotations, faults = read_annotations(file, images, split)
+def _content(split: Split, read: Reader, training: Split | None, read_training: Reader) -> Content:
+    annotations, faults = read(split)
+    if training is not None:
+        try:
+            trained = read_training(training)[0]
+        except (FileNotFoundError, ValueError):  # which the report of that split says
+            trained = annotations
+        faults = [*faults, *find_untrained(annotations, trained, str(split[0]), _title(training))]
     counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
     return Content(
         files=annotations.files.tolist(),
         told=partial(counted, "boxes", dict(zip(annotations.class_names, counts.tolist(), strict=True))),
         faults=faults,
-        check_files=partial(check_images, annotations),
+        check_files=partial(check_images, annotations, faults),
     )
+
+
+def _read(split: Split, options: argparse.Namespace) -> tuple[Annotations, list[Fault]]:
+    file, name = split
+    images = options.images if file.suffix.lower() == ".json" else None
+    return read_annotations(file, images, name, orientation=options.orientation)
+
+
+def _title(split: Split) -> str:
+    return f"{split[0]} {split[1]}" if _is_yolo(split[0]) else str(split[0])
+
+
+def _is_yolo(file: Path) -> bool:
+    return file.suffix.lower() in (".yaml", ".yml")
+
+
+def _is_training(split: Split) -> bool:
+    """Return whether a split is called train: in a YAML, by the name of its file, or by the folder around it."""
+    file, name = split
+    return name == "train" if _is_yolo(file) else "train" in f"{file.absolute().parent.name}/{file.stem}"

@@ -1,0 +1,136 @@
+"""The checks that make `Annotations` of what a reader took from the files: the same for every format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tasks import faults
+from tasks.detection.annotations import Annotations
+from tasks.detection.draft import Draft
+from tasks.detection.orientation import Orientation, find_frames, turned
+from tasks.faults import Fault
+
+NAMED = 20  # classes in a message; a data set may have a million
+
+
+def finish(draft: Draft, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
+    """Check the boxes, leave out those that mean nothing, clip the others to their image, sort them by image.
+
+    An image whose size is not known clips nothing, and no box lies outside of it. Boxes are checked in the frame in
+    which they were drawn, and turned with their image afterwards.
+
+    Args:
+        draft: of a reader.
+        orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
+    """
+    frames, found = find_frames(
+        draft.files, draft.sizes, draft.headers, draft.image_of, _in_pixels(draft, draft.sizes), orientation
+    )
+    found += _repeated_files(draft)
+    boxes = _in_pixels(draft, frames.sizes)
+    known = draft.labels > 0
+    names = _shortened(draft.class_names)
+    for i in np.flatnonzero(~known).tolist():
+        message = f"category {draft.categories[i]!r:.80} is not among: {names}."
+        found.append(draft.fault(faults.UNKNOWN_CATEGORY, i, message))
+
+    finite = np.isfinite(boxes).all(axis=1)
+    solid = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    for i in np.flatnonzero(~finite).tolist():
+        reason = draft.no_boxes.get(i, "the box is not four finite numbers.")
+        found.append(draft.fault(faults.DEGENERATE_BOX, i, reason))
+    for i in np.flatnonzero(finite & ~solid).tolist():
+        width, height = boxes[i, 2:] - boxes[i, :2]
+        message = f"the box {_corners(boxes[i])} is {width:g} wide and {height:g} high; both must be above 0."
+        found.append(draft.fault(faults.DEGENERATE_BOX, i, message))
+
+    sizes = frames.sizes[draft.image_of]  # (M, 2)
+    sized = (sizes > 0).all(axis=1)
+    limits = np.where(sized[:, None], sizes[:, [1, 0, 1, 0]], np.inf)
+    lowest = np.where(sized, 0.0, -np.inf)[:, None]
+    clipped = np.clip(boxes, lowest, limits)
+    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    with np.errstate(invalid="ignore"):  # of the boxes that are not finite, and not solid either
+        excess = np.abs(boxes - clipped).max(axis=1)
+    for i in np.flatnonzero(solid & ~inside).tolist():
+        message = f"the box {_corners(boxes[i])} has nothing in common with its image of {_size(sizes[i])}."
+        found.append(draft.fault(faults.OUTSIDE_BOX, i, message + _unit_hint(draft, i)))
+    over = solid & inside & (excess > 1)  # rounding puts many honest boxes a pixel over the border
+    for i in np.flatnonzero(over).tolist():
+        message = f"the box {_corners(boxes[i])} sticks {excess[i]:g} pixels out of its image of {_size(sizes[i])}."
+        found.append(draft.fault(faults.BOX_OVER_BORDER, i, message + _unit_hint(draft, i)))
+
+    kept = np.flatnonzero(known & solid & inside)
+    kept = kept[np.argsort(draft.image_of[kept], kind="stable")]
+    found += _repeated_boxes(draft, boxes, kept)
+    counts = np.bincount(draft.image_of[kept], minlength=len(draft.files))
+    final = turned(clipped[kept], sizes[kept], frames.turns[draft.image_of[kept]])
+    box_areas = (final[:, 2] - final[:, 0]) * (final[:, 3] - final[:, 1])
+    annotations = Annotations(
+        class_names=draft.class_names,
+        category_ids=draft.category_ids,
+        files=np.array(draft.files, dtype=np.str_),
+        image_ids=draft.image_ids,
+        sizes=frames.shown,
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        boxes=final,
+        labels=draft.labels[kept],
+        crowd=draft.crowd[kept],
+        areas=np.where(draft.areas[kept] > 0, draft.areas[kept], box_areas),
+        annotation_ids=draft.annotation_ids[kept],
+    )
+    return annotations, found
+
+
+def _in_pixels(draft: Draft, sizes: np.ndarray) -> np.ndarray:
+    """Return the boxes (M, 4) in pixels of images of these sizes (I, 2)."""
+    return draft.boxes * sizes[draft.image_of][:, [1, 0, 1, 0]] if draft.in_fractions else draft.boxes
+
+
+def _repeated_files(draft: Draft) -> Iterator[Fault]:
+    counts = Counter(draft.files)
+    if len(counts) == len(draft.files):
+        return
+    for file, source, title in zip(draft.files, draft.sources, draft.titles, strict=True):
+        if (count := counts.pop(file, 1)) > 1:
+            yield Fault(faults.DUPLICATE_FILE, source, f"{title} is listed {count} times; expected once.")
+
+
+def _repeated_boxes(draft: Draft, boxes: np.ndarray, kept: np.ndarray) -> Iterator[Fault]:
+    """Find boxes that equal another one of their image, class included; crowds count by themselves."""
+    columns = [draft.image_of[kept], draft.labels[kept], draft.crowd[kept], *boxes[kept].T]
+    order = np.lexsort((kept, *columns))  # by the columns, equal boxes in the order of the file
+    same = np.logical_and.reduce([column[order][1:] == column[order][:-1] for column in columns])
+    first = 0
+    for place in np.flatnonzero(same).tolist():
+        if place == 0 or not same[place - 1]:
+            first = int(kept[order[place]])
+        number, label = int(kept[order[place + 1]]), draft.labels[kept[order[place]]]
+        message = (
+            f"the box {_corners(boxes[number])} of class {draft.class_names[label - 1]!r:.80} is the same as that of "
+            f"{draft.unit} {draft.places[first]}; expected once. Remove one of them."
+        )
+        yield draft.fault(faults.DUPLICATE_BOX, number, message)
+
+
+def _unit_hint(draft: Draft, box: int) -> str:
+    """Return what may be wrong with numbers that are no fractions."""
+    if not draft.in_fractions or np.abs(draft.boxes[box]).max() <= 2:
+        return ""
+    return " Its numbers look like pixels; expected are fractions of the image, in 0..1."
+
+
+def _shortened(names: Sequence[str]) -> str:
+    shown = ", ".join(f"{name:.80}" for name in names[:NAMED])
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > NAMED else shown
+
+
+def _corners(box: np.ndarray) -> str:
+    return "(x1 {:g}, y1 {:g}, x2 {:g}, y2 {:g})".format(*box)
+
+
+def _size(size: np.ndarray) -> str:
+    return f"{size[1]} x {size[0]} pixels"
