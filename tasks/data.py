@@ -172,7 +172,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         return self.dataset(self.unlabelled(self.paths), False, "skip")
 
     def heed(self, found: Sequence[Fault], mended: Mapping[str, str]) -> None:
-        """Warn once for each file of what loading mends, and refuse all else.
+        """Warn once for each kind of fault that loading mends, and refuse all else.
 
         Args:
             found: the faults of a split.
@@ -188,8 +188,12 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
             more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
             remedy = "Mend the file" + (", or data.missing=skip" if fatal[0].kind in SKIPPABLE else "")
             raise ValueError(f"{fatal[0]}{more}. {remedy}; `vertebra check` lists every fault.")
-        for (file, kind), count in Counter((fault.file, fault.kind) for fault in found).items():
-            warnings.warn(f"{file}: {mended[kind]} {count} x {kind}; `vertebra check` lists them.", stacklevel=2)
+        for kind, count in Counter(fault.kind for fault in found).items():
+            files = list(dict.fromkeys(fault.file for fault in found if fault.kind == kind))
+            more = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
+            warnings.warn(
+                f"{files[0]}{more}: {mended[kind]} {count} x {kind}; `vertebra check` lists them.", stacklevel=2
+            )
 
     def existing(self, files: np.ndarray) -> np.ndarray:
         """Return which of the files (N,) exist, as indices; those that do not are an error, or told and left out."""

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from tasks.detection.drawing import draw_boxes
 from tasks.detection.evaluated_image import EvaluatedImage
 from tasks.images import read_image
+from tasks.json_rows import JsonRows
 from tasks.prediction_writer import PredictionWriter
 
 DRAWN_SCORE = 0.5  # the file holds every detection, the pictures those that are more likely than not
 
 
-class DetectionWriter(PredictionWriter[dict[str, Any]]):
-    """Writes `detections.json` (COCO results) and `pictures/`.
+class DetectionWriter(PredictionWriter[None]):
+    """Writes `detections.json` (COCO results) and `pictures/`, both as it goes: detections of a day fit into no memory.
 
     Args:
         class_names: the K classes.
@@ -31,9 +32,26 @@ class DetectionWriter(PredictionWriter[dict[str, Any]]):
         super().__init__()
         self.class_names = class_names
         self.category_ids = category_ids
-        self.names: set[str] = set()
+        self._stems: Counter[str] = Counter()
+        self._rows: JsonRows | None = None
 
-    def keep(self, outputs: list[EvaluatedImage], folder: Path, trainer: Trainer) -> list[dict[str, Any]]:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_predict_start(trainer, pl_module)
+        files = trainer.predict_dataloaders.dataset.annotations.files  # type: ignore[union-attr]
+        self._stems = Counter(Path(str(file)).stem for file in files)
+        file = Path(trainer.default_root_dir) / "detections.json"
+        self._rows = JsonRows(file, trainer.global_rank, trainer.world_size)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._rows is not None:
+            self._rows.close()  # in every process, before the first joins what they wrote
+        super().on_predict_end(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._rows is not None:
+            self._rows.discard()
+
+    def keep(self, outputs: list[EvaluatedImage], folder: Path, trainer: Trainer) -> tuple[()]:
         pictures = folder / "pictures"
         pictures.mkdir(parents=True, exist_ok=True)
         for image in outputs:
@@ -46,15 +64,16 @@ class DetectionWriter(PredictionWriter[dict[str, Any]]):
                 image.scores[drawn],
             )
             cv2.imwrite(str(pictures / self._name(image)), picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-        return [row for image in outputs for row in self._rows(image)]
+        if self._rows is not None:
+            self._rows.add(row for image in outputs for row in self._results(image))
+        return ()
 
-    def finish(self, predictions: Sequence[dict[str, Any]], folder: Path, module: Any) -> None:
-        file = folder / "detections.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(predictions), encoding="utf-8")
-        rank_zero_info(f"{len(predictions)} detections: {file}, pictures: {folder / 'pictures'}")
+    def finish(self, predictions: Sequence[None], folder: Path, module: Any) -> None:
+        if self._rows is not None:
+            count = self._rows.join()
+            rank_zero_info(f"{count} detections: {self._rows.file}, pictures: {folder / 'pictures'}")
 
-    def _rows(self, image: EvaluatedImage) -> list[dict[str, Any]]:
+    def _results(self, image: EvaluatedImage) -> list[dict[str, Any]]:
         found = zip(image.detected_boxes.tolist(), image.detected_labels.tolist(), image.scores.tolist(), strict=True)
         return [
             {
@@ -68,8 +87,6 @@ class DetectionWriter(PredictionWriter[dict[str, Any]]):
         ]
 
     def _name(self, image: EvaluatedImage) -> str:
-        """Return the picture's name: the image's own, and its number where two folders have one of that name."""
+        """Return the picture's name: the image's own, and its number where two images have one of that name."""
         stem = Path(image.file).stem
-        name = f"{stem}.jpg" if f"{stem}.jpg" not in self.names else f"{stem}-{image.image_id}.jpg"
-        self.names.add(name)
-        return name
+        return f"{stem}.jpg" if self._stems[stem] < 2 else f"{stem}-{image.image_id}.jpg"

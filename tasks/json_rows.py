@@ -1,0 +1,62 @@
+"""A JSON list that is written row by row, by one process or several, and appears only when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class JsonRows:
+    """Collects rows of each process in a file of its own, `NAME.RANK.part`, a row a line, and joins them at the end.
+
+    A run that is cut leaves parts at most, and no file of the list's name: an earlier one is removed at the start.
+
+    Args:
+        file: the JSON list.
+        rank: number of this process.
+        processes: how many there are; all of them see the folder of `file`.
+    """
+
+    def __init__(self, file: Path, rank: int = 0, processes: int = 1) -> None:
+        self.file = file
+        self.parts = [file.with_name(f"{file.name}.{number}.part") for number in range(processes)]
+        self.rank = rank
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if rank == 0:
+            file.unlink(missing_ok=True)
+        self._stream: TextIO = self.parts[rank].open("w", encoding="utf-8")
+
+    def add(self, rows: Iterable[Any]) -> None:
+        """Write rows of this process."""
+        self._stream.writelines(f"{json.dumps(row)}\n" for row in rows)
+
+    def close(self) -> None:
+        """Finish the part of this process; the others must have done so before one of them joins them."""
+        self._stream.close()
+
+    def join(self) -> int:
+        """Make the list of all parts, the first process's rows first, remove them, and return the number of rows."""
+        whole = self.file.with_name(f"{self.file.name}.part")
+        count = 0
+        with whole.open("w", encoding="utf-8") as target:
+            target.write("[")
+            for part in self.parts:
+                with part.open(encoding="utf-8") as source:
+                    for line in source:
+                        target.write(f"{', ' if count else ''}{line.rstrip()}")
+                        count += 1
+            target.write("]")
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(whole, self.file)
+        for part in self.parts:
+            part.unlink()
+        return count
+
+    def discard(self) -> None:
+        """Remove the part of this process: the run was cut."""
+        self.close()
+        self.parts[self.rank].unlink(missing_ok=True)

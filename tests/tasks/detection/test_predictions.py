@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lightning.pytorch import Trainer
+from PIL import Image
+
+from tasks.detection import DetectionData, DetectionModule, DetectionSelection, ProposalSelection, faster_rcnn
+from tasks.detection.transforms import Resize
+
+
+def build(root: Path) -> tuple[DetectionModule, DetectionData]:
+    data = DetectionData(
+        names=["cat"], predict=[str(root)], resize=Resize([32], 48), batch_size=2, num_workers=0, train=None
+    )
+    network = faster_rcnn(
+        "resnet18",
+        1,
+        channels=8,
+        rois_per_image=4,
+        proposals=ProposalSelection(5, 5, 5, 5),
+        detections=DetectionSelection(score_threshold=0.0),
+    )
+    return DetectionModule(network, ["cat"]), data
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    chance = np.random.default_rng(0)
+    for name in ("a/0.png", "b/0.png", "a/1.png"):
+        file = tmp_path / "images" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 255, (32, 40, 3), dtype=np.uint8)).save(file)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path / "out",
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_detections_are_a_list_of_coco_results_and_every_image_has_its_picture(images, trainer, tmp_path):
+    trainer.predict(*build(images), return_predictions=False)
+    rows = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {Path(row["file_name"]).relative_to(images).as_posix() for row in rows} == {"a/0.png", "b/0.png", "a/1.png"}
+    assert all(set(row) == {"image_id", "file_name", "category_id", "bbox", "score"} for row in rows)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "pictures"]
+    # two images of one name have two pictures, whichever process draws them
+    assert sorted(path.name for path in (tmp_path / "out/pictures").iterdir()) == ["0-1.jpg", "0-3.jpg", "1.jpg"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_run_leaves_no_detections(images, trainer, tmp_path, error):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/detections.json").write_text("[]")  # of an earlier run
+    module, data = build(images)
+    step = module.predict_step
+
+    def breaking(batch, batch_idx):
+        if batch_idx == 1:
+            part = tmp_path / "out/detections.json.0.part"
+            assert part.is_file()
+            raise error("on purpose")
+        return step(batch, batch_idx)
+
+    module.predict_step = breaking
+    with pytest.raises((error, SystemExit)):
+        trainer.predict(module, data, return_predictions=False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pictures"]
