@@ -40,7 +40,7 @@ def find_outside(
         if len(path) > LONGEST or "\0" in path or not _is_encodable(path):
             message = f"refers to {path!r:.120} of {len(path)} characters, which cannot be a path. Correct it."
             found[i] = Fault(MISSING_FILE, str(source), message)
-        elif not path.startswith(allowed):
+        elif not os.path.join(path, "").startswith(allowed):
             folders = " and of ".join(folder[:-1] or folder for folder in allowed)
             message = f"refers to {path}, which is outside of {folders}. Move that file into the data set, or {remedy}."
             found[i] = Fault(OUTSIDE_ROOT, str(source), message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from tasks.text_files import read_text
 
 SPLITS = ("train", "val", "test")
 LONGEST = 16 << 20  # bytes
+DEEPEST = 100  # brackets within each other; PyYAML's time grows with the square of them
 ROOT_REMEDY = "give a folder above it as an absolute path: `path` in the data.yaml"
 
 
@@ -52,10 +54,11 @@ def load_yaml(file: Path) -> dict[str, Any]:
     """
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; expected the data.yaml of a YOLO data set. Correct the path.")
+    text = read_text(file, LONGEST)
+    if max(accumulate((character in "[{") - (character in "]}") for character in text), default=0) > DEEPEST:
+        raise ValueError(f"{file}: brackets are nested deeper than {DEEPEST}; expected YOLO's data.yaml. Give that.")
     try:
-        content = yaml.load(read_text(file, LONGEST), Loader=_Loader)  # a SafeLoader
-    except faults.UnreadableFile:
-        raise
+        content = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: dates and numbers that are none
         reason = " ".join(str(error).split())  # YAML's errors have several lines
         raise ValueError(f"{file}: {reason:.300}; expected YAML. Correct the file.") from None

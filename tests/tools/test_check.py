@@ -115,6 +115,17 @@ def test_every_split_of_a_yolo_data_set(tmp_path, images, capsys):
     assert main([str(tmp_path), "--split", "val"]) == 0
 
 
+def test_a_class_that_training_lacks_is_named(tmp_path, images, capsys):
+    train = write_coco(tmp_path / "train.json", ["0.jpg"], [box(1, 0)])
+    val = write_coco(tmp_path / "val.json", ["1.jpg"], [box(1, 0), box(2, 0, (20, 5, 9, 9), 2)])
+    for arguments in ([train, val], [val, train], [str(tmp_path)]):
+        assert main(arguments) == 1
+        output = capsys.readouterr().out
+        assert kinds(output) == {"class that training lacks": 1}
+        assert f"{val}: class 'dog' has 1 boxes here and none in {train}" in output
+    assert main([val]) == 0
+
+
 def test_unreadable_annotations_do_not_stop_the_others(tmp_path, images, capsys):
     (tmp_path / "broken.json").write_text('{"images": [}')
     lost = write_coco(tmp_path / "lost.json", ["gone.jpg"], [])

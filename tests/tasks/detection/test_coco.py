@@ -196,3 +196,71 @@ def test_a_folder_lists_its_coco_files_and_no_other_json(tmp_path):
     file = written(tmp_path, content())
     (tmp_path / "notes.json").write_text("{}")
     assert find_sources(tmp_path) == [(file, "train")]
+
+
+def test_ids_as_text_and_as_fractions_of_one_are_numbers(tmp_path):
+    data = content()
+    data["images"][1]["id"] = "10"
+    data["categories"][0]["id"] = "9"
+    data["annotations"][0] |= {"image_id": 10.0, "category_id": "9"}
+    data["annotations"][1]["image_id"] = "30"
+    annotations, found = read(tmp_path, data)
+    assert found == []
+    assert annotations.image_ids.tolist() == [30, 10, 20]
+    assert annotations.labels.tolist() == [1, 2, 1]
+
+
+def test_ids_that_differ_in_leading_zeros_only_are_named(tmp_path):
+    data = content()
+    data["images"].append({"id": "0010", "file_name": "d.jpg", "width": 100, "height": 50})
+    data["categories"].append({"id": "09", "name": "bird"})
+    _, found = read(tmp_path, data)
+    assert {(fault.kind, fault.message) for fault in found} == {
+        (faults.DUPLICATE_ID, "image id 10 stands 2 times, written as 10, '0010'; expected once."),
+        (faults.DUPLICATE_CATEGORY, "category id 9 stands 2 times, written as 9, '09'; expected once."),
+    }
+
+
+@pytest.mark.parametrize("bbox", [{}, {"bbox": None}, {"bbox": []}])
+@pytest.mark.parametrize(
+    ("segmentation", "box"),
+    [
+        ([[10, 5, 30.5, 5, 20, 40]], [10, 5, 30.5, 40]),
+        ([[10, 5, 12, 5, 11, 8], [50, 20, 60, 20, 60, 45, 50, 45]], [10, 5, 60, 45]),
+        ([10, 5, 30, 5, 20, 40], [10, 5, 30, 40]),
+        ({"size": [50, 100], "counts": [50 * 20 + 10, 5, 45, 5, 5000 - 50 * 20 - 65]}, [20, 10, 22, 15]),
+    ],
+)
+def test_boxes_are_made_of_outlines_where_only_those_are_given(tmp_path, segmentation, box, bbox):
+    data = content()
+    data["annotations"][0] = {"id": 1, "image_id": 10, "category_id": 9, "segmentation": segmentation} | bbox
+    annotations, found = read(tmp_path, data)
+    assert found == []
+    assert annotations.boxes[1].tolist() == box
+    assert annotations.boxes[0].tolist() == [0, 0, 10, 10]
+
+
+def test_corners_in_place_of_width_and_height_are_named(tmp_path):
+    data = content()
+    boxes = [[15, 10, 90, 40], [60, 20, 95, 45], [5, 5, 20, 20]]
+    for record, box in zip(data["annotations"], boxes, strict=True):
+        record["bbox"] = box
+    _, found = read(tmp_path, data)
+    assert found[0].kind == faults.CORNER_BOXES
+    assert "2 of 3 boxes stick out of their images as x, y, width, height" in found[0].message
+    for record, (x1, y1, x2, y2) in zip(data["annotations"], boxes, strict=True):
+        record["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+    assert read(tmp_path, data)[1] == []
+
+
+def test_annotations_without_crowd_area_and_id_are_read(tmp_path):
+    data = content()
+    data["annotations"] = [{"image_id": 10, "category_id": 9, "bbox": [1, 2, 30, 40]}]
+    annotations, found = read(tmp_path, data)
+    assert (found, annotations.areas.tolist(), annotations.crowd.tolist()) == ([], [1200], [False])
+
+
+def test_hidden_files_are_no_annotations(tmp_path):
+    file = written(tmp_path, content())
+    (tmp_path / "._boxes.json").write_text(file.read_text())
+    assert find_sources(tmp_path) == [(file, "train")]

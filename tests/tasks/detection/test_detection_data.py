@@ -77,6 +77,13 @@ def test_a_class_that_training_does_not_know_is_refused(tmp_path):
         data(tmp_path).val_dataloader()
 
 
+def test_a_class_that_training_has_no_box_of_is_warned(tmp_path):
+    write_coco(tmp_path, "train", boxes=((4, [5, 5, 20, 10]),))
+    write_coco(tmp_path, "val")
+    with pytest.warns(UserWarning, match=r"val\.json: kept 1 x class that training lacks"):
+        data(tmp_path).val_dataloader()
+
+
 def test_names_can_be_given(root):
     assert data(root, train=None, names=["dog", "cat"]).class_names == ("dog", "cat")
 

@@ -115,3 +115,52 @@ def test_nothing_to_read(tmp_path):
     (tmp_path / "train.txt").write_text("\n")
     with pytest.raises(ValueError, match="lists no image"):
         read_voc(tmp_path / "train.txt")
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        "<x1>10</x1><y1>5</y1><x2>30</x2><y2>5</y2><x3>20</x3><y3>40</y3>",
+        "<pt><x>10</x><y>5</y></pt><pt><x>30</x><y>5</y></pt><pt><x>20</x><y>40</y></pt>",
+    ],
+)
+def test_a_polygon_has_a_box_around_it(tree, polygon):
+    text = f"<annotation><object><name>cat</name><polygon>{polygon}</polygon></object></annotation>"
+    (tree / "Annotations/0001.xml").write_text(text)
+    annotations, found = read_voc(tree / "ImageSets/Main/train.txt")
+    assert found == []
+    assert annotations.boxes[2].tolist() == [10, 5, 30, 40]
+    assert annotations.sizes.tolist() == [[50, 100]] * 2  # by the image, since the XML does not say
+
+
+def test_two_images_of_one_file_are_named_unless_it_says_which(tree):
+    Image.new("RGB", (100, 50)).save(tree / "JPEGImages/0001.png")
+    assert read_voc(tree / "Annotations")[0].files[0] == str(tree / "JPEGImages/0001.jpg")
+    assert read_voc(tree / "Annotations")[1] == []
+    (tree / "Annotations/0001.xml").write_text(xml("old.jpg"))
+    _, found = read_voc(tree / "Annotations")
+    assert [(fault.kind, fault.file) for fault in found] == [(faults.SHARED_LABELS, f"{tree}/Annotations/0001.xml")]
+    assert "is of 0001.jpg and of 0001.png, too" in found[0].message
+
+
+def test_hidden_files_are_no_data(tree):
+    (tree / "Annotations/._0001.xml").write_bytes(b"\x00\x05\x16\x07")
+    (tree / "JPEGImages/._0001.jpg").write_bytes(b"\x00\x05\x16\x07")
+    annotations, found = read_voc(tree / "Annotations")
+    assert (len(annotations), found) == (2, [])
+
+
+def test_names_that_leave_the_data_set_are_not_opened(tree):
+    (tree / "Annotations/other.xml").write_text(xml("../../../../../../../../dev/zero"))
+    (tree / "ImageSets/Main/train.txt").write_text("0001\n../../../../../../../../etc/passwd\nother\n")
+    annotations, found = read_voc(tree / "ImageSets/Main/train.txt")
+    assert [fault.kind for fault in found] == [faults.OUTSIDE_ROOT] * 2
+    assert "etc/passwd.xml, which is outside of" in found[0].message
+    assert found[1].file == str(tree / "Annotations/other.xml")
+    assert len(annotations) == 1
+
+
+def test_a_list_of_yolo_is_refused_by_its_name(tree):
+    (tree / "ImageSets/Main/train.txt").write_text("images/0001.jpg\nimages/0002.jpg\n")
+    with pytest.raises(ValueError, match=r"lists paths of images, .* as YOLO's lists do.* data\.yaml"):
+        read_voc(tree / "ImageSets/Main/train.txt")

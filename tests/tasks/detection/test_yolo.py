@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from tasks import faults
+from tasks.detection import DetectionData, Split
 from tasks.detection.formats import find_sources, read_annotations
 from tasks.detection.yolo import read_yolo
 
@@ -106,3 +107,119 @@ def test_broken_yaml(data, text, error, message):
     (data / "data.yaml").write_text(text)
     with pytest.raises(error, match=rf"data.yaml.*{message}"):
         read_yolo(data / "data.yaml", "train")
+
+
+def kinds_and_names(found):
+    return [(fault.kind, fault.file.rpartition("/")[2]) for fault in found]
+
+
+def test_labels_beside_images_are_darknets(data):
+    for name in ("train/a", "train/b"):
+        (data / f"images/{name}.txt").write_text("1 .5 .5 .2 .4")
+    (data / "labels/train/a.txt").unlink()
+    (data / "images/train/classes.txt").write_text("cat\ndog\n")
+    annotations, found = read_yolo(data / "data.yaml")
+    assert found == []
+    np.testing.assert_allclose(annotations.boxes, [[40, 15, 60, 35]] * 2)
+
+
+def test_no_label_file_at_all_is_refused(data):
+    (data / "labels/train/a.txt").unlink()
+    _, found = read_yolo(data / "data.yaml")
+    assert kinds_and_names(found) == [(faults.NO_LABELS, "data.yaml")]
+    assert f"none of 2 images has a label file; that of the first was looked for at {data}/labels/train/a.txt and " in (
+        found[0].message
+    )
+    (data / "labels/train/a.txt").write_text("")  # an image without objects
+    assert read_yolo(data / "data.yaml")[1] == []
+
+
+def test_labels_without_an_image_are_named(data):
+    (data / "labels/train/gone.txt").write_text("0 .5 .5 .2 .4")
+    for name, text in (("classes.txt", "cat\ndog"), ("notes.txt", "to do"), ("._a.txt", "0 .5 .5 .2 .4")):
+        (data / "labels/train" / name).write_text(text)
+    annotations, found = read_yolo(data / "data.yaml")
+    assert kinds_and_names(found) == [(faults.ORPHAN_LABELS, "gone.txt")]
+    assert len(annotations.boxes) == 2
+
+
+def test_two_images_of_one_label_file_are_named(data):
+    Image.new("RGB", (100, 50)).save(data / "images/train/a.jpg")
+    _, found = read_yolo(data / "data.yaml")
+    assert kinds_and_names(found) == [(faults.SHARED_LABELS, "a.txt")]
+    assert "of a.jpg and of a.png" in found[0].message
+
+
+def test_a_class_file_with_another_order_is_named(data):
+    for folder, name in ((".", "classes.txt"), ("labels/train", "obj.names"), ("images/train", "_darknet.labels")):
+        (data / folder / name).write_text("cat\ndog\nbird\n")
+        assert read_yolo(data / "data.yaml")[1] == []
+        (data / folder / name).write_text("dog\ncat\n")
+        _, found = read_yolo(data / "data.yaml")
+        assert kinds_and_names(found) == [(faults.CLASS_FILE, name)]
+        assert "class 0 is 'dog' here and 'cat' in" in found[0].message
+        (data / folder / name).unlink()
+
+
+def test_names_may_be_the_path_of_a_class_file(data):
+    (data / "obj.names").write_text("cat\n dog \n\n")
+    (data / "data.yaml").write_text(YAML.replace("[cat, dog]", "obj.names"))
+    assert read_yolo(data / "data.yaml")[0].class_names == ("cat", "dog")
+
+
+def test_boxes_of_poses_come_before_their_keypoints(data):
+    (data / "labels/train/a.txt").write_text("1 .5 .5 .2 .4 .9 .9 .1 .1\n")
+    assert read_yolo(data / "data.yaml")[0].boxes.tolist() == [[10, 5, 90, 45]]  # as a polygon of four corners
+    (data / "data.yaml").write_text(YAML + "kpt_shape: [2, 2]\n")
+    np.testing.assert_allclose(read_yolo(data / "data.yaml")[0].boxes, [[40, 15, 60, 35]])
+
+
+@pytest.mark.parametrize("word", ["1", "1.0", "01"])
+def test_classes_may_be_written_as_fractions(data, word):
+    (data / "labels/train/a.txt").write_text(f"{word} .5 .5 .2 .4 \n")
+    assert read_yolo(data / "data.yaml")[0].labels.tolist() == [2]
+
+
+def test_paths_outside_of_the_data_set_must_be_absolute(data, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    for kind in ("images", "labels"):
+        (data / kind).rename(other / kind)
+    relative = f"../{other.name}"
+    for text in (f"train: {relative}/images/train", f"path: {relative}\ntrain: images/train"):
+        (data / "data.yaml").write_text(f"{text}\nnames: [cat, dog]")
+        annotations, found = read_yolo(data / "data.yaml")
+        assert kinds_and_names(found) == [(faults.OUTSIDE_ROOT, "data.yaml")]
+        assert len(annotations) == 0
+    for text in (f"train: {other}/images/train", f"path: {other}\ntrain: images/train"):
+        (data / "data.yaml").write_text(f"{text}\nnames: [cat, dog]")
+        annotations, found = read_yolo(data / "data.yaml")
+        assert (len(annotations), found) == (2, [])
+
+
+def test_a_list_may_not_leave_the_data_set(data, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "x.png"
+    Image.new("RGB", (100, 50)).save(other)
+    (data / "test.txt").write_text(f"images/train/a.png\n{other}\n/dev/zero\n")
+    annotations, found = read_yolo(data / "data.yaml", "test")
+    assert kinds_and_names(found) == [(faults.OUTSIDE_ROOT, "test.txt")] * 2
+    assert [file[-5:] for file in annotations.files] == ["a.png"]
+
+
+def test_of_two_places_the_one_in_the_data_set_counts(data):
+    inner = data / "inner"
+    for kind in ("images", "labels"):
+        (inner / kind / "train").mkdir(parents=True)
+    Image.new("RGB", (100, 50)).save(inner / "images/train/own.png")
+    (inner / "labels/train/own.txt").write_text("0 .5 .5 .2 .4")
+    (inner / "data.yaml").write_text("train: ../images/train\nnames: [cat]")
+    annotations, found = read_yolo(inner / "data.yaml")
+    assert [file[-7:] for file in annotations.files] == ["own.png"]
+    assert found == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("text", ["", "0 .5 .5 0 .5\n"])
+def test_a_split_without_a_usable_box_is_not_trained_on(data, text):
+    (data / "labels/train/a.txt").write_text(text)
+    with pytest.raises(ValueError, match=r"data\.yaml: (no image has a box|none of 1 boxes can be used)"):
+        DetectionData(str(data), train=Split("data.yaml")).records("train")
