@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -70,4 +71,5 @@ def _is_yolo(file: Path) -> bool:
 def _is_training(split: Split) -> bool:
     """Return whether a split is called train: in a YAML, by the name of its file, or by the folder around it."""
     file, name = split
-    return name == "train" if _is_yolo(file) else "train" in f"{file.absolute().parent.name}/{file.stem}"
+    words = [file.absolute().parent.name, *re.split(r"[^a-z0-9]+", file.stem.lower())]  # instances_train2017
+    return name == "train" if _is_yolo(file) else any(word.startswith("train") for word in words)
