@@ -1,5 +1,6 @@
 """Two processes measure and train like one."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -49,3 +50,20 @@ def test_two_processes_train(detection_samples: Path, make_trainer: Callable[[in
     make_trainer(2).fit(module, data)  # five batches for two processes: one of them comes twice
     assert torch.isfinite(module.network.backbone.conv1.weight).all()
     assert not torch.equal(module.network.backbone.conv1.weight, before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_predict_the_same_as_one(
+    detection_samples: Path, make_trainer: Callable[[int], Trainer], tmp_path: Path
+) -> None:
+    def predicted(processes: int) -> list[str]:
+        module, data = build(detection_samples)
+        data.paths = [str(detection_samples / "images" / "val")]
+        make_trainer(processes).predict(module, data, return_predictions=False)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["detections.json", "pictures"]
+        assert len(list((tmp_path / "pictures").iterdir())) == 5
+        return sorted(map(json.dumps, json.loads((tmp_path / "detections.json").read_text())))
+
+    alone = predicted(1)
+    assert alone
+    assert predicted(2) == alone
