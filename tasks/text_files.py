@@ -7,7 +7,7 @@ import stat
 
 from tasks.faults import UnreadableFile
 
-LONGEST = 1 << 30  # bytes; COCO's own annotation files have less than half of it
+LONGEST = 1 << 33  # bytes; the largest annotation files that are public have two billion
 _OTHER_UNICODE = (b"\xff\xfe", b"\xfe\xff")
 
 
