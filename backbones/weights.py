@@ -5,52 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backbones.backbone import Backbone
 from backbones.pretrained import is_published, published_state_dict
+from backbones.weight_files import read_state_dict
 
 Weights = str | PathLike[str] | Mapping[str, Tensor]
 
+# How a checkpoint of `vertebra fit` begins its keys.
+NETWORK, BACKBONE = "network.", "network.backbone."
 # What a classifier's checkpoint holds beside the backbone.
 CLASSIFIER_KEYS = ("fc.", "classifier.", "head.", "linear.")
 
 
-def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Read a state dict from a `.safetensors` file or one that `torch.save` wrote; never runs code from the file.
-
-    A training checkpoint gives the state dict that it holds under `state_dict`, `model_state` or `model`.
+def backbone_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Read a state dict as `read_state_dict` does; of a checkpoint of `vertebra fit` the part of the backbone.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no state dict.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; give the path of a .pth, .pt, .ckpt or .safetensors file, or the name of published "
-            "weights, such as resnet50.a1_in1k."
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is raised depends on which byte is wrong
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(
-            f"{path}: cannot be read as weights ({reason}). Files that hold more than tensors are refused, since "
-            "reading them runs their code; save `model.state_dict()` alone."
-        ) from error
-    for key in ("state_dict", "model_state", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path}: holds no state dict; save `model.state_dict()` with torch.save or safetensors.")
-    return content
+    state = read_state_dict(path)
+    own = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
+    if all(key.startswith("body.") for key in own):  # a network for images that saw clips frame by frame
+        own = {key.removeprefix("body."): value for key, value in own.items()}
+    return own or state
 
 
 def network_state(source: Weights) -> tuple[dict[str, Tensor], str]:
@@ -68,7 +49,7 @@ def network_state(source: Weights) -> tuple[dict[str, Tensor], str]:
         state, origin = dict(source), "the state dict"
     else:
         state, origin = read_state_dict(source), str(source)
-    return {key.removeprefix("network."): value for key, value in state.items()}, origin
+    return {key.removeprefix(NETWORK): value for key, value in state.items()}, origin
 
 
 def load_weights(
@@ -78,7 +59,8 @@ def load_weights(
 
     Args:
         backbone: the network to fill.
-        source: a path (.pth, .safetensors); a state dict of torchvision's or timm's; the name of published weights, as
+        source: a path (.pth, .safetensors, or a checkpoint of `vertebra fit`, whose backbone is taken whatever the
+            task); a state dict of torchvision's or timm's; the name of published weights, as
             timm (`resnet50.a1_in1k`) or torchvision (`ResNet50_Weights.IMAGENET1K_V2`) calls them; or `pretrained` for
             torchvision's newest, or timm's where torchvision has none.
         name: the backbone's registered name, which `pretrained` asks for.
@@ -99,12 +81,12 @@ def load_weights(
     elif not Path(source).is_file() and is_published(str(source)):
         origin, state = str(source), published_state_dict(str(source))
     else:
-        origin, state = str(source), read_state_dict(source)
+        origin, state = str(source), backbone_state_dict(source)
 
     own = backbone.state_dict()
     state = backbone.own_names(state)
     if adapt:
-        _adapt_first_layer(state, own)
+        adapt_first_layer(state, own)
     fill(backbone, state, origin, ignore=(*CLASSIFIER_KEYS, *ignore))
 
 
@@ -112,9 +94,29 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
     """Copy `state` into `module` if every key finds its place.
 
     Raises:
-        ValueError: keys are missing, unexpected (and not of an `ignore` prefix) or of another shape; all are named.
+        ValueError: there are `differences`; all are named.
     """
     own = module.state_dict()
+    if found := differences(own, state, origin, ignore):
+        remedy = "build the network that the weights were made for"
+        first = _first_convolution(own) if isinstance(module, Backbone) else None  # others cannot load with adapt
+        if first and any(difference.startswith(f"{first} is ") for difference in found):
+            remedy += ", or load with adapt=True to fit the first layer to the input channels"
+        raise ValueError(f"{'; '.join(found)}. Nothing was loaded; {remedy}.")
+    module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def differences(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str, ignore: tuple[str, ...] = ()
+) -> list[str]:
+    """Return what keeps a state from being loaded: keys that are missing or unexpected, other shapes, other numbers.
+
+    Args:
+        own: state dict of the module to fill.
+        state: of a file, or of another network.
+        origin: what to call it.
+        ignore: prefixes of keys that need no place.
+    """
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [
         key
@@ -126,20 +128,24 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
-    faults = [*reshaped[:8]]
+    reshaped += [
+        f"{key} is {state[key].dtype} in {origin} but {own[key].dtype} in the model"
+        for key in own
+        if key in state and _numbers(state[key]) != _numbers(own[key]) and not key.endswith("num_batches_tracked")
+    ]
+    found = [*reshaped[:8]]
     if len(reshaped) > 8:
-        faults.append(f"{len(reshaped) - 8} more of another shape")
+        found.append(f"{len(reshaped) - 8} more of another shape or type")
     for what, keys in (("missing from", missing), ("unexpected in", unexpected)):
         if keys:
             more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-            faults.append(f"{what} {origin}: {', '.join(keys[:8])}{more}")
-    if faults:
-        remedy = "build the network that the weights were made for"
-        first = _first_convolution(own) if isinstance(module, Backbone) else None  # others cannot load with adapt
-        if first and any(fault.startswith(f"{first} is ") for fault in reshaped):
-            remedy += ", or load with adapt=True to fit the first layer to the input channels"
-        raise ValueError(f"{'; '.join(faults)}. Nothing was loaded; {remedy}.")
-    module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+            found.append(f"{what} {origin}: {', '.join(keys[:8])}{more}")
+    return found
+
+
+def _numbers(value: Tensor) -> tuple[bool, bool]:
+    """Return whether numbers are real or complex; a copy from one kind into the other would be silent and wrong."""
+    return value.is_floating_point(), value.is_complex()
 
 
 def _first_convolution(own: Mapping[str, Tensor]) -> str | None:
@@ -147,7 +153,7 @@ def _first_convolution(own: Mapping[str, Tensor]) -> str | None:
     return next((key for key, value in own.items() if value.dim() >= 4 and key.endswith("weight")), None)
 
 
-def _adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+def adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
     """Fit the convolutions in `state` that see the input to the input channels of `own`.
 
     There may be several, as in the two paths of SlowFast: all that differ as the first one does.
@@ -162,6 +168,7 @@ def _adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor]) -> None
             and key in state
             and state[key].dim() >= 4
             and (state[key].shape[1], value.shape[1]) == (old, new)
+            and (state[key].shape[:1], state[key].shape[2:]) == (value.shape[:1], value.shape[2:])
         ):
             state[key] = _with_input_channels(state[key], new)
 

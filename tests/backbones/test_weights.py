@@ -9,7 +9,7 @@ from torchvision.models import ResNet18_Weights
 
 from backbones import BackboneOptions, ResNet, create_backbone, load_weights
 from backbones.blocks import BasicBlock
-from backbones.weights import read_state_dict
+from backbones.weight_files import read_state_dict
 
 URL = ResNet18_Weights.DEFAULT.url
 

@@ -1,0 +1,161 @@
+"""Files of weights: read as data, so that none of them runs code."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from os import PathLike
+from pathlib import Path
+from reprlib import repr as brief
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+
+
+def open_saved(path: str | PathLike[str]) -> Any:
+    """Return what `torch.save` wrote: tensors, on the CPU, in plain containers. Nothing in the file is executed.
+
+    Tensors are mapped from the file and read where they are used, so that this is quick for a large file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is a folder, cannot be opened, is cut short, or asks for code to be run.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # how a file was pickled is no concern of ours
+            # older files are no zip archives, and cannot be mapped
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # what is raised depends on which byte is wrong
+        if found := _GLOBAL.search(str(error)):
+            raise ValueError(
+                f"{path}: cannot be read as weights: it asks for {found[1]}, and running code from a file is refused. "
+                "If the file is your own, load it where you made it and save `model.state_dict()` alone."
+            ) from error
+        raise ValueError(
+            f"{path}: cannot be read as weights ({_reason(error)}). Copy or download it again; files that hold more "
+            "than tensors are refused, so save `model.state_dict()` alone."
+        ) from error
+
+
+def read_saved(path: str | PathLike[str]) -> Any:
+    """Return what `torch.save` wrote, as `open_saved`, after comparing all of the file with its checksums.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as for `open_saved`, or the file has changed since it was written.
+    """
+    content = open_saved(path)
+    if zipfile.is_zipfile(path) and (damaged := _damaged_records(Path(path))):
+        raise ValueError(
+            f"{path}: cannot be read as weights: {len(damaged)} of its records, such as {damaged[0]}, differ from "
+            "their checksums. Copy or download it again."
+        )
+    return content
+
+
+def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Read a state dict from a `.safetensors` file or one that `torch.save` wrote; never runs code from the file.
+
+    A training checkpoint gives the state dict that it holds under `state_dict`, `model_state` or `model`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no state dict.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        _check_file(path)
+        try:
+            return load_file(path)
+        except Exception as error:  # as above
+            raise ValueError(
+                f"{path}: cannot be read as safetensors ({_reason(error)}). Copy or download it again."
+            ) from error
+    content = read_saved(path)
+    for key in ("state_dict", "model_state", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path}: holds no state dict; save `model.state_dict()` with torch.save or safetensors.")
+    return checked_state_dict(content, str(path))
+
+
+def checked_state_dict(state: dict[Any, Any], origin: str) -> dict[str, Tensor]:
+    """Return a state dict if it holds nothing but names and dense tensors, whose values are all there.
+
+    Raises:
+        ValueError: an entry is something else.
+    """
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            found = f"{type(value).__name__} under {brief(key)}"
+        elif not key.isprintable():
+            found = f"{brief(key)} is no name"
+        elif value.layout != torch.strided or value.is_meta or value.is_quantized:
+            found = f"{key} is {_kind(value)}"
+        elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            found = f"{key} claims {tuple(value.shape)} and has {value.untyped_storage().nbytes()} bytes"
+        else:
+            continue
+        raise ValueError(
+            f"{origin}: {found}; a state dict maps names to dense tensors. Save `model.state_dict()` with torch.save "
+            "or safetensors."
+        )
+    return state
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file, or none that may be read."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give the path of a file in it, such as {path / 'best.ckpt'}.")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; give the path of a .pth, .pt, .ckpt or .safetensors file, or the name of published "
+            "weights, such as resnet50.a1_in1k."
+        )
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); check who may read it.") from error
+    if empty:
+        raise ValueError(f"{path}: cannot be read as weights: it is empty (0 bytes). Copy or download it again.")
+
+
+def _damaged_records(path: Path) -> list[str]:
+    """Return the records of a zip archive that differ from their checksums, which torch itself does not compare."""
+    with zipfile.ZipFile(path) as archive:
+        records = [record for record in archive.infolist() if record.file_size]
+        damaged = []
+        for record in records:
+            try:
+                with archive.open(record) as file:
+                    while file.read(1 << 20):
+                        pass
+            except (zipfile.BadZipFile, EOFError, NotImplementedError):
+                damaged.append(record.filename)
+    return [] if len(damaged) == len(records) else damaged  # torch may be set to write none at all
+
+
+def _kind(value: Tensor) -> str:
+    if value.is_meta:
+        return "a tensor without values (meta)"
+    return "a quantized tensor" if value.is_quantized else f"a tensor in {str(value.layout).removeprefix('torch.')}"
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong in a few words; torch's own texts advise to load without `weights_only`."""
+    text = str(error)
+    if "PytorchStreamReader" in text:
+        return "its archive is cut short or damaged"
+    if "eights only" in text or "weights_only" in text or "mmap" in text:
+        return "torch.save did not write it, or wrote more than tensors"
+    return next(iter(text.splitlines()), type(error).__name__)[:200]
