@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from backbones import Backbone, create_backbone
 from backbones.layers import Norm
+from backbones.warm_start import warm_start, without_checkpoint
 from tasks.linear_head import LinearHead
 
 
@@ -19,7 +20,12 @@ class ImageClassifier(nn.Module):
     Shape:
         - images: (N, C, H, W) float, already normalised
         - output: (N, K) logits; label k is the k-th class, from 0 on
+
+    Attributes:
+        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
     """
+
+    class_layers = ("head",)
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
@@ -55,14 +61,17 @@ def image_classifier(
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K, the things to tell apart.
-        weights: for a backbone given by name: a path, or `pretrained`.
+        weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
+            network that fits, see `backbones.warm_start`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         drop_rate: dropout in front of the linear layer.
         drop_path_rate: for a backbone given by name: stochastic depth at its last block.
         probe: train the linear layer alone (a linear probe): the backbone is frozen, norms and all.
     """
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, norm=norm, drop_path_rate=drop_path_rate, weights=weights)
+        of_backbone = without_checkpoint(weights)
+        backbone = create_backbone(backbone, norm=norm, drop_path_rate=drop_path_rate, weights=of_backbone)
     if probe:
         backbone.freeze(*(name for name, _ in backbone.named_children()))
-    return ImageClassifier(backbone, LinearHead(backbone.levels[-1].channels, num_classes, drop_rate))
+    head = LinearHead(backbone.levels[-1].channels, num_classes, drop_rate)
+    return warm_start(ImageClassifier(backbone, head), weights)

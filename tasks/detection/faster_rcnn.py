@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from backbones import Backbone, create_backbone
 from backbones.layers import Norm
 from backbones.necks import NeckName, create_neck
+from backbones.warm_start import warm_start, without_checkpoint
 from tasks.detection.anchors import AnchorGenerator, fitting_anchors
 from tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
 from tasks.detection.matching import BalancedSampler
@@ -38,9 +39,11 @@ class FasterRCNN(nn.Module):
 
     Attributes:
         compiled: the parts that `compile_parts` takes, which are those with weights; see `tasks.compiling`.
+        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
     """
 
     compiled = ("backbone", "neck", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
+    class_layers = ("roi_heads.box_predictor",)
 
     def __init__(self, backbone: Backbone, neck: nn.Module, rpn: RegionProposalNetwork, roi_heads: RoIHeads) -> None:
         super().__init__()
@@ -89,7 +92,8 @@ def faster_rcnn(
     Args:
         backbone: a registered name, or a backbone with any options.
         num_classes: K, the things to find, without the background.
-        weights: for a backbone given by name: a path, `pretrained`, or the name of published weights.
+        weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
+            `vertebra fit` fills all of the network that fits, see `backbones.warm_start`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         head_norm: norm of the pyramid, the proposal head and the box head, which then has four convolutions and one
             fully connected layer instead of two of those; None for no norm.
@@ -102,11 +106,11 @@ def faster_rcnn(
         class_agnostic: one box a proposal for all classes instead of one a class.
     """
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, norm=norm, weights=weights)
+        backbone = create_backbone(backbone, norm=norm, weights=without_checkpoint(weights))
     pyramid = create_neck(neck, backbone.levels, channels, extra="pool", norm=head_norm)
     anchors = anchors or fitting_anchors(pyramid.levels)
     box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
-    return FasterRCNN(
+    detector = FasterRCNN(
         backbone,
         pyramid,
         RegionProposalNetwork(RPNHead(channels, anchors.num_anchors, norm=head_norm), anchors, proposals),
@@ -118,3 +122,4 @@ def faster_rcnn(
             BalancedSampler(rois_per_image, object_fraction=0.25),
         ),
     )
+    return warm_start(detector, weights)

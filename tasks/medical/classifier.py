@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from backbones import Backbone, create_backbone, inflate, load_weights
 from backbones.layers import Norm
-from backbones.weights import read_state_dict
+from backbones.warm_start import warm_start, without_checkpoint
+from backbones.weights import backbone_state_dict
 from tasks.linear_head import LinearHead
 from tasks.medical.image_network import MedicalClassifier
 from tasks.medical.pooling import Pooling, pooling_layer
@@ -28,7 +29,8 @@ def medical_classifier(
         num_classes: K, the classes, grades or findings; binary is two classes, or one finding.
         in_channels: for a backbone given by name: channels of the input, 1 for gray images.
         weights: for a backbone given by name: a path, such as that of a MedicalNet checkpoint, or `pretrained`. Three
-            colours in its first layer are summed into one.
+            colours in its first layer are summed into one. A checkpoint of `vertebra fit` fills all of the network that
+            fits, see `backbones.warm_start`.
         inflated: path of a checkpoint of the 2-D network of the same blocks, for a 3-D network to begin with; see
             `backbones.inflate`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
@@ -39,7 +41,8 @@ def medical_classifier(
         FileNotFoundError: there is no such file.
     """
     body = _backbone(backbone, in_channels, weights, inflated, norm)
-    return MedicalClassifier(body, LinearHead(body.levels[-1].channels, num_classes, drop_rate))
+    network = MedicalClassifier(body, LinearHead(body.levels[-1].channels, num_classes, drop_rate))
+    return warm_start(network, weights)
 
 
 def slice_classifier(
@@ -74,7 +77,7 @@ def slice_classifier(
             "have height and width; take a 2-D backbone, or medical_classifier for volumes as a whole."
         )
     head = LinearHead(level.channels, num_classes, drop_rate)
-    return SliceClassifier(body, pooling_layer(pooling, level.channels), head)
+    return warm_start(SliceClassifier(body, pooling_layer(pooling, level.channels), head), weights)
 
 
 def study_classifier(
@@ -105,7 +108,8 @@ def study_classifier(
     """
     body = _backbone(backbone, in_channels, weights, inflated, norm)
     channels = body.levels[-1].channels
-    return StudyClassifier(body, pooling_layer(pooling, channels), LinearHead(channels, num_classes, drop_rate))
+    head = LinearHead(channels, num_classes, drop_rate)
+    return warm_start(StudyClassifier(body, pooling_layer(pooling, channels), head), weights)
 
 
 def _backbone(
@@ -113,11 +117,12 @@ def _backbone(
 ) -> Backbone:
     name = backbone if isinstance(backbone, str) else type(backbone).__name__
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
+        of_backbone = without_checkpoint(weights)
+        backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=of_backbone)
     if inflated is not None:
         if isinstance(backbone.levels[-1].reduction, int):
             raise ValueError(
                 f"inflated is {inflated}, but {name} takes images; give it as weights, or take a 3-D backbone."
             )
-        load_weights(backbone, inflate(read_state_dict(inflated), backbone), adapt=True)
+        load_weights(backbone, inflate(backbone_state_dict(inflated), backbone), adapt=True)
     return backbone

@@ -34,7 +34,12 @@ class MedicalClassifier(nn.Module):
         - images: (N, in_channels, H, W), or (N, in_channels, D, H, W) with a 3-D backbone, float, already scaled
         - counts: not looked at; studies have one image
         - output: (N, K) logits
+
+    Attributes:
+        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
     """
+
+    class_layers = ("head",)
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()

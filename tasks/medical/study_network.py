@@ -23,7 +23,12 @@ class StudyClassifier(nn.Module):
           what pads a study to I images is not looked at, and changes no statistics of norms
         - counts: (N,) int64, how many images of each study are there, 1..I; None for all
         - output: (N, K) logits
+
+    Attributes:
+        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
     """
+
+    class_layers = ("head",)
 
     def __init__(self, backbone: Backbone, pooling: nn.Module, head: nn.Module) -> None:
         super().__init__()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from backbones import Backbone
 from tasks.segmentation.deeplab import DeepLabV3, DeepLabV3Plus
 from tasks.segmentation.fcn import FCNScores
@@ -76,11 +74,8 @@ def fcn_scores(backbone: str | Backbone, num_classes: int, *, num_levels: int = 
         num_levels: 1, 2 or 3.
         options: see `assemble`; there is no layer behind the sum, so `drop_rate` touches the auxiliary head alone.
     """
-    network = assemble(
-        partial(_scores, num_levels=num_levels, num_classes=num_classes), backbone, num_classes, **options
-    )
-    network.head = nn.Identity()
-    return network
+    decoder = partial(_scores, num_levels=num_levels, num_classes=num_classes)
+    return assemble(decoder, backbone, num_classes, **options)
 
 
 def pspnet(

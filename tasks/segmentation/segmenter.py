@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from backbones import Backbone, Level, create_backbone
 from backbones.layers import Norm, conv
+from backbones.warm_start import warm_start, without_checkpoint
+from tasks.segmentation.fcn import FCNScores
 from tasks.segmentation.layers import conv_norm, resized
 
 # levels of a backbone and a norm -> a module with `channels` that makes one map of the backbone's
@@ -83,7 +85,12 @@ class Segmenter(nn.Module):
     Shape:
         - images: (N, C, H, W) float, already normalised, of any size
         - output: (N, K, H, W) logits; label k is the k-th class, from 0 on
+
+    Attributes:
+        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
     """
+
+    class_layers = ("head", "aux.1", "decoder.scores")
 
     def __init__(self, backbone: Backbone, decoder: nn.Module, head: nn.Module, aux: nn.Module | None = None) -> None:
         super().__init__()
@@ -121,7 +128,8 @@ def assemble(
         num_classes: K, the classes to tell apart; pixels that are ignored are none.
         output_stride: for a backbone given by name: reduction of its coarsest map, 32, 16 or 8. Families that cannot
             dilate say so, and take 32.
-        weights: for a backbone given by name: a path, or `pretrained`.
+        weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
+            network that fits, see `backbones.warm_start`.
         norm: of the decoder, and of a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         aux: an auxiliary head on the last level but one (C4).
         drop_rate: dropout in front of the last layer.
@@ -132,7 +140,8 @@ def assemble(
     if num_classes < 1 or num_classes > 255:
         raise ValueError(f"num_classes is {num_classes}; a mask of 8 bits tells 1 to 255 classes, and 255 is ignored.")
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, output_stride=output_stride, norm=norm, weights=weights)
+        of_backbone = without_checkpoint(weights)
+        backbone = create_backbone(backbone, output_stride=output_stride, norm=norm, weights=of_backbone)
     levels = backbone.levels
     if not isinstance(levels[-1].reduction, int):
         raise ValueError(
@@ -144,4 +153,6 @@ def assemble(
     if aux:
         aside = LevelDecoder(levels[max(0, len(levels) - 2)], norm)
         second = nn.Sequential(aside, PixelHead(aside.channels, num_classes, drop_rate))
-    return Segmenter(backbone, body, PixelHead(body.channels, num_classes, drop_rate), second)  # type: ignore[arg-type]
+    scored = isinstance(body, FCNScores)  # which makes logits itself
+    head = nn.Identity() if scored else PixelHead(body.channels, num_classes, drop_rate)  # type: ignore[arg-type]
+    return warm_start(Segmenter(backbone, body, head, second), weights)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from backbones import Backbone, Level, create_backbone, inflate, load_weights
 from backbones.layers import Norm
 from backbones.temporal import TSN
-from backbones.weights import read_state_dict
+from backbones.warm_start import warm_start, without_checkpoint
+from backbones.weights import backbone_state_dict
 from backbones.x3d import X3D
 from tasks.video.heads import MeanHead, RecurrentHead, X3DHead
 
@@ -22,7 +23,12 @@ class VideoClassifier(nn.Module):
     Shape:
         - clips: (N, in_channels, T, H, W) float, already normalised
         - output: (N, num_classes), logits
+
+    Attributes:
+        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
     """
+
+    class_layers = ("head.fc",)
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
@@ -47,7 +53,8 @@ def video_classifier(
     Args:
         backbone: a registered name, or a backbone with any options.
         num_classes: number of classes.
-        weights: for a backbone given by name: a path, or `pretrained`.
+        weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
+            network that fits, see `backbones.warm_start`.
         inflated: path of a checkpoint of the 2-D network of the same blocks, to begin with; see `backbones.inflate`.
         norm: for a backbone given by name, and for a norm in the head: `batch`, `frozen`, `sync` or `group`.
         drop_rate: ahead of the last layer, in training; pytorchvideo's networks have 0.5, but CSN 0, as torchvision's.
@@ -61,13 +68,16 @@ def video_classifier(
         raise ValueError(f"drop_rate is {drop_rate}; it is a probability, from 0 to below 1.")
     name = backbone if isinstance(backbone, str) else type(backbone).__name__
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, norm=norm, out_levels=("C5",), weights=weights)
+        of_backbone = without_checkpoint(weights)
+        backbone = create_backbone(backbone, norm=norm, out_levels=("C5",), weights=of_backbone)
     level = _last_of_clips(backbone, name)
     if inflated is not None:
-        load_weights(backbone, inflate(read_state_dict(inflated), backbone))
+        load_weights(backbone, inflate(backbone_state_dict(inflated), backbone))
     if isinstance(backbone, X3D):  # the only family whose paper has more than a linear layer here
-        return VideoClassifier(backbone, X3DHead(level.channels, num_classes, drop_rate, norm))
-    return VideoClassifier(backbone, MeanHead(level.channels, num_classes, drop_rate))
+        head: nn.Module = X3DHead(level.channels, num_classes, drop_rate, norm)
+    else:
+        head = MeanHead(level.channels, num_classes, drop_rate)
+    return warm_start(VideoClassifier(backbone, head), weights)
 
 
 def frame_classifier(
@@ -84,7 +94,8 @@ def frame_classifier(
     Args:
         backbone: a registered name of a 2-D backbone, or a 2-D backbone with any options.
         num_classes: number of classes.
-        weights: for a backbone given by name: a path, or `pretrained`.
+        weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
+            network that fits, see `backbones.warm_start`.
         norm: for a backbone given by name.
         drop_rate: ahead of the last layer, in training.
         hidden: 0 takes the mean over the frames, which does not know their order (TSN; of clips of one frame it is the
@@ -94,11 +105,12 @@ def frame_classifier(
         ValueError: the backbone takes clips, or one of the numbers is none that can be.
     """
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, norm=norm, weights=weights)
+        backbone = create_backbone(backbone, norm=norm, weights=without_checkpoint(weights))
     body = TSN(backbone)
     if not hidden:
-        return video_classifier(body, num_classes, norm=norm, drop_rate=drop_rate)
-    return VideoClassifier(body, RecurrentHead(body.levels[-1].channels, num_classes, drop_rate, hidden))
+        return warm_start(video_classifier(body, num_classes, norm=norm, drop_rate=drop_rate), weights)
+    head = RecurrentHead(body.levels[-1].channels, num_classes, drop_rate, hidden)
+    return warm_start(VideoClassifier(body, head), weights)
 
 
 def _last_of_clips(backbone: Backbone, name: str) -> Level:

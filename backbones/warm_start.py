@@ -1,0 +1,111 @@
+"""A trained network of ours as the start of another: other classes, or another task."""
+
+from __future__ import annotations
+
+import logging
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from backbones.backbone import Backbone
+from backbones.weight_files import open_saved, read_state_dict
+from backbones.weights import BACKBONE, NETWORK, adapt_first_layer, fill
+
+_log = logging.getLogger(__name__)
+
+W = TypeVar("W", bound=str | PathLike[str] | None)
+N = TypeVar("N", bound=nn.Module)
+
+
+def without_checkpoint(weights: W) -> W | None:
+    """Return weights for a backbone alone, or None where they are a checkpoint, which `warm_start` loads as a whole."""
+    return None if _is_checkpoint(weights) else weights
+
+
+def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
+    """Load all that fits from a checkpoint of `vertebra fit`, log how much that was, and return the network.
+
+    Weights of another kind, which a backbone takes, leave the network as it is. What may differ are the layers whose
+    size depends on the number of classes, which the network lists as `class_layers`, and whole parts (a neck, a
+    decoder) that only one of the two networks has; they keep their initial values. The first layer is adapted to the
+    input channels, as for published weights.
+
+    Args:
+        network: a task's network; one of its parts is called `backbone`.
+        weights: a path, a name of published weights, or None.
+
+    Raises:
+        ValueError: anything else differs; nothing is loaded then.
+    """
+    if weights is None or not _is_checkpoint(weights):
+        return network
+    state = {k.removeprefix(NETWORK): x for k, x in read_state_dict(weights).items() if k.startswith(NETWORK)}
+    state = _placed(network, state)
+    own = network.state_dict()
+    adapt_first_layer(state, own)
+
+    by_class = tuple(f"{layer}." for layer in getattr(network, "class_layers", ()))
+    theirs, ours = _parts(state, by_class), _parts(own, by_class)
+    fits = {key for key in state if key in own and state[key].shape == own[key].shape}
+    new = [k for k in own if k not in fits and (k.startswith(by_class) or _part(k) not in theirs)]
+    unused = [k for k in state if k not in fits and (k.startswith(by_class) or _part(k) not in ours)]
+    wanted = {key: value for key, value in state.items() if key not in unused} | {key: own[key] for key in new}
+    try:
+        fill(network, wanted, str(weights))
+    except ValueError as error:
+        raise ValueError(
+            f"{error} To start from the backbone alone, give tasks.named_backbone.NamedBackbone as the network's "
+            "backbone, and the checkpoint as the weights of that."
+        ) from error
+    fresh, left = _layers(new, _parts(state)), _layers(unused, _parts(own))
+    left = [layer for layer in left if layer not in fresh]
+    _log.info("%s", _summary(Path(weights), len(own) - len(new), len(own), fresh, left))
+    return network
+
+
+def _is_checkpoint(weights: str | PathLike[str] | None) -> bool:
+    """Return whether weights are a checkpoint of `vertebra fit`, by its keys."""
+    if weights is None or not Path(weights).is_file() or Path(weights).suffix == ".safetensors":
+        return False
+    content = open_saved(weights)
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    return isinstance(state, dict) and any(str(key).startswith(BACKBONE) for key in state)
+
+
+def _placed(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state with the backbone's keys as the network's own backbone names them (a TSN's have a prefix)."""
+    body = network.get_submodule("backbone")
+    if not isinstance(body, Backbone):
+        return state
+    theirs = {k.removeprefix("backbone."): x for k, x in state.items() if k.startswith("backbone.")}
+    others = {k: x for k, x in state.items() if not k.startswith("backbone.")}
+    return {f"backbone.{key}": x for key, x in body.own_names(theirs).items()} | others
+
+
+def _parts(state: dict[str, Tensor], by_class: tuple[str, ...] = ()) -> set[str]:
+    """Return the names of the parts that hold more than the layers `by_class`."""
+    return {_part(key) for key in state if not key.startswith(by_class)}
+
+
+def _part(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _layers(keys: list[str], shared: set[str]) -> list[str]:
+    """Return the layers of keys, or the part where the other network has nothing of it."""
+    return list(dict.fromkeys(k.rpartition(".")[0] if _part(k) in shared else _part(k) for k in keys))
+
+
+def _summary(file: Path, loaded: int, total: int, new: list[str], unused: list[str]) -> str:
+    names = open_saved(file).get("class_names")
+    known = isinstance(names, list) and all(isinstance(name, str) and name.isprintable() for name in names)
+    classes = f" (classes {_listed(names)})" if known else ""
+    rest = f"; not used: {_listed(unused)}" if unused else ""
+    return f"{file}{classes}: {loaded} of {total} tensors loaded; new: {_listed(new) if new else 'none'}{rest}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more

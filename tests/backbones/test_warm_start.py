@@ -1,0 +1,124 @@
+"""A checkpoint of `vertebra fit` as the start of another network."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from backbones import create_backbone, load_weights
+from backbones.warm_start import warm_start
+from tasks.classification import image_classifier
+from tasks.detection import faster_rcnn
+from tasks.medical import medical_classifier, study_classifier
+from tasks.segmentation import fcn, fcn_scores, unet
+from tasks.video import frame_classifier, video_classifier
+
+# task -> function of the number of classes and of weights, and the layers that depend on that number
+TASKS = {
+    "detection": (
+        lambda classes, weights=None: faster_rcnn("resnet20", classes, channels=8, weights=weights),
+        ["roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"],
+    ),
+    "segmentation": (
+        lambda classes, weights=None: fcn("resnet20", classes, output_stride=32, aux=True, weights=weights),
+        ["head.conv", "aux.1.conv"],
+    ),
+    "scores": (
+        lambda classes, weights=None: fcn_scores("resnet20", classes, num_levels=2, weights=weights),
+        ["decoder.scores.0", "decoder.scores.1"],
+    ),
+    "classification": (
+        lambda classes, weights=None: image_classifier("resnet20", classes, weights=weights),
+        ["head.fc"],
+    ),
+    "clips": (lambda classes, weights=None: video_classifier("resnet18s_3d", classes, weights=weights), ["head.fc"]),
+    "frames": (
+        lambda classes, weights=None: frame_classifier("resnet20", classes, hidden=4, weights=weights),
+        ["head.fc"],
+    ),
+    "medical": (lambda classes, weights=None: medical_classifier("resnet20", classes, weights=weights), ["head.fc"]),
+    "studies": (lambda classes, weights=None: study_classifier("resnet20", classes, weights=weights), ["head.fc"]),
+}
+
+
+def checkpoint(network: nn.Module, path, names=("cat", "dog")):
+    """Write a network as a training checkpoint of a task module has it."""
+    state = {f"network.{key}": value for key, value in network.state_dict().items()} | {"loss.weight": torch.ones(3)}
+    torch.save({"state_dict": state, "class_names": list(names), "epoch": 1}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_other_classes_keep_all_but_the_last_layers(task, tmp_path, caplog):
+    build, last = TASKS[task]
+    trained = build(2)
+    file = checkpoint(trained, tmp_path / "best.ckpt")
+    with caplog.at_level(logging.INFO):
+        started = build(5, file)
+    state, kept = trained.state_dict(), 0
+    for key, value in started.state_dict().items():
+        if key.rpartition(".")[0] not in last:
+            assert torch.equal(value, state[key]), key
+            kept += 1
+    line = f"{file} (classes cat, dog): {kept} of {len(state)} tensors loaded; new: {', '.join(last)}"
+    assert caplog.messages == [line]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_number_of_classes_is_loaded_whole(task, tmp_path, caplog):
+    build, _ = TASKS[task]
+    trained = build(2)
+    with caplog.at_level(logging.INFO):
+        started = build(2, checkpoint(trained, tmp_path / "best.ckpt"))
+    assert all(torch.equal(value, trained.state_dict()[key]) for key, value in started.state_dict().items())
+    assert caplog.messages[0].endswith("loaded; new: none")
+
+
+def test_another_task_takes_the_backbone(tmp_path, caplog):
+    trained = image_classifier("resnet20", 3)
+    file = checkpoint(trained, tmp_path / "best.ckpt")
+    with caplog.at_level(logging.INFO):
+        detector = faster_rcnn("resnet20", 4, channels=8, weights=file)
+        gray = medical_classifier("resnet20", 4, weights=file)
+        clips = frame_classifier("resnet20", 4, hidden=4, weights=file)
+        pixels = unet("resnet20", 4, weights=file)
+    for network in (detector, pixels):
+        assert torch.equal(network.backbone.layer2[0].conv1.weight, trained.backbone.layer2[0].conv1.weight)
+    assert torch.equal(clips.backbone.body.conv1.weight, trained.backbone.conv1.weight)
+    torch.testing.assert_close(gray.backbone.conv1.weight, trained.backbone.conv1.weight.sum(dim=1, keepdim=True))
+    assert "new: neck, rpn, roi_heads;" in caplog.messages[0]
+    assert caplog.messages[0].endswith("not used: head")
+    assert "new: head.recurrent, head.fc" in caplog.messages[2]
+
+
+def test_a_backbone_takes_its_part_of_any_checkpoint(tmp_path):
+    trained = frame_classifier("resnet20", 3)
+    file = checkpoint(trained, tmp_path / "best.ckpt")
+    for name in ("resnet20", "tsn:resnet20"):
+        body = create_backbone(name, weights=file)
+        assert torch.equal(getattr(body, "body", body).conv1.weight, trained.backbone.body.conv1.weight)
+    volumes = medical_classifier("resnet20", 2)
+    load_weights(volumes.backbone, checkpoint(volumes, tmp_path / "other.ckpt"))
+
+
+def test_what_else_differs_is_named_and_nothing_is_loaded(tmp_path):
+    file = checkpoint(unet("resnet20", 3), tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match=r"best\.ckpt: decoder\..*Nothing was loaded.*NamedBackbone"):
+        fcn("resnet20", 3, output_stride=32, weights=file)
+    with pytest.raises(ValueError, match=r"backbone\.layer1\.0\.conv1\.weight"):
+        unet("resnet18", 3, weights=file)
+    network = faster_rcnn("resnet20", 2, channels=8)
+    wider = checkpoint(faster_rcnn("resnet20", 2, channels=16), tmp_path / "wider.ckpt")
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"neck\.inner_blocks\.0\.0\.weight is \(16, .*but \(8, "):
+        warm_start(network, wider)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_published_weights_are_loaded_whole_or_not_at_all(tmp_path):
+    state = image_classifier("resnet20", 2).backbone.state_dict()
+    del state["layer1.0.conv1.weight"]
+    torch.save(state, tmp_path / "published.pth")
+    with pytest.raises(ValueError, match=r"missing from .*layer1\.0\.conv1\.weight"):
+        image_classifier("resnet20", 2, weights=str(tmp_path / "published.pth"))
