@@ -32,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("predictions"), help="folder to write (default: predictions)"
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the checkpoint name classes outside this package, which runs their code: for files of your own",
+    )
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-c", "--config"} & set(words):  # the long form, which the processes of a run on several devices are given
         from tools import train
@@ -48,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tools import train  # after the help, which has no need of torch
 
     try:
-        config = predict_config(args.checkpoint, args.paths)
+        config = predict_config(args.checkpoint, args.paths, args.trust)
     except (ValueError, FileNotFoundError) as error:
         print(f"vertebra: {error}", file=sys.stderr)
         return 1
@@ -59,27 +64,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train.main(["predict", "-c", str(file), *run, *flags])
 
 
-def predict_config(checkpoint: Path, paths: Sequence[Path]) -> dict[str, Any]:
+def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False) -> dict[str, Any]:
     """Return the configuration that a checkpoint was trained with, turned to predicting on `paths`.
+
+    Args:
+        checkpoint: the file.
+        paths: images and folders of images.
+        trust: whether it may name classes outside this package.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        ValueError: the file was not written by `vertebra fit`.
+        ValueError: the file was not written by `vertebra fit`, or names what is not trusted.
     """
-    import torch
-    import yaml
+    from tools.checkpoint_config import check_names, read_config
+    from tools.checkpoint_file import read_checkpoint
 
-    if not checkpoint.is_file():
+    if not checkpoint.exists():
         raise FileNotFoundError(f"{checkpoint} does not exist; give a checkpoint that `vertebra fit` wrote.")
+    content = read_checkpoint(checkpoint)
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        config = yaml.safe_load(content["config"])
-    except Exception as error:  # what torch.load raises depends on which byte is wrong
-        raise ValueError(f"{checkpoint} is no checkpoint of `vertebra fit` ({error!r:.200}).") from error
-    data = config["data"]
-    data["init_args"]["predict"] = [str(path) for path in paths]
-    data["init_args"]["names"] = content["class_names"]
-    return {"model": config["model"], "data": data}
+        config = read_config(content.get("config"))
+        if not trust:
+            check_names(config)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+    arguments = config["data"]["init_args"]
+    arguments["predict"] = [str(path) for path in paths]
+    arguments["names"] = content["class_names"]
+    return config
 
 
 if __name__ == "__main__":

@@ -1,0 +1,237 @@
+"""What a checkpoint's configuration may name: nothing that is not ours is imported, in no slot and no spelling."""
+
+import copy
+import sys
+import time
+
+import pytest
+import yaml
+
+from tools.checkpoint_config import check_names, read_config
+
+CONFIG = {
+    "model": {
+        "class_path": "tasks.detection.DetectionModule",
+        "init_args": {
+            "network": {
+                "class_path": "tasks.detection.networks.FasterRCNN",
+                "init_args": {
+                    "backbone": {
+                        "class_path": "tasks.named_backbone.NamedBackbone",
+                        "init_args": {"name": "resnet18", "weights": "pretrained", "out_levels": ["C4", "C5"]},
+                    },
+                    "weights": None,
+                    "norm": "batch",
+                    "neck": "fpn",
+                    "anchors": {"class_path": "tasks.detection.AnchorGenerator", "init_args": {"sizes": [[8], [16]]}},
+                    "proposals": {"per_level": 10},
+                    "detections": None,
+                },
+            },
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.1}},
+            "schedule": {"class_path": "tasks.schedules.Cosine", "init_args": {"warmup": 0.1}},
+            "channels_last": True,
+            "compile_mode": None,
+        },
+    },
+    "data": {
+        "class_path": "tasks.detection.DetectionData",
+        "init_args": {
+            "root": "data.v1",
+            "train": {"annotations": "train.json", "images": "images"},
+            "resize": {"short": [64], "longest": 80},
+            "augment": [{"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}],
+            "names": ["os.system"],
+            "missing": "error",
+        },
+    },
+    "trainer": {"callbacks": [{"class_path": "lightning.pytorch.callbacks.LambdaCallback"}]},
+    "seed_everything": 0,
+}
+
+CALLABLES = [
+    "os.system",
+    "runpy.run_path",
+    "subprocess.call",
+    "subprocess.Popen",
+    "builtins.eval",
+    "builtins.exec",
+    "importlib.import_module",
+    "pickle.loads",
+    "shutil.rmtree",
+    "torch.load",
+    "torch.hub.load",
+    "monai.bundle.run",
+    "monai.bundle.ConfigParser",
+    "monai.transforms.Lambda",
+    "albumentations.Lambda",
+    "lightning.pytorch.callbacks.LambdaCallback",
+    "lightning.pytorch.Trainer",
+    "torch.nn.Linear",
+    "tools.main.main",
+    "tools.train.VertebraCLI",
+    "tasks.data.os.system",
+    "tasks.images.cv2.imread",
+    "tasks.report.write_report",
+    "tasks.detection.faster_rcnn.faster_rcnn",
+    "backbones.weights.load_weights",
+]
+
+SLOTS = [
+    ("model",),
+    ("model", "class_path"),
+    ("model", "init_args", "network"),
+    ("model", "init_args", "network", "class_path"),
+    ("model", "init_args", "network", "init_args", "backbone"),
+    ("model", "init_args", "network", "init_args", "backbone", "init_args", "weights"),
+    ("model", "init_args", "network", "init_args", "weights"),
+    ("model", "init_args", "network", "init_args", "anchors"),
+    ("model", "init_args", "network", "init_args", "neck"),
+    ("model", "init_args", "network", "init_args", "proposals", "per_level"),
+    ("model", "init_args", "network", "dict_kwargs"),
+    ("model", "init_args", "optimizer"),
+    ("model", "init_args", "schedule"),
+    ("model", "init_args", "loss"),
+    ("model", "init_args", "mixing"),
+    ("model", "init_args", "inference"),
+    ("model", "init_args", "target"),
+    ("model", "init_args", "network.init_args.anchors"),
+    ("model", "dict_kwargs"),
+    ("data",),
+    ("data", "class_path"),
+    ("data", "init_args", "augment"),
+    ("data", "init_args", "resize"),
+    ("data", "init_args", "root"),
+    ("data", "init_args", "predict"),
+    ("data", "init_args", "unknown"),
+    ("trainer",),
+    ("trainer", "callbacks"),
+    ("trainer", "logger"),
+    ("trainer", "default_root_dir"),
+    ("checkpoint",),
+    ("optimizer",),
+    ("ckpt_path",),
+    ("seed_everything",),
+    ("config",),
+]
+
+
+def spellings(name):
+    spec = {"class_path": name, "init_args": {"command": "touch sprung"}}
+    return [
+        name,
+        f" {name} ",
+        f"'{name}'",
+        spec,
+        [spec],
+        {"part": [{"deep": spec}]},
+        yaml.safe_dump(spec),
+        f"{{class_path: {name}}}",
+        {"class_path": "tasks.detection.AnchorGenerator", "init_args": {"sizes": spec}},
+        {"class_path": "tasks.detection.AnchorGenerator", "dict_kwargs": {"sizes": name}},
+        {"init_args.class_path": name},
+    ]
+
+
+def put(slot, value):
+    config = copy.deepcopy(CONFIG)
+    place = config
+    for key in slot[:-1]:
+        place = place.setdefault(key, {})
+    place[slot[-1]] = value
+    return config
+
+
+def used(config):
+    """Return, as text, what `predict` hands on of a configuration: nothing where it is refused."""
+    try:
+        read = read_config(yaml.dump(config, Dumper=yaml.CSafeDumper))
+        check_names(read)
+    except ValueError:
+        return ""
+    return str(read)
+
+
+@pytest.mark.parametrize("slot", SLOTS, ids=".".join)
+def test_no_slot_takes_a_callable(slot):
+    before, start = set(sys.modules), SLOTS.index(slot)
+    for place in range(start, start + 9):  # over all slots every callable comes in many spellings
+        name = CALLABLES[7 * place % len(CALLABLES)]
+        spelled = spellings(name)
+        value = spelled[place % len(spelled)]
+        assert name not in used(put(slot, value)), value
+    assert not {"runpy", "monai.bundle", "tools.train", "mine"} & (set(sys.modules) - before)
+
+
+def test_the_error_names_the_entry_and_the_flag():
+    config = put(("model", "init_args", "network", "init_args", "anchors"), {"class_path": "mine.Anchors"})
+    with pytest.raises(
+        ValueError, match=r"'mine\.Anchors' as model\.init_args\.network\.init_args\.anchors\.class_path"
+    ):
+        check_names(read_config(yaml.safe_dump(config)))
+    config = put(("data", "init_args", "resize"), ["os.system"])
+    with pytest.raises(ValueError, match=r"as data\.init_args\.resize\[0\].*your own.*--trust"):
+        check_names(read_config(yaml.safe_dump(config)))
+
+
+def test_what_training_alone_needs_is_left_out_and_the_rest_is_kept():
+    config = read_config(yaml.safe_dump(CONFIG))
+    check_names(config)
+    network = copy.deepcopy(CONFIG["model"]["init_args"]["network"])
+    del network["init_args"]["backbone"]["init_args"]["weights"]
+    assert config == {
+        "model": {
+            "class_path": "tasks.detection.DetectionModule",
+            "init_args": {"network": network, "channels_last": True},
+        },
+        "data": {
+            "class_path": "tasks.detection.DetectionData",
+            "init_args": {"resize": {"short": [64], "longest": 80}, "missing": "error"},
+        },
+    }
+
+
+def test_a_module_of_ones_own_keeps_its_arguments_for_trust():
+    config = read_config(yaml.safe_dump(put(("model", "class_path"), "mine.Module")))
+    assert config["model"]["init_args"]["optimizer"]["class_path"] == "torch.optim.AdamW"
+    with pytest.raises(ValueError, match=r"'mine\.Module' as model\.class_path"):
+        check_names(config)
+
+
+def test_a_text_that_is_a_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet18").write_text("class_path: os.system")
+    with pytest.raises(ValueError, match="which is the path of a file"):
+        check_names(read_config(yaml.safe_dump(CONFIG)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "is a NoneType"),
+        ({"model": 1}, "is a dict"),
+        ("x" * 600_000, "600000 characters"),
+        ("", "has no model.class_path"),
+        ("- 1", "has no model.class_path"),
+        ("model: {class_path: tasks.x}", "has no data.class_path"),
+        ("model: {class_path: [a]}", "has no model.class_path"),
+        ("model: {class_path: a.B, init_args: 3}\ndata: {class_path: a.B}", "no mapping under model.init_args"),
+        ("model: !!python/object/apply:os.system [id]", "is no YAML"),
+        ("{" * 5000, "is no YAML"),
+        ("[" * 1000 + "]" * 1000, "is no YAML|over .* levels"),
+        ("[" * 60 + "]" * 60, "levels"),
+        ("a: &a [*a]", "levels"),
+        ("a: 2026-01-01", "holds a date"),
+        ("a: !!set {b}", "holds a set"),
+        ("a: !!binary aGk=", "holds a bytes"),
+        (
+            "\n".join(["a0: &a0 [1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 25))]),
+            "values",
+        ),
+    ],
+)
+def test_what_is_no_configuration_is_refused_at_once(text, message):
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=f"its configuration.*({message})"):
+        read_config(text)
+    assert time.monotonic() - start < 20
