@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from backbones.weights import differences
 from tasks.compiling import compile_parts
 from tasks.data import ResumableLoader
 from tasks.evaluated_table import EvaluatedTable
@@ -227,6 +228,13 @@ class TaskModule(LightningModule, ABC):
         names = checkpoint.get("class_names", self.class_names)
         if names != self.class_names:
             raise ValueError(
-                f"the checkpoint was trained on the classes {names}, the data set has {self.class_names}; "
-                "use the data set that the checkpoint was trained on, or train anew."
+                f"the checkpoint was trained on the classes {names}, the data set has {self.class_names}; use the data "
+                "set that the checkpoint was trained on, or start from its weights with --model.network.weights."
+            )
+        # a strategy that shards the network has taken the weights out of the checkpoint before
+        found = differences(self.state_dict(), checkpoint.get("state_dict", self.state_dict()), "the checkpoint")
+        if found:
+            raise ValueError(
+                f"{'; '.join(found)}. Build the network that the checkpoint is of, or start a training from the "
+                "weights that fit with --model.network.weights."
             )

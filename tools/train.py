@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +18,24 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from tasks.data import TaskData
 from tasks.module import TaskModule
 from tasks.report_writer import ReportWriter
+from tools.checkpoint_file import read_checkpoint
 from tools.config_files import config_of, resolve_configs
 from tools.errors import sentence
 from tools.hardware import default_precision
 from tools.progress import SeldomReadingBar
+from tools.run_folder import check_writable
+
+CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # instead of a path
 
 
 class VertebraCLI(LightningCLI):
-    """LightningCLI with a run folder: checkpoints, logs, the configuration and the report stand in one place."""
+    """LightningCLI with a run folder: checkpoints, logs, the configuration and the report stand in one place.
+
+    Attributes:
+        folder: of the latest run, for messages about errors that stop even its construction.
+    """
+
+    folder = ""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
@@ -43,6 +54,7 @@ class VertebraCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         run = Path(config.trainer.default_root_dir)
+        VertebraCLI.folder = str(run)
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(run / "checkpoints")
         if config.checkpoint.monitor is None:
             module: Any = locate(config.model.class_path)
@@ -50,6 +62,8 @@ class VertebraCLI(LightningCLI):
         config.weights_only = True  # a checkpoint is data: reading it runs no code
         if config.trainer.fast_dev_run:
             config.checkpoint.save_last = False  # a trial leaves nothing behind; Lightning would write last.ckpt
+        if not config.trainer.fast_dev_run:
+            check_writable(run)
         best = Path(config.checkpoint.dirpath) / "best.ckpt"
         if self.subcommand == "fit":
             if config.ckpt_path is None and not config.trainer.fast_dev_run:
@@ -61,6 +75,11 @@ class VertebraCLI(LightningCLI):
                     "--ckpt_path FILE."
                 )
             config.ckpt_path = str(best)
+        if config.ckpt_path not in (None, *CHOSEN_BY_LIGHTNING):
+            read_checkpoint(Path(config.ckpt_path), training=self.subcommand == "fit")
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration as the user gave it: Lightning would take classes and arguments from a checkpoint."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
@@ -114,6 +133,7 @@ class RunRecord(SaveConfigCallback):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fit`, `validate`, `test` or `predict` as the first argument says."""
     given = sys.argv
+    _show_notes()
     try:
         args = resolve_configs(given[1:] if argv is None else list(argv))
         # the processes of a run on several devices are started with the words of this one
@@ -135,8 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed_everything_default=0,
             auto_configure_optimizers=False,
         )
-    except (ValueError, FileNotFoundError) as error:
-        message = sentence(error)
+    except Exception as error:
+        message = sentence(error, VertebraCLI.folder)
         if message is None:
             raise
         print(f"vertebra: {message}", file=sys.stderr)
@@ -149,6 +169,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _loggers(run: Path) -> list[Logger]:
     csv = CSVLogger(run, name="logs")
     return [csv, TensorBoardLogger(run, name="logs", version=csv.version)]
+
+
+def _show_notes() -> None:
+    """Print what backbones and tasks log, from the first process alone."""
+    for name in ("backbones", "tasks"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
+        logger.handlers = [logging.StreamHandler()]  # on stderr as it is now, since a program may run several commands
 
 
 @rank_zero_only

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -15,6 +14,7 @@ from tasks.detection.drawing import draw_boxes
 from tasks.detection.evaluated_image import EvaluatedImage
 from tasks.images import read_image
 from tasks.json_rows import JsonRows
+from tasks.picture_file import write_picture
 from tasks.prediction_writer import PredictionWriter
 
 DRAWN_SCORE = 0.5  # the file holds every detection, the pictures those that are more likely than not
@@ -63,7 +63,7 @@ class DetectionWriter(PredictionWriter[None]):
                 self.class_names,
                 image.scores[drawn],
             )
-            cv2.imwrite(str(pictures / self._name(image)), picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+            write_picture(pictures / self._name(image), picture)
         if self._rows is not None:
             self._rows.add(row for image in outputs for row in self._results(image))
         return ()

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
@@ -19,6 +18,7 @@ from tasks.medical.geometry import to_own_space
 from tasks.medical.nifti import write_nifti
 from tasks.medical.operating_point import decide
 from tasks.medical.slices import explained
+from tasks.picture_file import write_picture
 from tasks.prediction_writer import PredictionWriter
 
 if TYPE_CHECKING:
@@ -100,5 +100,4 @@ def _write_map(folder: Path, place: int, cam: np.ndarray, dataset: MedicalDatase
         file = folder / f"{place:05d}_{stem}{part}"
         if scan.grid is not None:
             write_nifti(file.with_name(f"{file.name}.nii.gz"), to_own_space(own, scan, dataset.resample), scan)
-        picture = cv2.cvtColor(explained(dataset.seen(scan), own), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(file.with_name(f"{file.name}.png")), picture)
+        write_picture(file.with_name(f"{file.name}.png"), explained(dataset.seen(scan), own))

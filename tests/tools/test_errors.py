@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -27,3 +30,26 @@ def test_what_a_loader_process_told_is_found_at_the_end():
         "a.jpg: the file is empty."
     )
     assert sentence(ValueError(text + "KeyError: 'boxes'")) is None
+
+
+def test_the_cause_that_a_library_wraps_is_found():
+    error = ValueError("in a library")
+    error.__cause__ = raised(create_backbone, "resnet5")
+    assert "close names: resnet5" in (sentence(error) or "")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR])
+def test_what_the_system_refuses_names_the_file(number):
+    text = os.strerror(number)
+    assert (sentence(OSError(number, text, "a.txt")) or "").startswith(f"a.txt: {text}; ")
+    assert (sentence(OSError(number, text), "runs/x") or "").startswith(f"runs/x: {text}; ")
+
+
+def test_a_copy_is_named_by_where_it_goes():
+    error = OSError(errno.ENOSPC, "No space left on device", "/tmp/part", None, "runs/x/best.ckpt")
+    assert (sentence(error) or "").startswith("runs/x/best.ckpt: ")
+
+
+@pytest.mark.parametrize("error", [OSError("no number"), FileNotFoundError(errno.ENOENT, "no", "a"), KeyError("a")])
+def test_other_errors_keep_their_traceback(error):
+    assert sentence(error) is None

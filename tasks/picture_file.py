@@ -1,0 +1,23 @@
+"""Writes pictures so that a full disk is an error: OpenCV's own writer only returns False."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def write_picture(file: Path, picture: np.ndarray, quality: int = 92) -> None:
+    """Write a picture in the format of the file's ending.
+
+    Args:
+        file: its folder exists.
+        picture: (H, W, 3) uint8, RGB.
+        quality: of a JPEG, 0..100.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _, content = cv2.imencode(file.suffix, picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    file.write_bytes(content.tobytes())
