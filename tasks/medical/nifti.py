@@ -6,41 +6,47 @@ not have the voxel sizes of the header: a map that is written with that affine w
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.medical.scans import Scan, UnreadableScan
 
-if TYPE_CHECKING:  # nibabel is not there for who has no medical images, and results are written with this file
-    from nibabel.spatialimages import SpatialImage
+_PADDING = 4096  # bytes behind the voxels that may be there: some systems fill up blocks
 
 
 def read_nifti(path: str) -> Scan:
-    """Read a volume; slope and intercept of its header are applied.
+    """Read a volume; slope and intercept of its header are applied, its unit of length becomes mm.
 
     Raises:
         UnreadableScan: the file is broken, or holds no single volume of gray.
     """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError, SpatialImage
+    from nibabel.arrayproxy import ArrayProxy
 
+    from tasks.medical.nifti_header import read_layout
     from tasks.medical.orientation import oriented
 
     try:
-        image = nibabel.load(path)
-        if not isinstance(image, SpatialImage):
-            raise UnreadableScan(f"{path}: holds a {type(image).__name__}; expected a volume. Mend the path.")
-        shape = _shape(path, image)
-        voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
+        layout = read_layout(path)
+        with (gzip.open if path.lower().endswith(".gz") else open)(path, "rb") as stream:
+            # the header's extensions are not read at all: their lengths are not to be relied on
+            stored = (layout.shape, layout.dtype, layout.offset, layout.slope, layout.inter)
+            voxels = np.asanyarray(ArrayProxy(stream, stored, mmap=False), dtype=np.float32)
+            # to the end of the file, where gzip compares its checksum
+            surplus = len(stream.read(_PADDING + 1))
+    except (OSError, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
         raise UnreadableScan(
-            f"{path}: cannot be read as NIfTI: {error}. Copy the file again, or take it out of the data set."
+            f"{path}: cannot be read as NIfTI: {reason}. Copy the file again, or remove it from the data set."
         ) from error
-    return oriented(path, voxels, image.affine)
+    if surplus > _PADDING:
+        raise UnreadableScan(
+            f"{path}: goes on behind its {' x '.join(map(str, layout.shape))} voxels of {layout.dtype}; expected the "
+            "end of the file. Write it again with the number of voxels that it has, or remove it from the data set."
+        )
+    return oriented(path, voxels, layout.affine)
 
 
 def write_nifti(file: Path, volume: np.ndarray, scan: Scan) -> None:
@@ -59,19 +65,3 @@ def write_nifti(file: Path, volume: np.ndarray, scan: Scan) -> None:
     image.header.set_xyzt_units("mm")
     file.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, file)
-
-
-def _shape(path: str, image: SpatialImage) -> tuple[int, ...]:
-    """Return the three axes of a volume; those of length 1 behind them do not count."""
-    shape = tuple(image.shape)
-    if len(shape) > 3 and set(shape[3:]) != {1}:
-        raise UnreadableScan(
-            f"{path}: is {' x '.join(map(str, shape))}, {int(np.prod(shape[3:]))} volumes in one file; expected one. "
-            "Split it, for instance with nibabel.four_to_three."
-        )
-    kind = image.get_data_dtype()
-    if kind.fields is not None or kind.kind not in "biuf":
-        raise UnreadableScan(f"{path}: its voxels are {kind}; expected gray. Convert them to whole or real numbers.")
-    if not shape or 0 in shape:
-        raise UnreadableScan(f"{path}: is {shape}, which holds no voxel. Write the file again.")
-    return (*shape, 1, 1)[:3]

@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_named(tmp_path, write_volume, write_dicom):
     write_volume(tmp_path / "colour.nii", colour)
     flat = nibabel.Nifti1Image(volume, np.eye(4))
     flat.header["sform_code"], flat.header["qform_code"] = 1, 0
-    flat.header["srow_z"] = flat.header["srow_y"]
+    flat.header["srow_z"], flat.header["vox_offset"] = flat.header["srow_y"], 352
     (tmp_path / "flat.nii").write_bytes(flat.header.binaryblock + b"\0" * 4 + volume.tobytes(order="F"))
     pixels = np.zeros((4, 4), np.uint16)
     write_dicom(tmp_path / "frames.dcm", np.zeros((4, 4), np.uint16), NumberOfFrames=3)

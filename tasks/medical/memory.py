@@ -1,0 +1,32 @@
+"""Bound on the size of a scan, checked before memory is allocated for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tasks.medical.scans import UnreadableScan
+
+# 1024 x 1024 x 1024; a whole-body CT has half as many, and as float32, read and reordered, these take 8 GiB
+MAX_PIXELS = 2**30
+
+# deflate, which gzip and zip files use, makes at most 1032 bytes of one: https://zlib.net/zlib_tech.html
+MAX_DEFLATE_RATIO = 1032
+
+
+def check_size(path: str, shape: Sequence[int]) -> None:
+    """Refuse what is too large to be decoded as one scan.
+
+    Args:
+        path: of the file.
+        shape: what its header says, all axes.
+
+    Raises:
+        UnreadableScan: the product of the axes is above `MAX_PIXELS`.
+    """
+    count = math.prod(map(int, shape))
+    if count > MAX_PIXELS:
+        raise UnreadableScan(
+            f"{path}: is {' x '.join(map(str, shape))}, {count:.3g} pixels; expected at most {MAX_PIXELS:.3g}. Crop or "
+            "resample the scan, or remove it from the data set if its header is damaged."
+        )
