@@ -1,80 +1,51 @@
-"""One image of a DICOM file: https://www.dicomstandard.org.
+"""One DICOM file: an image, or the volume of an enhanced multi-frame file: https://www.dicomstandard.org.
 
 Read by pydicom itself and not by MONAI's reader around it, which passes over MONOCHROME1 and tables of values.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut
+from pydicom import Dataset
 
-from tasks.medical.pictures import channels_first
+from tasks.medical.dicom_file import open_dicom
+from tasks.medical.dicom_frames import has_frames, slices_of
+from tasks.medical.dicom_pixels import check_pixels, pixels_of
+from tasks.medical.dicom_stack import stacked
+from tasks.medical.dicom_tags import numbers, spacing_of
 from tasks.medical.scans import Scan, UnreadableScan
+
+_TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
 
 
 def read_dicom(path: str) -> Scan:
-    """Read an image as its file stores it, in the units that the file tells.
+    """Read an image, or the volume of an enhanced file, in the units that the file gives.
+
+    The spacing of an X-ray that has no `PixelSpacing` is that of `ImagerPixelSpacing`: of pixels on the detector, on
+    which the patient behind it is magnified.
 
     Raises:
-        UnreadableScan: the file is broken or no DICOM file, or holds no image, or several.
+        UnreadableScan: the file is broken or no DICOM file, or holds no image, or several that are no volume.
     """
     dataset = open_dicom(path)
-    # of an X-ray mostly the second: the size of a pixel on the detector, behind the patient
-    told = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing")
-    spacing = (float(told[0]), float(told[1])) if told else None
-    return Scan(path, pixels_of(dataset, path), spacing)
-
-
-def open_dicom(path: str) -> Dataset:
-    """Read a file; its pixels are decoded later.
-
-    Raises:
-        UnreadableScan: the file is broken or no DICOM file.
-    """
-    try:
-        return dcmread(path)
-    except InvalidDicomError:
-        with open(path, "rb") as file:
-            begin = file.read(12)
-        raise UnreadableScan(
-            f"{path}: is no DICOM file, it begins with {begin!r}; expected .nii, .nii.gz, an image, a DICOM file, or a "
-            "folder of DICOM files. Mend the path."
-        ) from None
-    except Exception as error:  # what pydicom raises depends on which byte is wrong
-        raise UnreadableScan(f"{path}: cannot be read as DICOM: {error!r:.200}. Copy it again.") from error
-
-
-def pixels_of(dataset: Dataset, path: str) -> np.ndarray:
-    """Decode the pixels: rescaled, and with white for bright whatever the photometric interpretation.
-
-    Returns:
-        (1, H, W) float32, of an image in colour (3, H, W).
-
-    Raises:
-        UnreadableScan: there are no pixels or several images, or they cannot be decoded.
-    """
-    if "Rows" not in dataset:
-        kind = dataset.get("Modality", "unknown")
-        raise UnreadableScan(f"{path}: holds no pixels (modality {kind}). Take it out of the data set.")
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = check_pixels(path, dataset)
+    if has_frames(dataset):
+        slices = slices_of(path, dataset, frames)
+        if len(slices) > 1:
+            return stacked(path, slices)
+        return Scan(path, slices[0].pixels(), slices[0].spacing)
     if frames > 1:
-        raise UnreadableScan(
-            f"{path}: holds {frames} images; expected one a file. Convert it, for instance to NIfTI with dcm2niix."
-        )
-    interpretation = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    if interpretation == "PALETTE COLOR":
-        raise UnreadableScan(f"{path}: its pixels are numbers of a palette's colours. Convert it to gray or RGB.")
-    try:
-        stored = dataset.pixel_array
-        if interpretation == "MONOCHROME1":  # the lowest value is white; turned over within the bits there are
-            top = -1 if dataset.PixelRepresentation else 2 ** int(dataset.BitsStored) - 1
-            stored = top - stored.astype(np.int64)
-        values = apply_modality_lut(stored, dataset)
-    except Exception as error:  # what pydicom and its decoders raise depends on which byte is wrong
-        raise UnreadableScan(
-            f"{path}: its pixels cannot be decoded ({error!r:.300}). Copy it again, or install what decodes its "
-            "compression: pip install pylibjpeg[all]."
-        ) from error
-    return channels_first(values) if values.ndim == 3 else np.asarray(values, dtype=np.float32)[None]
+        raise UnreadableScan(f"{path}: holds {frames} images{_in_time(path, dataset)}; expected one a file. {_REMEDY}")
+    spacing = spacing_of(path, dataset, "PixelSpacing", "ImagerPixelSpacing")
+    return Scan(path, pixels_of(path, dataset), spacing)
+
+
+_REMEDY = "Convert it, for instance to NIfTI with dcm2niix, or save its images one by one."
+
+
+def _in_time(path: str, dataset: Dataset) -> str:
+    """Name what says that the images of a file follow each other in time, as of ultrasound or angiography."""
+    for keyword in _TIMES:
+        found = numbers(path, dataset, keyword, 1)
+        if found is not None:
+            return f" that follow each other in time ({keyword} {found[0]:g})"
+    return ""

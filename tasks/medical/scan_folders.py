@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from tasks.images import IMAGE_SUFFIXES
-from tasks.medical.scans import NIFTI_SUFFIXES, UnreadableScan
+from tasks.medical.scans import NIFTI_SUFFIXES
 
 
 def find_scans(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -32,17 +32,19 @@ def find_scans(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 def _below(folder: str) -> list[str]:
-    from tasks.medical.dicom_series import dicom_files, is_stack
+    from tasks.medical.dicom_file import dicom_files
+    from tasks.medical.dicom_series import is_stack
 
     found: list[str] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
+
+    def keep(error: OSError) -> None:
+        """Count a folder that cannot be listed as a scan, for `read_scan` to report."""
+        found.append(str(error.filename))
+
+    for parent, folders, names in os.walk(folder, onerror=keep, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [os.path.join(parent, name) for name in sorted(names) if not name.startswith(".")]
         own = {file for file in files if file.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES))}
         slices = dicom_files(parent)
-        try:
-            stacked = is_stack(slices)
-        except UnreadableScan:  # for the one who reads it to say
-            stacked = False
-        found += sorted(own | ({parent} if stacked else set(slices)))
+        found += sorted(own | ({parent} if is_stack(slices) else set(slices)))
     return found

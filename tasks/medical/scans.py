@@ -71,6 +71,8 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
         scan = read_series(name)
     elif not os.path.exists(name):
         raise UnreadableScan(f"{name}: does not exist. Put the file there, or mend the path.")
+    elif not os.path.isfile(name):
+        raise UnreadableScan(f"{name}: is neither a file nor a folder. Fix the path.")
     elif not os.path.getsize(name):
         raise UnreadableScan(f"{name}: is empty (0 bytes). Copy it again.")
     elif name.lower().endswith(NIFTI_SUFFIXES):

@@ -83,12 +83,17 @@ def _holds_scans(path: Path) -> bool:
     """Tell by the names of files whether a path is a scan or holds one; DICOM files may have no suffix."""
     if path.is_file():
         return path.name.lower().endswith(_SUFFIXES)
-    from pydicom.misc import is_dicom
+    from tasks.medical.dicom_file import is_dicom_file
 
-    for folder, _, names in os.walk(path):
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            file = Path(folder, name)
-            if name.lower().endswith(_SUFFIXES) or (not file.suffix.strip(".0123456789") and is_dicom(file)):
+            file = os.path.join(folder, name)
+            if name.startswith("."):
+                continue
+            if name.lower().endswith(_SUFFIXES) or (
+                not Path(name).suffix.strip(".0123456789") and os.path.isfile(file) and is_dicom_file(file)
+            ):
                 return True
     return False
 

@@ -108,3 +108,70 @@ def write_series(write_dicom: Callable[..., str]) -> Callable[..., str]:
         return str(folder)
 
     return write
+
+
+@pytest.fixture
+def write_enhanced(write_dicom: Callable[..., str]) -> Callable[..., str]:
+    """Write slices (Z, Y, X) as the frames of one enhanced file, in the order given.
+
+    `order` says which slice each frame is; `scaled` gives each slice a slope and an intercept of its own; `changed`
+    gives a slice other attributes of its position, `step` is from slice to slice.
+    """
+
+    def write(
+        file: Path,
+        slices: np.ndarray,
+        right: Sequence[float] = (1, 0, 0),
+        down: Sequence[float] = (0, 1, 0),
+        spacing: Sequence[float] = (3.0, 2.0, 1.5),
+        order: Sequence[int] | None = None,
+        scaled: Sequence[tuple[float, float]] | None = None,
+        step: Sequence[float] | None = None,
+        changed: dict[int, dict[str, dict[str, Any]]] | None = None,
+        **tags: Any,
+    ) -> str:
+        if step is None:
+            step = spacing[0] * np.cross(right, down)
+        groups = []
+        for number in range(len(slices)) if order is None else order:
+            parts: dict[str, dict[str, Any]] = {
+                "PlanePositionSequence": {
+                    "ImagePositionPatient": (np.array([-40.0, 12.0, 5.5]) + number * np.array(step)).round(4).tolist()
+                }
+            }
+            if scaled is not None:
+                slope, intercept = scaled[number]
+                parts["PixelValueTransformationSequence"] = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+            groups.append(_group({**parts, **(changed or {}).get(number, {})}))
+        shared = _group(
+            {
+                "PlaneOrientationSequence": {"ImageOrientationPatient": [*right, *down]},
+                # neither of the two that are not the distance of planes counts
+                "PixelMeasuresSequence": {
+                    "PixelSpacing": [spacing[1], spacing[2]],
+                    "SliceThickness": 99,
+                    "SpacingBetweenSlices": 77,
+                },
+            }
+        )
+        frames = slices if order is None else slices[list(order)]
+        given = {
+            "NumberOfFrames": len(frames),
+            "PixelData": frames.tobytes(),
+            "SharedFunctionalGroupsSequence": [shared],
+            "PerFrameFunctionalGroupsSequence": groups,
+        }
+        return write_dicom(file, frames[0], **{**given, **tags})
+
+    return write
+
+
+def _group(parts: dict[str, dict[str, Any]]) -> Dataset:
+    """Return functional groups: sequences of one item each."""
+    group = Dataset()
+    for keyword, values in parts.items():
+        item = Dataset()
+        for name, value in values.items():
+            setattr(item, name, value)
+        setattr(group, keyword, [item])
+    return group

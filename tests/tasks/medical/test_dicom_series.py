@@ -57,7 +57,8 @@ def test_other_files_do_not_count(tmp_path, write_series, write_dicom):
     folder = write_series(tmp_path / "s", SLICES)
     (tmp_path / "s/LICENSE").write_text("free")
     (tmp_path / "s/.hidden.dcm").write_text("no scan")
-    write_dicom(tmp_path / "s/report", SLICES[0], Rows=None, Columns=None, PixelData=None, SeriesInstanceUID="9")
+    report = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11", "Rows": None, "Columns": None, "PixelData": None}
+    write_dicom(tmp_path / "s/report", SLICES[0], SeriesInstanceUID="9", **report)
     assert read_scan(folder).pixels.shape == (1, 6, 5, 4)
 
 
@@ -79,6 +80,12 @@ def test_other_files_do_not_count(tmp_path, write_series, write_dicom):
         ({"changed": {2: {"PixelSpacing": [2.5, 1.5]}}}, r"differ: 007\.dcm has PixelSpacing \[2\.5, 1\.5\]"),
         ({"changed": {0: {"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}}}, r"003\.dcm has ImageOrientationPatient"),
         ({"changed": {2: {"SeriesInstanceUID": "4.5.6"}}}, r"holds 2 series, 4\.5\.6: 1 files|holds 2 series, 1\.2\.3"),
+        ({"changed": {2: {"PixelSpacing": [2.0, 0]}}}, r"007\.dcm: its PixelSpacing is \[2\.0, 0\.0\] mm"),
+        ({"changed": {2: {"ImagePositionPatient": [1, 2]}}}, r"007\.dcm: its ImagePositionPatient is \[1\.0, 2\.0\]"),
+        ({"changed": {4: {"RescaleSlope": 0, "RescaleIntercept": 1}}}, r"001\.dcm: its RescaleSlope is 0"),
+        ({"changed": {4: {"PixelData": bytes(8)}}}, r"001\.dcm: its pixels cannot be decoded"),
+        ({"changed": {z: {"ImageOrientationPatient": [0] * 6} for z in range(6)}}, "expected two unit vectors"),
+        ({"changed": {z: {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]} for z in range(6)}}, "at right angles"),
         ({"changed": {2: {"ImagePositionPatient": None}}}, r"007\.dcm has no ImagePositionPatient"),
         ({"changed": {2: {"PixelSpacing": None}}}, r"007\.dcm has no PixelSpacing"),
     ],
@@ -87,7 +94,38 @@ def test_what_makes_no_volume_is_named(tmp_path, write_series, options, message)
     folder = write_series(tmp_path / "s", SLICES, **options)
     with pytest.raises(UnreadableScan, match=message) as caught:
         read_scan(folder)
-    assert str(caught.value).startswith(f"{folder}: ")
+    assert str(caught.value).startswith((f"{folder}: ", f"{folder}/00"))
+
+
+def test_the_same_image_twice_is_named(tmp_path, write_series):
+    folder = write_series(tmp_path / "s", SLICES)
+    (tmp_path / "s/copy.dcm").write_bytes((tmp_path / "s/007.dcm").read_bytes())
+    with pytest.raises(UnreadableScan, match=r"(007|copy)\.dcm and (007|copy)\.dcm are the same image twice"):
+        read_scan(folder)
+
+
+@pytest.mark.parametrize("tilt", [15, -25])
+@pytest.mark.parametrize("reverse", [1, -1])
+def test_a_tilted_gantry_is_straightened(tmp_path, write_series, tilt, reverse):
+    """Slices of a block that is as bright as high, which lean to the front or back, become one that is upright."""
+    step, rows = 5.0, 24
+    down = np.array([0, np.cos(np.deg2rad(tilt)), -np.sin(np.deg2rad(tilt))]).round(6)
+    normal = np.cross((1, 0, 0), down)
+    positions = [np.array([-40.0, 12.0, 5.5 + number * step * reverse]) for number in range(8)]
+    bright = [2 * one[1] + 3 * one[2] + np.arange(rows) * 2.0 * (2 * down[1] + 3 * down[2]) for one in positions]
+    stored = np.round(np.array(bright) * 16)[:, :, None].repeat(4, axis=2).astype(np.int16)
+    tags = {"SliceThickness": 9, "SpacingBetweenSlices": 7, "RescaleSlope": 1 / 16, "RescaleIntercept": 0}
+    changed = {z: {"ImagePositionPatient": one.tolist(), **tags} for z, one in enumerate(positions)}
+    scan = read_scan(write_series(tmp_path / "s", stored, (1, 0, 0), down, changed=changed))
+    assert scan.spacing == pytest.approx((step * abs(normal[2]), 2.0, 1.5), rel=1e-4)
+    turned = scan.affine[:3, :3] / scan.spacing
+    np.testing.assert_allclose(turned.T @ turned, np.eye(3), atol=1e-6)
+    shape = scan.pixels.shape[1:]
+    places = np.stack([*np.indices(shape), np.ones(shape)]).reshape(4, -1)
+    world = scan.affine @ places
+    inside = np.abs(scan.pixels.reshape(-1) - (-2 * world[1] + 3 * world[2])) < 0.1
+    # all but the corners, which no slice has reached, and their edges
+    assert inside.sum() >= stored.size - 2 * 8 * 4
 
 
 def test_slices_of_another_size_are_named(tmp_path, write_series, write_dicom):

@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_named(tmp_path, write_volume, write_dicom):
     flat.header["srow_z"], flat.header["vox_offset"] = flat.header["srow_y"], 352
     (tmp_path / "flat.nii").write_bytes(flat.header.binaryblock + b"\0" * 4 + volume.tobytes(order="F"))
     pixels = np.zeros((4, 4), np.uint16)
-    write_dicom(tmp_path / "frames.dcm", np.zeros((4, 4), np.uint16), NumberOfFrames=3)
+    write_dicom(tmp_path / "frames.dcm", pixels, NumberOfFrames=3, PixelData=bytes(3 * 32))
     write_dicom(tmp_path / "cut.dcm", pixels, PixelData=b"\0" * 10)
     write_dicom(tmp_path / "report.dcm", pixels, Rows=None, Columns=None, PixelData=None, Modality="SR")
     for name, message in {
