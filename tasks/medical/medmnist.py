@@ -6,13 +6,16 @@ https://arxiv.org/abs/2110.14795.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tasks.medical.memory import check_size
+from tasks.medical.npz import read_arrays, read_headers
 from tasks.medical.studies import Arrays, Kind, Studies
+
+MOST_CLASSES = 2**16  # more are ids or hashes
 
 
 def read_medmnist(file: Path, split: str, kind: Kind, class_names: Sequence[str] | None = None) -> Studies:
@@ -31,24 +34,22 @@ def read_medmnist(file: Path, split: str, kind: Kind, class_names: Sequence[str]
         ValueError: an array is missing, has another shape, or has labels without a class or of another kind.
     """
     wanted = (f"{split}_images", f"{split}_labels")
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            # the labels of every split, but only this split's images, which are not unpacked before they are asked for
-            arrays = {name: content[name] for name in content.files if name.endswith("_labels") or name in wanted}
-            there = ", ".join(sorted(content.files))
-    except (zipfile.BadZipFile, OSError, KeyError, EOFError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read as .npz ({error}); download it again.") from error
-    if not set(wanted) <= set(arrays):
+    headers = read_headers(file)
+    if not set(wanted) <= set(headers):
         raise ValueError(
-            f"{file}: has no {' and '.join(wanted)}, but {there}. Name another split, or take validation out of the "
-            "training split with data.val_fraction=0.1."
+            f"{file}: has no {' and '.join(wanted)}, but {', '.join(sorted(headers))}. Name another split, or take "
+            "validation out of the training split with data.val_fraction=0.1."
         )
+    shape, dtype = headers[wanted[0]]
+    if len(shape) not in (3, 4) or dtype.kind not in "uif" or 0 in shape:
+        raise ValueError(
+            f"{file}: {split}_images is {shape} {dtype}; expected (N, H, W), (N, H, W, 3) or (N, D, H, W) of numbers. "
+            "Save the arrays so."
+        )
+    check_size(f"{file}: an image of {split}_images", shape[1:])
+    # the labels of every split, but only this split's images
+    arrays = read_arrays(file, [name for name in headers if name.endswith("_labels") or name in wanted])
     images, labels = (arrays[name] for name in wanted)
-    if images.ndim not in (3, 4) or images.dtype.kind not in "uif" or not images.size:
-        raise ValueError(
-            f"{file}: {split}_images is {images.shape} {images.dtype}; expected (N, H, W), (N, H, W, 3) or (N, D, H, "
-            "W) of numbers. Save the arrays so."
-        )
     labels = labels[:, None] if labels.ndim == 1 else labels
     if labels.ndim != 2 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
@@ -59,11 +60,7 @@ def read_medmnist(file: Path, split: str, kind: Kind, class_names: Sequence[str]
         meant = "findings" if labels.shape[1] > 1 else "classes or grades"
         raise ValueError(f"{file}: has {labels.shape[1]} labels an image, which are {meant}. Set data.kind so.")
     is_multiple = kind == "findings"
-    number = (
-        labels.shape[1]
-        if is_multiple
-        else 1 + max(int(array.max(initial=0)) for name, array in arrays.items() if name.endswith("_labels"))
-    )
+    number = labels.shape[1] if is_multiple else _num_classes(file, arrays)
     names = tuple(class_names or map(str, range(number)))
     highest = 1 if is_multiple else len(names) - 1
     odd = np.flatnonzero(((labels < 0) | (labels > highest)).any(axis=1))
@@ -85,3 +82,19 @@ def read_medmnist(file: Path, split: str, kind: Kind, class_names: Sequence[str]
         file=str(file),
         rows=np.array([f"{split} {place}" for place in range(len(images))], dtype=str),
     )
+
+
+def _num_classes(file: Path, arrays: Mapping[str, np.ndarray]) -> int:
+    """Return one more than the largest label of any split."""
+    highest = {
+        name: int(array.max(initial=0))
+        for name, array in arrays.items()
+        if name.endswith("_labels") and np.issubdtype(array.dtype, np.integer)
+    }
+    name = max(highest, key=lambda name: highest[name])
+    if highest[name] >= MOST_CLASSES:
+        raise ValueError(
+            f"{file}: {name} has a label {highest[name]}; expected numbers from 0 to below the number of classes. "
+            "Count the classes from 0."
+        )
+    return 1 + highest[name]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import zipfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from tasks.faults import Fault
 from tasks.medical.balance import class_counts
 from tasks.medical.check import StudyCheck
 from tasks.medical.chest_xray14 import find_entries
 from tasks.medical.formats import read_studies
+from tasks.medical.npz import read_headers
 from tasks.medical.scan_folders import find_scans
 from tasks.medical.scans import DICOM_SUFFIXES, NIFTI_SUFFIXES
 from tasks.medical.studies import Kind, Studies, unlabelled_studies
@@ -24,7 +22,6 @@ from tasks.medical.study_tables import Columns
 from tools.checks.source import Content, Source, counted
 
 _SUFFIXES = (*NIFTI_SUFFIXES, *DICOM_SUFFIXES)
-_BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError)  # an .npz that its reader will name
 
 
 def find_studies(path: Path, options: argparse.Namespace) -> list[Source]:
@@ -63,10 +60,10 @@ def _splits(path: Path, options: argparse.Namespace) -> list[tuple[Path, str]]:
 
 def _splits_of_arrays(file: Path) -> list[str]:
     try:
-        with np.load(file, allow_pickle=False) as content:
-            return [split for split in ("train", "val", "test") if f"{split}_images" in content.files]
-    except _BROKEN:
+        headers = read_headers(file)
+    except ValueError:  # which the reader of the split reports
         return ["train"]
+    return [split for split in ("train", "val", "test") if f"{split}_images" in headers]
 
 
 def _lists_scans(file: Path, options: argparse.Namespace) -> bool:
@@ -130,9 +127,8 @@ def _content(studies: Studies, title: str, faults: Iterable[Fault], has_labels: 
 def _kind(root: Path, source: str, columns: Columns) -> Kind:
     if root.suffix.lower() == ".npz":
         try:
-            with np.load(root, allow_pickle=False) as content:
-                shape = content[f"{source}_labels"].shape
-        except _BROKEN:
+            header = read_headers(root).get(f"{source}_labels")
+        except ValueError:
             return "classes"
-        return "findings" if shape[1:] and shape[1] > 1 else "classes"
+        return "findings" if header is not None and header.shape[1:] and header.shape[1] > 1 else "classes"
     return "findings" if len(columns.labels) > 1 or find_entries(root / source) else "classes"
