@@ -38,9 +38,12 @@ def find_entries(source: Path) -> Path | None:
     else:
         beside = []
     for file in beside:
-        with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            if set(COLUMNS) <= set(next(csv.reader(stream), [])):
-                return file
+        try:
+            with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+                if set(COLUMNS) <= set(next(csv.reader(stream), [])):
+                    return file
+        except (csv.Error, OSError):  # which `read_table` reports of the list itself
+            continue
     return None
 
 
@@ -62,7 +65,10 @@ def read_chest_xray14(
     table = read_csv(entries, COLUMNS)
     told_of = [set(row["Finding Labels"].split("|")) - {_NONE, ""} for _, row in table]
     names = list(class_names) if class_names is not None else sorted(set().union(*told_of))
-    wanted = None if source == entries else source.read_text("utf-8").split()
+    try:
+        wanted = None if source == entries else source.read_text("utf-8").split()
+    except (UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{source}: cannot be read as a list of names ({error}); save it as UTF-8.") from error
     listed = None if wanted is None else set(wanted)
     files = {name: os.path.join(folder, name) for folder, _, inside in os.walk(root) for name in inside}
     rows, told = [], []

@@ -18,7 +18,7 @@ from tasks.folds import check_division
 from tasks.medical.augment import Augment, Transform, usual_transforms
 from tasks.medical.balance import class_counts, known_counts, study_weights
 from tasks.medical.cache import Cache
-from tasks.medical.check import absent_classes
+from tasks.medical.check import absent_classes, unlearned_classes
 from tasks.medical.dataset import MedicalDataset, collate
 from tasks.medical.formats import read_studies
 from tasks.medical.geometry import Resample
@@ -138,6 +138,8 @@ class MedicalData(TaskData[Studies]):
             leaks.setdefault(leak.study, leak.fault)  # a study is left out once, for the first reason
         self.heed(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
         studies = studies.only(np.setdiff1d(np.arange(studies.size), list(leaks)))
+        if split == "train" and not (self.folds or self.val_fraction):
+            self.heed(list(unlearned_classes(studies, self._studies("val"))), {})
         if not studies.size:
             raise ValueError(f"{self._title(split)}: holds no study that can be used; data.{split} needs some.")
         for fault in absent_classes(studies, self._title(split)):

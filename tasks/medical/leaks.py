@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tasks.faults import LEAK, Fault
 from tasks.medical.scans import Scan, UnreadableScan
+from tasks.medical.spelling import plain
 from tasks.medical.studies import Studies
 
 _REMEDY = "Keep it in one split, or leave it out of training with data.leak=drop."
@@ -28,15 +29,36 @@ class Leak(NamedTuple):
 
 
 def shared_patients(studies: Studies, other: Studies) -> Iterator[Leak]:
-    """Find the studies whose patient has studies in another split, too; each is a leak."""
+    """Find the studies whose patient has studies in another split, too; each is a leak.
+
+    So is a study that another split has under another patient, and a patient whose id there differs in spelling only.
+    """
     first: dict[str, int] = {}
-    for index, patient in enumerate(other.patients.tolist()):
+    spelled: dict[str, int] = {}
+    for index, (patient, name) in enumerate(zip(other.patients.tolist(), other.names.tolist(), strict=True)):
         first.setdefault(patient, index)
+        if patient != name:  # paths of files are no ids
+            spelled.setdefault(plain(patient), index)
+    names = {name: index for index, name in enumerate(other.names.tolist())}
     for index, patient in enumerate(studies.patients.tolist()):
         if patient in first:
             name = str(studies.names[index])
             what = name if patient == name else f"{name} is of patient {patient!r}, who"
             message = f"{what} stands in {other.place(first[patient])}, too. {_REMEDY}"
+            yield Leak(index, studies.fault(LEAK, index, message))
+        elif (name := str(studies.names[index])) in names:
+            place = names[name]
+            message = (
+                f"{name} is of patient {patient!r}, but in {other.place(place)} of {str(other.patients[place])!r}. A "
+                "study is of one patient, and in one split."
+            )
+            yield Leak(index, studies.fault(LEAK, index, message))
+        elif patient != name and plain(patient) in spelled:
+            place = spelled[plain(patient)]
+            message = (
+                f"{name} is of patient {patient!r}, who may be {str(other.patients[place])!r} of {other.place(place)}, "
+                "spelled differently. Spell ids of one patient alike, or give others names that differ in more."
+            )
             yield Leak(index, studies.fault(LEAK, index, message))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from tasks import faults
 from tasks.faults import Fault
+from tasks.medical.spelling import respelled
 from tasks.medical.studies import ScanFiles, Studies
 
 
@@ -46,7 +48,7 @@ def studies_of(
 
     Returns:
         The studies of all rows that can be used, and the faults: no path, patient or study, an image that does not
-        exist or comes twice, and a study of two patients or with two labels.
+        exist or comes twice, a study of two patients or with two labels, and ids that differ in spelling only.
     """
     told: list[Fault] = []
     first: dict[str, Row] = {}  # the first row of each image
@@ -61,6 +63,15 @@ def studies_of(
             continue
         first[row.path] = row
         members.setdefault(study, []).append(row)
+
+    for name in ("patient", "study"):
+        ids = [(row.line, getattr(row, name)) for row in rows if getattr(row, name)]
+        for line, word, before, other in respelled(ids):
+            message = (
+                f"line {line}: {name} {word!r} is {other!r} in line {before}, spelled differently, or another {name}; "
+                "spell ids of one alike, or give the others names that differ in more."
+            )
+            told.append(Fault(faults.AMBIGUOUS_ID, str(source), message))
 
     every = [row for study in members.values() for row in study]
     heads = [study[0] for study in members.values()]
@@ -93,7 +104,7 @@ def _fault_of_row(row: Row) -> tuple[str, str] | None:
             f"the patient of {row.path} is empty, so nobody knows whether another split has images of the same one; "
             "give one, or remove the row."
         )
-    if not Path(row.file).exists():
+    if not os.path.exists(row.file):  # which has no error for a name that no file can have
         return faults.MISSING_FILE, f"{row.file} does not exist; put the file there, or mend the path."
     return None
 

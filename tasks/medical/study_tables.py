@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,12 @@ import numpy as np
 from tasks import faults
 from tasks.faults import Fault
 from tasks.medical.listed_rows import Row, studies_of
+from tasks.medical.spelling import respelled
 from tasks.medical.studies import Kind, Studies
 
+MOST_GRADES = 1000  # more are values, such as ages
+# what spreadsheets and pandas write into an empty cell; "none" is not among them, since it may be a grade
+_EMPTY = {"", "nan", "na", "n/a", "#n/a", "<na>", "null"}
 _FINDING = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": float("nan")}
 
 
@@ -50,8 +55,8 @@ def read_table(
             which tells their order. Findings are the columns.
 
     Returns:
-        The studies that can be used, and the faults, see `listed_rows.studies_of`; also labels that are empty or not
-        among the classes.
+        The studies that can be used, and the faults, see `listed_rows.studies_of`; also labels that are empty, not
+        among the classes, or of one class with two spellings. Whole numbers that are written as 1.0 are 1.
 
     Raises:
         ValueError: a column is missing, the file is no CSV in UTF-8, or the classes cannot be told.
@@ -67,9 +72,11 @@ def read_table(
                 f"data.columns.labels names {columns.labels}; data.kind={kind} has one column of labels. Name one, or "
                 "set data.kind=findings."
             )
-        words = [word for _, (word,) in cells if word]
+        words = [plain_label(word) for _, (word,) in cells if word.lower() not in _EMPTY]
         names = list(class_names or (_classes(words) if kind == "classes" else _grades(file, words)))
         labels, told = _numbers(file, cells, names)
+        if class_names is None:
+            told += _respelled(file, cells)
     rows = [
         Row(
             line=line,
@@ -96,6 +103,12 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str
         with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or ())
+            twice = [name for name, count in Counter(columns).items() if count > 1 and name in needed]
+            if twice:
+                raise ValueError(
+                    f"{file}: has {', '.join(twice)} as the name of several columns, of which only the last would "
+                    "count. Rename the others."
+                )
             missing = [name for name in needed if name not in columns]
             if missing:
                 raise ValueError(
@@ -103,22 +116,38 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str
                     "data.columns.path, labels, patient and study."
                 )
             return [(reader.line_num, {name: (row[name] or "").strip() for name in needed}) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise ValueError(f"{file}: cannot be read as CSV ({error}); save it as comma-separated UTF-8.") from error
+
+
+def plain_label(word: str) -> str:
+    """Return the whole number that a label is, though with a fraction of zeros: 1 of 1.0."""
+    number, _, fraction = word.partition(".")
+    return number if fraction and not fraction.strip("0") and _is_number(number) else word
+
+
+def _is_number(word: str) -> bool:
+    # of few digits: Python refuses to make a number of thousands
+    return word.isascii() and word.isdecimal() and len(word) < 20
 
 
 def _classes(words: Sequence[str]) -> list[str]:
     distinct = set(words)
-    return sorted(distinct, key=int) if all(word.isdecimal() for word in distinct) else sorted(distinct)
+    return sorted(distinct, key=int) if all(map(_is_number, distinct)) else sorted(distinct)
 
 
 def _grades(file: Path, words: Sequence[str]) -> list[str]:
-    if not all(word.isdecimal() for word in words):
+    if not all(map(_is_number, words)):
         raise ValueError(
             f"{file}: its grades are {', '.join(sorted(set(words)))}, of which nobody knows the order; tell it: "
             "data.names=[none, mild, severe]."
         )
     numbers = [int(word) for word in words]
+    if max(numbers, default=0) - min(numbers, default=0) >= MOST_GRADES:
+        raise ValueError(
+            f"{file}: its grades are from {min(numbers)} to {max(numbers)}; expected fewer than {MOST_GRADES}. Name "
+            "the column of grades with data.columns.labels, or divide the values into grades."
+        )
     # a grade that nobody has is one nevertheless: 3 is not next to 1
     return [str(grade) for grade in range(min(numbers, default=0), max(numbers, default=-1) + 1)]
 
@@ -138,14 +167,29 @@ def _numbers(
     """Return the label of each row, None where there is none, and the faults of those."""
     label_of = {name: np.array(label, dtype=np.int64) for label, name in enumerate(names)}
     told = []
-    for line, (word,) in cells:
-        if not word:
-            message = f"line {line}: the label is empty; give one, or remove the row."
+    labels = [label_of.get(word, label_of.get(plain_label(word))) for _, (word,) in cells]
+    for (line, (word,)), label in zip(cells, labels, strict=True):
+        if label is None and word.lower() in _EMPTY:
+            empty = f"is {word!r}, which means that there is none" if word else "is empty"
+            message = f"line {line}: the label {empty}; give one, or remove the row."
             told.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
-        elif word not in label_of:
+        elif label is None:
             message = f"line {line}: label {word!r} is not among the classes: {', '.join(names)}."
             told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
-    return [label_of.get(word) for _, (word,) in cells], told
+    return labels, told
+
+
+def _respelled(file: Path, cells: Sequence[tuple[int, list[str]]]) -> list[Fault]:
+    """Name the labels that may be one class: 01 and 1."""
+    words = [(line, plain_label(word)) for line, (word,) in cells if word]
+    return [
+        Fault(
+            faults.AMBIGUOUS_ID,
+            str(file),
+            f"line {line}: label {word!r} is {other!r} in line {before}, spelled differently; spell one class alike.",
+        )
+        for line, word, before, other in respelled(words)
+    ]
 
 
 def _findings(

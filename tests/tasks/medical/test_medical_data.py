@@ -197,6 +197,18 @@ def test_an_absent_class_is_told(volumes):
         assert data_of(volumes).records("val").size == 1
 
 
+def test_a_class_that_cannot_be_learned_is_refused(volumes):
+    text = (volumes / "train.csv").read_text()
+    (volumes / "train.csv").write_text(text.replace("well", "sick"))
+    names = {"names": ["sick", "well"]}
+    with pytest.raises(
+        ValueError, match=r"no study is of class 'well', of which .*val\.csv has 2: it cannot be learned"
+    ):
+        data_of(volumes, **names).records("train")
+    with pytest.warns(UserWarning, match="no study is of class 'well'"):
+        assert data_of(volumes, val_fraction=0.3, **names).records("train").size  # the part has none either
+
+
 def test_what_cannot_be_read_is_an_error_or_left_out(volumes, write_volume):
     broken = np.ones((7, 6, 5), np.float32)
     broken[1, 2, 3] = np.nan

@@ -29,6 +29,20 @@ def noise(number, seed):
     return np.random.default_rng(seed).integers(0, 255, (number, 6, 7), dtype=np.uint8)
 
 
+def test_patients_of_two_spellings_and_studies_of_two_patients_are_leaks():
+    train = studies_of(noise(4, 0), [0, 1, 0, 1], ["007", "p1", "p2", "P03"])
+    val = studies_of(noise(3, 1), [0, 1, 1], ["7", "p9", "p3"], "a.npz val")
+    val = val._replace(names=np.array([val.names[0], train.names[2], val.names[2]]))
+    messages = {leak.study: leak.fault.message for leak in shared_patients(train, val)}
+    assert sorted(messages) == [0, 2]
+    assert "a.npz train 0 is of patient '007', who may be '7' of a.npz val 0, spelled differently" in messages[0]
+    assert "a.npz train 2 is of patient 'p2', but in" in messages[2]
+    assert "of 'p9'. A study is of one patient" in messages[2]
+    # paths of files are no ids
+    paths = studies_of(noise(1, 0), [0])._replace(names=np.array(["01"]), patients=np.array(["01"]))
+    assert not list(shared_patients(paths, paths._replace(names=np.array(["1"]), patients=np.array(["1"]))))
+
+
 def test_patients_and_pixels_of_both_sides_are_named():
     train = studies_of(noise(4, 0), [0, 1, 0, 1], ["p0", "p1", "p2", "p1"])
     val = studies_of(noise(3, 1), [0, 1, 1], ["p3", "p1", "p4"], "a.npz val")

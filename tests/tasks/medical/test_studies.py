@@ -120,7 +120,86 @@ def test_every_planted_fault_has_its_row(tmp_path):
         read_studies(tmp_path, "latin.csv", "classes", Columns())
 
 
+def test_ids_of_two_spellings_are_named(tmp_path):
+    touch(tmp_path, *(f"{name}.nii" for name in "abcdefg"))
+    rows = [
+        "a.nii,x,007,v1",
+        "b.nii,x,7,v2",
+        "c.nii,y,8,v3",
+        "d.nii,y,8.0,v3",
+        "e.nii,y,P01,1.2.3",
+        "f.nii,y,P1,1.2.03",
+    ]
+    text = "\n".join(["path,label,patient,visit", *rows, "g.nii,x,7,v02"])
+    _, faults = read(tmp_path, text, "classes", Columns(patient="patient", study="visit"))
+    assert told(faults) == [
+        ("line 5", "conflicting labels"),
+        ("line 3", "ambiguous id"),
+        ("line 5", "ambiguous id"),
+        ("line 7", "ambiguous id"),
+        ("line 8", "ambiguous id"),
+    ]
+    assert "patient '7' is '007' in line 2, spelled differently, or another patient" in faults[1].message
+    assert "study 'v02' is 'v2' in line 3" in faults[4].message
+    _, faults = read(tmp_path, "path,label\na.nii,1\nb.nii,0\n")  # of files every path is one
+    assert faults == []
+
+
+def test_labels_as_spreadsheets_write_them(tmp_path):
+    touch(tmp_path, *(f"{name}.nii" for name in "abcdef"))
+    text = "path,label\na.nii,1.0\nb.nii,0\nc.nii,NaN\nd.nii,\ne.nii,10.00\nf.nii,1.5\n"
+    studies, faults = read(tmp_path, text.replace("f.nii,1.5\n", ""))
+    assert studies.class_names == ("0", "1", "10")
+    assert studies.labels.tolist() == [1, 0, 2]
+    assert [fault.message for fault in faults] == [
+        "line 4: the label is 'NaN', which means that there is none; give one, or remove the row.",
+        "line 5: the label is empty; give one, or remove the row.",
+    ]
+    assert read(tmp_path, text)[0].class_names == ("0", "1", "1.5", "10")
+    assert read(tmp_path, "path,label\na.nii,2.0\nb.nii,0\n", "grades")[0].class_names == ("0", "1", "2")
+    words, faults = read(tmp_path, "path,label\na.nii,yes\nb.nii,no\nc.nii,none\n")
+    assert (words.class_names, faults) == (("no", "none", "yes"), [])
+    # of a split with classes of its own, either spelling is found
+    assert read(tmp_path, text, names=["0", "1", "10", "1.5"])[0].labels.tolist() == [1, 0, 2, 3]
+    assert read(tmp_path, "path,label\na.nii,1.0\n", names=["0.0", "1.0"])[0].labels.tolist() == [1]
+    named, faults = read(tmp_path, "path,label\na.nii,nan\n", names=["nan", "x"])
+    assert (named.labels.tolist(), faults) == ([0], [])
+    _, faults = read(tmp_path, "path,label\na.nii,1\nb.nii,01\nc.nii,1.0\n")
+    assert [fault.message for fault in faults] == [
+        "line 3: label '01' is '1' in line 2, spelled differently; spell one class alike."
+    ]
+    _, faults = read(tmp_path, "path,x,y\na.nii,yes,nan\n", "findings", Columns(labels=["x", "y"]))
+    assert [fault.message.split(";")[0] for fault in faults] == ["line 2: x is 'yes'", "line 2: y is 'nan'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("path,label,label\na.nii,1,2\n", "classes", "has label as the name of several columns"),
+        ("path;label\na.nii;1\n", "classes", "has no column path, label; its columns are path;label"),
+        ("", "classes", "has no column path, label"),
+        ("path,label\na.nii,1\nb.nii,99999999\n", "grades", "its grades are from 1 to 99999999; expected fewer"),
+        ("path,label\na.nii,1\nb.nii,1.5\n", "grades", "its grades are 1, 1.5"),
+        (f"path,label\na.nii,{'9' * 5000}\n", "grades", "its grades are 999"),
+        (f"path,label\n{'x' * 200_000},1\n", "classes", "cannot be read as CSV"),
+    ],
+)
+def test_odd_tables_are_refused(tmp_path, text, kind, message):
+    touch(tmp_path, "a.nii", "b.nii")
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, text, kind)
+    assert str(caught.value).startswith(f"{tmp_path / 'list.csv'}: ")
+
+
+def test_names_that_no_file_can_have_are_missing_files(tmp_path):
+    text = "\n".join(["path,label", f"{'x' * 5000}.nii,1", "a\0b.nii,1"])
+    assert told(read(tmp_path, text)[1]) == [("line 2", "missing file"), ("line 3", "missing file")]
+
+
 def test_other_sources_are_refused(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.csv: cannot be read as CSV .*Is a directory"):
+        read_studies(tmp_path, "folder.csv", "classes", Columns())
     (tmp_path / "list.xyz").write_text("")
     with pytest.raises(ValueError, match=r"list\.xyz: is none of the known forms"):
         read_studies(tmp_path, "list.xyz", "classes", Columns())
