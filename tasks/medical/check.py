@@ -98,4 +98,4 @@ def unlearned_classes(training: Studies, validation: Studies) -> Iterator[Fault]
                 f"no study is of class {name!r}, of which {validation.file} has {measured}: it cannot be learned. Add "
                 "some, or leave the class out of both."
             )
-            yield Fault(faults.EMPTY_CLASS, training.file, message)
+            yield Fault(faults.UNTRAINED_CLASS, training.file, message)

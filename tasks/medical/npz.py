@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.medical.memory import MAX_DEFLATE_RATIO
+from tasks.medical.memory import MAX_DEFLATE_RATIO, machine_memory
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -59,8 +58,8 @@ def read_arrays(file: Path, names: Collection[str]) -> dict[str, np.ndarray]:
     """
     headers = read_headers(file)
     needed = sum(headers[name].nbytes for name in names)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
-    if needed > memory:
+    memory = machine_memory()
+    if memory is not None and needed > memory:
         raise ValueError(
             f"{file}: {', '.join(names)} take {needed / 2**30:.0f} GiB, but this machine has {memory / 2**30:.0f} GiB "
             "of memory. Use a machine with more, or smaller images."

@@ -36,12 +36,7 @@ def _below(folder: str) -> list[str]:
     from tasks.medical.dicom_series import is_stack
 
     found: list[str] = []
-
-    def keep(error: OSError) -> None:
-        """Count a folder that cannot be listed as a scan, for `read_scan` to report."""
-        found.append(str(error.filename))
-
-    for parent, folders, names in os.walk(folder, onerror=keep, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [os.path.join(parent, name) for name in sorted(names) if not name.startswith(".")]
         own = {file for file in files if file.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES))}

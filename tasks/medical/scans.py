@@ -58,30 +58,37 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
 
     Raises:
         UnreadableScan: the file is missing, broken or of another kind; a series lacks a slice or has mixed spacing,
-            size or orientation; or a pixel is not a finite number.
+            size or orientation; a pixel is not a finite number; or the scan does not fit into memory.
     """
+    try:
+        return finite(_read(os.fspath(path)))
+    except MemoryError as error:
+        raise UnreadableScan(
+            f"{os.fspath(path)}: does not fit into the memory that is free. Use fewer loader processes "
+            "(data.num_workers), or crop or resample the scan."
+        ) from error
+
+
+def _read(name: str) -> Scan:
     # here, since a task reads files of one kind and need not have the libraries of the others
     from tasks.medical.dicom import read_dicom
     from tasks.medical.dicom_series import read_series
     from tasks.medical.nifti import read_nifti
     from tasks.medical.pictures import read_picture
 
-    name = os.fspath(path)
     if os.path.isdir(name):
-        scan = read_series(name)
-    elif not os.path.exists(name):
+        return read_series(name)
+    if not os.path.exists(name):
         raise UnreadableScan(f"{name}: does not exist. Put the file there, or mend the path.")
-    elif not os.path.isfile(name):
+    if not os.path.isfile(name):
         raise UnreadableScan(f"{name}: is neither a file nor a folder. Fix the path.")
-    elif not os.path.getsize(name):
+    if not os.path.getsize(name):
         raise UnreadableScan(f"{name}: is empty (0 bytes). Copy it again.")
-    elif name.lower().endswith(NIFTI_SUFFIXES):
-        scan = read_nifti(name)
-    elif Path(name).suffix.lower() in IMAGE_SUFFIXES:
-        scan = read_picture(name)
-    else:
-        scan = read_dicom(name)
-    return finite(scan)
+    if name.lower().endswith(NIFTI_SUFFIXES):
+        return read_nifti(name)
+    if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        return read_picture(name)
+    return read_dicom(name)
 
 
 def finite(scan: Scan) -> Scan:

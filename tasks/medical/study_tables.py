@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,12 +102,6 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str
         with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or ())
-            twice = [name for name, count in Counter(columns).items() if count > 1 and name in needed]
-            if twice:
-                raise ValueError(
-                    f"{file}: has {', '.join(twice)} as the name of several columns, of which only the last would "
-                    "count. Rename the others."
-                )
             missing = [name for name in needed if name not in columns]
             if missing:
                 raise ValueError(
@@ -116,7 +109,7 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str
                     "data.columns.path, labels, patient and study."
                 )
             return [(reader.line_num, {name: (row[name] or "").strip() for name in needed}) for row in reader]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file}: cannot be read as CSV ({error}); save it as comma-separated UTF-8.") from error
 
 

@@ -70,11 +70,8 @@ def _lists_scans(file: Path, options: argparse.Namespace) -> bool:
     """Tell by a flag that only such lists need, or by the first path, whether a CSV lists scans."""
     if options.patient or options.study or options.labels:
         return True
-    try:
-        with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            first = str(next(csv.DictReader(stream), {}).get("path") or "")
-    except csv.Error:  # which the reader of the list reports
-        return True
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+        first = str(next(csv.DictReader(stream), {}).get("path") or "")
     lies = (options.images or file.parent) / first
     return first.lower().endswith(_SUFFIXES) or (bool(first) and lies.is_dir() and _holds_scans(lies))
 

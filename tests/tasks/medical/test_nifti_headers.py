@@ -1,6 +1,7 @@
 """A NIfTI header that is damaged or made to harm is named, before memory is allocated for what it promises."""
 
 import gzip
+import os
 import struct
 import tracemalloc
 
@@ -8,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tasks.medical import memory
+from tasks.medical import memory, nifti
 from tasks.medical.scans import UnreadableScan, read_scan
 
 VOXELS = np.random.default_rng(0).integers(-900, 900, (5, 6, 7)).astype(np.int16)
@@ -165,3 +166,24 @@ def test_what_is_no_nifti_is_named(tmp_path):
         with pytest.raises(UnreadableScan, match=message) as caught:
             read_scan(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: "), name
+
+
+def test_memory_is_the_bound(tmp_path, monkeypatch):
+    file = save(tmp_path / "a.nii")
+    monkeypatch.setattr(memory, "machine_memory", lambda: 8 * 200)
+    with pytest.raises(UnreadableScan, match="is 5 x 6 x 7, 210 pixels; expected at most 200"):
+        read_scan(file)
+    monkeypatch.undo()
+
+    def full(path):
+        raise MemoryError
+
+    monkeypatch.setattr(nifti, "read_nifti", full)
+    with pytest.raises(UnreadableScan, match=r"a\.nii: does not fit into the memory that is free"):
+        read_scan(file)
+
+
+def test_a_pipe_is_no_scan(tmp_path):
+    os.mkfifo(tmp_path / "pipe.dcm")
+    with pytest.raises(UnreadableScan, match=r"pipe\.dcm: is neither a file nor a folder"):
+        read_scan(tmp_path / "pipe.dcm")
