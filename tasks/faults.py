@@ -49,8 +49,16 @@ UNKNOWN_ORIENTATION = "unknown orientation"
 CORNER_BOXES = "corners for sizes"
 CONFIDENCE = "confidence"
 
-# of masks
+ONE_CLASS = "only one class"
+SIMILAR_CLASSES = "classes of nearly one name"
+
+# of masks and outlines
 UNKNOWN_VALUE = "unknown value"
+IGNORED_CLASS = "ignored value in place of a class"
+LOSSY_MASK = "lossy mask"
+MISSING_OUTLINE = "missing outline"
+DEGENERATE_OUTLINE = "degenerate outline"
+OUTSIDE_OUTLINE = "outside outline"
 
 # between splits
 LEAK = "leak"

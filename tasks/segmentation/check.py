@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from threading import Lock
 
-import numpy as np
-
 from tasks import faults
 from tasks.faults import Fault, UnreadableFile
 from tasks.file_check import look_at_all, unreadable
 from tasks.images import UnreadableImage, decode_image
-from tasks.segmentation.ignore import IGNORE_INDEX
+from tasks.segmentation.coverage import Coverage
 from tasks.segmentation.labelled_masks import LabelledMasks, UnknownValues, WrongSize
 
 
@@ -22,39 +20,52 @@ class MaskCheck:
         records: what a reader returned.
         title: what the split is called in faults that belong to no file.
         needs_all: whether a class without a pixel is a fault, as it is where something is to be learned.
+        trained: the check of the training split, made before this one; its empty classes should be empty here, too.
 
     Attributes:
-        counts: (K + 1,) int64, pixels of each class that were seen, and behind them those that are ignored.
+        coverage: pixels of each class that were seen.
     """
 
-    def __init__(self, records: LabelledMasks, title: str, needs_all: bool = True) -> None:
+    def __init__(
+        self, records: LabelledMasks, title: str, needs_all: bool = True, trained: MaskCheck | None = None
+    ) -> None:
         self.records = records
         self.title = title
         self.needs_all = needs_all
-        self.counts = np.zeros(len(records.class_names) + 1, dtype=np.int64)
+        self.trained = trained
+        self.coverage = Coverage(records, title)
         self._lock = Lock()
 
     def faults(self, advance: Callable[[], object] = lambda: None) -> Iterator[Fault]:
-        """Yield unreadable files, masks of another size or with unknown values, and at last the empty classes.
+        """Yield unreadable files, masks of another size or with unknown values, and at last the faults of classes.
 
         Args:
             advance: called once for each image: for a progress bar.
         """
         yield from look_at_all(self._look, range(self.records.size), advance=advance)
-        for name, count in zip(self.records.class_names, self.counts.tolist(), strict=False):
-            if self.needs_all and not count:
-                message = f"no pixel of any mask is of class {name!r}; add some, or drop it from the list of classes."
-                yield Fault(faults.EMPTY_CLASS, self.title, message)
+        yield from self.coverage.faults()
+        if self.needs_all:
+            yield from self.coverage.empty_classes()
+        if self.trained is not None and self.trained.records.class_names == self.records.class_names:
+            yield from self._untrained_classes(self.trained)
 
     def told(self) -> str:
         """Return how many pixels were seen and which part of them each class has."""
-        labelled, total = int(self.counts[:-1].sum()), int(self.counts.sum())
+        counts = self.coverage.pixels
+        labelled, total = int(counts[:-1].sum()), int(counts.sum())
         shares = [
             f"{name} {count / max(1, labelled):.2%}"
-            for name, count in zip(self.records.class_names, self.counts.tolist(), strict=False)
+            for name, count in zip(self.records.class_names, counts.tolist(), strict=False)
         ]
         ignored = f"{(total - labelled) / max(1, total):.2%} ignored"
         return f"{total} pixels, {ignored}; of the others {', '.join(shares)}"
+
+    def _untrained_classes(self, trained: MaskCheck) -> Iterator[Fault]:
+        counts = zip(self.records.class_names, trained.coverage.pixels.tolist(), self.coverage.pixels, strict=False)
+        for name, learned, count in counts:
+            if count and not learned:
+                message = f"{count} pixels are of class {name!r}, of which the training split {trained.title} has none."
+                yield Fault(faults.UNTRAINED_CLASS, self.title, f"{message} Divide the images differently.")
 
     def _look(self, index: int) -> Fault | None:
         file = str(self.records.images[index])
@@ -71,8 +82,6 @@ class MaskCheck:
         except UnreadableFile as error:
             mask = str(error).partition(": ")[0]
             return unreadable(mask, error)
-        number = len(self.records.class_names)
-        counts = np.bincount(np.where(labels == IGNORE_INDEX, number, labels).ravel(), minlength=number + 1)
         with self._lock:
-            self.counts += counts
+            self.coverage.add(labels)
         return None

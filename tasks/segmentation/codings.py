@@ -21,12 +21,14 @@ class Coding(NamedTuple):
             `red * 65536 + green * 256 + blue`.
         meanings: (M,) int64, the label of each in 0..K-1, or `IGNORE_INDEX`.
         in_color: whether the values are colours.
+        assumes_void: whether 255 is ignored by default: neither the classes nor the user say what it is.
     """
 
     class_names: tuple[str, ...]
     values: np.ndarray
     meanings: np.ndarray
     in_color: bool = False
+    assumes_void: bool = False
 
     def labels(self, values: np.ndarray) -> np.ndarray:
         """Return the labels (H, W) int16 of values (H, W), `UNKNOWN` where they stand for nothing."""
@@ -76,8 +78,9 @@ def coding(
             f"the values {sorted(set(wrong))} of the masks cannot be used with {len(class_names)} classes; expected "
             f"are values in 0..{largest}, each for one class or ignored. Mend data.ignored or the list of classes."
         )
-    if not in_color:
-        labels.setdefault(IGNORE_INDEX, IGNORE_INDEX)
     labels |= dict.fromkeys(ignored, IGNORE_INDEX)
+    assumes_void = not in_color and IGNORE_INDEX not in labels
+    if assumes_void:
+        labels[IGNORE_INDEX] = IGNORE_INDEX
     pairs = np.array(sorted(labels.items()), dtype=np.int64).reshape(-1, 2)
-    return Coding(tuple(class_names), pairs[:, 0], pairs[:, 1], in_color)
+    return Coding(tuple(class_names), pairs[:, 0], pairs[:, 1], in_color, assumes_void)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.images import find_images
 from tasks.segmentation.balance import image_weights
+from tasks.segmentation.coverage import Coverage
 from tasks.segmentation.dataset import SegmentationDataset, collate
 from tasks.segmentation.formats import Split, read_split
 from tasks.segmentation.labelled_masks import LabelledMasks, NoMasks
 from tasks.segmentation.transforms import Augment, RandomCrop, Resize
+
+# by leaving them out; any other fault stops loading
+MENDED = dict.fromkeys((faults.ORPHAN_LABELS, faults.DEGENERATE_OUTLINE, faults.OUTSIDE_OUTLINE), "left out")
 
 
 class SegmentationData(TaskData[LabelledMasks]):
@@ -78,9 +83,15 @@ class SegmentationData(TaskData[LabelledMasks]):
                 f"data.{split} is not given; set --data.{split}.images and --data.{split}.masks to its folders."
             )
         records, found = read_split(self.root, wanted, self.classes, self.ignored, class_names)
-        self.heed(found, {faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})
+        self.heed(found, {**MENDED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
         if not records.size:
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
+        coverage = Coverage(records, str(self.root / wanted.masks))
+        coverage.read_some()
+        self.heed(list(coverage.faults()), {faults.ONE_CLASS: "kept"} if split != "train" else {})
+        if split == "train" and coverage.num_masks == records.size:
+            for fault in coverage.empty_classes():
+                warnings.warn(f"{fault} Nothing is learned about it.", stacklevel=2)
         return records
 
     def weights(self, records: LabelledMasks) -> Sequence[float] | None:

@@ -11,9 +11,12 @@ from tasks.faults import Fault
 from tasks.images import find_images
 from tasks.segmentation.codings import Coding
 from tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
+from tasks.segmentation.mask_files import LOSSY_SUFFIXES, NOT_LOSSY
 
 # what known data sets put behind the name that an image and its mask share
 _ENDINGS = ("_leftImg8bit", "_gtFine_labelIds", "_L")
+# what Cityscapes has beside the masks of labelIds
+_OTHER_IMAGES = ("_gtFine_color", "_gtFine_instanceIds", "_gtFine_labelTrainIds")
 
 
 def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:
@@ -28,7 +31,8 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabelledMas
         coding: what the values of the masks mean.
 
     Returns:
-        The images that have a mask, and a fault for each that has none.
+        The images that have a mask, and the faults: images without a mask or with two, masks without an image, masks
+        in JPEG.
 
     Raises:
         FileNotFoundError: a folder does not exist.
@@ -37,15 +41,31 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabelledMas
     for folder in (images, masks):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder; give the folders of the images and of their masks.")
-    mask_of = {_key(file, masks): file for file in find_images([masks])}
-    files = find_images([images])
+    files, mask_files = find_images([images]), find_images([masks])
     if not files:
         raise ValueError(f"{images}: holds no image; give the folder of the split's images.")
-    pairs = [(str(file), str(mask_of[key])) for file in files if (key := _key(file, images)) in mask_of]
-    told = [
-        Fault(faults.MISSING_FILE, str(file), f"has no mask below {masks}; draw it, or take the image out.")
-        for file in files
-        if _key(file, images) not in mask_of
+    told = []
+    mask_of: dict[str, Path] = {}
+    for file in mask_files:
+        first = mask_of.setdefault(_key(file, masks), file)
+        if first != file:
+            message = f"is a mask of the same image as {first.name}; keep one of them."
+            told.append(Fault(faults.CONFLICTING_LABELS, str(file), message))
+    pairs = []
+    for file in files:
+        mask = mask_of.get(_key(file, images))
+        if mask is None:
+            message = f"has no mask below {masks}; draw it, or take the image out."
+            told.append(Fault(faults.MISSING_FILE, str(file), message))
+        elif mask.suffix.lower() in LOSSY_SUFFIXES:
+            told.append(Fault(faults.LOSSY_MASK, str(mask), f"is a JPEG; {NOT_LOSSY}."))
+        else:
+            pairs.append((str(file), str(mask)))
+    keys = {_key(file, images) for file in files}
+    told += [
+        Fault(faults.ORPHAN_LABELS, str(masks), f"{file.relative_to(masks)} is a mask without an image below {images}.")
+        for key, file in mask_of.items()
+        if key not in keys and not key.endswith(_OTHER_IMAGES)
     ]
     columns = np.array(pairs, dtype=str).reshape(-1, 2)
     return LabelledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told

@@ -47,7 +47,7 @@ def read_split(
     """
     source = root / split.masks
     if source.suffix.lower() == ".json":
-        return read_polygons(source, root / split.images, class_names)
+        return read_polygons(source, root / split.images, class_names, root)
     inside = root / (classes or "classes.txt")
     meant = read_classes(inside if classes is None or inside.is_file() else classes, ignored)
     if class_names is not None and tuple(class_names) != meant.class_names:

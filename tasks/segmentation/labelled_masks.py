@@ -25,6 +25,11 @@ class UnknownValues(UnreadableFile):
 class Masks(ABC):
     """The truth about the pixels of N images."""
 
+    @property
+    def assumes_void(self) -> bool:
+        """Whether 255 is ignored by default, see `Coding`."""
+        return False
+
     @abstractmethod
     def read(self, index: int, image: str, size: tuple[int, int]) -> np.ndarray:
         """Return the labels of an image.
@@ -53,6 +58,10 @@ class MaskFiles(Masks):
 
     coding: Coding
     files: np.ndarray
+
+    @property
+    def assumes_void(self) -> bool:
+        return self.coding.assumes_void
 
     def read(self, index: int, image: str, size: tuple[int, int]) -> np.ndarray:
         file = str(self.files[index])

@@ -67,6 +67,19 @@ class SegmentationResults:
         """(N,) float64, the mean IoU of each image by itself; NaN where it has no labelled pixel."""
         return np.array([_mean(ious(matrix)) for matrix in self.matrices])
 
+    def caveat(self) -> str | None:
+        """Return which classes the scores leave out, or None where every class has pixels in the truth."""
+        pixels = self.confusion.sum(axis=1).tolist()
+        absent = [name for name, count in zip(self.class_names, pixels, strict=True) if not count]
+        if not absent:
+            return None
+        scored = int(np.count_nonzero(~np.isnan(self.per_class_iou)))
+        shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
+        return (
+            f"the mIoU is a mean over {scored} of {len(self.class_names)} classes: no pixel is labeled {shown}, so how "
+            "well that is found was not measured."
+        )
+
     def scores(self) -> dict[str, float]:
         """Return what is logged."""
         return {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}

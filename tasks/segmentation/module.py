@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -60,6 +61,7 @@ class SegmentationModule(TaskModule):
         self.inference = inference or WholeImage()
         self.normalise = Normalise()
         self.metric = SegmentationMetric(self.class_names)
+        self._warned: set[str] = set()  # splits whose classes were looked through
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         self.tell_skipped(batch.skipped)
@@ -76,6 +78,14 @@ class SegmentationModule(TaskModule):
             height, width = batch.mask_sizes[place].tolist()
             mask = batch.masks[place, :height, :width]
             self.metric.update(labels[None], mask[None], batch.indices[place : place + 1])
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self._warn_of_caveat()
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self._warn_of_caveat()
 
     def predict_step(self, batch: SegmentationBatch, batch_idx: int) -> list[Prediction]:
         self.tell_skipped(batch.skipped)
@@ -101,6 +111,14 @@ class SegmentationModule(TaskModule):
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return segmentation_sections(self.results, self.examined, metrics_csv)
+
+    def _warn_of_caveat(self) -> None:
+        """Warn once of classes that are not measured; a sanity check sees too few images to say."""
+        if self.trainer.sanity_checking or self.split in self._warned:
+            return
+        self._warned.add(self.split)
+        if caveat := self.results.caveat():
+            rank_zero_warn(f"{self.split}: {caveat}")
 
     def _images(self, batch: SegmentationBatch) -> Tensor:
         return self.arranged(self.normalise(batch.images, batch.sizes))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from tasks import faults
-from tasks.faults import Fault, UnreadableFile
+from tasks.data_root import find_outside
+from tasks.faults import Fault
+from tasks.segmentation.coco_content import read_content
+from tasks.segmentation.ignore import IGNORE_INDEX
 from tasks.segmentation.labelled_masks import LabelledMasks, Masks, check_size
+from tasks.segmentation.outlines import draw_outline
+from tasks.similar_names import similar_names
 
 BACKGROUND = "background"
+DRAWN = (faults.DEGENERATE_OUTLINE,)  # faults that leave a part of an outline, or nothing, to be drawn
 
 
 @dataclass(frozen=True)
@@ -36,80 +40,82 @@ class Outlines(Masks):
         height, width = self.sizes[index].tolist()
         check_size(self.file, (height, width), image, size)
         labels = np.zeros(size, dtype=np.uint8)
-        try:
-            areas = [(label, _area(outline, height, width)) for label, outline in self.objects[index]]
-        except (TypeError, ValueError, KeyError, IndexError) as error:  # what pycocotools says of a broken outline
-            raise UnreadableFile(f"{self.file}: an outline of {image} cannot be drawn ({error!r:.100}).") from None
+        areas = [(label, draw_outline(outline, height, width)) for label, outline in self.objects[index]]
         for label, area in sorted(areas, key=lambda pair: -int(pair[1].sum())):
             labels[area] = label
         return labels
 
 
 def read_polygons(
-    file: Path, images: Path, class_names: Sequence[str] | None = None
+    file: Path, images: Path, class_names: Sequence[str] | None = None, root: Path | None = None
 ) -> tuple[LabelledMasks, list[Fault]]:
     """Read the objects of a COCO file as masks.
 
     Microsoft COCO, Lin et al. 2014, https://arxiv.org/abs/1405.0312. Labels are the categories in the order of their
-    ids, behind the background.
+    ids, behind the background; a category of the name `background` is the background.
 
     Args:
         file: the annotation file.
         images: folder that its file names are relative to.
         class_names: those of the training split, background first; None to read them.
+        root: folder that images may lie in, beside `images` and the annotation file's own.
 
     Returns:
-        The images whose files exist, and a fault for each other one, and for each category that is not in
-        `class_names`.
+        The images whose files exist, and the faults: of images, of ids, of categories that are not in `class_names`,
+        and of outlines, each with its annotation's id.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no annotation file of COCO.
+        ValueError: it is no annotation file of COCO, or none of its annotations has an outline.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; give COCO's annotation file, or a folder of masks.")
-    try:
-        content = json.loads(file.read_text("utf-8"))
-        names = {int(each["id"]): str(each["name"]) for each in content["categories"]}
-        rows = {int(each["id"]): each for each in content["images"]}
-        outlines: dict[int, list[tuple[int, Any]]] = {number: [] for number in rows}
-        for each in content["annotations"]:
-            outlines[int(each["image_id"])].append((int(each["category_id"]), each["segmentation"]))
-        sizes = {number: (int(row["height"]), int(row["width"])) for number, row in rows.items()}
-        files = {number: images / str(row["file_name"]) for number, row in rows.items()}
-    except (ValueError, KeyError, TypeError) as error:
+    content = read_content(file)
+    names, annotations = content.names, content.annotations
+    if annotations and not content.has_outlines:
         raise ValueError(
-            f"{file}: is no COCO file with outlines ({error!r:.100}); expected are images, categories, and "
-            "annotations with image_id, category_id and segmentation."
-        ) from None
-    classes = [BACKGROUND, *(names[number] for number in sorted(names))] if class_names is None else list(class_names)
+            f"{file}: none of its {len(annotations)} annotations has an outline (the first is annotation "
+            f"{annotations[0][0]}); a segmenter learns from outlines. Add segmentation to the annotations."
+        )
+    ordered = dict.fromkeys(names[number] for number in sorted(names))  # two ids of one name are one class
+    classes = [BACKGROUND, *(name for name in ordered if name != BACKGROUND)]
+    if class_names is not None:
+        classes = list(class_names)
+    if len(classes) > IGNORE_INDEX:
+        raise ValueError(f"{file}: has {len(classes)} classes; a mask has room for {IGNORE_INDEX}. Merge categories.")
     told = [
-        Fault(faults.UNKNOWN_CATEGORY, str(file), f"category {names[number]!r} is not in the training split.")
-        for number in sorted(names)
-        if names[number] not in classes
+        *content.faults,
+        *(
+            Fault(faults.UNKNOWN_CATEGORY, str(file), f"category {name!r} is not in the training split.")
+            for name in ordered
+            if name not in classes
+        ),
+        *(
+            Fault(faults.SIMILAR_CLASSES, str(file), f"categories {one!r} and {other!r} are nearly the same name.")
+            for one, other in similar_names(ordered)
+        ),
     ]
-    here = [number for number in rows if files[number].is_file()]
-    told += [
-        Fault(faults.MISSING_FILE, str(files[number]), f"does not exist, but {file} names it.")
-        for number in rows
-        if number not in here
-    ]
-    objects = [
-        [(classes.index(names[kind]), outline) for kind, outline in outlines[number] if names[kind] in classes]
-        for number in here
-    ]
-    size_rows = np.array([sizes[number] for number in here], dtype=np.int64).reshape(-1, 2)
-    paths = np.array([str(files[number]) for number in here], dtype=str)
-    return LabelledMasks(tuple(classes), paths, Outlines(str(file), size_rows, objects)), told
+    paths = [images / name for name in content.files.values()]
+    remedy = "give a folder that holds it as an absolute path: data.root, or images of the split"
+    outside = find_outside(file, paths, [root or images, images, file.parent], remedy)
+    told += outside.values()
+    here: dict[int, str] = {}  # image id -> path
+    for place, (number, path) in enumerate(zip(content.files, paths, strict=True)):
+        if place not in outside and not path.is_file():
+            told.append(Fault(faults.MISSING_FILE, str(path), f"does not exist, but {file} names it."))
+        elif place not in outside and content.sizes[number] is not None:
+            here[number] = str(path)
 
-
-def _area(outline: Any, height: int, width: int) -> np.ndarray:
-    """Draw polygons or run lengths as (height, width) bool."""
-    if isinstance(outline, list):
-        if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
-            raise ValueError("expected are polygons of three or more corners, x and y of each")
-        runs = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
-    else:
-        is_plain = isinstance(outline["counts"], list)
-        runs = coco_mask.frPyObjects(outline, height, width) if is_plain else outline
-    return coco_mask.decode(runs).astype(bool)
+    faulty = dict(content.outline_faults())
+    told += [content.fault(file, place, *fault) for place, fault in faulty.items()]
+    objects: dict[int, list[tuple[int, Any]]] = {number: [] for number in here}
+    for place, (_, image, category, segmentation) in enumerate(annotations):
+        if image not in content.files:
+            message = f"is of image id {image!r}, which is not among the images."
+            told.append(content.fault(file, place, faults.UNKNOWN_IMAGE, message))
+        elif category not in names:
+            message = f"is of category id {category!r}, which is not among the categories."
+            told.append(content.fault(file, place, faults.UNKNOWN_CATEGORY, message))
+        elif image in objects and names[category] in classes and (place not in faulty or faulty[place].kind in DRAWN):
+            objects[image].append((classes.index(names[category]), segmentation))
+    sizes = np.array([content.sizes[number] for number in here], dtype=np.int64).reshape(-1, 2)
+    masks = Outlines(str(file), sizes, list(objects.values()))
+    return LabelledMasks(tuple(classes), np.array(list(here.values()), dtype=str), masks), told

@@ -70,7 +70,9 @@ def _classes(results: SegmentationResults) -> str:
     )
     header = ["class", "share of pixels", "IoU", "Dice", "accuracy", "boundary F1"]
     text = "Ignored pixels count nowhere. A dash stands where there was nothing to score; means leave such classes out."
-    return table(header, list(zip(*values, strict=True))) + note(text)
+    caveat = results.caveat()
+    warning = note(caveat[0].upper() + caveat[1:]) if caveat else ""
+    return warning + table(header, list(zip(*values, strict=True))) + note(text)
 
 
 def _gallery(results: SegmentationResults, worst: Sequence[Examined]) -> Section:

@@ -14,6 +14,7 @@ from tasks.detection.annotations import Annotations
 from tasks.detection.check import check_images, find_untrained
 from tasks.detection.formats import find_sources, read_annotations
 from tasks.faults import Fault
+from tasks.segmentation.coco_content import read_content
 from tools.checks.source import Content, Source, counted
 
 Split = tuple[Path, str]
@@ -45,13 +46,23 @@ def _content(split: Split, read: Reader, training: Split | None, read_training: 
         except (FileNotFoundError, ValueError):  # which the report of that split says
             trained = annotations
         faults = [*faults, *find_untrained(annotations, trained, str(split[0]), _title(training))]
+    outlines, has_outlines = _check_outlines(split[0]) if split[0].suffix.lower() == ".json" else ([], True)
     counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
+    boxes = dict(zip(annotations.class_names, counts.tolist(), strict=True))
     return Content(
         files=annotations.files.tolist(),
-        told=partial(counted, "boxes", dict(zip(annotations.class_names, counts.tolist(), strict=True))),
-        faults=faults,
+        told=lambda: counted("boxes", boxes) + ("" if has_outlines else "; no outlines, which segmentation needs"),
+        faults=[*faults, *outlines],
         check_files=partial(check_images, annotations, faults),
     )
+
+
+def _check_outlines(file: Path) -> tuple[list[Fault], bool]:
+    """Return the faults of a COCO file's outlines, and whether it has any; its other faults are those of its boxes."""
+    content = read_content(file)
+    if not content.has_outlines:
+        return [], not content.annotations
+    return [content.fault(file, place, *fault) for place, fault in content.outline_faults()], True
 
 
 def _read(split: Split, options: argparse.Namespace) -> tuple[Annotations, list[Fault]]:

@@ -19,9 +19,10 @@ def find_masks(path: Path, options: argparse.Namespace) -> list[Source]:
     """List the splits of masks at a path; the first of them is the one that is learned from."""
     first = next((split for given in options.paths for split in _splits(given)), None)
     sources = []
+    checks: list[MaskCheck] = []  # of the splits before, the training split's first
     for root, split in _splits(path):
         file = root / split.masks
-        read = partial(_read_masks, root, split, options, needs_all=(root, split) == first)
+        read = partial(_read_masks, root, split, options, checks, is_first=(root, split) == first)
         sources.append(Source(str(file), str(file), file, read))
     return sources
 
@@ -42,7 +43,11 @@ def _splits(path: Path) -> list[tuple[Path, Split]]:
     return []
 
 
-def _read_masks(root: Path, split: Split, options: argparse.Namespace, needs_all: bool) -> Content:
+def _read_masks(
+    root: Path, split: Split, options: argparse.Namespace, checks: list[MaskCheck], is_first: bool
+) -> Content:
     records, faults = read_split(root, split, options.classes, options.ignored)
-    check = MaskCheck(records, str(root / split.masks), needs_all)
+    title = str(root / split.masks)
+    check = MaskCheck(records, title, is_first, None if is_first else next(iter(checks), None))
+    checks.append(check)
     return Content(files=records.images.tolist(), told=check.told, faults=faults, check_files=check.faults)
