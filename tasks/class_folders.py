@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks import faults
+from tasks.class_names import class_faults
 from tasks.faults import Fault
 from tasks.labelled_files import LabelledFiles
 
@@ -24,7 +25,8 @@ def read_folders(
         class_names: classes of the training split; None takes the names of the folders, in order.
 
     Returns:
-        The files of known classes, and the faults: folders of unknown classes, and folders without a file.
+        The files of known classes, and the faults: folders of unknown classes, folders without a file, one class only,
+        and classes of nearly one name.
 
     Raises:
         ValueError: `folder` holds no folder.
@@ -36,7 +38,7 @@ def read_folders(
     label_of = {name: label for label, name in enumerate(names)}
     files: list[str] = []
     labels: list[int] = []
-    told = []
+    told = [] if class_names is not None else list(class_faults(folder, names))
     for name in found:
         if name not in label_of:
             known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tasks import faults
+from tasks.class_names import class_faults, ordered_classes
+from tasks.csv_rows import path_of, read_rows
+from tasks.data_root import find_outside
 from tasks.faults import Fault
 from tasks.labelled_files import LabelledFiles
 
 COLUMNS = ("path", "label")
+REMEDY = "give a folder that holds it as an absolute path: data.root, --images of vertebra check"
 
 
 def read_table(
@@ -21,60 +25,48 @@ def read_table(
     """Read the files of a CSV with the columns `path` and `label`; other columns do not matter.
 
     Args:
-        file: the CSV, UTF-8.
+        file: the CSV, see `csv_rows.read_rows`.
         root: folder that relative paths start from; None for the CSV's own.
         class_names: classes of the training split; None takes the labels that are there, in order, numbers by size.
         group: column that tells where a file comes from, if there is one.
 
     Returns:
-        The rows that can be used, and the faults: rows without a path or label, labels of unknown classes, paths that
-        come twice, with the same label or with another.
+        The rows that can be used, and the faults: rows without a path or label, paths that leave the folder, labels of
+        unknown classes, paths that come twice, with the same label or with another, and faults of the classes.
 
     Raises:
+        FileNotFoundError: the file does not exist.
         ValueError: a column is missing, or the file is no CSV in UTF-8.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or ())
-            needed = [*COLUMNS, *([group] if group else [])]
-            rows = [(reader.line_num, row) for row in reader] if set(needed) <= set(columns) else None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file}: cannot be read as CSV ({error}); save it as comma-separated UTF-8.") from error
-    if rows is None:
-        expected = " and ".join(needed)
-        raise ValueError(f"{file}: its columns are {columns}; expected {expected}. Name them in the first line.")
-
-    entries = [(line, (row["path"] or "").strip(), (row["label"] or "").strip()) for line, row in rows]
-    told = []
+    needed = [*COLUMNS, *([group] if group else [])]
+    rows = read_rows(file, needed, "Name them in the first line.")
+    told: list[Fault] = []
     if class_names is None:
-        class_names = _ordered({label for _, _, label in entries if label})
+        class_names = ordered_classes(row["label"] for _, row in rows if row["label"])
+        told += class_faults(file, class_names)
     label_of = {name: label for label, name in enumerate(class_names)}
-    seen: dict[str, tuple[int, str]] = {}
-    for line, path, label in entries:
-        if not path or not label:
-            message = f"line {line}: the {'label' if path else 'path'} is empty; give both, or remove the row."
+    folder = file.parent if root is None else root
+    paths = [os.path.normpath(path_of(folder, row["path"])) for _, row in rows]
+    outside = find_outside(file, paths, [folder, file.parent], REMEDY)
+    seen: dict[str, tuple[int, str, str]] = {}
+    for place, (path, (line, row)) in enumerate(zip(paths, rows, strict=True)):
+        label = row["label"]
+        if not row["path"] or not label:
+            message = f"line {line}: the {'label' if row['path'] else 'path'} is empty; give both, or remove the row."
             told.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
+        elif place in outside:
+            told.append(outside[place]._replace(message=f"line {line}: {outside[place].message}"))
         elif label not in label_of:
             message = f"line {line}: label {label!r} is not among the classes: {', '.join(class_names)}."
             told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
         elif path in seen:
-            first, known = seen[path]
+            first, known, _ = seen[path]
             kind = faults.DUPLICATE_FILE if known == label else faults.CONFLICTING_LABELS
-            message = f"line {line}: {path!r} stands in line {first}, too, as {known!r}; keep one of them."
+            message = f"line {line}: {row['path']!r} stands in line {first}, too, as {known!r}; keep one of them."
             told.append(Fault(kind, str(file), message))
         else:
-            seen[path] = line, label
-    folder = file.parent if root is None else root
-    names = np.array([str(folder / path) for path in seen], dtype=str)
-    labels = np.array([label_of[label] for _, label in seen.values()], dtype=np.int64)
-    groups = None
-    if group:
-        of_path = {(row["path"] or "").strip(): row[group] or "" for _, row in rows}
-        groups = np.array([of_path[path] for path in seen], dtype=str)
+            seen[path] = line, label, row[group] if group else ""
+    names = np.array(list(seen), dtype=str)
+    labels = np.array([label_of[label] for _, label, _ in seen.values()], dtype=np.int64)
+    groups = np.array([where for *_, where in seen.values()], dtype=str) if group else None
     return LabelledFiles(tuple(class_names), names, labels, groups), told
-
-
-def _ordered(labels: set[str]) -> list[str]:
-    """Sort labels as text, or by size where all are whole numbers: 2 comes before 10."""
-    return sorted(labels, key=int) if all(label.isdecimal() for label in labels) else sorted(labels)

@@ -19,7 +19,8 @@ from tasks.dataset import Missing
 from tasks.images import find_images
 from tasks.labelled_files import UNLABELLED, divide
 
-MENDED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
+# what loading does about faults; any other stops it
+MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
 class ClassificationData(TaskData[LabelledImages]):
@@ -90,7 +91,7 @@ class ClassificationData(TaskData[LabelledImages]):
         source = self.sources[split]
         images, found = read_labelled_images(self.root, source, class_names)
         # a class may be empty where nothing is learned
-        self.heed(found, dict.fromkeys(MENDED if split == "train" else (*MENDED, faults.EMPTY_CLASS), "left out"))
+        self.heed(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
         if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
             images = images.only(self.existing(images.names))
         if not images.size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from tasks import faults
+from tasks.class_names import ordered_classes
+from tasks.csv_rows import path_of, read_rows
+from tasks.data_root import find_outside
 from tasks.faults import Fault
 from tasks.medical.listed_rows import Row, studies_of
 from tasks.medical.spelling import respelled
@@ -18,6 +20,7 @@ from tasks.medical.studies import Kind, Studies
 MOST_GRADES = 1000  # more are values, such as ages
 # what spreadsheets and pandas write into an empty cell; "none" is not among them, since it may be a grade
 _EMPTY = {"", "nan", "na", "n/a", "#n/a", "<na>", "null"}
+_REMEDY = "give a folder that holds it as an absolute path: data.root, --images of vertebra check"
 _FINDING = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": float("nan")}
 
 
@@ -72,21 +75,28 @@ def read_table(
                 "set data.kind=findings."
             )
         words = [plain_label(word) for _, (word,) in cells if word.lower() not in _EMPTY]
-        names = list(class_names or (_classes(words) if kind == "classes" else _grades(file, words)))
+        names = list(class_names or (ordered_classes(words) if kind == "classes" else _grades(file, words)))
         labels, told = _numbers(file, cells, names)
         if class_names is None:
             told += _respelled(file, cells)
+    files = [path_of(root, row[columns.path]) for _, row in table]
+    outside = find_outside(file, files, [root, file.parent], _REMEDY)
+    told += [
+        fault._replace(message=f"line {table[place][0]}: {fault.message}")
+        for place, fault in outside.items()
+        if table[place][1][columns.path]
+    ]
     rows = [
         Row(
             line=line,
             path=row[columns.path],
-            file=str(root / row[columns.path]),
+            file=files[place],
             label=label,
             patient=row[columns.patient] if columns.patient else None,
             study=row[columns.study] if columns.study else None,
         )
-        for (line, row), label in zip(table, labels, strict=True)
-        if label is not None
+        for place, ((line, row), label) in enumerate(zip(table, labels, strict=True))
+        if label is not None and (place not in outside or not row[columns.path])
     ]
     studies, more = studies_of(file, rows, names, columns.study is not None)
     return studies, [*told, *more]
@@ -96,21 +106,10 @@ def read_csv(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str
     """Return the line and the cells of every row of a CSV, without blanks around them.
 
     Raises:
+        FileNotFoundError: the file does not exist.
         ValueError: one of the columns that are needed is missing, or the file is no CSV in UTF-8.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or ())
-            missing = [name for name in needed if name not in columns]
-            if missing:
-                raise ValueError(
-                    f"{file}: has no column {', '.join(missing)}; its columns are {', '.join(columns)}. Name them with "
-                    "data.columns.path, labels, patient and study."
-                )
-            return [(reader.line_num, {name: (row[name] or "").strip() for name in needed}) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file}: cannot be read as CSV ({error}); save it as comma-separated UTF-8.") from error
+    return read_rows(file, needed, "Name them with data.columns.path, labels, patient and study.")
 
 
 def plain_label(word: str) -> str:
@@ -122,11 +121,6 @@ def plain_label(word: str) -> str:
 def _is_number(word: str) -> bool:
     # of few digits: Python refuses to make a number of thousands
     return word.isascii() and word.isdecimal() and len(word) < 20
-
-
-def _classes(words: Sequence[str]) -> list[str]:
-    distinct = set(words)
-    return sorted(distinct, key=int) if all(map(_is_number, distinct)) else sorted(distinct)
 
 
 def _grades(file: Path, words: Sequence[str]) -> list[str]:

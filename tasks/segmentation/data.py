@@ -21,7 +21,11 @@ from tasks.segmentation.labelled_masks import LabelledMasks, NoMasks
 from tasks.segmentation.transforms import Augment, RandomCrop, Resize
 
 # by leaving them out; any other fault stops loading
-MENDED = dict.fromkeys((faults.ORPHAN_LABELS, faults.DEGENERATE_OUTLINE, faults.OUTSIDE_OUTLINE), "left out")
+MENDED = {
+    **dict.fromkeys((faults.ORPHAN_LABELS, faults.DEGENERATE_OUTLINE, faults.OUTSIDE_OUTLINE), "left out"),
+    **dict.fromkeys((faults.DUPLICATE_FILE,), "left out"),
+    faults.SIMILAR_CLASSES: "kept apart",
+}
 
 
 class SegmentationData(TaskData[LabelledMasks]):

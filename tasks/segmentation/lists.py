@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from tasks import faults
+from tasks.data_root import find_outside
 from tasks.faults import Fault
 from tasks.segmentation.codings import Coding
 from tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
+from tasks.text_files import read_text
 
 
 def read_list(file: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:
@@ -23,23 +26,32 @@ def read_list(file: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:
         coding: what the values of the masks mean.
 
     Returns:
-        The images of which both files exist, and a fault for each of the others.
+        The images of which both files exist, and a fault for each of the others and for each name that comes twice.
 
     Raises:
         FileNotFoundError: the list, or the folder above it that holds `JPEGImages`, does not exist.
         ValueError: the list is empty.
     """
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; give a list of names, or a folder of images and one of masks.")
+    names = [line.split()[0] for line in read_text(file).splitlines() if line.strip()]
     root = next((folder for folder in file.parents if (folder / "JPEGImages").is_dir()), None)
     if root is None:
         raise FileNotFoundError(f"{file}: no folder above it holds JPEGImages; leave the list where VOC has it.")
-    names = [line.split()[0] for line in file.read_text("utf-8").splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{file}: holds no name; expected one a line.")
-    pairs, told = [], []
-    for name in names:
+    told = [
+        Fault(faults.DUPLICATE_FILE, str(file), f"lists {name!r} {count} times; keep one line of it.")
+        for name, count in Counter(names).items()
+        if count > 1
+    ]
+    pairs = []
+    for name in dict.fromkeys(names):
         pair = root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
+        outside = find_outside(file, pair, [root], "leave it below the folder that holds JPEGImages")
+        if outside:
+            told.append(next(iter(outside.values())))
+            continue
         absent = [path for path in pair if not path.is_file()]
         told += [Fault(faults.MISSING_FILE, str(path), f"does not exist, but {file} names it.") for path in absent]
         if not absent:

@@ -22,7 +22,8 @@ from tasks.video.sampling import Dense, Sampling
 from tasks.video.timeline import TimelineDataset
 from tasks.video.transforms import Augment, Resize
 
-MENDED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
+# what loading does about faults; any other stops it
+MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
 class VideoData(TaskData[LabelledFiles]):
@@ -137,7 +138,7 @@ class VideoData(TaskData[LabelledFiles]):
         source = self.sources[split]
         videos, found = read_labelled_videos(self.root, source, class_names, self.group)
         # a class may be empty where nothing is learned
-        self.heed(found, dict.fromkeys(MENDED if split == "train" else (*MENDED, faults.EMPTY_CLASS), "left out"))
+        self.heed(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
         if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
             videos = videos.only(self.existing(videos.names))
         if not videos.size:

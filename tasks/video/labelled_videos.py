@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Sequence
@@ -13,9 +12,13 @@ import numpy as np
 
 from tasks import faults
 from tasks.class_folders import read_folders
-from tasks.class_tables import read_table
+from tasks.class_names import class_faults, ordered_classes
+from tasks.class_tables import COLUMNS, REMEDY, read_table
+from tasks.csv_rows import has_columns
+from tasks.data_root import find_outside
 from tasks.faults import Fault
 from tasks.labelled_files import LabelledFiles
+from tasks.text_files import read_text
 from tasks.video.decoding import VIDEO_SUFFIXES
 
 
@@ -44,33 +47,27 @@ def read_labelled_videos(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give the split's folder or list below data.root.")
     if part:
-        return _numbered(*_hmdb51(root, path, part), class_names, path)
+        return _numbered(*_hmdb51(root, path, part), class_names, path, root)
     suffix = path.suffix.lower()
     if path.is_dir():
         return read_folders(path, VIDEO_SUFFIXES, class_names)
     if suffix == ".json":
-        return _numbered(*_something(root, path), class_names, path)
-    if suffix == ".csv" and _has_head(path):
+        return _numbered(*_something(root, path), class_names, path, root)
+    if suffix == ".csv" and has_columns(path, COLUMNS):
         return read_table(path, root, class_names, group)
     if suffix in (".csv", ".txt"):
-        return _numbered(*_lines(root, path), class_names, path)
+        return _numbered(*_lines(root, path), class_names, path, root)
     raise ValueError(
         f"{path}: is none of the known forms; give a folder with one folder for each class, a .csv with the columns "
         "path and label, UCF101's or HMDB51's lists, or Something-Something's .json."
     )
 
 
-def _has_head(file: Path) -> bool:
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        first = next(csv.reader(stream), [])
-    return {"path", "label"} <= set(first)
-
-
 def _lines(root: Path, file: Path) -> tuple[list[str], list[str]]:
     """Read `path label` a line (Kinetics, UCF101's training lists), or the path alone, whose folder is the class."""
     names, labels = [], []
     known = _class_numbers(file.parent / "classInd.txt")
-    for line in filter(None, map(str.strip, file.read_text("utf-8-sig").splitlines())):
+    for line in filter(None, map(str.strip, read_text(file).splitlines())):
         found = re.fullmatch(r"(.+?\.\w+)(?:[\s,]+(\S.*))?", line)
         path, label = (found[1], found[2]) if found else (*line.rsplit(maxsplit=1), "")[:2]
         names.append(_existing(root, path))
@@ -85,7 +82,7 @@ def _class_numbers(file: Path) -> dict[str, str]:
     """Read UCF101's `classInd.txt`, `number name` a line, where there is one."""
     if not file.is_file():
         return {}
-    pairs = (line.split(maxsplit=1) for line in file.read_text("utf-8").splitlines() if line.strip())
+    pairs = (line.split(maxsplit=1) for line in read_text(file).splitlines() if line.strip())
     return {number: name.strip() for number, name in pairs}
 
 
@@ -97,7 +94,7 @@ def _hmdb51(root: Path, folder: Path, part: str) -> tuple[list[str], list[str]]:
     names, labels = [], []
     for file in sorted(folder.glob("*_test_split1.txt")):
         kind = file.name.removesuffix("_test_split1.txt")
-        for line in filter(None, map(str.strip, file.read_text("utf-8").splitlines())):
+        for line in filter(None, map(str.strip, read_text(file).splitlines())):
             name, number = line.rsplit(maxsplit=1)
             if number == wanted:
                 names.append(_existing(root, f"{kind}/{name}"))
@@ -110,10 +107,10 @@ def _hmdb51(root: Path, folder: Path, part: str) -> tuple[list[str], list[str]]:
 def _something(root: Path, file: Path) -> tuple[list[str], list[str]]:
     """Read `[{"id": ..., "template": ...}]`; a video is `ID.webm`, `ID.mp4` or a folder of frames below `root`."""
     try:
-        rows: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+        rows: list[dict[str, Any]] = json.loads(read_text(file))
         labels = [str(row.get("template", row.get("label"))).replace("[", "").replace("]", "") for row in rows]
         names = [_existing(root, str(row["id"])) for row in rows]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{file}: is no list of Something-Something ({error!r:.100}); expected are rows with id and template."
         ) from None
@@ -131,20 +128,27 @@ def _existing(root: Path, path: str) -> str:
 
 
 def _numbered(
-    names: list[str], labels: list[str], class_names: Sequence[str] | None, file: Path
+    names: list[str], labels: list[str], class_names: Sequence[str] | None, file: Path, root: Path
 ) -> tuple[LabelledFiles, list[Fault]]:
-    """Number the labels, and tell of those that are not among `class_names`."""
+    """Number the labels, and report videos twice or outside of `root` and labels that are not among `class_names`."""
+    told: list[Fault] = []
     if class_names is None:
-        distinct = set(labels)
-        by_size = all(label.isdecimal() for label in distinct)
-        class_names = sorted(distinct, key=int) if by_size else sorted(distinct)
+        class_names = ordered_classes(labels)
+        told += class_faults(file, class_names)
     label_of = {name: label for label, name in enumerate(class_names)}
-    kept = [place for place, label in enumerate(labels) if label in label_of]
-    told = [
-        Fault(faults.UNKNOWN_CATEGORY, str(file), f"{name}: label {label!r} is not among the training split's.")
-        for name, label in zip(names, labels, strict=True)
-        if label not in label_of
-    ]
-    files = np.array([names[place] for place in kept], dtype=str)
-    numbers = np.array([label_of[labels[place]] for place in kept], dtype=np.int64)
-    return LabelledFiles(tuple(class_names), files, numbers), told
+    outside = find_outside(file, names, [root, file.parent], REMEDY)
+    told += outside.values()
+    kept: dict[str, str] = {}
+    for place, (name, label) in enumerate(zip(names, labels, strict=True)):
+        if place in outside:
+            continue
+        if label not in label_of:
+            message = f"{name}: label {label!r} is not among the training split's."
+            told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+        elif name in kept:
+            kind = faults.DUPLICATE_FILE if kept[name] == label else faults.CONFLICTING_LABELS
+            told.append(Fault(kind, str(file), f"{name} comes twice, first as {kept[name]!r}; keep one of them."))
+        else:
+            kept[name] = label
+    numbers = np.array([label_of[label] for label in kept.values()], dtype=np.int64)
+    return LabelledFiles(tuple(class_names), np.array(list(kept), dtype=str), numbers), told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,11 @@ import numpy as np
 from tasks.class_folders import is_folder_per_class, read_folders
 from tasks.class_tables import read_table
 from tasks.classification.check import check_files
-from tasks.faults import Fault
+from tasks.csv_rows import first_path
+from tasks.faults import CONFLICTING_LABELS, Fault
 from tasks.images import IMAGE_SUFFIXES
+from tasks.labelled_files import LabelledFiles
+from tasks.leaks import find_leaks
 from tasks.video.check import check_videos
 from tasks.video.decoding import VIDEO_SUFFIXES
 from tools.checks.source import Content, Source, counted
@@ -58,9 +60,7 @@ def _splits(path: Path) -> list[tuple[Path, _Kind]]:
 
 def _kind_of_rows(file: Path) -> _Kind:
     """Tell by the first path of a CSV what it lists: images where that does not tell."""
-    with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-        first = next(csv.DictReader(stream), {})
-    suffix = Path(str(first.get("path") or "")).suffix.lower()
+    suffix = Path(first_path(file)).suffix.lower()
     return next((kind for kind in _KINDS if suffix in kind.suffixes), _KINDS[0])
 
 
@@ -78,7 +78,15 @@ def _read(split: Path, kind: _Kind, first: Path, options: argparse.Namespace) ->
         files=files,
         told=partial(counted, "labels", dict(zip(labelled.class_names, counts.tolist(), strict=True))),
         faults=faults,
-        check_files=partial(kind.check, files),
+        check_files=partial(_check_files, kind, labelled),
         things=kind.things,
         groups=None if labelled.groups is None else labelled.groups.tolist(),
     )
+
+
+def _check_files(kind: _Kind, labelled: LabelledFiles, advance: Callable[[], object]) -> Iterator[Fault]:
+    """Yield the faults of the files, and the files of two classes that have the same content."""
+    yield from kind.check(labelled.names.tolist(), advance)
+    files = {name: labelled.names[labelled.labels == k].tolist() for k, name in enumerate(labelled.class_names)}
+    for fault in find_leaks(files):
+        yield fault._replace(kind=CONFLICTING_LABELS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from tasks.csv_rows import first_path
 from tasks.faults import Fault
 from tasks.medical.balance import class_counts
 from tasks.medical.check import StudyCheck
@@ -70,8 +70,7 @@ def _lists_scans(file: Path, options: argparse.Namespace) -> bool:
     """Tell by a flag that only such lists need, or by the first path, whether a CSV lists scans."""
     if options.patient or options.study or options.labels:
         return True
-    with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-        first = str(next(csv.DictReader(stream), {}).get("path") or "")
+    first = first_path(file)
     lies = (options.images or file.parent) / first
     return first.lower().endswith(_SUFFIXES) or (bool(first) and lies.is_dir() and _holds_scans(lies))
 

@@ -78,14 +78,14 @@ def test_something_something(tmp_path):
     ("options", "message"),
     [
         ({"train": "gone"}, "gone does not exist"),
-        ({"train": "a.csv"}, "1 of 1 files do not exist"),
+        ({"train": "a.csv"}, "2 of 2 files do not exist"),
         ({"train": "odd.xyz"}, "none of the known forms"),
         ({"folds": 3, "fold": 3}, "fold is 3 of 3"),
         ({"val_clips": 0}, "val_clips 0"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path, options, message):
-    (tmp_path / "a.csv").write_text("path,label\nnone.mp4,run\n")
+    (tmp_path / "a.csv").write_text("path,label\nnone.mp4,run\nno.mp4,jump\n")
     (tmp_path / "odd.xyz").write_text("")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         VideoData(str(tmp_path), **options).records("train")

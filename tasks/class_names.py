@@ -1,0 +1,37 @@
+"""The classes that a training split names: their order, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tasks import faults
+from tasks.faults import Fault
+from tasks.similar_names import similar_names
+
+
+def ordered_classes(labels: Iterable[str]) -> list[str]:
+    """Return the distinct labels, as text, or by size where all are whole numbers: 2 comes before 10."""
+    distinct = set(labels)
+    by_size = all(label.isascii() and label.isdecimal() for label in distinct)
+    return sorted(distinct, key=_size) if by_size else sorted(distinct)
+
+
+def _size(number: str) -> tuple[int, str, str]:
+    digits = number.lstrip("0")  # compared as text: Python makes no integer of thousands of digits
+    return len(digits), digits, number
+
+
+def class_faults(source: Path, names: Sequence[str]) -> Iterator[Fault]:
+    """Yield what is wrong with the classes of a training split.
+
+    Args:
+        source: the file or folder that names them.
+        names: the classes.
+    """
+    if len(names) == 1:
+        message = f"{names[0]!r} is the only class, and a choice of one is always right. Add samples of another class."
+        yield Fault(faults.ONE_CLASS, str(source), message)
+    for one, other in similar_names(names):
+        message = f"the classes {one!r} and {other!r} have nearly the same name; give both the same, or rename one."
+        yield Fault(faults.SIMILAR_CLASSES, str(source), message)
