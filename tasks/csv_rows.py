@@ -59,8 +59,11 @@ def read_rows(file: Path, needed: Sequence[str], remedy: str) -> list[tuple[int,
 
 
 def has_columns(file: Path, needed: Sequence[str]) -> bool:
-    """Return whether the first line of a CSV names these columns; see `read_rows` for errors."""
-    return set(needed) <= set(_head(read_text(file), needed)[1])
+    """Return whether the first line of a CSV names these columns; a file that is no text names none."""
+    try:
+        return set(needed) <= set(_head(read_text(file), needed)[1])
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def first_path(file: Path) -> str:

@@ -47,7 +47,7 @@ def write_evaluated(file: Path, table: EvaluatedTable) -> None:
     probs = [f"{_PROB}{name}" for name in table.class_names]
     labels = ["label"] if table.labels.ndim == 1 else [f"{_LABEL}{name}" for name in table.class_names]
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(["name", "group", *labels, *probs])
         for name, group, label, row in zip(table.names, table.groups, table.labels, table.probs, strict=True):

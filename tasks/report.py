@@ -62,7 +62,8 @@ def write_report(
     numbers = [(name, format_number(value)) for name, value in headline.items()]
     page = template.render(title=title, subtitle=subtitle, headline=numbers, sections=sections)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    # names of files need not be UTF-8, and must not cost a report
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def format_number(value: float) -> str:

@@ -22,7 +22,7 @@ def write_scores(file: Path, class_names: Sequence[str], rows: Iterable[tuple[st
     header = ["file", "label", "score"]
     header += [f"{name}_{place}" for place in range(2, num_top + 1) for name in ("label", "score")]
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         for name, labels, scores in rows:

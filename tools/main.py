@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `vertebra --help` answers at once.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     # transforms have pairs for arguments, and take lists as well, which is what a YAML makes of them
     warnings.filterwarnings("ignore", message="(?s).*a tuple is serialized as list")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     command, rest = args[0], args[1:]
     if command not in COMMANDS:
         print(f"vertebra: unknown command {command!r}; choose of {', '.join(COMMANDS)}.", file=sys.stderr)

@@ -5,7 +5,6 @@ ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks, Wang et al. 201
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from tasks import faults
+from tasks.csv_rows import has_columns
 from tasks.faults import Fault
 from tasks.medical.listed_rows import Row, studies_of
 from tasks.medical.studies import Studies
 from tasks.medical.study_tables import read_csv
+from tasks.text_files import read_text
 
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _NONE = "No Finding"
@@ -39,10 +40,9 @@ def find_entries(source: Path) -> Path | None:
         beside = []
     for file in beside:
         try:
-            with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-                if set(COLUMNS) <= set(next(csv.reader(stream), [])):
-                    return file
-        except (csv.Error, OSError):  # which `read_table` reports of the list itself
+            if has_columns(file, COLUMNS):
+                return file
+        except ValueError:  # which `read_table` reports of the list itself
             continue
     return None
 
@@ -65,10 +65,7 @@ def read_chest_xray14(
     table = read_csv(entries, COLUMNS)
     told_of = [set(row["Finding Labels"].split("|")) - {_NONE, ""} for _, row in table]
     names = list(class_names) if class_names is not None else sorted(set().union(*told_of))
-    try:
-        wanted = None if source == entries else source.read_text("utf-8").split()
-    except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{source}: cannot be read as a list of names ({error}); save it as UTF-8.") from error
+    wanted = None if source == entries else read_text(source).split()
     listed = None if wanted is None else set(wanted)
     files = {name: os.path.join(folder, name) for folder, _, inside in os.walk(root) for name in inside}
     rows, told = [], []

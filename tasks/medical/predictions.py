@@ -79,7 +79,7 @@ def _write_table(file: Path, predictions: Sequence[Prediction], module: MedicalM
     probs = np.stack([one.probs for one in predictions]) if predictions else np.zeros((0, len(names)))
     decisions = decide(probs, module.thresholds, module.exclusive)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(["study", "decision", *(f"prob_{name}" for name in names), "model"])
         for one, decision in zip(predictions, decisions, strict=True):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tasks.csv_rows import path_of, read_rows
+from tasks.csv_rows import first_path, has_columns, path_of, read_rows
 
 NEEDED = ["path", "label"]
 ROWS = [(2, {"path": "a.jpg", "label": "cat"}), (3, {"path": "b.jpg", "label": "two words"})]
@@ -63,3 +63,13 @@ def test_paths_of_windows_are_those_of_this_machine(tmp_path):
     assert path_of(tmp_path, r"a\b.jpg") == str(tmp_path / "a/b.jpg")
     (tmp_path / r"odd\name.jpg").touch()
     assert path_of(tmp_path, r"odd\name.jpg") == str(tmp_path / r"odd\name.jpg")
+
+
+def test_the_kind_of_a_file_is_found_out_without_an_error(tmp_path):
+    (tmp_path / "a.csv").write_text(TEXT)
+    (tmp_path / "b.csv").write_text("x" * 200_000)
+    assert has_columns(tmp_path / "a.csv", NEEDED)
+    assert first_path(tmp_path / "a.csv") == "a.jpg"
+    for other in (tmp_path / "b.csv", tmp_path, tmp_path / "none.csv"):
+        assert not has_columns(other, NEEDED)
+        assert first_path(other) == ""

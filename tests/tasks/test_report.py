@@ -190,3 +190,9 @@ def test_training_section_tells_what_is_wrong(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="columns are a, b"):
         training_section([path])
+
+
+def test_a_name_that_is_not_utf8_does_not_cost_the_report(tmp_path):
+    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    write_report(tmp_path / "report.html", name, "", {}, [])
+    assert "caf\\udce9.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")

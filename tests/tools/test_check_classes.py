@@ -1,8 +1,12 @@
 """Faults of labeled files are the same for the check and for training, kind by kind."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,3 +135,16 @@ def test_masks_of_a_list_lie_below_the_root(root):
     (root / "ImageSets/Segmentation/train.txt").write_text("../../secret\ngone\ngone\n")
     _, found = read_split(root, Split("ImageSets/Segmentation/train.txt"), "voc")
     assert [fault.kind for fault in found] == [faults.DUPLICATE_FILE, faults.OUTSIDE_ROOT, *[faults.MISSING_FILE] * 2]
+
+
+def test_names_that_are_not_utf8_are_printed(root):
+    (root / "train/cat").mkdir(parents=True)
+    (root / "train/dog").mkdir()
+    (root / os.fsdecode(b"train/cat/caf\xe9.png")).write_bytes(b"no image")
+    (root / "x/0.png").rename(root / "train/dog/0.png")
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "tools.main", "check", str(root)]
+    folder = Path(check.__file__).parents[1]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+    assert result.stderr == ""
+    assert "caf\\udce9.png: not an image" in result.stdout

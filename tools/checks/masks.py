@@ -35,8 +35,10 @@ def _splits(path: Path) -> list[tuple[Path, Split]]:
     for images, masks in _PAIRS:
         if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
             inside = sorted(
-                folder.name for folder in (path / masks).iterdir() if (path / images / folder.name).is_dir()
+                folder.name for folder in (path / masks).iterdir() if find_images([folder] * folder.is_dir())
             )
+            if not any((path / images / name).is_dir() for name in inside):  # folders of something else than splits
+                inside = []
             parts = sorted(inside, key=lambda name: not name.startswith("train"))
             pairs = [(f"{masks}/{part}", f"{images}/{part}") for part in parts] or [(masks, images)]
             return [(path, Split(*pair)) for pair in pairs]

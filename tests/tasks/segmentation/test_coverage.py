@@ -132,3 +132,11 @@ def test_images_and_masks_without_each_other_and_lossy_masks_are_named(tmp_path,
     )
     with pytest.raises(ValueError, match="and 2 more faults"):
         data(tmp_path).records("train")
+
+
+def test_a_folder_of_masks_without_a_folder_of_images_is_named(tmp_path, capsys):
+    write(tmp_path, [(0, 1)])
+    write(tmp_path, [(0, 1)], split="val")
+    (tmp_path / "images/val/0.png").unlink()
+    (tmp_path / "images/val").rmdir()
+    assert kinds(capsys, tmp_path) == [faults.MISSING_FILE]

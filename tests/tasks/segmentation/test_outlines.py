@@ -54,7 +54,7 @@ FAULTY = {
 def write(folder, outlines, size=(HEIGHT, WIDTH)):
     Image.new("RGB", size[::-1]).save(folder / "a.png")
     annotations = [
-        {"id": 70 + place, "image_id": 1, "category_id": 1, "bbox": [2, 2, 10, 10]}
+        {"id": 70 + place, "image_id": 1, "category_id": 1, "bbox": [2 + place, 2, 10, 10]}
         | ({} if outline is None else {"segmentation": outline})
         for place, outline in enumerate(outlines)
     ]
