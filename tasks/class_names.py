@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tasks import faults
 from tasks.faults import Fault
@@ -35,3 +38,19 @@ def class_faults(source: Path, names: Sequence[str]) -> Iterator[Fault]:
     for one, other in similar_names(names):
         message = f"the classes {one!r} and {other!r} have nearly the same name; give both the same, or rename one."
         yield Fault(faults.SIMILAR_CLASSES, str(source), message)
+
+
+def warn_of_absent(source: Path | str, names: Sequence[str], labels: np.ndarray) -> None:
+    """Warn of the classes of which a split that is measured on has no sample: their scores are undefined.
+
+    Args:
+        source: the split.
+        names: the K classes.
+        labels: (N,) int64 in 0..K-1.
+    """
+    counts = np.bincount(labels, minlength=len(names))
+    absent = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
+    if absent:
+        shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
+        message = f"{source}: has samples of {len(names) - len(absent)} of {len(names)} classes, and none of {shown}"
+        warnings.warn(f"{message}; means over classes leave those out.", stacklevel=2)

@@ -34,6 +34,9 @@ def _classes(results: ClassificationResults, things: str) -> str:
         f"Accuracy is the part of the {things} of a class that is found, precision the part of the predictions of a "
         f"class that is right. A dash stands where there were no {things}, or no prediction."
     )
+    scored = sum(count > 0 for count in counts)
+    if scored < len(counts):
+        text = f"Means are over {scored} of {len(counts)} classes: the others have no {things} here. {text}"
     return rows + note(text)
 
 

@@ -10,6 +10,7 @@ import albumentations as A
 import numpy as np
 
 from tasks import faults
+from tasks.class_names import warn_of_absent
 from tasks.classification.dataset import ClassificationDataset, collate
 from tasks.classification.formats import read_labelled_images
 from tasks.classification.labelled_images import LabelledImages
@@ -96,4 +97,6 @@ class ClassificationData(TaskData[LabelledImages]):
             images = images.only(self.existing(images.names))
         if not images.size:
             raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
+        if split != "train":
+            warn_of_absent(self.root / source, images.class_names, images.labels)
         return images

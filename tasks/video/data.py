@@ -11,6 +11,7 @@ import albumentations as A
 import numpy as np
 
 from tasks import faults
+from tasks.class_names import warn_of_absent
 from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.folds import check_division, fold_of
@@ -143,6 +144,8 @@ class VideoData(TaskData[LabelledFiles]):
             videos = videos.only(self.existing(videos.names))
         if not videos.size:
             raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
+        if split != "train":
+            warn_of_absent(self.root / source, videos.class_names, videos.labels)
         return videos
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tasks import faults
+from tasks.class_metrics import ClassificationMetric
+from tasks.class_report import class_sections
 from tasks.classification import ClassificationData
 from tasks.medical import MedicalData
 from tasks.segmentation.formats import Split, read_split
@@ -148,3 +151,14 @@ def test_names_that_are_not_utf8_are_printed(root):
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     assert result.stderr == ""
     assert "caf\\udce9.png: not an image" in result.stdout
+
+
+def test_classes_that_are_not_measured_are_reported(root):
+    for name, text in (("train", SOUND), ("val", "path,label\nx/2.png,cat\n")):
+        (root / f"{name}.csv").write_text(text)
+    data = ClassificationData(str(root), "train.csv", "val.csv")
+    with pytest.warns(UserWarning, match=r"val\.csv: has samples of 1 of 2 classes, and none of dog"):
+        data.records("val")
+    metric = ClassificationMetric(("cat", "dog"))
+    metric.update(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([0]))
+    assert "Means are over 1 of 2 classes" in class_sections(metric.compute())[0].html

@@ -34,9 +34,8 @@ def _splits(path: Path) -> list[tuple[Path, Split]]:
         return [(path.parent, Split(masks=path.name))] if is_list else []
     for images, masks in _PAIRS:
         if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
-            inside = sorted(
-                folder.name for folder in (path / masks).iterdir() if find_images([folder] * folder.is_dir())
-            )
+            folders = [folder for folder in (path / masks).iterdir() if folder.is_dir()]
+            inside = sorted(folder.name for folder in folders if find_images([folder]))
             if not any((path / images / name).is_dir() for name in inside):  # folders of something else than splits
                 inside = []
             parts = sorted(inside, key=lambda name: not name.startswith("train"))
