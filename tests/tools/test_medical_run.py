@@ -1,6 +1,7 @@
 """A classifier of studies from the command line: trained, measured, used, explained."""
 
 import csv
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -70,11 +71,18 @@ def test_predict_gives_decisions_and_maps_in_the_space_of_the_files(trained, med
     for file in volumes:
         (tmp_path / "in" / file.name).write_bytes(file.read_bytes())
     (tmp_path / "in/broken.nii.gz").write_bytes(volumes[0].read_bytes()[:500])
+    raw = bytearray(gzip.decompress(volumes[0].read_bytes()))
+    for name, size in {"huge": 30000, "negative": -5, "cut": 20}.items():
+        raw[42:44] = size.to_bytes(2, "little", signed=True)  # dim[1]
+        (tmp_path / f"in/{name}.nii.gz").write_bytes(gzip.compress(bytes(raw[:-9])))
+    (tmp_path / "in/text.dcm").write_text("404 not found")
     flags = ["--output", str(tmp_path / "out"), "--model.explain", "true", "--trainer.precision", "32-true"]
     assert predict.main([str(trained / "checkpoints/best.ckpt"), str(tmp_path / "in"), *flags]) == 0
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     assert [Path(row["study"]).name for row in rows] == [file.name for file in volumes]
-    assert any("broken.nii.gz" in str(warning.message) for warning in recwarn)
+    messages = "\n".join(str(warning.message) for warning in recwarn)
+    for name in ("broken.nii.gz", "huge.nii.gz", "negative.nii.gz", "cut.nii.gz", "text.dcm"):
+        assert f"{tmp_path}/in/{name}: " in messages
     content = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
     point = content["operating_point"]
     for row in rows:
