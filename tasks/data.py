@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from tasks import faults
 from tasks.dataset import Missing, TaskDataset
 from tasks.faults import Fault
+from tasks.loader_process import begin_loader_process
 from tasks.samplers import GroupedBatches, Shard
 
 # what `missing=skip` leaves out
@@ -145,10 +145,8 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         records = self.records("train")
         dataset = self.dataset(records, True, self.missing)
         rank, world_size = self._share()
-        # what seed_everything was told, which every process has been told alike
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         groups = self.groups(records, len(dataset))
-        batches = GroupedBatches(groups, self.batch_size, seed, rank, world_size, self.weights(records))
+        batches = GroupedBatches(groups, self.batch_size, run_seed(), rank, world_size, self.weights(records))
         options = self._options(self.num_workers)
         self._loader = ResumableLoader(dataset, batch_sampler=batches, collate_fn=self.collate, **options)
         if self._resume is not None:
@@ -236,15 +234,14 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         return {
             "num_workers": num_workers,
             "persistent_workers": num_workers > 0,
-            "worker_init_fn": _keep_to_one_thread,
+            "worker_init_fn": begin_loader_process,
             "pin_memory": torch.cuda.is_available(),
         }
 
 
-def _keep_to_one_thread(worker: int) -> None:
-    """Keep OpenCV in a loader process to one thread, as torch is there by itself: the processes share the cores."""
-    # 0 and not 1, which would wait for the threads that the parent has and a forked process has not
-    cv2.setNumThreads(0)
+def run_seed() -> int:
+    """Return the seed of the run, which is the same in all of its processes."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 def default_num_workers() -> int:

@@ -18,13 +18,14 @@ from torch.utils.data import DataLoader
 
 from backbones.weights import differences
 from tasks.compiling import compile_parts
-from tasks.data import ResumableLoader
+from tasks.data import ResumableLoader, run_seed
 from tasks.evaluated_table import EvaluatedTable
 from tasks.folded_norms import FoldedNorms
 from tasks.parameter_groups import parameter_groups
 from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 from tasks.schedules import Cosine, Schedule
+from tasks.step_seed import seed_step
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
@@ -131,9 +132,18 @@ class TaskModule(LightningModule, ABC):
         scheduler = LambdaLR(optimizer, lambda step: self.schedule((step + 1) / max(1, total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        seed_step(self.device, run_seed(), self.current_epoch, batch_idx, self.global_rank)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._place_loader(self.current_epoch, batch_idx + 1)
+
+    def on_train_epoch_end(self) -> None:
+        self._place_loader(self.current_epoch + 1, 0)  # also where `limit_train_batches` or `max_steps` ended the epoch
+
+    def _place_loader(self, epoch: int, batches: int) -> None:
         if isinstance(loader := self.trainer.train_dataloader, ResumableLoader):
-            loader.position = (self.current_epoch, batch_idx + 1)
+            loader.position = (epoch, batches)
 
     def arranged(self, x: Tensor) -> Tensor:
         """Return images (N, C, H, W), clips or volumes (N, C, D, H, W), or weights in the memory format of the run."""

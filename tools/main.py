@@ -51,8 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"vertebra: unknown command {command!r}; choose of {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[command][0])
-    return module.main([command, *rest] if command in LIGHTNING else rest)
+    try:
+        module = importlib.import_module(COMMANDS[command][0])
+        return module.main([command, *rest] if command in LIGHTNING else rest)
+    except KeyboardInterrupt:
+        print("vertebra: stopped by SIGINT.", file=sys.stderr)
+        return 130
 
 
 def _usage() -> str:

@@ -12,18 +12,24 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
+from tasks.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO
+from tasks.checkpoints import Checkpoints
 from tasks.data import TaskData
+from tasks.metrics_log import MetricsLog
 from tasks.module import TaskModule
 from tasks.report_writer import ReportWriter
+from tasks.stopping import Interrupted, StopOnSignal
 from tools.checkpoint_file import read_checkpoint
 from tools.config_files import config_of, resolve_configs
 from tools.errors import sentence
 from tools.hardware import default_precision
 from tools.progress import SeldomReadingBar
 from tools.run_folder import check_writable
+from tools.run_lock import RunLock
 
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # instead of a path
 
@@ -31,25 +37,27 @@ CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # instead of a path
 class VertebraCLI(LightningCLI):
     """LightningCLI with a run folder: checkpoints, logs, the configuration and the report stand in one place.
 
+    Args:
+        stop: what handles signals.
+        lock: of the run folder.
+        options: of LightningCLI.
+
     Attributes:
         folder: of the latest run, for messages about errors that stop even its construction.
     """
 
     folder = ""
 
+    def __init__(self, stop: StopOnSignal, lock: RunLock, **options: Any) -> None:
+        self.stop, self.lock = stop, lock
+        super().__init__(**options)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
         parser.link_arguments(
             "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
-                "checkpoint.enable_version_counter": False,
-            }
-        )
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -60,14 +68,18 @@ class VertebraCLI(LightningCLI):
             module: Any = locate(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = module.monitor
         config.weights_only = True  # a checkpoint is data: reading it runs no code
-        if config.trainer.fast_dev_run:
-            config.checkpoint.save_last = False  # a trial leaves nothing behind; Lightning would write last.ckpt
         if not config.trainer.fast_dev_run:
             check_writable(run)
         best = Path(config.checkpoint.dirpath) / "best.ckpt"
         if self.subcommand == "fit":
-            if config.ckpt_path is None and not config.trainer.fast_dev_run:
-                _refuse_used(run)
+            if not config.trainer.fast_dev_run:
+                self._hold(run)
+                if config.ckpt_path is None:
+                    _refuse_used(run)
+            if config.ckpt_path == "last":
+                kept = [best.with_name(name) for name in (LAST, PREVIOUS)]
+                # without any, Lightning warns and starts from the beginning
+                config.ckpt_path = next((str(file) for file in kept if file.exists()), "last")
         elif config.ckpt_path in (None, "best"):
             if not best.is_file():
                 raise FileNotFoundError(
@@ -84,20 +96,30 @@ class VertebraCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True) and self.subcommand == "fit" and not trainer.fast_dev_run:
-            kwargs["logger"] = _loggers(Path(trainer.default_root_dir))
+            resumed = self._get(self.config_init, "ckpt_path") is not None
+            kwargs["logger"] = _loggers(Path(trainer.default_root_dir), resumed)
             trainer.callbacks = [*(trainer.callbacks or []), LearningRateMonitor()]
         elif trainer.logger in (None, True):
             kwargs["logger"] = False
         callbacks = trainer.callbacks or []
         if trainer.enable_progress_bar is not False and not any(isinstance(bar, ProgressBar) for bar in callbacks):
             trainer.callbacks = [*callbacks, SeldomReadingBar()]
-        return super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit":
+            trainer.callbacks = [self.stop, *(trainer.callbacks or [])]
+        made = super().instantiate_trainer(**kwargs)
+        if type(made.strategy) in (SingleDeviceStrategy, DDPStrategy):  # sharded ones write in ways of their own
+            made.strategy.checkpoint_io = AtomicCheckpointIO()
+        return made
 
     def after_fit(self) -> None:
         """Measure the best checkpoint, which writes the report."""
         checkpoint = self.trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
             self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
+
+    @rank_zero_only
+    def _hold(self, run: Path) -> None:
+        self.lock.hold(run)
 
 
 class RunRecord(SaveConfigCallback):
@@ -112,20 +134,6 @@ class RunRecord(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self._text()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if (
-            not isinstance(exception, KeyboardInterrupt)
-            or not trainer.training
-            or getattr(trainer, "fast_dev_run", False)
-        ):
-            return
-        # not by ModelCheckpoint's `save_on_exception`, which puts where it was in the place of the best, too
-        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if isinstance(kept := trainer.checkpoint_callback, ModelCheckpoint) and kept.dirpath:
-            last = Path(kept.dirpath) / last.name
-        trainer.save_checkpoint(last)
-        rank_zero_info(f"stopped; go on where it was with --ckpt_path last ({last})")
-
     def _text(self) -> str:
         return self.parser.dump(self.config, skip_none=False)
 
@@ -138,37 +146,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = resolve_configs(given[1:] if argv is None else list(argv))
         # the processes of a run on several devices are started with the words of this one
         sys.argv = [given[0], *args]
-        VertebraCLI(
-            TaskModule,
-            TaskData,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=RunRecord,
-            save_config_kwargs={"save_to_log_dir": False},
-            trainer_defaults={
-                "precision": default_precision(),
-                "default_root_dir": f"runs/{config_of(args) or 'unnamed'}",
-                "use_distributed_sampler": False,  # the data modules share out samples themselves
-                "log_every_n_steps": 10,
-                "callbacks": [ReportWriter()],
-            },
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-        )
+        with StopOnSignal() as stop, RunLock() as lock:
+            VertebraCLI(
+                stop,
+                lock,
+                model_class=TaskModule,
+                datamodule_class=TaskData,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=RunRecord,
+                save_config_kwargs={"save_to_log_dir": False},
+                trainer_defaults={
+                    "precision": default_precision(),
+                    "default_root_dir": f"runs/{config_of(args) or 'unnamed'}",
+                    "use_distributed_sampler": False,  # the data modules share out samples themselves
+                    "log_every_n_steps": 10,
+                    "callbacks": [ReportWriter()],
+                },
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+            )
     except Exception as error:
         message = sentence(error, VertebraCLI.folder)
         if message is None:
             raise
         print(f"vertebra: {message}", file=sys.stderr)
         return 1
+    except Interrupted as interrupted:
+        if str(interrupted):
+            print(f"vertebra: {interrupted}", file=sys.stderr)
+        return interrupted.code
     finally:
         sys.argv = given
     return 0
 
 
-def _loggers(run: Path) -> list[Logger]:
-    csv = CSVLogger(run, name="logs")
-    return [csv, TensorBoardLogger(run, name="logs", version=csv.version)]
+def _loggers(run: Path, resumed: bool) -> list[Logger]:
+    log = MetricsLog(run, resumed=resumed)
+    return [log, TensorBoardLogger(run, name=log.name, version=log.version)]
 
 
 def _show_notes() -> None:

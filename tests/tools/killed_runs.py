@@ -1,0 +1,312 @@
+"""Runs of every task that are killed at random and inside their saves, and compared with runs that were not.
+
+`python killed_runs.py FOLDER KILLS [TASK...]` prints a line a kill and a chain; it exits with 1 where a resumed run is
+not the uninterrupted run to the last bit, or where more was lost than the steps of a save. The libraries are imported
+once; each run is a forked process.
+"""
+
+import csv
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+import warnings
+from multiprocessing import RawValue
+from pathlib import Path
+
+import torch
+import yaml
+from lightning.pytorch import Callback
+
+from tools import main as command
+from tools import train
+from tools.samples.classification import write_classification_samples
+from tools.samples.detection import write_detection_samples
+from tools.samples.medical import write_medical_samples
+from tools.samples.segmentation import write_segmentation_samples
+from tools.samples.video import write_video_samples
+
+# Between a step and the file that holds it: a save at every step, two files that wait and one that is being written.
+MOST_LOST = 4
+KILLS_OF_A_RUN = 5
+
+EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
+WRITERS = {
+    "detection": lambda root: write_detection_samples(root, train=10, val=2, size=(64, 80), max_objects=3),
+    "segmentation": lambda root: write_segmentation_samples(root, train=10, val=2, size=(64, 80)),
+    "classification": lambda root: write_classification_samples(root, train=24, val=4),
+    "video": lambda root: write_video_samples(root, train=18, val=9, size=32, frames=12),
+    "medical": lambda root: write_medical_samples(root, train=24, val=12, size=20),
+}
+SPLITS = {
+    "detection": {
+        "train": {"annotations": "annotations/train.json", "images": "images/train"},
+        "val": {"annotations": "annotations/val.json", "images": "images/val"},
+    },
+    "segmentation": {
+        "train": {"images": "images/train", "masks": "masks/train"},
+        "val": {"images": "images/val", "masks": "masks/val"},
+    },
+    "classification": {"train": "train", "val": "val"},
+    "video": {"train": "train", "val": "val"},
+    "medical": {"train": "train.csv", "val": "val.csv"},
+}
+
+
+def part(name, **arguments):
+    return {"class_path": name, "init_args": arguments}
+
+
+# task -> module, network, other arguments of the module, data, trainer
+RUNS = {
+    "detection": (
+        "tasks.detection.DetectionModule",
+        part(
+            "tasks.detection.networks.FasterRCNN",
+            backbone="resnet18",
+            channels=16,
+            rois_per_image=8,
+            proposals={"per_level": 20, "per_image": 20, "per_level_eval": 20, "per_image_eval": 20},
+        ),
+        {},
+        part(
+            "tasks.detection.DetectionData",
+            resize={"short": [64], "longest": 80},
+            augment=[part("albumentations.HorizontalFlip")],
+            batch_size=2,
+            num_workers=0,
+        ),
+        {"accumulate_grad_batches": 2},
+    ),
+    "segmentation": (
+        "tasks.segmentation.SegmentationModule",
+        part("tasks.segmentation.networks.DeepLabV3Plus", backbone="resnet18", channels=16, aux=True),
+        {},
+        part("tasks.segmentation.SegmentationData", crop={"size": [48, 48]}, batch_size=2, num_workers=2),
+        {"val_check_interval": 2},
+    ),
+    "classification": (
+        "tasks.classification.ClassificationModule",
+        part("tasks.classification.networks.ImageClassifier", backbone="resnet18", drop_path_rate=0.2, drop_rate=0.2),
+        {"mixing": {"mixup": 0.2, "cutmix": 1.0}},
+        part(
+            "tasks.classification.ClassificationData",
+            resize={"size": [24, 24], "crop": 1.0},
+            augment=[part("albumentations.HorizontalFlip")],
+            batch_size=4,
+            num_workers=3,
+        ),
+        {"accumulate_grad_batches": 2, "callbacks": [EMA]},
+    ),
+    "video": (
+        "tasks.video.VideoModule",
+        part("tasks.video.networks.VideoClassifier", backbone="tsm:resnet18"),
+        {"mixing": {"mixup": 0.2, "cutmix": 1.0}},
+        part(
+            "tasks.video.VideoData",
+            sampling=part("tasks.video.sampling.Dense", frames=2, stride=2),
+            resize={"size": [32, 32]},
+            batch_size=4,
+            num_workers=2,
+        ),
+        {"callbacks": [EMA]},
+    ),
+    "medical": (
+        "tasks.medical.MedicalModule",
+        part("tasks.medical.networks.SliceClassifier", backbone="resnet20"),
+        {},
+        part(
+            "tasks.medical.MedicalData",
+            columns={"patient": "patient"},
+            resample={"size": [12, 12, 12]},
+            batch_size=4,
+            num_workers=0,
+        ),
+        {"accumulate_grad_batches": 2, "callbacks": [EMA]},
+    ),
+}
+
+
+class Counter(Callback):
+    """Lets the parent process know how many optimizer steps were done."""
+
+    steps = RawValue("i", 0)
+
+    def on_train_batch_end(self, trainer, *args):
+        Counter.steps.value = trainer.global_step
+
+
+def write_config(task, root):
+    module, network, others, data, trainer = RUNS[task]
+    data = part(data["class_path"], root=str(root), **SPLITS[task], **data["init_args"])
+    run = {
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "max_epochs": 3,
+        "log_every_n_steps": 1,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": "run",
+    }
+    config = {
+        "model": part(module, network=network, **others),
+        "data": data,
+        "trainer": run | trainer,
+        "checkpoint": {"every_n_minutes": 0.0},
+    }
+    (root / "run.yaml").write_text(yaml.safe_dump(config))
+
+
+def start(config, folder, *flags, slow_disk=False):
+    """Start a run in a process of its own and return its number."""
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        return process
+    code = 70
+    try:
+        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(folder)
+        if slow_disk:
+            flush = os.fsync
+            os.fsync = lambda file: (time.sleep(0.05), flush(file))
+        instantiate = train.VertebraCLI.instantiate_trainer
+
+        def counted(cli, **options):
+            trainer = instantiate(cli, **options)
+            trainer.callbacks.append(Counter())
+            return trainer
+
+        train.VertebraCLI.instantiate_trainer = counted
+        code = train.main(["fit", "-c", str(config), *flags])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def finish(process):
+    """Return the exit code of a run that ends by itself."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def kill(process, folder, step, delay, in_save):
+    """Kill a run some time after a step, there inside its next save if so wanted; return whether it was running."""
+    due, part_file = None, folder / "run/checkpoints/last.ckpt.part"
+    while due is None or time.monotonic() < due or (in_save and not part_file.exists()):
+        if os.waitpid(process, os.WNOHANG)[0]:
+            return False
+        if due is None and Counter.steps.value >= step:
+            due = time.monotonic() + delay
+        time.sleep(0.001)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return True
+
+
+def step_of(folder):
+    """Return the optimizer step of the last checkpoint, 0 where there is none."""
+    for name in ("last", "previous"):
+        if (file := folder / f"run/checkpoints/{name}.ckpt").exists():
+            return torch.load(file, weights_only=True)["global_step"]
+    return 0
+
+
+def content(folder, name):
+    """Return what a checkpoint holds, without the paths of its run and how it was started."""
+    state = torch.load(folder / f"run/checkpoints/{name}.ckpt", weights_only=True)
+    for callback in state["callbacks"].values():
+        for key in [key for key in callback if "path" in key or key in ("dirpath", "best_k_models")]:
+            del callback[key]
+    del state["config"], state["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    return state
+
+
+def differences(a, b, name=""):
+    """Return the names of the values that are not the same to the last bit."""
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return [f"{name}: keys {sorted(map(str, a.keys() ^ b.keys()))}"]
+        return [place for key in a for place in differences(a[key], b[key], f"{name}.{key}")]
+    if isinstance(a, list | tuple):
+        pairs = enumerate(zip(a, b, strict=True))
+        return [place for i, (x, y) in pairs for place in differences(x, y, f"{name}.{i}")]
+    if isinstance(a, torch.Tensor):
+        equal = a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+        return [] if equal else [name]
+    return [] if a == b or (a != a and b != b) else [f"{name}: {a} {b}"]
+
+
+def rows(folder):
+    """Return the rows of the metrics file, without the column that is a time."""
+    with (folder / "run/logs/version_0/metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "train/data_wait"} for row in csv.DictReader(file)]
+
+
+def uninterrupted(root):
+    """Run a task without a kill, once, and return the folder."""
+    whole = root / "whole"
+    if not whole.exists():
+        whole.mkdir()
+        if code := finish(start(root / "run.yaml", whole)):
+            raise RuntimeError(f"exit code {code}: {(whole / 'log.txt').read_text()[-2000:]}")
+    return whole
+
+
+def chain(task, root, kills, chance):
+    """Kill a run of a task so many times, let it end, and return (kills, what is not as in the uninterrupted run)."""
+    config, whole = root / "run.yaml", uninterrupted(root)
+    folder, faults, killed = root / "killed", [], 0
+    folder.mkdir()
+    while killed < kills:
+        Counter.steps.value = 0
+        more = chance.randrange(6)  # 0: while it starts
+        in_save = killed % 3 == 2
+        process = start(config, folder, "--ckpt_path", "last", slow_disk=in_save)
+        step = step_of(folder) + more if more else 0
+        if not kill(process, folder, step, chance.uniform(0.0, 0.3 if more else 3.0), in_save):
+            break  # it came to its end
+        killed += 1
+        done, saved = Counter.steps.value, step_of(folder)
+        kind = "in a save" if in_save else "anywhere"
+        print(f"{task}: killed {kind} after step {done}, continues after step {saved}", flush=True)
+        if done - saved > MOST_LOST:
+            faults.append(f"{done - saved} steps were lost")
+    if code := finish(start(config, folder, "--ckpt_path", "last")):
+        faults.append(f"exit code {code}: {(folder / 'log.txt').read_text()[-2000:]}")
+        return killed, faults
+    for name in ("last", "best"):
+        faults += differences(content(whole, name), content(folder, name), name)
+    if rows(whole) != rows(folder):
+        faults.append(f"metrics.csv differs: {rows(whole)} {rows(folder)}")
+    left = [str(file) for file in folder.rglob("*.part")]
+    return killed, faults + [f"left behind: {file}" for file in left]
+
+
+def main(folder, kills, *tasks):
+    warnings.filterwarnings("ignore")
+    chance, done, equal, chains = random.Random(int(os.environ.get("KILL_SEED", "0"))), 0, 0, 0
+    for task in tasks or RUNS:
+        root = Path(folder) / task
+        WRITERS[task](root)
+        write_config(task, root)
+    while done < int(kills):
+        task = list(tasks or RUNS)[chains % len(tasks or RUNS)]
+        root = Path(folder) / task
+        if (root / "killed").exists():
+            (root / "killed").rename(root / f"killed_{chains}")
+        killed, faults = chain(task, root, min(KILLS_OF_A_RUN, int(kills) - done), chance)
+        done, chains, equal = done + killed, chains + 1, equal + (not faults)
+        print(f"{task}: {killed} kills, " + ("equal to the last bit" if not faults else f"NOT EQUAL: {faults[:10]}"))
+    print(f"{done} kills in {chains} runs; {equal} of {chains} ended equal to the uninterrupted run")
+    return int(equal != chains)
+
+
+if __name__ == "__main__":
+    assert command  # its import sets what the command line sets
+    sys.exit(main(*sys.argv[1:]))
