@@ -19,11 +19,15 @@ from torch.utils.data import DataLoader
 from backbones.weights import differences
 from tasks.compiling import compile_parts
 from tasks.data import ResumableLoader, run_seed
+from tasks.divergence import SKIPPED_STEPS, DivergenceGuard, OnDivergence
 from tasks.evaluated_table import EvaluatedTable
+from tasks.finite_outputs import NonFiniteOutput, refuse_nonfinite
+from tasks.finite_weights import FiniteWeights
 from tasks.folded_norms import FoldedNorms
+from tasks.lone_sample import LoneSample
 from tasks.parameter_groups import parameter_groups
 from tasks.prediction_writer import PredictionWriter
-from tasks.report import Section
+from tasks.report import Section, last_logged
 from tasks.schedules import Cosine, Schedule
 from tasks.step_seed import seed_step
 
@@ -67,10 +71,13 @@ class TaskModule(LightningModule, ABC):
         layer_decay: the learning rate of each layer is so many times that of the layer behind it, from the head down
             to the stem; 1 for one rate. Layers are those of `tasks.layers.layers_of`.
         head_factor: the learning rate of the head is so many times the optimizer's.
+        on_divergence: what to do about a step whose loss or gradient is not finite: `stop` the run, or `skip` the
+            step, which then changes no weight, no momentum and no statistic of a norm, and is counted.
 
     Attributes:
         monitor: the logged metric that the best checkpoint is chosen by, and whether it is to be `max` or `min`.
         by_layer: whether the optimizer keeps the layers apart; set before it is made.
+        losses_of_step: what the last training step gave `log_losses`.
         metric: what evaluation steps feed.
         results: of the last evaluation, None before the first.
         split: that evaluation's split, `val` or `test`.
@@ -93,6 +100,7 @@ class TaskModule(LightningModule, ABC):
         compile_mode: CompileMode | None = None,
         layer_decay: float = 1.0,
         head_factor: float = 1.0,
+        on_divergence: OnDivergence = "stop",
     ) -> None:
         super().__init__()
         if not 0 < layer_decay <= 1:
@@ -109,6 +117,8 @@ class TaskModule(LightningModule, ABC):
         self.compile_mode = compile_mode
         self.layer_decay = layer_decay
         self.head_factor = head_factor
+        self.on_divergence = on_divergence
+        self.losses_of_step: dict[str, Tensor] = {}
         self.by_layer = layer_decay < 1 or head_factor != 1
         self.results: Any = None
         self.split = ""
@@ -154,17 +164,45 @@ class TaskModule(LightningModule, ABC):
         return x.to(memory_format=inner[x.dim()] if self.channels_last else torch.contiguous_format)
 
     def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> Tensor:
-        """Log every loss and return their sum, which is logged as `train/loss`."""
+        """Log every loss and return their sum, which is logged as `train/loss`; `loss` alone is that sum."""
         total = torch.stack(list(losses.values())).sum()
+        parts = {name: loss for name, loss in losses.items() if name != "loss"}
+        # the parts first: the first bad one is named
+        self.losses_of_step = {name: loss.detach() for name, loss in (*parts.items(), ("loss", total))}
         self.log("train/loss", total, prog_bar=True, batch_size=batch_size)
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, batch_size=batch_size)
+        self.log_dict({f"train/{name}": loss for name, loss in parts.items()}, batch_size=batch_size)
         return total
+
+    def sample_names(self, batch: Any) -> list[str]:
+        """Return the names of a batch's samples, such as their files, as far as it has any."""
+        return list(getattr(batch, "names", ()))
+
+    def finite(self, outputs: Tensor, names: Sequence[str]) -> Tensor:
+        """Return the outputs of the network in evaluation.
+
+        Args:
+            outputs: (N, ...), logits or probabilities.
+            names: of the samples.
+
+        Raises:
+            NonFiniteOutput: they are NaN or infinite.
+        """
+        try:
+            refuse_nonfinite(outputs, names)
+        except NonFiniteOutput:
+            if not self.trainer.sanity_checking:
+                raise
+            # whose scores are thrown away; an untrained network may well overflow in half precision
+            outputs = outputs.nan_to_num()
+        return outputs
 
     def configure_callbacks(self) -> list[Callback]:
         stage = self.trainer.state.fn
+        if stage == TrainerFn.FITTING:
+            return [DivergenceGuard(self.on_divergence), LoneSample()]
         if stage == TrainerFn.PREDICTING:
-            return [FoldedNorms(), self.prediction_writer()]
-        return [FoldedNorms()] if stage == TrainerFn.TESTING else []
+            return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
+        return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]
 
     def tell_skipped(self, messages: Sequence[str]) -> None:
         """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""
@@ -217,7 +255,9 @@ class TaskModule(LightningModule, ABC):
         """
         if self.results is None:
             raise ValueError("nothing was measured yet; run validate or test before a report.")
-        return self.results.headline(), self.report_sections(metrics_csv)
+        skipped = last_logged(metrics_csv, SKIPPED_STEPS)
+        headline = self.results.headline() | ({"skipped steps": int(skipped)} if skipped else {})
+        return headline, self.report_sections(metrics_csv)
 
     @abstractmethod
     def prediction_writer(self) -> PredictionWriter:

@@ -151,6 +151,12 @@ def training_section(metrics_csv: Sequence[Path]) -> Section | None:
     return Section("Training", columns(*charts) + note(text))
 
 
+def last_logged(metrics_csv: Sequence[Path], name: str) -> float | None:
+    """Return the last value of a column of the same files, or None where it was not logged."""
+    column = _read_columns(metrics_csv).get(name)
+    return None if column is None else float(column[1][-1])
+
+
 def _read_columns(metrics_csv: Sequence[Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return name -> (steps, values), without the cells that are blank or not finite."""
     rows: list[dict[str, str]] = []

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from tasks.evaluated_table import write_evaluated
 from tasks.module import TaskModule
-from tasks.report import write_report
+from tasks.report import format_number, write_report
 
 
 class ReportWriter(Callback):
@@ -38,5 +38,5 @@ class ReportWriter(Callback):
         write_report(file, folder.name, f"measured on the {split} split", headline, sections)
         if (table := pl_module.evaluated()) is not None:
             write_evaluated(folder / f"scores_{pl_module.split}.csv", table)
-        numbers = ", ".join(f"{name} {value:.3f}" for name, value in headline.items())
+        numbers = ", ".join(f"{name} {format_number(value)}" for name, value in headline.items())
         rank_zero_info(f"{numbers}\nreport: {file}")

@@ -27,7 +27,9 @@ class GroupedBatches(Sampler[list[Draw]]):
     """Random batches of samples of one group, such as portrait or landscape images, so that padding wastes little.
 
     Every process draws the same batches and takes its share of them; where they cannot be shared out evenly, the first
-    ones come again, since all processes have to take the same number of steps.
+    ones come again, since all processes have to take the same number of steps. No batch has a single sample if there
+    are two: batch norm cannot train on one. A sample that would be left for itself gets one of the batch before; from
+    batches of two, where none can be taken, one comes again.
 
     Args:
         groups: the group of each sample.
@@ -76,13 +78,16 @@ class GroupedBatches(Sampler[list[Draw]]):
         return int(-(-batches // self.world_size))
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        batches = self._batches()
-        places = range(self.rank, len(self) * self.world_size, self.world_size)
-        mine = [batches[place % len(batches)] for place in places]
-        yield from mine[self.skip[1] if self.skip[0] == self.epoch else 0 :]
+        yield from self.batches_of(self.epoch)[self.skip[1] if self.skip[0] == self.epoch else 0 :]
 
-    def _batches(self) -> list[list[Draw]]:
-        chance = np.random.default_rng((self.seed, self.epoch))
+    def batches_of(self, epoch: int) -> list[list[Draw]]:
+        """Return all batches of this process in an epoch."""
+        batches = self._batches(epoch)
+        places = range(self.rank, len(self) * self.world_size, self.world_size)
+        return [batches[place % len(batches)] for place in places]
+
+    def _batches(self, epoch: int) -> list[list[Draw]]:
+        chance = np.random.default_rng((self.seed, epoch))
         order = chance.permutation(len(self.groups))
         seeds = chance.integers(2**31, size=(2, len(order)))
         own = seeds[0, order]  # a sample that is drawn twice does not look the same
@@ -101,6 +106,12 @@ class GroupedBatches(Sampler[list[Draw]]):
                 batch.clear()
         rest = [draw for batch in waiting.values() for draw in batch]
         chosen += [rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size)]
+        if self.batch_size > 1 and len(chosen) > 1 and len(chosen[-1]) == 1:
+            if self.batch_size > 2:
+                chosen[-1].append(chosen[-2].pop())
+            else:
+                index, seed = chosen[0][0]
+                chosen[-1].append((index, seed ^ 1))  # with another seed it looks different
         chance.shuffle(chosen)
         return [
             [Draw(index, seed, int(seeds[1, number])) for index, seed in batch] for number, batch in enumerate(chosen)

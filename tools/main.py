@@ -17,6 +17,7 @@ COMMANDS = {
     "validate": ("tools.train", "measure a checkpoint on the validation split and write the report"),
     "test": ("tools.train", "the same on the test split"),
     "predict": ("tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
+    "replay": ("tools.replay", "repeat the step at which a run diverged: vertebra replay runs/NAME/diverged.pt"),
     "demo": ("tools.demo", "make a small data set, train, measure, write the report: vertebra demo TASK"),
     "degradation": ("tools.degradation", "plain against residual networks of two depths: what shortcuts are for"),
     "folds": ("tools.folds", "cross-validation: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]"),

@@ -53,10 +53,7 @@ class VertebraCLI(LightningCLI):
         super().__init__(**options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
-        parser.link_arguments(
-            "data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate"
-        )
+        link_classes(parser)
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
 
     def before_instantiate_classes(self) -> None:
@@ -136,6 +133,12 @@ class RunRecord(SaveConfigCallback):
 
     def _text(self) -> str:
         return self.parser.dump(self.config, skip_none=False)
+
+
+def link_classes(parser: LightningArgumentParser) -> None:
+    """Give a model the classes of its data."""
+    parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
+    parser.link_arguments("data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -72,23 +72,21 @@ class ClassificationModule(TaskModule):
         if self.mixing is not None:
             images, target = self.mixing(images, target, len(self.class_names))
         loss = F.cross_entropy(self.network(images).float(), target, label_smoothing=self.label_smoothing)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
-        return loss
+        return self.log_losses({"loss": loss}, len(images))
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         self.tell_skipped(batch.skipped)
         if len(batch.images):
-            self.metric.update(self._logits(self._images(batch)), batch.labels, batch.indices)
+            self.metric.update(self._logits(batch), batch.labels, batch.indices)
 
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> list[Prediction]:
         self.tell_skipped(batch.skipped)
         if not len(batch.images):
             return []
-        images = self._images(batch)
-        scores, labels = (part.numpy() for part in likeliest(self._logits(images)))
-        features: Sequence[np.ndarray | None] = [None] * len(images)
+        scores, labels = (part.numpy() for part in likeliest(self._logits(batch)))
+        features: Sequence[np.ndarray | None] = [None] * len(batch.images)
         if self.embeddings:
-            features = list(self.network.embed(images).float().cpu().numpy())
+            features = list(self.network.embed(self._images(batch)).float().cpu().numpy())
         rows = zip(batch.indices.tolist(), batch.names, labels, scores, features, strict=True)
         return [Prediction(*row) for row in rows]
 
@@ -105,5 +103,7 @@ class ClassificationModule(TaskModule):
         sizes = torch.tensor([batch.images.shape[-2:]], device=batch.images.device)
         return self.arranged(self.normalise(batch.images, sizes))
 
-    def _logits(self, images: Tensor) -> Tensor:
-        return self.network(images) if self.views is None else self.views(self.network, images)
+    def _logits(self, batch: ClassificationBatch) -> Tensor:
+        images = self._images(batch)
+        logits = self.network(images) if self.views is None else self.views(self.network, images)
+        return self.finite(logits, batch.names)

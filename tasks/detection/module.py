@@ -17,6 +17,7 @@ from tasks.detection.faster_rcnn import FasterRCNN
 from tasks.detection.metrics import CocoMetric
 from tasks.detection.predictions import DetectionWriter
 from tasks.detection.report import detection_sections
+from tasks.finite_outputs import NonFiniteOutput
 from tasks.module import TaskModule
 from tasks.normalise import Normalise
 from tasks.prediction_writer import PredictionWriter
@@ -72,6 +73,9 @@ class DetectionModule(TaskModule):
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return detection_sections(self.results, metrics_csv)
 
+    def sample_names(self, batch: DetectionBatch) -> list[str]:
+        return [source.file for source in batch.sources]
+
     def _images(self, batch: DetectionBatch) -> ImageBatch:
         images = self.normalise(batch.images, batch.sizes)
         return ImageBatch(self.arranged(images), batch.sizes)
@@ -81,7 +85,13 @@ class DetectionModule(TaskModule):
         if not batch.sources:
             return []
         evaluated = []
-        for source, found in zip(batch.sources, self.network(self._images(batch)), strict=True):
+        try:
+            detections = self.network(self._images(batch))
+        except NonFiniteOutput as error:
+            if self.trainer.sanity_checking:  # as in `finite`
+                return []
+            raise NonFiniteOutput(error.rows, self.sample_names(batch)) from None
+        for source, found in zip(batch.sources, detections, strict=True):
             factors = np.array([source.factors[1], source.factors[0]] * 2)
             evaluated.append(
                 EvaluatedImage(

@@ -20,6 +20,7 @@ from tasks.detection.matching import IGNORE, BalancedSampler, Sample, match
 from tasks.detection.nms import grouped_nms
 from tasks.detection.roi_align import RoIAlign
 from tasks.detection.rpn import Proposals, box_loss
+from tasks.finite_outputs import refuse_nonfinite
 
 CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 LEAST_SIZE = 1e-2  # pixels
@@ -186,6 +187,8 @@ class RoIHeads(nn.Module):
         """Turn predictions into detections: threshold, suppression within each class, the best of each image."""
         num_images, num_boxes = proposals.valid.shape
         num_classes = logits.shape[1] - 1
+        for output in (logits, deltas):  # a threshold on NaN would find nothing, which looks like an answer
+            refuse_nonfinite(output.reshape(num_images, -1))
         scores = logits.softmax(dim=-1)[:, 1:].view(num_images, num_boxes, num_classes)
         boxes = decode(deltas, proposals.boxes.reshape(-1, 1, 4), CODER_WEIGHTS)
         boxes = clip(boxes.view(num_images, num_boxes, -1, 4), sizes)

@@ -19,6 +19,7 @@ from tasks.detection.batch import Targets
 from tasks.detection.boxes import clip, decode, encode, has_size
 from tasks.detection.matching import BalancedSampler, Sample, match
 from tasks.detection.nms import nms_masks
+from tasks.finite_outputs import refuse_nonfinite
 
 CODER_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 SMOOTH_L1_BETA = 1 / 9
@@ -135,6 +136,9 @@ class RegionProposalNetwork(nn.Module):
         logits, deltas = self.head(maps)
         grids = tuple((x.shape[2], x.shape[3]) for x in maps)
         anchors = self.anchors(grids, image_size, maps[0].device)
+        if targets is None:
+            for output in (*logits, *deltas):
+                refuse_nonfinite(output)
         proposals = self.propose(logits, deltas, anchors, sizes)
         if targets is None:
             return proposals, {}
@@ -153,7 +157,8 @@ class RegionProposalNetwork(nn.Module):
             level_deltas = level_deltas.gather(1, best.indices[..., None].expand(-1, -1, 4))
             boxes = clip(decode(level_deltas, level_anchors[best.indices], CODER_WEIGHTS), sizes)
             keep = has_size(boxes, LEAST_SIZE)
-            all_boxes.append(boxes * keep[..., None])  # what has no area suppresses nothing
+            # what has no area suppresses nothing; filled and not multiplied, since a box of NaN stays one
+            all_boxes.append(boxes.masked_fill(~keep[..., None], 0.0))
             all_scores.append(best.values.sigmoid().masked_fill(~keep, -1.0))
         survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold, may_wait=not self.training), dim=1)
         boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1).masked_fill(~survive, -1.0)

@@ -95,19 +95,19 @@ class MedicalModule(TaskModule):
     def training_step(self, batch: MedicalBatch, batch_idx: int) -> Tensor:
         self.tell_skipped(batch.skipped)
         loss = self.target.loss(self._logits(batch), batch.labels)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.images))
-        return loss
+        return self.log_losses({"loss": loss}, len(batch.images))
 
     def validation_step(self, batch: MedicalBatch, batch_idx: int) -> None:
         self.tell_skipped(batch.skipped)
         if len(batch.images):
-            self.metric.update(self._logits(batch), batch.labels, batch.indices)
+            self.metric.update(self.finite(self._logits(batch), batch.names), batch.labels, batch.indices)
 
     def predict_step(self, batch: MedicalBatch, batch_idx: int) -> list[Prediction]:
         self.tell_skipped(batch.skipped)
         if not len(batch.images):
             return []
-        probs = calibrated_probs(self._logits(batch).cpu(), self.exclusive, self.temperature).numpy()
+        logits = self.finite(self._logits(batch), batch.names).cpu()
+        probs = calibrated_probs(logits, self.exclusive, self.temperature).numpy()
         maps: Sequence[np.ndarray | None] = [None] * len(probs)
         if self.explain:
             shown = torch.from_numpy(self._explained(probs)).to(batch.images.device)

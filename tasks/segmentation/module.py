@@ -133,6 +133,7 @@ class SegmentationModule(TaskModule):
         for height, width in torch.unique(batch.sizes, dim=0).tolist():
             places = ((batch.sizes[:, 0] == height) & (batch.sizes[:, 1] == width)).nonzero().flatten()
             probs = self.inference(self.network, images[places, :, :height, :width])
+            probs = self.finite(probs, [batch.names[place] for place in places.tolist()])
             for place, one in zip(places.tolist(), probs, strict=True):
                 size = batch.mask_sizes[place].tolist()
                 if size != [height, width]:

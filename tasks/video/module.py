@@ -75,8 +75,7 @@ class VideoModule(TaskModule):
             mixed, target = self.mixing(clips.flatten(1, 2), target, len(self.class_names))  # all frames alike
             clips = self.arranged(mixed.unflatten(1, (-1, frames)))
         loss = F.cross_entropy(self.network(clips).float(), target, label_smoothing=self.label_smoothing)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(clips))
-        return loss
+        return self.log_losses({"loss": loss}, len(clips))
 
     def on_train_epoch_start(self) -> None:
         self._step_ended = None
@@ -143,5 +142,5 @@ class VideoModule(TaskModule):
 
     def _probs(self, batch: VideoBatch) -> Tensor:
         """Return the probabilities of every view, (N, V, K) float32."""
-        probs = self.network(self._clips(batch)).float().softmax(dim=1)
-        return probs.unflatten(0, (len(batch.clips), -1))
+        logits = self.network(self._clips(batch)).float().unflatten(0, (len(batch.clips), -1))
+        return self.finite(logits, batch.names).softmax(dim=2)

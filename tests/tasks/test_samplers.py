@@ -21,7 +21,35 @@ def test_every_sample_once_an_epoch():
     batches = epoch(sampler)
     assert sorted(indices(batches)) == list(range(29))
     assert len(sampler) == len(batches) == 6 + 2  # 2 + 4 full ones, then five leftovers
-    assert sum(len(batch) == 4 for batch in batches) == 7
+    assert sorted(map(len, batches)) == [2, 3, 4, 4, 4, 4, 4, 4]  # and not 4 and 1
+
+
+@pytest.mark.parametrize("weights", [None, [1.0] * 29])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 7, 14, 28])
+@pytest.mark.parametrize("size", [2, 3, 5, 8, 9, 15, 29])
+def test_no_batch_of_one_where_there_are_two_samples(size, batch_size, world_size, weights):
+    weights = weights and weights[:size]
+    for groups in ([0] * size, [0] * (size - 1) + [1]):
+        shares = [GroupedBatches(groups, batch_size, 3, rank, world_size, weights) for rank in range(world_size)]
+        for number in range(3):
+            batches = [batch for share in shares for batch in epoch(share, number)]
+            assert sum(map(len, shares)) == len(batches)
+            assert all(2 <= len(batch) <= batch_size for batch in batches)
+            if weights is None:
+                assert set(indices(batches)) == set(range(size))
+
+
+def test_a_sample_that_comes_again_to_fill_a_batch_of_two_looks_different():
+    batches = epoch(GroupedBatches([0] * 5, 2, seed=0))
+    assert sorted(map(len, batches)) == [2, 2, 2]
+    assert len(set(indices(batches))) == 5
+    assert len({(draw.sample, draw.seed) for batch in batches for draw in batch}) == 6
+
+
+def test_one_sample_and_batches_of_one_are_as_they_are_asked_for():
+    assert [len(batch) for batch in epoch(GroupedBatches([0], 4, seed=0))] == [1]
+    assert [len(batch) for batch in epoch(GroupedBatches([0] * 3, 1, seed=0))] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 29, 40])

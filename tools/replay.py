@@ -1,0 +1,119 @@
+"""`vertebra replay FILE`: repeats the training step at which a run diverged, and says where it goes wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools.errors import sentence
+
+if TYPE_CHECKING:
+    from tasks.replay_file import Replay
+
+_DESCRIPTION = """\
+Repeat the training step that was not finite, from the weights before it and on the same samples: its losses, its
+gradients, and the first module whose output is not finite. Nothing is written. The run folder of FILE has to hold its
+config.yaml, and the data set has to be where it was.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replay a step and print what it computes."""
+    parser = argparse.ArgumentParser(
+        prog="vertebra replay", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, help="diverged.pt in the folder of the run")
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(args.file)
+    except (ValueError, FileNotFoundError) as error:
+        message = sentence(error)
+        if message is None:
+            raise
+        print(f"vertebra: {message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(file: Path) -> None:
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from torch.utils.data import DataLoader
+
+    from tasks.data import TaskData
+    from tasks.finite import Diverged
+    from tasks.module import TaskModule
+    from tasks.replay_file import read_replay
+    from tasks.step_report import StepReport
+    from tools.train import link_classes
+
+    class ReplayCLI(LightningCLI):
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            link_classes(parser)
+
+    replay = read_replay(file)
+    config = _config(file.with_name("config.yaml"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # this command has words of its own
+        cli = ReplayCLI(
+            TaskModule,
+            TaskData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            run=False,
+            args=config,
+        )
+    data = cli.datamodule
+    dataset = data.dataset(data.records("train"), True, data.missing)
+    loader = DataLoader(dataset, batch_sampler=[replay.draws], collate_fn=data.collate)
+    data.train_dataloader = lambda: loader
+    report = StepReport(replay.state_dict)
+    cli.trainer.callbacks.append(report)
+    _print_heading(file, replay)
+    try:
+        cli.trainer.fit(cli.model, datamodule=data)
+    except Diverged:
+        verdict = "the step diverges again"
+    else:
+        verdict = "the step is finite this time; it may have needed what was computed before it"
+    print("\n".join([*report.lines, verdict]))
+
+
+def _print_heading(file: Path, replay: Replay) -> None:
+    print(f"{file}: step {replay.step} (epoch {replay.epoch}, batch {replay.batch}, process {replay.rank})")
+    print("seen: " + ", ".join(f"{name} {value:.6g}" for name, value in replay.values.items()))
+    print(f"samples: {len(replay.files)}")
+    for name in replay.files:
+        print(f"  {name}")
+
+
+def _config(file: Path) -> dict[str, Any]:
+    """Return the configuration of a run, turned to one training step that leaves nothing behind.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    import yaml
+
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; replay the file in the folder of its run, beside config.yaml.")
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    trainer = {name: config["trainer"][name] for name in ("accelerator", "precision", "plugins")}
+    trainer |= {"devices": 1, "fast_dev_run": True, "limit_val_batches": 0, "num_sanity_val_steps": 0}
+    trainer |= {"enable_progress_bar": False, "enable_model_summary": False, "use_distributed_sampler": False}
+    # hooks look into modules, which compiled code has none of
+    config["model"]["init_args"].update(compile_mode=None, on_divergence="stop")
+    return {
+        "seed_everything": config["seed_everything"],
+        "trainer": trainer,
+        **{k: config[k] for k in ("model", "data")},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
