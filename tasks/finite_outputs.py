@@ -27,7 +27,8 @@ class NonFiniteOutput(ValueError):
         super().__init__(
             f"{listed(samples)}: the output of the network is not finite; expected are numbers, since a score of "
             "anything else would mean nothing. The weights are finite but overflow on this input: use a checkpoint "
-            "from before the training diverged, or a wider range with --trainer.precision bf16-mixed or 32-true."
+            "from before the training diverged, train with a lower learning rate, or compute with "
+            "--trainer.precision 32-true."
         )
 
 

@@ -187,9 +187,9 @@ class RoIHeads(nn.Module):
         """Turn predictions into detections: threshold, suppression within each class, the best of each image."""
         num_images, num_boxes = proposals.valid.shape
         num_classes = logits.shape[1] - 1
-        for output in (logits, deltas):  # a threshold on NaN would find nothing, which looks like an answer
-            refuse_nonfinite(output.reshape(num_images, -1))
         scores = logits.softmax(dim=-1)[:, 1:].view(num_images, num_boxes, num_classes)
+        for output in (scores, deltas):  # a threshold on NaN would find nothing, which looks like an answer
+            refuse_nonfinite(output.reshape(num_images, -1))
         boxes = decode(deltas, proposals.boxes.reshape(-1, 1, 4), CODER_WEIGHTS)
         boxes = clip(boxes.view(num_images, num_boxes, -1, 4), sizes)
         boxes = boxes[:, :, 1:] if boxes.shape[2] > 1 else boxes.expand(-1, -1, num_classes, -1)

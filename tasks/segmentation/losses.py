@@ -6,6 +6,7 @@ Where every pixel is ignored, that is a zero that gradients (of zero) flow throu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -29,6 +30,8 @@ class CrossEntropy(nn.Module):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing is {label_smoothing}; it is a part of the target, from 0 to below 1.")
+        if class_weights is not None and not all(0 <= weight < math.inf for weight in class_weights):
+            raise ValueError(f"class_weights are {list(class_weights)}; expected are finite numbers, none below 0.")
         weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("weight", weight, persistent=False)
         self.label_smoothing = label_smoothing

@@ -96,3 +96,9 @@ def test_dice_is_the_formula():
     probs, truth = logits.softmax(1), F.one_hot(labels, 3).permute(0, 3, 1, 2)
     both, total = (probs * truth).sum((0, 2, 3)), (probs + truth).sum((0, 2, 3))
     torch.testing.assert_close(Dice()(logits, labels), (1 - (2 * both + 2) / (total + 2)).mean())
+
+
+@pytest.mark.parametrize("weights", [[1.0, float("inf")], [float("nan"), 1.0], [1.0, -1.0]])
+def test_weights_of_classes_are_finite(weights):
+    with pytest.raises(ValueError, match=r"class_weights are .*expected are finite numbers, none below 0"):
+        CrossEntropy(weights)

@@ -1,0 +1,237 @@
+"""Runs of every task that diverge, from the command line: a sentence, a file that repeats the step, no wrong number."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tools import main, predict, replay, train
+
+NETWORKS = {
+    "classification": ("ClassificationModule", "ImageClassifier", {"backbone": "resnet20"}),
+    "segmentation": ("SegmentationModule", "DeepLabV3Plus", {"backbone": "resnet18", "channels": 16}),
+    "detection": ("DetectionModule", "FasterRCNN", {"backbone": "resnet18", "channels": 16, "rois_per_image": 8}),
+    "video": ("VideoModule", "VideoClassifier", {"backbone": "tsm:resnet18"}),
+    "medical": ("MedicalModule", "SliceClassifier", {"backbone": "resnet20"}),
+}
+DATA = {
+    "classification": ("ClassificationData", {"resize": {"size": [24, 24], "crop": 1.0}}),
+    "segmentation": (
+        "SegmentationData",
+        {
+            "train": {"images": "images/train", "masks": "masks/train"},
+            "val": {"images": "images/val", "masks": "masks/val"},
+            "crop": {"size": [48, 48]},
+        },
+    ),
+    "detection": (
+        "DetectionData",
+        {
+            "train": {"annotations": "annotations/train.json", "images": "images/train"},
+            "val": {"annotations": "annotations/val.json", "images": "images/val"},
+            "resize": {"short": [64], "longest": 80},
+        },
+    ),
+    "video": (
+        "VideoData",
+        {
+            "sampling": {"class_path": "tasks.video.sampling.Dense", "init_args": {"frames": 4, "stride": 2}},
+            "resize": {"size": [32, 32]},
+            "unflipped": ["left", "right"],
+        },
+    ),
+    "medical": (
+        "MedicalData",
+        {
+            "train": "train.csv",
+            "val": "val.csv",
+            "columns": {"patient": "patient"},
+            "resample": {"size": [12, 12, 12]},
+        },
+    ),
+}
+TASKS = list(NETWORKS)
+
+
+def config(task: str, root: Path) -> dict:
+    module, network, options = NETWORKS[task]
+    data, arguments = DATA[task]
+    return {
+        "model": {
+            "class_path": f"tasks.{task}.{module}",
+            "init_args": {"network": {"class_path": f"tasks.{task}.networks.{network}", "init_args": options}},
+        },
+        "data": {
+            "class_path": f"tasks.{task}.{data}",
+            "init_args": {"root": str(root), **arguments, "batch_size": 2, "num_workers": 0},
+        },
+        "trainer": {
+            "accelerator": "cpu",
+            "precision": "32-true",
+            "max_epochs": 2,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        },
+    }
+
+
+@pytest.fixture
+def fit(tmp_path, request):
+    """Return a function that trains a task in a folder of its own, and returns exit code and folder."""
+
+    def run(task: str, *flags: str) -> tuple[int, Path]:
+        root = request.getfixturevalue(f"{task}_samples")
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config(task, root)))
+        folder = tmp_path / "run"
+        args = ["-c", str(tmp_path / "tiny.yaml"), "--trainer.default_root_dir", str(folder)]
+        return train.main(["fit", *args, *flags]), folder
+
+    return run
+
+
+def sentence(capsys: pytest.CaptureFixture) -> str:
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vertebra: ")]
+    return line
+
+
+ADAMW = ("--model.optimizer", "AdamW", "--model.optimizer.fused", "true", "--model.schedule", "Cosine")
+EMA = ("--trainer.callbacks+", "EMAWeightAveraging")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("task", "flags"),
+    [
+        *((task, ("--model.optimizer.lr", "1e30")) for task in TASKS),
+        ("classification", ("--model.optimizer.lr", "1e30", "--trainer.precision", "bf16-mixed", *EMA)),
+        ("detection", ("--model.optimizer.lr", "1e6", "--trainer.precision", "bf16-mixed")),
+        ("segmentation", ("--model.optimizer.lr", "1e30", "--trainer.accumulate_grad_batches", "2")),
+    ],
+)
+def test_a_rate_that_is_far_too_high_is_one_sentence_and_can_be_replayed(fit, task, flags, capsys):
+    code, run = fit(task, *ADAMW, *flags)
+    assert code == 1
+    line = sentence(capsys)
+    assert " is nan, the first that is not finite, on " in line or " is inf, the first" in line
+    assert not list(run.glob("checkpoints/*.ckpt"))
+    content = torch.load(run / "diverged.pt", weights_only=True)
+    assert content["files"]
+    assert all(name in line for name in content["files"])
+    assert f"step {content['step']} (epoch {content['epoch']}, batch {content['batch']})" in line
+    assert replay.main([str(run / "diverged.pt")]) == 0
+    output = capsys.readouterr().out
+    assert "the step diverges again" in output
+    assert "<- not finite" in output
+    assert "first module with an output that is not finite: network." in output
+    assert {file.name for file in run.iterdir()} <= {"config.yaml", "diverged.pt", "logs", "checkpoints"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_skipping_does_not_hide_that_nothing_can_be_measured(fit, capsys):
+    code, run = fit("medical", *ADAMW, "--model.optimizer.lr", "1e30", "--model.on_divergence", "skip")
+    assert code == 1
+    assert "the output of the network is not finite" in sentence(capsys)
+    assert not list(run.glob("checkpoints/best.ckpt"))
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory, request):
+    """Return a function that gives the checkpoint of a short run with weights that overflow or are NaN."""
+    runs: dict[str, Path] = {}
+
+    def make(task: str, fault: str) -> Path:
+        root = request.getfixturevalue(f"{task}_samples")
+        if task not in runs:
+            folder = tmp_path_factory.mktemp(task)
+            (folder / "tiny.yaml").write_text(yaml.safe_dump(config(task, root)))
+            args = ["-c", str(folder / "tiny.yaml"), "--trainer.default_root_dir", str(folder / "run")]
+            flags = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+            assert train.main(["fit", *args, *flags]) == 0
+            runs[task] = folder / "run"
+        file = runs[task] / f"{fault}.ckpt"
+        content = torch.load(runs[task] / "checkpoints/best.ckpt", weights_only=True)
+        for name, x in content["state_dict"].items():
+            if fault == "overflow" and x.dim() > 1:
+                x.mul_(1e30)
+            elif fault == "nan" and name.endswith("conv1.weight"):
+                x[0] = float("nan")
+        torch.save(content, file)
+        return file
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fault", ["overflow", "nan"])
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_not_finite_is_never_measured_nor_written(spoiled, task, fault, tmp_path, capsys, request):
+    file = spoiled(task, fault)
+    run = file.parent
+    expected = "the output of the network is not finite" if fault == "overflow" else f"{file}: the weights hold NaN"
+    args = ["-c", str(run / "config.yaml"), "--ckpt_path", str(file), "--trainer.default_root_dir", str(tmp_path)]
+    assert train.main(["validate", *args]) == 1
+    assert expected in sentence(capsys)
+    root = request.getfixturevalue(f"{task}_samples")
+    paths = root / {"medical": "volumes", "classification": "val", "video": "val"}.get(task, "images/val")
+    flags = ["--output", str(tmp_path / "out"), "--trainer.precision", "32-true"]
+    assert predict.main([str(file), str(paths), *flags]) == 1
+    assert expected in sentence(capsys)
+    assert not list(tmp_path.rglob("*.csv")) + list(tmp_path.rglob("*.json")) + list(tmp_path.rglob("report.html"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_skipped_steps_are_in_the_closing_line_and_the_report(fit, caplog, monkeypatch):
+    from tasks.classification import ClassificationModule
+
+    step = ClassificationModule.training_step
+
+    def spoil(self, batch, batch_idx):
+        loss = step(self, batch, batch_idx)
+        return self.log_losses({"loss": loss * float("nan")}, 2) if batch_idx == 4 else loss
+
+    monkeypatch.setattr(ClassificationModule, "training_step", spoil)
+    code, run = fit("classification", "--model.on_divergence", "skip")
+    assert code == 0
+    assert "skipped steps 2\nreport: " in caplog.text
+    assert "skipped steps" in (run / "report.html").read_text()
+    rows = list(csv.DictReader((run / "logs/version_0/metrics.csv").open()))
+    assert [float(row["train/skipped_steps"]) for row in rows if row["train/skipped_steps"]] == [1, 2]
+    state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(bool(x.isfinite().all()) for x in state.values())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_of_infinite_weight_is_named(fit, capsys):
+    code, _ = fit("segmentation", "--model.aux_weight", "1e400", "--model.network.aux", "true")
+    assert code == 1
+    assert "step 0 (epoch 0, batch 0): train/loss_aux is inf, the first" in sentence(capsys)
+
+
+def test_a_file_that_is_no_replay_is_one_sentence(tmp_path, capsys):
+    assert main.main(["replay", str(tmp_path / "diverged.pt")]) == 1
+    assert f"{tmp_path / 'diverged.pt'} does not exist; give the diverged.pt" in sentence(capsys)
+    (tmp_path / "diverged.pt").write_bytes(b"no weights")
+    assert main.main(["replay", str(tmp_path / "diverged.pt")]) == 1
+    assert "is not the diverged.pt of a diverged run (" in sentence(capsys)
+    torch.save({"step": 1}, tmp_path / "diverged.pt")
+    assert main.main(["replay", str(tmp_path / "diverged.pt")]) == 1
+    assert "is not the diverged.pt of a diverged run (" in sentence(capsys)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("task", "size"), [("classification", 19), ("medical", 23), ("segmentation", 7)])
+def test_the_last_batch_of_an_epoch_is_never_of_one_sample(fit, task, size, capsys):
+    code, _ = fit(task, "--data.batch_size", str(size), "--trainer.max_epochs", "1")
+    assert code == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_batches_of_one_on_maps_of_one_pixel_are_one_sentence(fit, task, capsys):
+    small = ("--data.resize.size", "[24, 24]") if task == "classification" else ()
+    code, _ = fit(task, "--data.batch_size", "1", "--model.network.backbone", "resnet18", *small)
+    assert code == 1
+    assert "in a batch of one sample (" in (line := sentence(capsys))
+    assert "--data.batch_size 2" in line
