@@ -106,7 +106,7 @@ class DivergenceGuard(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._read(trainer, pl_module)
         if self.skips:
-            pl_module.log(SKIPPED_STEPS, float(self.skipped))
+            pl_module.log(SKIPPED_STEPS, float(self.skipped), sync_dist=True)  # the same on every process
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:

@@ -73,7 +73,8 @@ def _run(file: Path) -> None:
     loader = DataLoader(dataset, batch_sampler=[replay.draws], collate_fn=data.collate)
     data.train_dataloader = lambda: loader
     report = StepReport(replay.state_dict)
-    cli.trainer.callbacks.append(report)
+    callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    callbacks.append(report)
     _print_heading(file, replay)
     try:
         cli.trainer.fit(cli.model, datamodule=data)
