@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-_Place = tuple[int, str]  # which parameter, and the name of its state
 
 
 def leaves_out(optimizer: Optimizer) -> bool:
@@ -29,10 +27,15 @@ class Rollback:
     """
 
     def __init__(self, module: nn.Module, optimizer: Optimizer, whole: bool) -> None:
+        self.module = module
         self.optimizer = optimizer
-        weights = [x for group in optimizer.param_groups for x in group["params"]] if whole else []
-        self.kept = [(x, x.detach().clone()) for x in (*module.buffers(), *weights)]
-        self.state = {place: x.clone() if whole else None for place, x in self._state()}
+        self.whole = whole
+        self.known = {place for place, _ in self._state()}
+        groups: dict[tuple[torch.device, torch.dtype], list[Hashable]] = {}
+        tensors = dict(self._kept())
+        for place, x in tensors.items():
+            groups.setdefault((x.device, x.dtype), []).append(place)
+        self.before = [(places, _flat([tensors[place] for place in places])) for places in groups.values()]
 
     @torch.no_grad()
     def undo(self, bad: Tensor) -> None:
@@ -41,17 +44,32 @@ class Rollback:
         A tensor on another device than `bad` is an exception: the step counter that an Adam without `fused` keeps on
         the host has to wait for it.
         """
-        pairs = list(self.kept)
-        for place, now in self._state():
-            if place not in self.state:  # made by the step itself: an optimizer starts from nothing
-                pairs.append((now, torch.zeros_like(now)))
-            elif (before := self.state[place]) is not None:
-                pairs.append((now, before))
-        for now, before in pairs:
-            now.copy_(torch.where(bad.to(now.device), before, now))
+        tensors = dict(self._kept())
+        for places, before in self.before:
+            _restore([tensors[place] for place in places], before, bad)
+        for place, x in self._state():
+            if place not in self.known:  # made by the step itself: an optimizer starts from nothing
+                _restore([x], torch.zeros_like(x).flatten(), bad)
 
-    def _state(self) -> Iterator[tuple[_Place, Tensor]]:
+    def _kept(self) -> Iterator[tuple[Hashable, Tensor]]:
+        yield from self.module.named_buffers()
+        if self.whole:
+            for number, group in enumerate(self.optimizer.param_groups):
+                yield from (((number, place), x.detach()) for place, x in enumerate(group["params"]))
+            yield from ((place, x) for place, x in self._state() if place in self.known)
+
+    def _state(self) -> Iterator[tuple[Hashable, Tensor]]:
         for parameter, state in self.optimizer.state.items():
-            for name, value in state.items():
-                if isinstance(value, Tensor):
-                    yield (id(parameter), name), value
+            yield from (((id(parameter), name), x) for name, x in state.items() if isinstance(x, Tensor))
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors of one device and type as one: to treat hundreds one by one takes a GPU's host milliseconds."""
+    return torch.cat([x.flatten() for x in tensors])
+
+
+def _restore(tensors: Sequence[Tensor], before: Tensor, bad: Tensor) -> None:
+    """Write `before`, made by `_flat`, into tensors if `bad`."""
+    after = torch.where(bad.to(before.device), before, _flat(tensors))
+    parts = after.split([x.numel() for x in tensors])
+    torch._foreach_copy_(list(tensors), [part.view(x.shape) for part, x in zip(parts, tensors, strict=True)])
