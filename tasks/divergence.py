@@ -193,8 +193,9 @@ def _sentence(first: ReadBatch, trainer: Trainer, module: Any) -> str:
 
 def _last_checkpoint(trainer: Trainer) -> str:
     kept = trainer.checkpoint_callback
-    names = [str(getattr(kept, name, "")) for name in ("last_model_path", "best_model_path")]
-    found = next((name for name in names if name and Path(name).is_file()), None)
+    folder, best = getattr(kept, "dirpath", None), getattr(kept, "best_model_path", None)
+    files = [*([Path(folder) / "last.ckpt"] if folder else []), *([Path(best)] if best else [])]
+    found = next((file for file in files if file.is_file()), None)
     return "" if found is None else f" The last finite checkpoint is {found}."
 
 
@@ -202,8 +203,7 @@ def _refuse_state(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     """Raise on every process where on any of them weights or other state are not finite."""
     names = nonfinite_names(tensors)
     if trainer.strategy.reduce_boolean_decision(bool(names), all=False):
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        remedy = f"Lower the learning rate ({rate:g} at this step).{_last_checkpoint(trainer)}"
+        remedy = f"Lower the learning rate, or clip the gradients.{_last_checkpoint(trainer)}"
         raise Diverged(nonfinite_state(names, len(tensors), f"after step {trainer.global_step - 1}", remedy))
 
 

@@ -46,7 +46,8 @@ def nonfinite_state(names: Sequence[str], number: int, origin: str, remedy: str)
         remedy: what to do.
     """
     which = f"{len(names)} of {number} tensors, the first is {names[0]}" if names else "on another process"
-    return f"{origin}: the weights hold NaN or infinity ({which}); expected are finite numbers. {remedy}"
+    what = "the optimizer's state holds" if names and names[0].startswith("optimizer") else "the weights hold"
+    return f"{origin}: {what} NaN or infinity ({which}); expected are finite numbers. {remedy}"
 
 
 def refuse_nonfinite_weights(tensors: Mapping[str, Tensor], origin: str, remedy: str) -> None:
