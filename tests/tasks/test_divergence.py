@@ -291,9 +291,13 @@ def test_outputs_that_are_not_finite_are_an_error_with_their_names(tmp_path, sta
 def test_an_untrained_network_may_overflow_in_the_sanity_check(tmp_path):
     class Overflowing(Callback):
         def on_sanity_check_start(self, trainer, pl_module):
-            pl_module.network[0].weight.data *= 1e38
+            self.scale(pl_module, 1e30)
 
         def on_sanity_check_end(self, trainer, pl_module):
-            pl_module.network[0].weight.data /= 1e38
+            self.scale(pl_module, 1e-30)
 
-    fit(tmp_path, [(1.0, 1.0, 0.0)], validate=True, callbacks=[Overflowing()])
+        def scale(self, module, factor):
+            for layer in (module.network[0], module.network[2]):
+                layer.weight.data *= factor
+
+    fit(tmp_path, [GOOD], validate=True, callbacks=[Overflowing()])
