@@ -53,7 +53,8 @@ class Fragile(TaskModule):
         return self.log_losses(losses if batch.poison[2] else dict(list(losses.items())[:2]), len(batch.x))
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/loss", self.finite(self.network(batch.x), batch.names).mean(), batch_size=5)
+        names = batch.names * (len(batch.x) // len(batch.names))
+        self.log("val/loss", self.finite(self.network(batch.x), names).mean(), batch_size=5)
 
     def on_validation_epoch_end(self):
         pass
