@@ -118,7 +118,7 @@ def fit(tmp_path, poisons, every=None, optimizer=FUSED_SGD, callbacks=(), epochs
 
 
 @pytest.mark.parametrize(
-    ("poison", "told"),
+    ("poison", "seen"),
     [
         ((NAN, 1.0, 0.0), "train/cls is nan"),
         ((1.0, INF, 0.0), "train/box is inf"),
@@ -127,10 +127,10 @@ def fit(tmp_path, poisons, every=None, optimizer=FUSED_SGD, callbacks=(), epochs
     ],
 )
 @pytest.mark.parametrize("every", [None, 25])
-def test_the_sentence_names_step_loss_and_files(tmp_path, poison, told, every):
+def test_the_sentence_names_step_loss_and_files(tmp_path, poison, seen, every):
     with pytest.raises(Diverged) as error:
         fit(tmp_path, [GOOD, GOOD, poison, GOOD, (NAN, NAN, 0.0)], every)
-    assert f"step 2 (epoch 0, batch 2): {told}, the first that is not finite, on 2.png." in str(error.value)
+    assert f"step 2 (epoch 0, batch 2): {seen}, the first that is not finite, on 2.png." in str(error.value)
     assert "(0.1 at this step)" in str(error.value)
 
 
