@@ -43,11 +43,12 @@ def _run(file: Path) -> None:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from torch.utils.data import DataLoader
 
-    from tasks.data import TaskData
+    from tasks.data import TaskData, run_seed
     from tasks.finite import Diverged
     from tasks.module import TaskModule
     from tasks.replay_file import read_replay
     from tasks.step_report import StepReport
+    from tasks.step_seed import seed_step
     from tools.train import link_classes
 
     class ReplayCLI(LightningCLI):
@@ -72,12 +73,15 @@ def _run(file: Path) -> None:
     dataset = data.dataset(data.records("train"), True, data.missing)
     loader = DataLoader(dataset, batch_sampler=[replay.draws], collate_fn=data.collate)
     data.train_dataloader = lambda: loader
+    model, place = cli.model, (run_seed(), replay.epoch, replay.batch, replay.rank)
+    # instead of the module's own seeding, which is that of the first batch
+    model.on_train_batch_start = lambda batch, batch_idx: seed_step(model.device, *place)
     report = StepReport(replay.state_dict)
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
     callbacks.append(report)
     _print_heading(file, replay)
     try:
-        cli.trainer.fit(cli.model, datamodule=data)
+        cli.trainer.fit(model, datamodule=data)
     except Diverged:
         verdict = "the step diverges again"
     else:

@@ -209,6 +209,26 @@ def test_a_loss_of_infinite_weight_is_named(fit, capsys):
     assert "step 0 (epoch 0, batch 0): train/loss_aux is inf, the first" in sentence(capsys)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_replay_draws_the_random_numbers_of_its_step(fit, capsys, monkeypatch):
+    from tasks.classification import ClassificationModule
+
+    step, drawn = ClassificationModule.training_step, []
+
+    def by_chance(self, batch, batch_idx):
+        drawn.append(float(torch.rand(())))
+        factor = float("inf") if batch_idx == 3 and self.current_epoch == 0 and len(drawn) == 4 else 1.0
+        return self.log_losses({"loss": step(self, batch, batch_idx) * factor}, 2)
+
+    monkeypatch.setattr(ClassificationModule, "training_step", by_chance)
+    code, run = fit("classification")
+    assert code == 1
+    assert replay.main([str(run / "diverged.pt")]) == 0
+    assert "the step is finite this time" in capsys.readouterr().out
+    assert len(drawn) == 5
+    assert drawn[4] == drawn[3] != drawn[0]
+
+
 def test_a_file_that_is_no_replay_is_one_sentence(tmp_path, capsys):
     assert main.main(["replay", str(tmp_path / "diverged.pt")]) == 1
     assert f"{tmp_path / 'diverged.pt'} does not exist; give the diverged.pt" in sentence(capsys)
