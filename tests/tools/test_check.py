@@ -165,3 +165,14 @@ def test_import_is_light():
     code = f"import sys, tools.check; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.strip() == ""
+
+
+def test_boxes_are_checked_where_outlines_cannot_be_read(tmp_path, images, capsys):
+    file = write_coco(tmp_path / "train.json", ["0.jpg"], [box(1, 0, (5, 5, 0, 5)), box(2, 0)])
+    content = json.loads((tmp_path / "train.json").read_text())
+    content["images"][0]["id"] = "0"  # read as the number that it is
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    assert main([file]) == 1
+    output = capsys.readouterr().out
+    assert kinds(output) == {"degenerate box": 1}
+    assert "1 boxes: cat 1, dog 0; not for segmentation: " in output

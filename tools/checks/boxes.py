@@ -46,23 +46,26 @@ def _content(split: Split, read: Reader, training: Split | None, read_training: 
         except (FileNotFoundError, ValueError):  # which the report of that split says
             trained = annotations
         faults = [*faults, *find_untrained(annotations, trained, str(split[0]), _title(training))]
-    outlines, has_outlines = _check_outlines(split[0]) if split[0].suffix.lower() == ".json" else ([], True)
+    outlines, note = _check_outlines(split[0]) if split[0].suffix.lower() == ".json" else ([], "")
     counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
     boxes = dict(zip(annotations.class_names, counts.tolist(), strict=True))
     return Content(
         files=annotations.files.tolist(),
-        told=lambda: counted("boxes", boxes) + ("" if has_outlines else "; no outlines, which segmentation needs"),
+        told=lambda: counted("boxes", boxes) + note,
         faults=[*faults, *outlines],
         check_files=partial(check_images, annotations, faults),
     )
 
 
-def _check_outlines(file: Path) -> tuple[list[Fault], bool]:
-    """Return the faults of a COCO file's outlines, and whether it has any; its other faults are those of its boxes."""
-    content = read_content(file)
+def _check_outlines(file: Path) -> tuple[list[Fault], str]:
+    """Return the faults of a COCO file's outlines, and a note where there are none; others are those of its boxes."""
+    try:
+        content = read_content(file)
+    except ValueError as error:  # of a file that boxes could be read from; segmentation wants ids that are numbers
+        return [], f"; not for segmentation: {str(error).removeprefix(f'{file}: ')}"
     if not content.has_outlines:
-        return [], not content.annotations
-    return [content.fault(file, place, *fault) for place, fault in content.outline_faults()], True
+        return [], "; no outlines, which segmentation needs" if content.annotations else ""
+    return [content.fault(file, place, *fault) for place, fault in content.outline_faults()], ""
 
 
 def _read(split: Split, options: argparse.Namespace) -> tuple[Annotations, list[Fault]]:
