@@ -20,6 +20,7 @@ from tasks.classification import ClassificationData
 from tasks.medical import MedicalData
 from tasks.segmentation.formats import Split, read_split
 from tasks.video import VideoData
+from tasks.video.labelled_videos import read_labelled_videos
 from tools import check
 
 SOUND = "path,label\nx/0.png,cat\nx/1.png,dog\n"
@@ -123,6 +124,8 @@ def test_videos_of_lists_lie_below_the_root(root):
     for source in ("list.txt", "list.json"):
         with pytest.raises(ValueError, match="outside the data root"):
             VideoData(str(root), source).records("train")
+        files, _ = read_labelled_videos(root, source)
+        assert not any("secret" in name or "hostname" in name for name in files.names)  # they may be devices
 
 
 def test_scans_of_a_table_lie_below_the_root(root, capsys):
