@@ -170,6 +170,8 @@ def test_what_is_not_dicom_is_not_taken_for_it(tmp_path, write_dicom):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UnreadableScan, match=f"{tmp_path / name}: "):
             read_scan(tmp_path / name)
+    with pytest.raises(UnreadableScan, match="neither a preamble nor SOPClassUID, Rows and Columns"):
+        read_scan(tmp_path / "words")
     dataset = dcmread(write_dicom(tmp_path / "a.dcm", PIXELS))
     plain = Dataset()
     plain.update(dataset)
@@ -180,13 +182,18 @@ def test_what_is_not_dicom_is_not_taken_for_it(tmp_path, write_dicom):
         read_scan(tmp_path / "packed.dcm")
 
 
-@pytest.mark.parametrize("length", [140, 300, -5])
+@pytest.mark.parametrize("length", [0, 140, "before Rows", -5])
 def test_a_broken_slice_neither_drops_out_nor_makes_images_of_the_others(tmp_path, write_series, length):
     folder = write_series(tmp_path / "s", SLICES)
     first = tmp_path / "s/003.dcm"  # the lowest, whose absence would leave no gap
     (tmp_path / "s/000.dcm").rename(tmp_path / "s/008.dcm")
     first = first.rename(tmp_path / "s/000.dcm")
-    first.write_bytes(first.read_bytes()[:length])
+    content = first.read_bytes()
+    first.write_bytes(
+        b"404 not found"
+        if length == 0
+        else content[: content.index(b"\x28\0\x10\0US") if length == "before Rows" else length]
+    )
     assert find_scans([tmp_path]) == [folder]
     with pytest.raises(UnreadableScan, match=str(first)):
         read_scan(folder)
