@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,25 @@ from tasks import faults
 from tasks.class_names import class_faults
 from tasks.faults import Fault
 from tasks.labelled_files import LabelledFiles
+from tasks.listing import contents, entries, files_below
+
+# a folder and the endings that count -> the paths of the samples below it, in order
+FindSamples = Callable[[Path, Collection[str]], Iterable[str]]
 
 
 def read_folders(
-    folder: Path, suffixes: Collection[str], class_names: Sequence[str] | None = None
+    folder: Path,
+    suffixes: Collection[str],
+    class_names: Sequence[str] | None = None,
+    find: FindSamples = files_below,
 ) -> tuple[LabelledFiles, list[Fault]]:
     """List the files of a folder that holds one folder for each class.
 
     Args:
-        folder: what holds the folders of the classes; hidden ones do not count.
+        folder: what holds the folders of the classes; hidden ones do not count. The classes are in natural order.
         suffixes: endings of the files that count, in small letters.
         class_names: classes of the training split; None takes the names of the folders, in order.
+        find: lists the samples of a class; the files below its folder if not given.
 
     Returns:
         The files of known classes, and the faults: folders of unknown classes, folders without a file, one class only,
@@ -31,7 +38,7 @@ def read_folders(
     Raises:
         ValueError: `folder` holds no folder.
     """
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = entries(folder)[0]
     if not found:
         raise ValueError(f"{folder}: holds no folders; expected one for each class, with its files. Mend the path.")
     names = tuple(found if class_names is None else class_names)
@@ -45,10 +52,11 @@ def read_folders(
             message = f"this class is not among those of the training split: {known}. Rename or remove the folder."
             told.append(Fault(faults.UNKNOWN_CATEGORY, str(folder / name), message))
             continue
-        inside = list(_files_below(folder / name, suffixes))
+        inside = list(find(folder / name, suffixes))
         if not inside:
             message = (
-                f"holds no file ({', '.join(sorted(suffixes))}); a class needs some. Fill the folder or remove it."
+                f"holds {contents(folder / name)}, none of which is a sample ({', '.join(sorted(suffixes))}); a class "
+                "needs some. Fill the folder or remove it."
             )
             told.append(Fault(faults.EMPTY_CLASS, str(folder / name), message))
         files += inside
@@ -56,16 +64,6 @@ def read_folders(
     return LabelledFiles(names, np.array(files, dtype=str), np.array(labels, dtype=np.int64)), told
 
 
-def is_folder_per_class(folder: Path, suffixes: Collection[str]) -> bool:
-    """Tell whether a folder holds folders that hold files of these kinds."""
-    inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return any(next(_files_below(path, suffixes), None) for path in inside)
-
-
-def _files_below(folder: Path, suffixes: Collection[str]) -> Iterator[str]:
-    # os.walk and not Path.rglob: ImageNet has 1.3 million files, and this does not ask for each what it is
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in suffixes:
-                yield os.path.join(parent, name)
+def is_folder_per_class(folder: Path, suffixes: Collection[str], find: FindSamples = files_below) -> bool:
+    """Return whether a folder holds folders that hold samples of this kind."""
+    return any(next(iter(find(folder / name, suffixes)), None) for name in entries(folder)[0])

@@ -10,19 +10,13 @@ import numpy as np
 
 from tasks import faults
 from tasks.faults import Fault
+from tasks.listing import natural_key
 from tasks.similar_names import similar_names
 
 
 def ordered_classes(labels: Iterable[str]) -> list[str]:
-    """Return the distinct labels, as text, or by size where all are whole numbers: 2 comes before 10."""
-    distinct = set(labels)
-    by_size = all(label.isascii() and label.isdecimal() for label in distinct)
-    return sorted(distinct, key=_size) if by_size else sorted(distinct)
-
-
-def _size(number: str) -> tuple[int, str, str]:
-    digits = number.lstrip("0")  # compared as text: Python makes no integer of thousands of digits
-    return len(digits), digits, number
+    """Return the distinct labels in natural order, in which 2 comes before 10, as among folders of classes."""
+    return sorted(set(labels), key=natural_key)
 
 
 def class_faults(source: Path, names: Sequence[str]) -> Iterator[Fault]:

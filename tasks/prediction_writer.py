@@ -19,6 +19,7 @@ class PredictionWriter(Callback, ABC, Generic[P]):
 
     def __init__(self) -> None:
         self._kept: list[P] = []
+        self._number = 0
 
     def keep(self, outputs: list[Any], folder: Path, trainer: Trainer) -> Iterable[P]:
         """Write what fits into no memory, such as pictures, and return what is to be kept of a batch.
@@ -41,7 +42,7 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         """
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._kept = []
+        self._kept, self._number = [], 0
 
     def on_predict_batch_end(
         self,
@@ -52,9 +53,15 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        self._number += len(outputs)
         self._kept += self.keep(outputs, Path(trainer.default_root_dir), trainer)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not sum(gathered([self._number])):
+            raise ValueError(
+                "none of the files could be read, so that there is nothing to predict on; the warnings above name each "
+                "of them and what is wrong with it. Give others."
+            )
         predictions = gathered(self._kept)
         if trainer.is_global_zero:
             self.finish(predictions, Path(trainer.default_root_dir), pl_module)

@@ -17,7 +17,7 @@ from tasks.classification.labelled_images import LabelledImages
 from tasks.classification.transforms import Augment, Resize
 from tasks.data import TaskData
 from tasks.dataset import Missing
-from tasks.images import find_images
+from tasks.images import images_to_predict
 from tasks.labelled_files import UNLABELLED, divide
 
 # what loading does about faults; any other stops it
@@ -75,7 +75,7 @@ class ClassificationData(TaskData[LabelledImages]):
         return self._whole.only(rest if split == "train" else part)
 
     def unlabelled(self, paths: Sequence[str]) -> LabelledImages:
-        files = np.array([str(file) for file in find_images(paths)], dtype=str)
+        files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
         return LabelledImages(self.class_names, files, np.full(len(files), UNLABELLED))
 
     def dataset(self, records: LabelledImages, training: bool, missing: Missing) -> ClassificationDataset:

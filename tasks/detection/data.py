@@ -20,7 +20,7 @@ from tasks.detection.formats import read_annotations
 from tasks.detection.orientation import Orientation
 from tasks.detection.transforms import Augment, Resize
 from tasks.faults import Fault
-from tasks.images import find_images
+from tasks.images import images_to_predict
 
 # What loading does about annotations that are not as they should be; any other fault stops it.
 MENDED = {
@@ -120,7 +120,7 @@ class DetectionData(TaskData[Annotations]):
         return annotations
 
     def unlabelled(self, paths: Sequence[str]) -> Annotations:
-        return without_boxes(find_images(paths), self.class_names)
+        return without_boxes(images_to_predict(paths), self.class_names)
 
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
         return DetectionDataset(records, self.resize, self.augment if training else None, missing)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from tasks.images import IMAGE_SUFFIXES
+from tasks.listing import natural_key, walk
 from tasks.medical.scans import NIFTI_SUFFIXES
 
 
@@ -36,10 +37,9 @@ def _below(folder: str) -> list[str]:
     from tasks.medical.dicom_series import is_stack
 
     found: list[str] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files = [os.path.join(parent, name) for name in sorted(names) if not name.startswith(".")]
+    for parent, _, names in walk(folder):
+        files = [os.path.join(parent, name) for name in names]
         own = {file for file in files if file.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES))}
         slices = dicom_files(parent)
-        found += sorted(own | ({parent} if is_stack(slices) else set(slices)))
+        found += sorted(own | ({parent} if is_stack(slices) else set(slices)), key=natural_key)
     return found

@@ -12,7 +12,7 @@ import numpy as np
 from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
-from tasks.images import find_images
+from tasks.images import images_to_predict
 from tasks.segmentation.balance import image_weights
 from tasks.segmentation.coverage import Coverage
 from tasks.segmentation.dataset import SegmentationDataset, collate
@@ -102,7 +102,7 @@ class SegmentationData(TaskData[LabelledMasks]):
         return image_weights(records, self.balance) if self.balance else None
 
     def unlabelled(self, paths: Sequence[str]) -> LabelledMasks:
-        files = np.array([str(file) for file in find_images(paths)], dtype=str)
+        files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
         return LabelledMasks(self.class_names, files, NoMasks())
 
     def dataset(self, records: LabelledMasks, training: bool, missing: Missing) -> SegmentationDataset:

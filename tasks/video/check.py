@@ -12,12 +12,13 @@ from tasks import faults
 from tasks.faults import Fault
 from tasks.file_check import look_at_all
 from tasks.video.decoding import Decoder, UnreadableVideo, open_video
+from tasks.video.frame_folder import FrameFolder
 
 
 def check_videos(
     files: Sequence[str], advance: Callable[[], object] = lambda: None, decoder: Decoder = "pyav"
 ) -> Iterator[Fault]:
-    """Read the table of every video, and its first and last frame: missing files, and those cut short or broken.
+    """Read the table of every video, its first and last frame, and all frames of those that are folders of images.
 
     Args:
         files: paths of videos, or of folders of frames.
@@ -30,7 +31,10 @@ def check_videos(
 def _check_video(file: str, decoder: Decoder) -> Fault | None:
     try:
         with open_video(file, decoder) as video:
-            video.read(np.array([0, len(video.timestamps) - 1]))
+            if isinstance(video, FrameFolder):
+                video.check()
+            else:
+                video.read(np.array([0, len(video.timestamps) - 1]))
     except UnreadableVideo as error:
         kind = faults.UNREADABLE_VIDEO if Path(file).exists() else faults.MISSING_FILE
         return Fault(kind, file, str(error).removeprefix(f"{file}: "))

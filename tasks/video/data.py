@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +16,12 @@ from tasks.dataset import Missing
 from tasks.folds import check_division, fold_of
 from tasks.labelled_files import UNLABELLED, LabelledFiles, divide
 from tasks.video.dataset import VideoDataset, collate
-from tasks.video.decoding import VIDEO_SUFFIXES, Decoder
+from tasks.video.decoding import Decoder
 from tasks.video.labelled_videos import read_labelled_videos
 from tasks.video.sampling import Dense, Sampling
 from tasks.video.timeline import TimelineDataset
 from tasks.video.transforms import Augment, Resize
+from tasks.video.video_files import find_videos
 
 # what loading does about faults; any other stops it
 MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
@@ -147,23 +147,3 @@ class VideoData(TaskData[LabelledFiles]):
         if split != "train":
             warn_of_absent(self.root / source, videos.class_names, videos.labels)
         return videos
-
-
-def find_videos(paths: Sequence[str]) -> list[str]:
-    """List videos: files as given, and those of folders, sorted by path.
-
-    Raises:
-        ValueError: a path is no video, and no folder that holds one.
-    """
-    files: list[str] = []
-    for path in paths:
-        inside = sorted(
-            os.path.join(parent, name)
-            for parent, _, names in os.walk(path)
-            for name in names
-            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-        )
-        if not inside and not os.path.isfile(path):
-            raise ValueError(f"{path}: is no video and no folder that holds one ({', '.join(sorted(VIDEO_SUFFIXES))}).")
-        files += inside or [path]
-    return files

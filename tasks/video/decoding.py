@@ -11,7 +11,6 @@ import numpy as np
 
 from tasks.faults import UnreadableFile
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 Decoder = Literal["pyav", "opencv", "torchcodec"]
 
 

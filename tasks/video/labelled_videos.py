@@ -18,8 +18,9 @@ from tasks.csv_rows import has_columns
 from tasks.data_root import find_outside
 from tasks.faults import Fault
 from tasks.labelled_files import LabelledFiles
+from tasks.listing import natural_key
 from tasks.text_files import read_text
-from tasks.video.decoding import VIDEO_SUFFIXES
+from tasks.video.video_files import VIDEO_SUFFIXES, videos_below
 
 
 def read_labelled_videos(
@@ -29,9 +30,9 @@ def read_labelled_videos(
 
     Args:
         root: folder that the split and relative paths start from.
-        source: a folder with one folder a class; a CSV with the columns `path` and `label`, or lines `path label` with
-            no head (Kinetics); UCF101's `trainlist01.txt` or HMDB51's folder of `*_split1.txt`, followed by `:train` or
-            `:test`; or Something-Something's JSON.
+        source: a folder with one folder a class, which holds video files or folders of frames; a CSV with the columns
+            `path` and `label`, or lines `path label` with no head (Kinetics); UCF101's `trainlist01.txt` or HMDB51's
+            folder of `*_split1.txt`, followed by `:train` or `:test`; or Something-Something's JSON.
         class_names: classes of the training split, which then number the labels; None numbers those that are there.
         group: column of a CSV that tells where a video comes from.
 
@@ -50,7 +51,7 @@ def read_labelled_videos(
         return _numbered(*_hmdb51(root, path, part), class_names, path, root)
     suffix = path.suffix.lower()
     if path.is_dir():
-        return read_folders(path, VIDEO_SUFFIXES, class_names)
+        return read_folders(path, VIDEO_SUFFIXES, class_names, videos_below)
     if suffix == ".json":
         return _numbered(*_something(root, path), class_names, path, root)
     if suffix == ".csv" and has_columns(path, COLUMNS):
@@ -69,7 +70,8 @@ def _lines(root: Path, file: Path) -> tuple[list[str], list[str]]:
     known = _class_numbers(file.parent / "classInd.txt")
     for line in filter(None, map(str.strip, read_text(file).splitlines())):
         found = re.fullmatch(r"(.+?\.\w+)(?:[\s,]+(\S.*))?", line)
-        path, label = (found[1], found[2]) if found else (*line.rsplit(maxsplit=1), "")[:2]
+        found = found or re.fullmatch(r"(.*\S)[\s,]+(\S+)", line)  # a folder of frames has no suffix to end at
+        path, label = (found[1], found[2]) if found else (line, "")
         names.append(_existing(root, path))
         folder = Path(path).parent.name
         labels.append(known.get(label or "", label or folder))
@@ -92,7 +94,7 @@ def _hmdb51(root: Path, folder: Path, part: str) -> tuple[list[str], list[str]]:
     if wanted is None or not folder.is_dir():
         raise ValueError(f"{folder}:{part}: expected is HMDB51's folder of lists, followed by :train or :test.")
     names, labels = [], []
-    for file in sorted(folder.glob("*_test_split1.txt")):
+    for file in sorted(folder.glob("*_test_split1.txt"), key=lambda file: natural_key(file.name)):
         kind = file.name.removesuffix("_test_split1.txt")
         for line in filter(None, map(str.strip, read_text(file).splitlines())):
             name, number = line.rsplit(maxsplit=1)

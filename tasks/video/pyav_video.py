@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import NamedTuple
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.video.reformatter import VideoReformatter
 
 from tasks.video.decoding import UnreadableVideo, Video
-
-_ENOUGH_FILES = 4096  # whose tables are kept
-
-
-class _Table(NamedTuple):
-    """When the frames of a file are shown, in units of its time base: all of them, and those that begin anew."""
-
-    stamps: np.ndarray
-    keys: np.ndarray
+from tasks.video.pyav_table import broken, decoded, moving_pictures, read_table, reason
 
 
 class PyAVVideo(Video):
@@ -42,31 +32,35 @@ class PyAVVideo(Video):
         try:
             self.container = av.open(path)
         except (FFmpegError, ValueError) as error:
-            raise UnreadableVideo(f"{path}: is no video that FFmpeg reads ({_reason(error)}). Copy it again.") from None
-        if not self.container.streams.video:
+            raise UnreadableVideo(f"{path}: is no video that FFmpeg reads ({reason(error)}). Copy it again.") from None
+        stream = moving_pictures(self.container)
+        if stream is None:
             self.close()
             raise UnreadableVideo(f"{path}: holds no pictures, or its end is missing. Copy it again, or take it out.")
-        self.stream = self.container.streams.video[0]
+        self.stream = stream
         self.stream.codec_context.thread_count = 1  # every loader process has a file of its own
         state = os.stat(path)
         try:
-            self.table = _table(path, state.st_mtime_ns, state.st_size)
+            self.table = read_table(path, state.st_mtime_ns, state.st_size)
         except UnreadableVideo:
             self.close()
             raise
         self.reformatter = VideoReformatter()
-        self.timestamps = (self.table.stamps - self.table.stamps[0]) * float(self.stream.time_base or 1)
+        self.timestamps = self.table.seconds
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         wanted = self.table.stamps[np.unique(indices)]
         found: dict[int, np.ndarray] = {}
         try:
             self.stream.codec_context.open(strict=False)  # before a frame is passed over: AV1's would stay at that
-            self._collect(wanted, found, from_the_start=False)
-            if len(found) < len(wanted):  # some files tell wrong places to begin at
+            if self.table.counted:
+                self._count(wanted, found)
+            else:
+                self._collect(wanted, found, from_the_start=False)
+            if len(found) < len(wanted) and not self.table.counted:  # some files tell wrong places to begin at
                 self._collect(wanted, found, from_the_start=True)
         except FFmpegError as error:
-            raise UnreadableVideo(f"{self.path}: is broken ({_reason(error)}). Copy it again.") from None
+            raise broken(self.path, error) from None
         if len(found) < len(wanted):
             raise UnreadableVideo(
                 f"{self.path}: {len(wanted) - len(found)} of {len(wanted)} frames cannot be decoded. Copy it again."
@@ -75,6 +69,18 @@ class PyAVVideo(Video):
 
     def close(self) -> None:
         self.container.close()
+
+    def _count(self, wanted: np.ndarray, found: dict[int, np.ndarray]) -> None:
+        """Decode from the start, and keep the frames at these places in the order of decoding."""
+        left = set(wanted.tolist())
+        with av.open(self.path) as container:  # opened again, since raw streams cannot seek
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            for place, frame in enumerate(decoded(container, stream)):
+                if place in left:
+                    found[place] = self._upright(frame)
+                if place >= wanted[-1]:
+                    break
 
     def _collect(self, wanted: np.ndarray, found: dict[int, np.ndarray], from_the_start: bool) -> None:
         """Decode the frames with these stamps, ascending, into `found`; begin anew where that skips frames."""
@@ -98,7 +104,11 @@ class PyAVVideo(Video):
                 break
             passed_over = sparing and packet.pts is not None and packet.pts not in part
             self.stream.codec_context.skip_frame = "NONREF" if passed_over else "DEFAULT"
-            yield from packet.decode()
+            try:
+                yield from packet.decode()
+            except InvalidDataError:
+                if packet.pts is None or packet.pts >= self.table.stamps[0]:
+                    raise  # the frames before are not shown: they refer to some that were cut away
             left.discard(packet.pts)
             if not left or (packet.dts is not None and packet.dts > last):
                 break
@@ -109,31 +119,3 @@ class PyAVVideo(Video):
         # the matrix of the file turns counter-clockwise by this many degrees
         turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-@lru_cache(_ENOUGH_FILES)
-def _table(path: str, modified: int, size: int) -> _Table:
-    """Read the table of a file; the time and size of the file make a changed one another."""
-    stamps, keys = [], []
-    try:
-        with av.open(path) as container:
-            stream = container.streams.video[0]
-            expected = stream.frames
-            for packet in container.demux(stream):
-                if packet.pts is None or packet.is_discard:  # the end, and what an editor has cut away
-                    continue
-                stamps.append(packet.pts)
-                if packet.is_keyframe:
-                    keys.append(packet.pts)
-                expected -= packet.is_corrupt
-    except FFmpegError as error:
-        raise UnreadableVideo(f"{path}: is broken ({_reason(error)}). Copy it again.") from None
-    if not stamps:
-        raise UnreadableVideo(f"{path}: holds no frame. Copy it again.")
-    if len(stamps) < expected:
-        raise UnreadableVideo(f"{path}: ends after {len(stamps)} of {expected} frames. Copy it again.")
-    return _Table(np.unique(stamps), np.unique(keys or stamps[:1]))
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.class_folders import is_folder_per_class, read_folders
+from tasks.class_folders import FindSamples, is_folder_per_class, read_folders
 from tasks.class_tables import read_table
 from tasks.classification.check import check_files
 from tasks.csv_rows import first_path
@@ -18,56 +20,70 @@ from tasks.faults import CONFLICTING_LABELS, Fault
 from tasks.images import IMAGE_SUFFIXES
 from tasks.labelled_files import LabelledFiles
 from tasks.leaks import find_leaks
+from tasks.listing import files_below
+from tasks.text_files import read_text
 from tasks.video.check import check_videos
-from tasks.video.decoding import VIDEO_SUFFIXES
+from tasks.video.labelled_videos import read_labelled_videos
+from tasks.video.video_files import VIDEO_SUFFIXES, holds_frame_folders, videos_below
 from tools.checks.source import Content, Source, counted
 
 
 class _Kind(NamedTuple):
-    """What is labelled, the endings of the files, and who looks at them."""
+    """What is labelled, the endings of the files, what lists them below a folder, and what checks them."""
 
     things: str
     suffixes: Collection[str]
+    find: FindSamples
     check: Callable[[Sequence[str], Callable[[], object]], Iterator[Fault]]
 
 
-_KINDS = (_Kind("images", IMAGE_SUFFIXES, check_files), _Kind("videos", VIDEO_SUFFIXES, check_videos))
+_IMAGES = _Kind("images", IMAGE_SUFFIXES, files_below, check_files)
+_VIDEOS = _Kind("videos", VIDEO_SUFFIXES, videos_below, check_videos)
 
 
 def find_classes(path: Path, options: argparse.Namespace) -> list[Source]:
     """List the splits of labelled files at a path; the first of all tells which classes there are."""
-    splits = [split for given in options.paths for split, _ in _splits(given)]
+    splits = [split for given in options.paths for split, _ in _splits(given, options)]
     return [
         Source(str(split), str(split), split, partial(_read, split, kind, splits[0], options))
-        for split, kind in _splits(path)
+        for split, kind in _splits(path, options)
     ]
 
 
-def _splits(path: Path) -> list[tuple[Path, _Kind]]:
+def _splits(path: Path, options: argparse.Namespace) -> list[tuple[Path, _Kind]]:
     """List the splits at a path, the one that tells the classes first: none where it holds no labelled files."""
     if path.is_file():
-        return [(path, _kind_of_rows(path))] if path.suffix.lower() == ".csv" else []
+        return [(path, _kind_of_rows(path, options.images or path.parent))] if path.suffix.lower() == ".csv" else []
     if not path.is_dir():
         return []
     inside = [path / name for name in ("train", "val", "test") if (path / name).is_dir()]
-    for kind in _KINDS:
-        if any(is_folder_per_class(split, kind.suffixes) for split in inside):
-            return [(split, kind) for split in inside]
-        if is_folder_per_class(path, kind.suffixes):
-            return [(path, kind)]
+    for places in filter(None, (inside, [path])):
+        if any(holds_frame_folders(place) for place in places):
+            return [(place, _VIDEOS) for place in places]
+        for kind in (_IMAGES, _VIDEOS):
+            if any(is_folder_per_class(place, kind.suffixes, kind.find) for place in places):
+                return [(place, kind) for place in places]
     return []
 
 
-def _kind_of_rows(file: Path) -> _Kind:
-    """Tell by the first path of a CSV what it lists: images where that does not tell."""
-    suffix = Path(first_path(file)).suffix.lower()
-    return next((kind for kind in _KINDS if suffix in kind.suffixes), _KINDS[0])
+def _kind_of_rows(file: Path, root: Path) -> _Kind:
+    """Return what a CSV lists, by its first path: a video, a folder of frames, or else images.
+
+    Without a head, as in Kinetics, the first field is the path.
+    """
+    first = first_path(file) or re.split(r"[,\s]", read_text(file).lstrip(), maxsplit=1)[0]
+    suffix = Path(first).suffix.lower()
+    is_video = suffix in VIDEO_SUFFIXES - IMAGE_SUFFIXES or (bool(first) and (root / first).is_dir())
+    return _VIDEOS if is_video else _IMAGES
 
 
 def _read(split: Path, kind: _Kind, first: Path, options: argparse.Namespace) -> Content:
     def read(path: Path, names: Sequence[str] | None) -> Any:
         if path.is_dir():
-            return read_folders(path, kind.suffixes, names)
+            return read_folders(path, kind.suffixes, names, kind.find)
+        if kind is _VIDEOS:
+            root = options.images or path.parent
+            return read_labelled_videos(root, os.path.relpath(path, root), names, options.group)
         return read_table(path, options.images, names, options.group)
 
     names = None if split == first else read(first, None)[0].class_names

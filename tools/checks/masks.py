@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.images import find_images
+from tasks.listing import entries
 from tasks.segmentation.check import MaskCheck
 from tasks.segmentation.formats import Split, read_split
 from tools.checks.source import Content, Source
@@ -34,8 +35,7 @@ def _splits(path: Path) -> list[tuple[Path, Split]]:
         return [(path.parent, Split(masks=path.name))] if is_list else []
     for images, masks in _PAIRS:
         if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
-            folders = [folder for folder in (path / masks).iterdir() if folder.is_dir()]
-            inside = sorted(folder.name for folder in folders if find_images([folder]))
+            inside = [name for name in entries(path / masks)[0] if find_images([path / masks / name])]
             if not any((path / images / name).is_dir() for name in inside):  # folders of something else than splits
                 inside = []
             parts = sorted(inside, key=lambda name: not name.startswith("train"))

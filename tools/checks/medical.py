@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.csv_rows import first_path
 from tasks.faults import Fault
+from tasks.listing import walk
 from tasks.medical.balance import class_counts
 from tasks.medical.check import StudyCheck
 from tasks.medical.chest_xray14 import find_entries
@@ -81,12 +82,9 @@ def _holds_scans(path: Path) -> bool:
         return path.name.lower().endswith(_SUFFIXES)
     from tasks.medical.dicom_file import is_dicom_file
 
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for folder, _, names in walk(path):
         for name in names:
             file = os.path.join(folder, name)
-            if name.startswith("."):
-                continue
             if name.lower().endswith(_SUFFIXES) or (
                 not Path(name).suffix.strip(".0123456789") and os.path.isfile(file) and is_dicom_file(file)
             ):
