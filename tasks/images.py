@@ -9,17 +9,22 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from tasks import tiff
+from tasks.bands import deep_bands, open_tiff, read_bands
 from tasks.faults import UnreadableFile
 from tasks.listing import contents, files_below, natural_key
+from tasks.pixels import Pixels, UnclearPixels
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+VIEWED = Pixels()  # as a viewer shows images
 
 # what Pillow's many decoders raise on broken files
 _DECODER_ERRORS = (
@@ -65,32 +70,55 @@ class ImageHeader(NamedTuple):
     orientation: int
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an image as a viewer shows it: upright, in colour, transparency over white.
+def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndarray:
+    """Read an image as a viewer shows it, or the bands that are stored, by the rule of a data set.
+
+    Args:
+        path: of the file.
+        pixels: the rule; if not given, the image is upright, in colour, transparency over white.
 
     Returns:
-        (H, W, 3) uint8, RGB in 0..255. Gray is repeated; 16-bit gray is scaled by 1/257, so that white stays white.
+        (H, W, C) uint8, upright: RGB, gray repeated, or with `pixels.channels` so many bands.
 
     Raises:
-        UnreadableImage: the file is missing, truncated, not an image, or has values without a known white.
+        UnreadableImage: the file is missing, truncated, not an image, has other bands than the rule, or values without
+            a known white.
     """
-    with opened(path) as image:
-        # Pillow turns a TIFF upright while it loads it
-        orientation = 1 if image.format == "TIFF" else _orientation(image)
-        image.load()
-        if image.mode == "I" or image.mode.startswith("I;16"):
-            upright = _from_16_bit(image)
-        elif image.mode == "F":
-            raise ValueError("32-bit floating-point pixels have no known white; convert the file to 8 or 16 bits")
-        elif image.has_transparency_data:
-            upright = Image.new("RGBA", image.size, "white")
-            upright.alpha_composite(image.convert("RGBA"))
-            upright = upright.convert("RGB")
+    with _named(path):
+        if _is_tiff(path):
+            return _from_tiff(path, pixels)
+        with Image.open(path) as image:
+            if image.format == "TIFF":
+                return _from_tiff(path, pixels)
+            turn = _orientation(image)
+            if pixels.channels is None and _is_of_8_bits(image):
+                return _viewed(image, turn)
+            return _upright(_by_rule(read_bands(path, image), pixels, has_alpha=image.mode in ("LA", "RGBA")), turn)
+
+
+def read_for_display(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an image for a person to look at, never for a network: what a viewer cannot show is stretched to its range.
+
+    Returns:
+        (H, W, 3) uint8 RGB: as `read_image`, or the first three bands, or the first alone as gray.
+
+    Raises:
+        UnreadableImage: the file is missing, truncated or not an image.
+    """
+    with suppress(UnreadableImage):
+        return read_image(path)
+    with _named(path):
+        if _is_tiff(path):
+            values, turn = read_bands(path, None), tiff.read_layout(path)[0].orientation
         else:
-            upright = image if image.mode == "RGB" else image.convert("RGB")
-        if orientation in _UPRIGHT:
-            upright = upright.transpose(_UPRIGHT[orientation])
-        return np.array(upright)
+            with Image.open(path) as image:
+                values, turn = read_bands(path, image), _orientation(image)
+        shown = values[..., :3] if values.shape[2] > 2 else values[..., :1]
+        known = np.isfinite(shown)
+        low, high = (float(limit) for limit in np.percentile(shown[known], (1, 99))) if known.any() else (0.0, 0.0)
+        shown = (np.where(known, shown, low).astype(np.float64) - low) * (255 / ((high - low) or 1.0))
+        shown = np.clip(shown, 0, 255).astype(np.uint8)
+        return _upright(np.repeat(shown, 3 // shown.shape[2], axis=2), turn)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -108,24 +136,35 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     Raises:
         UnreadableImage: the file is missing, or its header is not an image's.
     """
-    with opened(path) as image:
-        return _header(image)
+    with _named(path):
+        if _is_tiff(path):
+            return _tiff_header(path)
+        with Image.open(path) as image:
+            return _tiff_header(path) if image.format == "TIFF" else _header(image)
 
 
-def decode_image(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Decode the whole file, as cheaply as its format allows, only to learn that it can be decoded.
+def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Decode the whole file, as cheaply as its format allows, only to learn that `read_image` can read it.
 
     Returns:
         (height, width) as a viewer shows the image, and (height, width) as stored, before the EXIF rotation.
 
     Raises:
-        UnreadableImage: the file is missing, truncated or not an image.
+        UnreadableImage: as `read_image`.
     """
-    with opened(path) as image:
-        header = _header(image)
-        image.draft(None, (1, 1))  # a JPEG is read to its end, but only an eighth of its pixels is computed
-        image.load()
-        return header.shown, header.stored
+    with _named(path):
+        if not _is_tiff(path):
+            with Image.open(path) as image:
+                if image.format != "TIFF":
+                    header = _header(image)
+                    if pixels.channels is None and _is_of_8_bits(image):
+                        image.draft(None, (1, 1))  # a JPEG is read to its end, but only an eighth of it is computed
+                        image.load()
+                    else:
+                        read_image(path, pixels)
+                    return header.shown, header.stored
+        read_image(path, pixels)
+        return read_header(path)[:2]
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -168,9 +207,19 @@ def images_to_predict(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Open an image, and turn all that goes wrong inside the block into an `UnreadableImage` that names the file."""
+    with _named(path), Image.open(path) as image:
+        yield image
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what decoders raise inside the block into an `UnreadableImage` that names the file."""
     try:
-        with Image.open(path) as image:
-            yield image
+        yield
+    except UnreadableImage:
+        raise
+    except UnclearPixels as error:
+        raise UnreadableImage(f"{os.fspath(path)}: {error}.") from error
     except _DECODER_ERRORS as error:
         remedy = "Replace the file, or take it out of the data set."
         raise UnreadableImage(f"{os.fspath(path)}: {_reason(path, error)}. {remedy}") from error
@@ -189,14 +238,93 @@ def _reason(path: str | os.PathLike[str], error: Exception) -> str:
     return f"cannot be decoded: {error}"
 
 
-def _header(image: Image.Image) -> ImageHeader:
-    """Return the header of an image that is not loaded yet."""
-    if image.format == "TIFF":  # from the tags: whether Pillow's `size` is turned already depends on its version
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        stored = (int(tags[ExifTags.Base.ImageLength]), int(tags[ExifTags.Base.ImageWidth]))
-        orientation = tags.get(ExifTags.Base.Orientation, 1)
+def _is_tiff(path: str | os.PathLike[str]) -> bool:
+    if os.path.splitext(path)[1].lower() not in tiff.SUFFIXES:
+        return False
+    with open(path, "rb") as file:
+        return file.read(2) in (b"II", b"MM")
+
+
+def _is_of_8_bits(image: Image.Image) -> bool:
+    return image.mode[0] not in "IF" and not deep_bands(image)
+
+
+def _from_tiff(path: str | os.PathLike[str], pixels: Pixels) -> np.ndarray:
+    pages = tiff.read_layout(path)
+    is_plain = pixels.channels is None and tiff.is_plain(pages)
+    if is_plain and not (pages[0].bands == 4 and pages[0].photometric == tiff.RGB):
+        with open_tiff(path) as image:
+            return _viewed(image, 1)  # Pillow turns a TIFF upright while it loads it
+    values = read_bands(path, None)
+    if is_plain:
+        if values[..., 3:].min(initial=255) < 255:  # near infrared as often as transparency
+            raise _too_many(4, "a fourth band beside red, green and blue")
+        values = values[..., :3]
+    if pixels.channels is None and values.shape[2] not in (1, 3):
+        raise _too_many(values.shape[2], f"{values.shape[2]} bands" + (f" in {len(pages)} pages" if pages[1:] else ""))
+    if pixels.channels is None and len(pages) > 1:
+        raise _too_many(values.shape[2], f"{len(pages)} pages")
+    return _upright(_by_rule(values, pixels), pages[0].orientation)
+
+
+def _too_many(bands: int, seen: str) -> UnclearPixels:
+    return UnclearPixels(
+        f"holds {seen}, and it is not known what a network is to see of it; set data.pixels.channels={bands} and "
+        f"model.network.in_channels={bands} to use all, or save the files in red, green and blue alone"
+    )
+
+
+def _viewed(image: Image.Image, turn: int) -> np.ndarray:
+    """Return (H, W, 3) uint8 of an image of 8 bits."""
+    image.load()
+    if image.has_transparency_data:
+        upright = Image.new("RGBA", image.size, "white")
+        upright.alpha_composite(image.convert("RGBA"))
+        upright = upright.convert("RGB")
     else:
-        stored, orientation = (image.height, image.width), _orientation(image)
+        upright = image if image.mode == "RGB" else image.convert("RGB")
+    if turn in _UPRIGHT:
+        upright = upright.transpose(_UPRIGHT[turn])
+    return np.array(upright)
+
+
+def _by_rule(values: np.ndarray, pixels: Pixels, has_alpha: bool = False) -> np.ndarray:
+    """Return (H, W, C) uint8 of stored values, with so many channels as the rule says."""
+    if pixels.channels is not None:
+        if values.shape[2] != pixels.channels:
+            raise UnclearPixels(
+                f"has {values.shape[2]} bands, but data.pixels.channels is {pixels.channels}; convert the file, or set "
+                "it to what all files have"
+            )
+        return pixels.scaled(values)
+    if not has_alpha:
+        scaled = pixels.scaled(values)
+        return scaled if scaled.shape[2] == 3 else np.repeat(scaled, 3, axis=2)
+    colors, alpha = pixels.scaled(values[..., :-1]), (values[..., -1:].astype(np.float32) / 65535)
+    return np.rint(np.broadcast_to(colors, (*colors.shape[:2], 3)) * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def _upright(values: np.ndarray, turn: int) -> np.ndarray:
+    """Turn (H, W, C) as its EXIF orientation says."""
+    if turn in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        values = values[::-1]
+    if turn in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)
+
+
+def _tiff_header(path: str | os.PathLike[str]) -> ImageHeader:
+    page = tiff.read_layout(path)[0]
+    return _header_of((page.height, page.width), page.orientation)
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    return _header_of((image.height, image.width), _orientation(image))
+
+
+def _header_of(stored: tuple[int, int], orientation: int) -> ImageHeader:
     shown = stored[::-1] if orientation in (5, 6, 7, 8) else stored
     return ImageHeader(shown, stored, orientation if orientation in _UPRIGHT else 1)
 
@@ -208,13 +336,3 @@ def _orientation(image: Image.Image) -> int:
         return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except _DECODER_ERRORS:
         return 1
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale gray of 0..65535 to RGB of 0..255; some versions of Pillow open 16-bit files as 32-bit integers."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError(
-            f"pixels of {values.min()}..{values.max()} do not fit into 16 bits; convert the file to 8 or 16 bits"
-        )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")

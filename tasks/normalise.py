@@ -11,6 +11,39 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def input_channels(network: nn.Module) -> int:
+    """Return how many channels a network takes: those of its first convolution, and 3 where it has none."""
+    first = next((weight for weight in network.parameters() if weight.dim() >= 4), None)
+    return 3 if first is None else first.shape[1]
+
+
+def normalise_for(
+    network: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Normalise:
+    """Return the normalization of the images that a network takes.
+
+    Args:
+        network: the network.
+        mean: of each channel, where the brightest value is 1; ImageNet's of three channels if not given, and the mean
+            of these for each channel of another number.
+        std: of each channel, as `mean`.
+
+    Raises:
+        ValueError: there is not one number for each channel, or `std` is not above 0.
+    """
+    channels = input_channels(network)
+    kept = []
+    for name, given, known in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
+        numbers = list(known if channels == 3 else [sum(known) / 3] * channels) if given is None else list(given)
+        if len(numbers) != channels or (name == "std" and min(numbers) <= 0):
+            raise ValueError(
+                f"model.{name} is {numbers}; expected {channels} numbers{' above 0' * (name == 'std')}, one for each "
+                "channel that the network takes."
+            )
+        kept.append(numbers)
+    return Normalise(*kept)
+
+
 class Normalise(nn.Module):
     """Centre and scale the channels of 8-bit images, on the device that trains, and leave padding at zero.
 
@@ -34,6 +67,14 @@ class Normalise(nn.Module):
         self.register_buffer("shift", -255 * torch.tensor(mean).view(-1, 1, 1) * scale, persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
+        if len(images) and images.shape[1] != len(self.scale):
+            raise ValueError(
+                f"the images have {images.shape[1]} channels and the network takes {len(self.scale)}; give "
+                "data.pixels.channels and model.network.in_channels the same number (of a backbone given by its class: "
+                "its own in_channels)."
+            )
+        if not len(images):  # none could be read, so that their number of channels is not known
+            return images.to(self.scale.dtype)
         height, width = images.shape[-2:]
         rows = (torch.arange(height, device=images.device) < sizes[:, :1])[:, None, :, None]
         columns = (torch.arange(width, device=images.device) < sizes[:, 1:])[:, None, None, :]

@@ -69,9 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--ignored", type=int, nargs="+", default=[], help="more values of masks that nobody has labelled"
     )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        metavar="N",
+        help="of images: the bands of every file, as data.pixels.channels of `vertebra fit` (default: red, green and "
+        "blue, as a viewer shows them)",
+    )
+    parser.add_argument(
+        "--white",
+        type=float,
+        metavar="VALUE",
+        help="of images of more than 8 bits: their white, as data.pixels.white",
+    )
+    parser.add_argument("--black", type=float, default=0.0, metavar="VALUE", help="their black, as data.pixels.black")
     options = parser.parse_args(argv)
     if options.images is not None and not options.images.is_dir():
         parser.error(f"--images {options.images} is no folder; give the one that file names are relative to")
+    fault = _rule_fault(options)
+    if fault:
+        parser.error(fault)
     try:
         sources = _find_sources(options)
         return 1 if _check(sources) else 0
@@ -80,6 +97,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vertebra check: interrupted", file=sys.stderr)
         return 130  # what shells give a command that Ctrl-C ended
+
+
+def _rule_fault(options: argparse.Namespace) -> str | None:
+    """Return what is wrong with the flags that say how images are read, or None."""
+    from tools.checks.source import pixels_of
+
+    try:
+        pixels_of(options)
+    except ValueError as error:
+        return str(error).replace("pixels.", "--")
+    return None
 
 
 def _find_sources(options: argparse.Namespace) -> list[Source]:

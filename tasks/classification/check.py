@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from tasks.faults import Fault
 from tasks.file_check import look_at_all, unreadable
-from tasks.images import UnreadableImage, decode_image
+from tasks.images import VIEWED, UnreadableImage, decode_image
+from tasks.pixels import Pixels
 
 
-def check_files(files: Sequence[str], advance: Callable[[], object] = lambda: None) -> Iterator[Fault]:
+def check_files(
+    files: Sequence[str], advance: Callable[[], object] = lambda: None, pixels: Pixels = VIEWED
+) -> Iterator[Fault]:
     """Open and decode every image: missing files and unreadable ones.
 
     Args:
         files: paths of images.
         advance: called once for each image: for a progress bar.
+        pixels: which channels of the files will be seen, and in which range.
     """
-    yield from look_at_all(_check_file, files, advance=advance)
+    yield from look_at_all(partial(_check_file, pixels=pixels), files, advance=advance)
 
 
-def _check_file(file: str) -> Fault | None:
+def _check_file(file: str, pixels: Pixels) -> Fault | None:
     try:
-        decode_image(file)
+        decode_image(file, pixels)
     except UnreadableImage as error:
         return unreadable(file, error)
     return None

@@ -50,6 +50,7 @@ def image_classifier(
     backbone: str | Backbone,
     num_classes: int,
     *,
+    in_channels: int = 3,
     weights: str | None = None,
     norm: Norm = "batch",
     drop_rate: float = 0.0,
@@ -61,6 +62,7 @@ def image_classifier(
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K, the things to tell apart.
+        in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
         weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
             network that fits, see `backbones.warm_start`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
@@ -70,7 +72,9 @@ def image_classifier(
     """
     if isinstance(backbone, str):
         of_backbone = without_checkpoint(weights)
-        backbone = create_backbone(backbone, norm=norm, drop_path_rate=drop_path_rate, weights=of_backbone)
+        backbone = create_backbone(
+            backbone, in_channels=in_channels, norm=norm, drop_path_rate=drop_path_rate, weights=of_backbone
+        )
     if probe:
         backbone.freeze(*(name for name, _ in backbone.named_children()))
     head = LinearHead(backbone.levels[-1].channels, num_classes, drop_rate)

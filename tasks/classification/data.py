@@ -19,6 +19,7 @@ from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.images import images_to_predict
 from tasks.labelled_files import UNLABELLED, divide
+from tasks.pixels import Pixels
 
 # what loading does about faults; any other stops it
 MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
@@ -36,6 +37,8 @@ class ClassificationData(TaskData[LabelledImages]):
         val_fraction: above 0, `val` is not read but drawn from `train`: this part of every class, always the same.
         predict: images and folders of images for `vertebra predict`.
         names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
+            given.
         resize: to the size that the network sees.
         augment: albumentations transforms for training, in order; a random part of the image and left-right flips if
             not given.
@@ -53,6 +56,7 @@ class ClassificationData(TaskData[LabelledImages]):
         val_fraction: float = 0.0,
         predict: list[str] | None = None,
         names: list[str] | None = None,
+        pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
         missing: Missing = "error",
@@ -63,6 +67,7 @@ class ClassificationData(TaskData[LabelledImages]):
         self.root = Path(root)
         self.sources = {"train": train, "val": val, "test": test}
         self.val_fraction = val_fraction
+        self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
         if augment is None:
             augment = [A.RandomResizedCrop(size=self.resize.size), A.HorizontalFlip(p=0.5)]
@@ -76,7 +81,7 @@ class ClassificationData(TaskData[LabelledImages]):
 
     def unlabelled(self, paths: Sequence[str]) -> LabelledImages:
         files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
-        return LabelledImages(self.class_names, files, np.full(len(files), UNLABELLED))
+        return LabelledImages(self.class_names, files, np.full(len(files), UNLABELLED), rule=self.pixels)
 
     def dataset(self, records: LabelledImages, training: bool, missing: Missing) -> ClassificationDataset:
         return ClassificationDataset(records, self.resize, self.augment if training else None, missing)
@@ -99,4 +104,4 @@ class ClassificationData(TaskData[LabelledImages]):
             raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
         if split != "train":
             warn_of_absent(self.root / source, images.class_names, images.labels)
-        return images
+        return images._replace(rule=self.pixels)

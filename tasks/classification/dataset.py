@@ -28,7 +28,7 @@ class ClassificationBatch(NamedTuple):
     """What a step of training or evaluation gets.
 
     Attributes:
-        images: (N, 3, H, W) uint8, channels innermost in memory.
+        images: (N, C, H, W) uint8, channels innermost in memory.
         labels: (N,) int64 in 0..K-1, -1 where nobody told.
         indices: (N,) int64, place of each image in its split.
         names: one an image, such as its path.

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.images import read_image
+from tasks.images import VIEWED, read_for_display, read_image
+from tasks.pixels import Pixels
 
 
 class LabelledImages(NamedTuple):
@@ -17,12 +18,14 @@ class LabelledImages(NamedTuple):
         names: (N,) str: paths of the files, or what an archive's images are called by.
         labels: (N,) int64 in 0..K-1, or `UNLABELLED`.
         pixels: (N, H, W, 3) uint8 RGB where the images are no files of their own.
+        rule: which channels of the files are seen, and in which range.
     """
 
     class_names: tuple[str, ...]
     names: np.ndarray
     labels: np.ndarray
     pixels: np.ndarray | None = None
+    rule: Pixels = VIEWED
 
     @property
     def size(self) -> int:
@@ -30,12 +33,20 @@ class LabelledImages(NamedTuple):
         return len(self.labels)
 
     def read(self, index: int) -> np.ndarray:
-        """Return one image, (H, W, 3) uint8 RGB.
+        """Return one image, (H, W, C) uint8, RGB if `rule` does not say otherwise.
 
         Raises:
             UnreadableImage: its file is missing, cut short or no image.
         """
-        return read_image(str(self.names[index])) if self.pixels is None else self.pixels[index]
+        return read_image(str(self.names[index]), self.rule) if self.pixels is None else self.pixels[index]
+
+    def read_for_display(self, index: int) -> np.ndarray:
+        """Return one image for a person to look at, (H, W, 3) uint8 RGB.
+
+        Raises:
+            UnreadableImage: its file is missing, cut short or no image.
+        """
+        return read_for_display(str(self.names[index])) if self.pixels is None else self.pixels[index]
 
     def only(self, indices: np.ndarray) -> LabelledImages:
         """Return the images at `indices`."""

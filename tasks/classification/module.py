@@ -20,7 +20,7 @@ from tasks.classification.report import classification_sections
 from tasks.classification.views import Views
 from tasks.mixing import Mixing
 from tasks.module import TaskModule
-from tasks.normalise import Normalise
+from tasks.normalise import normalise_for
 from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 
@@ -39,6 +39,8 @@ class ClassificationModule(TaskModule):
         mixing: of training batches; None trains on the images as they are.
         views: of each image in all that is measured or predicted, also while training; None for the image alone.
         embeddings: `vertebra predict` also writes the features that the head sees.
+        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalise_for`.
+        std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
     """
 
@@ -54,6 +56,8 @@ class ClassificationModule(TaskModule):
         mixing: Mixing | None = None,
         views: Views | None = None,
         embeddings: bool = False,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
@@ -63,7 +67,7 @@ class ClassificationModule(TaskModule):
         self.mixing = mixing
         self.views = views
         self.embeddings = embeddings
-        self.normalise = Normalise()
+        self.normalise = normalise_for(network, mean, std)
         self.metric = ClassificationMetric(self.class_names)
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:

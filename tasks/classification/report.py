@@ -60,7 +60,7 @@ def _picture(results: ClassificationResults, images: LabelledImages, row: int) -
     remark = f"{found}, as it is" if results.correct[row] else f"taken for {found}, is {truth}"
     name = os.path.basename(str(images.names[index]))
     try:
-        pixels = images.read(index)
+        pixels = images.read_for_display(index)
     except (OSError, ValueError):  # a report on a hundred images must not fail on one that has gone
         return Picture(None, name, remark)
     longer = max(pixels.shape[:2])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import albumentations as A
 import cv2
 import numpy as np
+
+from tasks.resizing import resized_by
+
+_LONGEST = 16  # times the size that the network sees: a longer image is cut before it is enlarged
 
 
 @dataclass
@@ -32,14 +37,19 @@ class Resize:
             )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return (size[0], size[1], 3) uint8 of (H, W, 3) uint8."""
+        """Return (size[0], size[1], C) uint8 of (H, W, C) uint8."""
         height, width = image.shape[:2]
         scale = max(self.size[0] / height, self.size[1] / width) / self.crop
         # rounding must not leave the scaled image a pixel short of the cut
         scaled = max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
+        if max(scaled) > _LONGEST * max(self.size):  # a strip, most of which would be enlarged to be cut off
+            axis = 0 if height > width else 1
+            side, kept = image.shape[axis], math.ceil(self.size[axis] / scale) + 2
+            if kept < side:
+                start = (side - kept) // 2
+                return self(image[start : start + kept] if axis == 0 else image[:, start : start + kept])
         if scaled != (height, width):
-            interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-            image = cv2.resize(image, scaled[::-1], interpolation=interpolation)
+            image = resized_by(image, *scaled, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
         top, left = (scaled[0] - self.size[0]) // 2, (scaled[1] - self.size[1]) // 2
         return image[top : top + self.size[0], left : left + self.size[1]]
 

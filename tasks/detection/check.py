@@ -11,11 +11,15 @@ from tasks import faults
 from tasks.detection.annotations import Annotations
 from tasks.faults import Fault
 from tasks.file_check import look_at_all, unreadable
-from tasks.images import UnreadableImage, decode_image
+from tasks.images import VIEWED, UnreadableImage, decode_image
+from tasks.pixels import Pixels
 
 
 def check_images(
-    annotations: Annotations, known: Collection[Fault] = (), advance: Callable[[], object] = lambda: None
+    annotations: Annotations,
+    known: Collection[Fault] = (),
+    advance: Callable[[], object] = lambda: None,
+    pixels: Pixels = VIEWED,
 ) -> Iterator[Fault]:
     """Open and decode every image: missing files and unreadable ones; sizes were compared by the readers.
 
@@ -23,16 +27,17 @@ def check_images(
         annotations: what a reader returned.
         known: faults that were reported already; files with one of them are passed over.
         advance: called once for each image: for a progress bar.
+        pixels: which channels of the files will be seen, and in which range.
     """
     skipped = {fault.file for fault in known if fault.kind in (faults.UNREADABLE_IMAGE, faults.MISSING_FILE)}
-    yield from look_at_all(partial(_check_image, skipped), annotations.files.tolist(), advance=advance)
+    yield from look_at_all(partial(_check_image, skipped, pixels), annotations.files.tolist(), advance=advance)
 
 
-def _check_image(skipped: Collection[str], file: str) -> Fault | None:
+def _check_image(skipped: Collection[str], pixels: Pixels, file: str) -> Fault | None:
     if file in skipped:
         return None
     try:
-        decode_image(file)
+        decode_image(file, pixels)
     except UnreadableImage as error:
         return unreadable(file, error)
     return None

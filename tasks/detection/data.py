@@ -21,6 +21,7 @@ from tasks.detection.orientation import Orientation
 from tasks.detection.transforms import Augment, Resize
 from tasks.faults import Fault
 from tasks.images import images_to_predict
+from tasks.pixels import Pixels
 
 # What loading does about annotations that are not as they should be; any other fault stops it.
 MENDED = {
@@ -60,6 +61,8 @@ class DetectionData(TaskData[Annotations]):
         test: the split of `vertebra test`.
         predict: images and folders of images for `vertebra predict`.
         names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
+            given.
         resize: to the size that the network sees.
         augment: albumentations transforms for training, in order; left-right flips if not given.
         orientation: of boxes on images with an EXIF rotation, where annotations state the size before the rotation:
@@ -83,6 +86,7 @@ class DetectionData(TaskData[Annotations]):
         test: Split | None = None,
         predict: list[str] | None = None,
         names: list[str] | None = None,
+        pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform] | None = None,
         orientation: Orientation | None = None,
@@ -97,6 +101,7 @@ class DetectionData(TaskData[Annotations]):
         self.root = Path(root)
         self.orientation = orientation
         self.splits = {"train": train, "val": val, "test": test}
+        self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
         self.augment = Augment([A.HorizontalFlip(p=0.5)] if augment is None else augment)
         self.collate = partial(collate, divisor=pad_to)
@@ -123,7 +128,7 @@ class DetectionData(TaskData[Annotations]):
         return without_boxes(images_to_predict(paths), self.class_names)
 
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
-        return DetectionDataset(records, self.resize, self.augment if training else None, missing)
+        return DetectionDataset(records, self.resize, self.augment if training else None, missing, self.pixels)
 
     collate = staticmethod(collate)  # of what an instance pads as it was told
 

@@ -13,7 +13,8 @@ from tasks.dataset import Missing, Read, TaskDataset, samples_of
 from tasks.detection.annotations import Annotations
 from tasks.detection.batch import Targets, pad_targets
 from tasks.detection.transforms import Augment, LabelledImage, Resize
-from tasks.images import read_image
+from tasks.images import VIEWED, read_image
+from tasks.pixels import Pixels
 from tasks.samplers import Draw
 
 LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
@@ -56,7 +57,7 @@ class DetectionBatch(NamedTuple):
     """What a step of training or evaluation gets.
 
     Attributes:
-        images: (N, 3, H, W) uint8, zero where padded; channels innermost in memory.
+        images: (N, C, H, W) uint8, zero where padded; channels innermost in memory.
         sizes: (N, 2) int64, height and width of each image within its padding.
         targets: the true boxes, in pixels of `images`.
         sources: one an image.
@@ -78,20 +79,27 @@ class DetectionDataset(TaskDataset[Sample]):
         resize: to the size that the network sees.
         augment: for training, else None.
         missing: see `TaskDataset`.
+        pixels: which channels of the files are seen, and in which range.
     """
 
     def __init__(
-        self, annotations: Annotations, resize: Resize, augment: Augment | None = None, missing: Missing = "error"
+        self,
+        annotations: Annotations,
+        resize: Resize,
+        augment: Augment | None = None,
+        missing: Missing = "error",
+        pixels: Pixels = VIEWED,
     ) -> None:
         super().__init__(len(annotations), missing)
         self.annotations = annotations
         self.resize = resize
         self.augment = augment
+        self.pixel_rule = pixels
 
     def read(self, index: int, draw: Draw | None) -> Sample:
         records, boxes = self.annotations, self.annotations.of_image(index)
         file = str(records.files[index])
-        pixels = read_image(file)
+        pixels = read_image(file, self.pixel_rule)
         image = LabelledImage(
             pixels, records.boxes[boxes].astype(np.float32), records.labels[boxes], records.crowd[boxes]
         )
@@ -125,7 +133,8 @@ def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionB
     images = [sample.image for sample in samples]
     sizes = np.array([image.image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
     height, width = (-(-sizes.max(axis=0) // divisor) * divisor).tolist() if images else (0, 0)
-    pixels = np.zeros((len(images), height, width, 3), dtype=np.uint8)
+    channels = images[0].image.shape[2] if images else 3
+    pixels = np.zeros((len(images), height, width, channels), dtype=np.uint8)
     for padded, image in zip(pixels, images, strict=True):
         padded[: image.image.shape[0], : image.image.shape[1]] = image.image
     targets = [

@@ -76,6 +76,7 @@ def faster_rcnn(
     backbone: str | Backbone,
     num_classes: int,
     *,
+    in_channels: int = 3,
     weights: str | None = None,
     norm: Norm = "batch",
     head_norm: Norm | None = None,
@@ -92,6 +93,7 @@ def faster_rcnn(
     Args:
         backbone: a registered name, or a backbone with any options.
         num_classes: K, the things to find, without the background.
+        in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
         weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
             `vertebra fit` fills all of the network that fits, see `backbones.warm_start`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
@@ -106,7 +108,8 @@ def faster_rcnn(
         class_agnostic: one box a proposal for all classes instead of one a class.
     """
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, norm=norm, weights=without_checkpoint(weights))
+        of_backbone = without_checkpoint(weights)
+        backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=of_backbone)
     pyramid = create_neck(neck, backbone.levels, channels, extra="pool", norm=head_norm)
     anchors = anchors or fitting_anchors(pyramid.levels)
     box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)

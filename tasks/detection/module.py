@@ -19,7 +19,7 @@ from tasks.detection.predictions import DetectionWriter
 from tasks.detection.report import detection_sections
 from tasks.finite_outputs import NonFiniteOutput
 from tasks.module import TaskModule
-from tasks.normalise import Normalise
+from tasks.normalise import normalise_for
 from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 
@@ -32,6 +32,8 @@ class DetectionModule(TaskModule):
     Args:
         network: the detector.
         class_names: the K classes; label k is `class_names[k - 1]`.
+        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalise_for`.
+        std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
     """
 
@@ -43,10 +45,12 @@ class DetectionModule(TaskModule):
         self,
         network: FasterRCNN,
         class_names: Sequence[str],
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
-        self.normalise = Normalise()
+        self.normalise = normalise_for(network, mean, std)
         self.metric = CocoMetric(self.class_names)
         self.category_ids = list(range(1, len(self.class_names) + 1))
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from tasks.detection.drawing import draw_boxes
 from tasks.detection.evaluated_image import EvaluatedImage
-from tasks.images import read_image
+from tasks.images import read_for_display
 from tasks.json_rows import JsonRows
 from tasks.picture_file import write_picture
 from tasks.prediction_writer import PredictionWriter
@@ -57,7 +57,7 @@ class DetectionWriter(PredictionWriter[None]):
         for image in outputs:
             drawn = image.scores >= DRAWN_SCORE
             picture = draw_boxes(
-                read_image(image.file),
+                read_for_display(image.file),
                 image.detected_boxes[drawn],
                 image.detected_labels[drawn],
                 self.class_names,

@@ -14,7 +14,7 @@ from tasks.detection.confusion import ImageErrors, confusion_matrix, image_error
 from tasks.detection.drawing import draw_boxes
 from tasks.detection.evaluated_image import EvaluatedImage
 from tasks.detection.metrics import DetectionResults
-from tasks.images import read_image
+from tasks.images import read_for_display
 from tasks.report import Picture, Section, columns, gallery, note, table, training_section
 
 _SCORE = 0.5  # detections below it are neither counted as errors nor drawn
@@ -137,7 +137,7 @@ def _picture(image: EvaluatedImage, errors: ImageErrors, class_names: Sequence[s
     if errors.wrong_classes:
         remark += f", {errors.wrong_classes} of a wrong class"
     try:
-        pixels = read_image(image.file)
+        pixels = read_for_display(image.file)
     except (OSError, ValueError):  # a report on a hundred images must not fail on one that has gone
         return Picture(None, os.path.basename(image.file), remark)
     height, width = pixels.shape[:2]

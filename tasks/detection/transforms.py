@@ -10,6 +10,8 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from tasks.resizing import resized_by
+
 # An object of which augmentation left less than this part is no example of its class.
 LEAST_VISIBILITY = 0.1
 LEAST_SIZE = 1.0  # pixels
@@ -19,7 +21,7 @@ class LabelledImage(NamedTuple):
     """An image with its true boxes.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C) uint8, RGB if not said otherwise.
         boxes: (G, 4) float32 xyxy in pixels of `image`.
         labels: (G,) int64 in 1..K.
         crowd: (G,) bool.
@@ -60,8 +62,7 @@ class Resize:
         factors = size[0] / height, size[1] / width
         if size == (height, width):
             return sample, factors
-        interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-        image = cv2.resize(sample.image, (size[1], size[0]), interpolation=interpolation)
+        image = resized_by(sample.image, *size, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
         boxes = sample.boxes * np.array([factors[1], factors[0]] * 2, dtype=np.float32)
         return sample._replace(image=image, boxes=boxes), factors
 

@@ -8,7 +8,8 @@ from threading import Lock
 from tasks import faults
 from tasks.faults import Fault, UnreadableFile
 from tasks.file_check import look_at_all, unreadable
-from tasks.images import UnreadableImage, decode_image
+from tasks.images import VIEWED, UnreadableImage, decode_image
+from tasks.pixels import Pixels
 from tasks.segmentation.coverage import Coverage
 from tasks.segmentation.labelled_masks import LabelledMasks, UnknownValues, WrongSize
 
@@ -21,18 +22,25 @@ class MaskCheck:
         title: what the split is called in faults that belong to no file.
         needs_all: whether a class without a pixel is a fault, as it is where something is to be learned.
         trained: the check of the training split, made before this one; its empty classes should be empty here, too.
+        pixels: which channels of the images will be seen, and in which range.
 
     Attributes:
         coverage: pixels of each class that were seen.
     """
 
     def __init__(
-        self, records: LabelledMasks, title: str, needs_all: bool = True, trained: MaskCheck | None = None
+        self,
+        records: LabelledMasks,
+        title: str,
+        needs_all: bool = True,
+        trained: MaskCheck | None = None,
+        pixels: Pixels = VIEWED,
     ) -> None:
         self.records = records
         self.title = title
         self.needs_all = needs_all
         self.trained = trained
+        self.pixels = pixels
         self.coverage = Coverage(records, title)
         self._lock = Lock()
 
@@ -70,7 +78,7 @@ class MaskCheck:
     def _look(self, index: int) -> Fault | None:
         file = str(self.records.images[index])
         try:
-            size = decode_image(file)[0]
+            size = decode_image(file, self.pixels)[0]
         except UnreadableImage as error:
             return unreadable(file, error)
         try:

@@ -13,6 +13,7 @@ from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
 from tasks.images import images_to_predict
+from tasks.pixels import Pixels
 from tasks.segmentation.balance import image_weights
 from tasks.segmentation.coverage import Coverage
 from tasks.segmentation.dataset import SegmentationDataset, collate
@@ -43,6 +44,8 @@ class SegmentationData(TaskData[LabelledMasks]):
             full proportion.
         predict: images and folders of images for `vertebra predict`.
         names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
+            given.
         resize: to the size that the network sees in evaluation.
         crop: what training cuts out of the images.
         augment: albumentations transforms for training, in order, behind the crop; left-right flips if not given.
@@ -62,6 +65,7 @@ class SegmentationData(TaskData[LabelledMasks]):
         balance: float = 0.0,
         predict: list[str] | None = None,
         names: list[str] | None = None,
+        pixels: Pixels | None = None,
         resize: Resize | None = None,
         crop: RandomCrop | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
@@ -77,6 +81,7 @@ class SegmentationData(TaskData[LabelledMasks]):
         self.classes = classes
         self.ignored = ignored or []
         self.balance = balance
+        self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
         self.augment = Augment(crop or RandomCrop(), [A.HorizontalFlip(p=0.5)] if augment is None else augment)
 
@@ -106,6 +111,6 @@ class SegmentationData(TaskData[LabelledMasks]):
         return LabelledMasks(self.class_names, files, NoMasks())
 
     def dataset(self, records: LabelledMasks, training: bool, missing: Missing) -> SegmentationDataset:
-        return SegmentationDataset(records, self.resize, self.augment if training else None, missing)
+        return SegmentationDataset(records, self.resize, self.augment if training else None, missing, self.pixels)
 
     collate = staticmethod(collate)

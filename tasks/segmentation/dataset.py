@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tasks.dataset import Missing, Read, TaskDataset, samples_of
-from tasks.images import read_image
+from tasks.images import VIEWED, read_image
+from tasks.pixels import Pixels
 from tasks.samplers import Draw
 from tasks.segmentation.ignore import IGNORE_INDEX
 from tasks.segmentation.labelled_masks import LabelledMasks
@@ -21,7 +22,7 @@ class Sample(NamedTuple):
     """An image as the network sees it, and the truth about it.
 
     Attributes:
-        image: (h, w, 3) uint8 RGB.
+        image: (h, w, C) uint8, RGB if not said otherwise.
         mask: (H, W) uint8, labels in 0..K-1 or 255: as augmented in training, else of the size of the image's file.
         place: of the image in its split.
         name: path of its file.
@@ -37,7 +38,7 @@ class SegmentationBatch(NamedTuple):
     """What a step of training or evaluation gets.
 
     Attributes:
-        images: (N, 3, H, W) uint8, zero where padded; channels innermost in memory.
+        images: (N, C, H, W) uint8, zero where padded; channels innermost in memory.
         sizes: (N, 2) int64, height and width of each image within its padding.
         masks: (N, H', W') uint8, labels in 0..K-1, 255 where nobody told and where padded.
         mask_sizes: (N, 2) int64, height and width of each mask within its padding. In training they are those of the
@@ -64,19 +65,26 @@ class SegmentationDataset(TaskDataset[Sample]):
         resize: to the size that the network sees in evaluation.
         augment: for training, else None.
         missing: see `TaskDataset`.
+        pixels: which channels of the files are seen, and in which range.
     """
 
     def __init__(
-        self, records: LabelledMasks, resize: Resize, augment: Augment | None = None, missing: Missing = "error"
+        self,
+        records: LabelledMasks,
+        resize: Resize,
+        augment: Augment | None = None,
+        missing: Missing = "error",
+        pixels: Pixels = VIEWED,
     ) -> None:
         super().__init__(records.size, missing)
         self.records = records
         self.resize = resize
         self.augment = augment
+        self.pixels = pixels
 
     def read(self, index: int, draw: Draw | None) -> Sample:
         file = str(self.records.images[index])
-        image = read_image(file)
+        image = read_image(file, self.pixels)
         mask = self.records.read_mask(index, image.shape[:2])
         if self.augment is not None and draw is not None:
             image, mask = self.augment(image, mask, draw.seed)
@@ -88,7 +96,8 @@ class SegmentationDataset(TaskDataset[Sample]):
 def collate(reads: Sequence[Read[Sample]]) -> SegmentationBatch:
     """Pad images and masks to one size; a batch of which nothing could be read has none."""
     samples, skipped = samples_of(reads)
-    images, sizes = _padded([sample.image for sample in samples], (3,), 0)
+    channels = samples[0].image.shape[2] if samples else 3
+    images, sizes = _padded([sample.image for sample in samples], (channels,), 0)
     masks, mask_sizes = _padded([sample.mask for sample in samples], (), IGNORE_INDEX)
     return SegmentationBatch(
         images=images.permute(0, 3, 1, 2),

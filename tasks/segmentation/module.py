@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tasks.module import TaskModule
-from tasks.normalise import Normalise
+from tasks.normalise import normalise_for
 from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section
 from tasks.segmentation.dataset import SegmentationBatch
@@ -37,6 +37,8 @@ class SegmentationModule(TaskModule):
         loss: of logits (N, K, H, W) and labels (N, H, W); cross-entropy if not given.
         aux_weight: weight of the loss of the auxiliary head, where the network has one.
         inference: how a trained network is asked: the whole image at once if not given.
+        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalise_for`.
+        std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
     """
 
@@ -51,6 +53,8 @@ class SegmentationModule(TaskModule):
         loss: nn.Module | None = None,
         aux_weight: float = 0.4,
         inference: Inference | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
@@ -59,7 +63,7 @@ class SegmentationModule(TaskModule):
         self.loss = loss or CrossEntropy()
         self.aux_weight = aux_weight
         self.inference = inference or WholeImage()
-        self.normalise = Normalise()
+        self.normalise = normalise_for(network, mean, std)
         self.metric = SegmentationMetric(self.class_names)
         self._warned: set[str] = set()  # splits whose classes were looked through
 

@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
-from tasks.images import read_image
+from tasks.images import read_for_display
 from tasks.prediction_writer import PredictionWriter
 from tasks.segmentation.drawing import overlay, palette
 
@@ -56,7 +56,7 @@ class MaskWriter(PredictionWriter[None]):
         name = f"{prediction.place:05d}_{Path(prediction.file).stem}"
         mask = Image.fromarray(prediction.labels)
         mask.putpalette(palette(num_classes).tobytes())
-        picture = Image.fromarray(overlay(read_image(prediction.file), prediction.labels, num_classes))
+        picture = Image.fromarray(overlay(read_for_display(prediction.file), prediction.labels, num_classes))
         for kind, image, ending in (("masks", mask, "png"), ("pictures", picture, "jpg")):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             image.save(folder / kind / f"{name}.{ending}")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from tasks.charts import color_legend, confusion_chart
-from tasks.images import read_image
+from tasks.images import read_for_display
 from tasks.report import Picture, Section, gallery, note, table, training_section
 from tasks.segmentation.drawing import errors, overlay, palette
 from tasks.segmentation.metrics import SegmentationResults
@@ -89,7 +89,7 @@ def _gallery(results: SegmentationResults, worst: Sequence[Examined]) -> Section
 def _picture(examined: Examined, num_classes: int) -> Picture:
     name, remark = os.path.basename(examined.file), f"mean IoU {examined.miou:.3f}"
     try:
-        image = read_image(examined.file)
+        image = read_for_display(examined.file)
     except (OSError, ValueError):  # a report on a hundred images must not fail on one that has gone
         return Picture(None, name, remark)
     height, width = examined.mask.shape

@@ -115,6 +115,7 @@ def assemble(
     num_classes: int,
     *,
     output_stride: int = 32,
+    in_channels: int = 3,
     weights: str | None = None,
     norm: Norm = "batch",
     aux: bool = False,
@@ -128,6 +129,7 @@ def assemble(
         num_classes: K, the classes to tell apart; pixels that are ignored are none.
         output_stride: for a backbone given by name: reduction of its coarsest map, 32, 16 or 8. Families that cannot
             dilate say so, and take 32.
+        in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
         weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
             network that fits, see `backbones.warm_start`.
         norm: of the decoder, and of a backbone given by name: `batch`, `frozen`, `sync` or `group`.
@@ -141,7 +143,9 @@ def assemble(
         raise ValueError(f"num_classes is {num_classes}; a mask of 8 bits tells 1 to 255 classes, and 255 is ignored.")
     if isinstance(backbone, str):
         of_backbone = without_checkpoint(weights)
-        backbone = create_backbone(backbone, output_stride=output_stride, norm=norm, weights=of_backbone)
+        backbone = create_backbone(
+            backbone, in_channels=in_channels, output_stride=output_stride, norm=norm, weights=of_backbone
+        )
     levels = backbone.levels
     if not isinstance(levels[-1].reduction, int):
         raise ValueError(

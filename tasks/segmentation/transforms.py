@@ -9,6 +9,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from tasks.resizing import resized
 from tasks.segmentation.ignore import IGNORE_INDEX
 
 _TRIES = 10  # crops that are drawn before one is taken that a class fills
@@ -25,10 +26,10 @@ class Resize:
     size: tuple[int, int] | None = None
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return the image (H, W, 3) uint8 in that size."""
+        """Return the image (H, W, C) uint8 in that size."""
         if self.size is None or image.shape[:2] == tuple(self.size):
             return image
-        return _resized(image, self.size[0], self.size[1])
+        return resized(image, self.size[0], self.size[1])
 
 
 @dataclass
@@ -58,11 +59,11 @@ class RandomCrop:
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, chance: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the part of an image (H, W, 3) uint8 and of its mask (H, W) uint8."""
+        """Return the part of an image (H, W, C) uint8 and of its mask (H, W) uint8."""
         # in equal proportion smaller and larger
         factor = float(np.exp(chance.uniform(np.log(self.scale[0]), np.log(self.scale[1]))))
         height, width = (max(1, round(side * factor)) for side in mask.shape)
-        image = _resized(image, height, width)
+        image = resized(image, height, width)
         mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         low, wide = max(0, self.size[0] - height), max(0, self.size[1] - width)
         for _ in range(_TRIES):
@@ -73,8 +74,10 @@ class RandomCrop:
                 break
         above, before = (int(chance.integers(rest + 1)) for rest in (low, wide))
         sides = (above, low - above, before, wide - before)
-        image = cv2.copyMakeBorder(image[place], *sides, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        return image, cv2.copyMakeBorder(mask[place], *sides, cv2.BORDER_CONSTANT, value=(IGNORE_INDEX,))
+        part = image[place]
+        filled = np.zeros((*self.size, image.shape[2]), dtype=np.uint8)
+        filled[above : above + part.shape[0], before : before + part.shape[1]] = part
+        return filled, cv2.copyMakeBorder(mask[place], *sides, cv2.BORDER_CONSTANT, value=(IGNORE_INDEX,))
 
 
 class Augment:
@@ -95,7 +98,7 @@ class Augment:
                 transform.fill_mask = IGNORE_INDEX
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the augmented image (h, w, 3) and mask (h, w); the same `seed` gives the same in any worker."""
+        """Return the augmented image (h, w, C) and mask (h, w); the same `seed` gives the same in any worker."""
         image, mask = self.crop(image, mask, np.random.default_rng(seed))
         if self.compose is None:
             return image, mask
@@ -109,11 +112,6 @@ def _every(transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> list[A.Bas
     for transform in transforms:
         inner += _every(transform.transforms) if isinstance(transform, A.BaseCompose) else [transform]
     return inner
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    smaller = height < image.shape[0] / 2 or width < image.shape[1] / 2
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def _largest_share(mask: np.ndarray) -> float:

@@ -1,7 +1,10 @@
-"""Every 2-D backbone of the registry, for the tests that put each of them into a task's network."""
+"""Every 2-D backbone of the registry for the tests of the tasks' networks, and TIFF files of any kind."""
 
+import struct
 from fnmatch import fnmatch
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,3 +34,47 @@ def flat_left_out() -> list[str]:
             for name in set(list_backbones()) - set(OF_IMAGES)
             if isinstance(create_backbone(name).levels[0].reduction, int)
         ]
+
+
+@pytest.fixture(scope="session")
+def write_tiff():
+    """Writes TIFF files of any number of bands, tag by tag: no library at hand writes more than four."""
+    return _write_tiff
+
+
+def _write_tiff(file: Path, values: np.ndarray, planar: bool = False, rgb: bool = False, order: str = "<") -> Path:
+    """Write (H, W, C) uncompressed, the bands side by side or, with `planar`, one behind the other."""
+    height, width, bands = values.shape
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    planes = np.moveaxis(values, 2, 0) if planar else values[None]
+    parts = [plane.astype(plane.dtype.newbyteorder(order)).tobytes() for plane in planes]
+    tags = [
+        (256, "I", [width]),
+        (257, "I", [height]),
+        (258, "H", [values.dtype.itemsize * 8] * bands),
+        (259, "H", [1]),
+        (262, "H", [2 if rgb else 1]),
+        (273, "I", [0] * len(parts)),
+        (277, "H", [bands]),
+        (278, "I", [height]),
+        (279, "I", [len(part) for part in parts]),
+        (284, "H", [2 if planar else 1]),
+        (338, "H", [0] * (bands - (3 if rgb else 1))),
+        (339, "H", [kind] * bands),
+    ]
+    tags = [tag for tag in tags if tag[2]]
+    end = 8 + 2 + 12 * len(tags) + 4
+    start = end + sum(max(0, size) for _, code, v in tags if (size := len(v) * struct.calcsize(code)) > 4)
+    entries, blob = b"", b""
+    for tag, code, numbers in tags:
+        if tag == 273:
+            numbers = [start + sum(map(len, parts[:k])) for k in range(len(parts))]
+        raw = struct.pack(f"{order}{len(numbers)}{code}", *numbers)
+        place = raw.ljust(4, b"\0")
+        if len(raw) > 4:
+            place, blob = struct.pack(f"{order}I", end + len(blob)), blob + raw
+        entries += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[code], len(numbers)) + place
+    head = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(head + entries + bytes(4) + blob + b"".join(parts))
+    return file

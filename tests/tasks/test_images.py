@@ -113,7 +113,7 @@ def test_cmyk_jpeg(tmp_path, picture):
 
 def test_float_pixels_are_refused(tmp_path):
     file = saved(tmp_path / "a.tif", np.zeros((2, 2), dtype=np.float32))
-    with pytest.raises(UnreadableImage, match=r"a\.tif: .*no known white; convert"):
+    with pytest.raises(UnreadableImage, match=r"a\.tif: .*no known white; give"):
         read_image(file)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import normalize
 
-from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise, normalise_for
 
 
 @pytest.fixture
@@ -53,3 +53,33 @@ def test_empty_batch():
 
 def test_constants_are_no_weights():
     assert Normalise().state_dict() == {}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_a_number_for_each_channel_of_the_network(channels):
+    network = torch.nn.Sequential(torch.nn.Conv2d(channels, 4, 3), torch.nn.Conv2d(4, 2, 3))
+    images = torch.randint(0, 256, (2, channels, 7, 9), dtype=torch.uint8)
+    sizes = torch.tensor([[7, 9], [7, 9]])
+    found = normalise_for(network)(images, sizes)
+    if channels == 3:
+        assert torch.equal(found, Normalise()(images, sizes))
+    else:
+        torch.testing.assert_close(found, (images / 255 - 0.449) / 0.226, atol=2e-3, rtol=0)
+    given = normalise_for(network, [0.1] * channels, [0.2] * channels)(images, sizes)
+    torch.testing.assert_close(given, (images / 255 - 0.1) / 0.2)
+
+
+def test_numbers_that_do_not_fit_the_channels():
+    network = torch.nn.Conv2d(5, 4, 3)
+    with pytest.raises(ValueError, match=r"model\.mean is \[0\.1\]; expected 5 numbers, one for each"):
+        normalise_for(network, mean=[0.1])
+    with pytest.raises(ValueError, match=r"model\.std is .*expected 5 numbers above 0"):
+        normalise_for(network, std=[0.0] * 5)
+    with pytest.raises(ValueError, match="the images have 3 channels and the network takes 5"):
+        normalise_for(network)(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.tensor([[2, 2]]))
+
+
+def test_a_batch_without_images_has_no_channels_to_compare():
+    network = torch.nn.Conv2d(5, 4, 3)
+    found = normalise_for(network)(torch.zeros(0, 3, 0, 0, dtype=torch.uint8), torch.zeros(0, 2, dtype=torch.int64))
+    assert len(found) == 0

@@ -152,7 +152,7 @@ def test_wrong_calls(tmp_path, monkeypatch, capsys, arguments):
 
 
 def test_interrupt_is_clean(tmp_path, images, monkeypatch, capsys):
-    def interrupt(file):
+    def interrupt(file, pixels):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tasks.detection.check.decode_image", interrupt)

@@ -14,8 +14,9 @@ from tasks.detection.annotations import Annotations
 from tasks.detection.check import check_images, find_untrained
 from tasks.detection.formats import find_sources, read_annotations
 from tasks.faults import Fault
+from tasks.pixels import Pixels
 from tasks.segmentation.coco_content import read_content
-from tools.checks.source import Content, Source, counted
+from tools.checks.source import Content, Source, counted, pixels_of
 
 Split = tuple[Path, str]
 Reader = Callable[[Split], tuple[Annotations, list[Fault]]]
@@ -32,13 +33,15 @@ def find_boxes(path: Path, options: argparse.Namespace) -> list[Source]:
     for split in splits:
         file, title = split[0], _title(split)
         compared = None if training is None or _is_training(split) else training
-        content = partial(_content, split, read_training if split == training else read, compared, read_training)
+        content = partial(
+            _content, split, read_training if split == training else read, compared, read_training, pixels_of(options)
+        )
         # the files of one folder overlap by design (VOC's train and trainval); a YOLO's splits do not
         sources.append(Source(title, title if _is_yolo(file) else str(path), file, content))
     return sources
 
 
-def _content(split: Split, read: Reader, training: Split | None, read_training: Reader) -> Content:
+def _content(split: Split, read: Reader, training: Split | None, read_training: Reader, pixels: Pixels) -> Content:
     annotations, faults = read(split)
     if training is not None:
         try:
@@ -53,7 +56,7 @@ def _content(split: Split, read: Reader, training: Split | None, read_training: 
         files=annotations.files.tolist(),
         told=lambda: counted("boxes", boxes) + note,
         faults=[*faults, *outlines],
-        check_files=partial(check_images, annotations, faults),
+        check_files=partial(check_images, annotations, faults, pixels=pixels),
     )
 
 

@@ -21,11 +21,12 @@ from tasks.images import IMAGE_SUFFIXES
 from tasks.labelled_files import LabelledFiles
 from tasks.leaks import find_leaks
 from tasks.listing import files_below
+from tasks.pixels import Pixels
 from tasks.text_files import read_text
 from tasks.video.check import check_videos
 from tasks.video.labelled_videos import read_labelled_videos
 from tasks.video.video_files import VIDEO_SUFFIXES, holds_frame_folders, videos_below
-from tools.checks.source import Content, Source, counted
+from tools.checks.source import Content, Source, counted, pixels_of
 
 
 class _Kind(NamedTuple):
@@ -34,7 +35,7 @@ class _Kind(NamedTuple):
     things: str
     suffixes: Collection[str]
     find: FindSamples
-    check: Callable[[Sequence[str], Callable[[], object]], Iterator[Fault]]
+    check: Callable[..., Iterator[Fault]]
 
 
 _IMAGES = _Kind("images", IMAGE_SUFFIXES, files_below, check_files)
@@ -94,15 +95,18 @@ def _read(split: Path, kind: _Kind, first: Path, options: argparse.Namespace) ->
         files=files,
         told=partial(counted, "labels", dict(zip(labelled.class_names, counts.tolist(), strict=True))),
         faults=faults,
-        check_files=partial(_check_files, kind, labelled),
+        check_files=partial(_check_files, kind, labelled, pixels_of(options)),
         things=kind.things,
         groups=None if labelled.groups is None else labelled.groups.tolist(),
     )
 
 
-def _check_files(kind: _Kind, labelled: LabelledFiles, advance: Callable[[], object]) -> Iterator[Fault]:
+def _check_files(
+    kind: _Kind, labelled: LabelledFiles, pixels: Pixels, advance: Callable[[], object]
+) -> Iterator[Fault]:
     """Yield the faults of the files, and the files of two classes that have the same content."""
-    yield from kind.check(labelled.names.tolist(), advance)
+    options = {"pixels": pixels} if kind is _IMAGES else {}
+    yield from kind.check(labelled.names.tolist(), advance, **options)
     files = {name: labelled.names[labelled.labels == k].tolist() for k, name in enumerate(labelled.class_names)}
     for fault in find_leaks(files):
         yield fault._replace(kind=CONFLICTING_LABELS)

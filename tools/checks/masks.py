@@ -10,7 +10,7 @@ from tasks.images import find_images
 from tasks.listing import entries
 from tasks.segmentation.check import MaskCheck
 from tasks.segmentation.formats import Split, read_split
-from tools.checks.source import Content, Source
+from tools.checks.source import Content, Source, pixels_of
 
 # folders of images and of masks, as data sets have them
 _PAIRS = (("images", "masks"), ("leftImg8bit", "gtFine"), ("images", "annotations"))
@@ -49,6 +49,6 @@ def _read_masks(
 ) -> Content:
     records, faults = read_split(root, split, options.classes, options.ignored)
     title = str(root / split.masks)
-    check = MaskCheck(records, title, is_first, None if is_first else next(iter(checks), None))
+    check = MaskCheck(records, title, is_first, None if is_first else next(iter(checks), None), pixels_of(options))
     checks.append(check)
     return Content(files=records.images.tolist(), told=check.told, faults=faults, check_files=check.faults)

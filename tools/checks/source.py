@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from tasks.faults import Fault
+from tasks.pixels import Pixels
 
 
 class Comparable(Protocol):
@@ -52,6 +54,11 @@ class Source(NamedTuple):
     split: str
     file: Path
     read: Callable[[], Content]
+
+
+def pixels_of(options: argparse.Namespace) -> Pixels:
+    """Return the rule of reading images that the flags of `vertebra check` give, as `data.pixels` does in `fit`."""
+    return Pixels(options.channels, options.white, options.black)
 
 
 def counted(unit: str, counts: Mapping[str, int]) -> str:

@@ -129,3 +129,13 @@ def test_augmentation_follows_its_seed_and_ends_in_the_right_size():
     augment(image, 4)
     assert (augment(image, 3) == first).all()
     assert any((augment(image, seed) != first).any() for seed in range(5))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (2000, 1), (30000, 3), (3, 30000), (2, 5000)])
+def test_strips_are_cut_before_they_are_enlarged(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    image[shape[0] // 3 : 2 * shape[0] // 3 + 1, shape[1] // 3 : 2 * shape[1] // 3 + 1] = 200
+    for size in ((24, 24), (1, 1)):
+        found = Resize(size)(image)  # the whole strip enlarged takes gigabytes
+        assert found.shape == (*size, 3)
+        assert found[size[0] // 2, size[1] // 2].min() > 100
