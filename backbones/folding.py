@@ -9,11 +9,12 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from backbones.cpu_convolutions import Conv2d, Conv3d
 from backbones.layers import FrozenBatchNorm
 
 Conv = nn.Conv2d | nn.Conv3d
-# and none that is derived from one: it may do more, as timm's norms do, which hold an activation
-FOLDED_CONVS = (nn.Conv2d, nn.Conv3d)
+# and no other that is derived from one: it may do more, as timm's norms do, which hold an activation
+FOLDED_CONVS = (nn.Conv2d, nn.Conv3d, Conv2d, Conv3d)
 FOLDED_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, FrozenBatchNorm)
 
 

@@ -8,12 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from backbones.cpu_convolutions import Conv2d, Conv3d
+
 Norm = Literal["batch", "frozen", "sync", "group"]
 Size = int | Sequence[int]
 # (dim, in_channels, out_channels, kernel_size, stride=, dilation=, groups=) -> a module; `conv` and its kin
 Convolution = Callable[..., nn.Module]
 
-_CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV: dict[int, type[nn.Module]] = {2: Conv2d, 3: Conv3d}
 _BATCH_NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _AVERAGE_POOL: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 _MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from os import PathLike
 
 from backbones.backbone import Backbone, BackboneOptions
+from backbones.cpu_convolutions import replace_convolutions
 from backbones.layers import Norm
 from backbones.weights import load_weights
 
@@ -97,6 +98,7 @@ def create_backbone(
         close = get_close_matches(name, _CONSTRUCTORS, n=4, cutoff=0.5)
         near = f"; close names: {', '.join(close)}" if close else ""
         raise ValueError(f"unknown backbone {name!r}{near}. All: vertebra backbones.")
+    replace_convolutions(backbone)  # what others register builds with PyTorch's own
     if weights is not None:
         load_weights(backbone, weights, name=name, adapt=True)
     return backbone

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from backbones.cpu_convolutions import replace_convolutions
 from backbones.weights import differences
 from tasks.compiling import compile_parts
 from tasks.data import ResumableLoader, run_seed
@@ -108,6 +109,7 @@ class TaskModule(LightningModule, ABC):
         if head_factor <= 0:
             raise ValueError(f"head_factor is {head_factor}; it is a factor on the learning rate, above 0.")
         self.channels_last = channels_last
+        replace_convolutions(network)  # networks from elsewhere have right gradients, too
         self.network = network
         for parameter in network.parameters():
             parameter.data = self.arranged(parameter.data)
