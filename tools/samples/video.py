@@ -54,7 +54,9 @@ def write_video_samples(
 def write_mp4(file: Path, frames: NDArray[np.uint8], rate: int) -> None:
     """Write frames (T, H, W, 3) uint8 RGB as H.264; height and width are even."""
     with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(rate), options={"crf": "18", "g": "12"})
+        # without the macroblock tree: it reads memory that nothing has written, so that files differ from run to run
+        options = {"crf": "18", "g": "12", "x264-params": "mbtree=0"}
+        stream = container.add_stream("libx264", rate=Fraction(rate), options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
