@@ -53,7 +53,7 @@ class Normalise(nn.Module):
 
     Shape:
         - images: (N, C, H, W) uint8
-        - sizes: (N, 2) int64, height and width of each image within its padding
+        - sizes: (N, 2) int64, height and width of each image within its padding; None where nothing is padded
         - output: (N, C, H, W) float32 in the memory format of `images`
     """
 
@@ -66,7 +66,7 @@ class Normalise(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", -255 * torch.tensor(mean).view(-1, 1, 1) * scale, persistent=False)
 
-    def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
+    def forward(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         if len(images) and images.shape[1] != len(self.scale):
             raise ValueError(
                 f"the images have {images.shape[1]} channels and the network takes {len(self.scale)}; give "
@@ -76,8 +76,9 @@ class Normalise(nn.Module):
         if not len(images):  # none could be read, so that their number of channels is not known
             return images.to(self.scale.dtype)
         height, width = images.shape[-2:]
-        rows = (torch.arange(height, device=images.device) < sizes[:, :1])[:, None, :, None]
-        columns = (torch.arange(width, device=images.device) < sizes[:, 1:])[:, None, None, :]
+        heights, widths = (height, width) if sizes is None else (sizes[:, :1], sizes[:, 1:])
+        rows = (torch.arange(height, device=images.device)[None] < heights)[:, None, :, None]
+        columns = (torch.arange(width, device=images.device)[None] < widths)[:, None, None, :]
         innermost = images.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if innermost else torch.contiguous_format
         # a number for each column, laid out as the pixels are: a CPU takes ten times as long over three at a time

@@ -184,8 +184,7 @@ def _augment(images: Tensor, chance: torch.Generator) -> Tensor:
 
 
 def _normalised(images: Tensor, normalise: Normalise) -> Tensor:
-    sizes = torch.tensor([images.shape[-2:]], device=images.device)
-    return normalise(images, sizes).contiguous(memory_format=torch.channels_last)
+    return normalise(images).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

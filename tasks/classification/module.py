@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -103,9 +102,7 @@ class ClassificationModule(TaskModule):
         return classification_sections(self.results, images, metrics_csv)
 
     def _images(self, batch: ClassificationBatch) -> Tensor:
-        # nothing is padded here: every image fills its place
-        sizes = torch.tensor([batch.images.shape[-2:]], device=batch.images.device)
-        return self.arranged(self.normalise(batch.images, sizes))
+        return self.arranged(self.normalise(batch.images))
 
     def _logits(self, batch: ClassificationBatch) -> Tensor:
         images = self._images(batch)

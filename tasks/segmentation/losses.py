@@ -77,7 +77,7 @@ class OHEM(nn.Module):
         ordered = torch.where(known, losses, -1.0).sort(descending=True).values
         place = torch.arange(len(ordered), device=losses.device)
         number = known.sum()
-        hard = ordered > -torch.log(torch.tensor(self.threshold, device=losses.device))
+        hard = ordered > -math.log(self.threshold)
         kept = (hard | (place < (self.least * number).ceil())) & (place < number)
         return (ordered * kept).sum() / kept.sum().clamp(min=1)
 

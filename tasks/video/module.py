@@ -137,8 +137,7 @@ class VideoModule(TaskModule):
         """Return all views of all videos, (N * V, 3, T, H, W), normalised."""
         clips = batch.clips.flatten(0, 1)
         frames = clips.transpose(1, 2).flatten(0, 1)  # (N * V * T, 3, H, W)
-        sizes = torch.tensor([frames.shape[-2:]], device=frames.device)  # nothing is padded
-        return self.arranged(self.normalise(frames, sizes).unflatten(0, (len(clips), -1)).transpose(1, 2))
+        return self.arranged(self.normalise(frames).unflatten(0, (len(clips), -1)).transpose(1, 2))
 
     def _probs(self, batch: VideoBatch) -> Tensor:
         """Return the probabilities of every view, (N, V, K) float32."""

@@ -1,5 +1,7 @@
 """A training step tells a GPU all it is to do without waiting for an answer; seen on fake tensors, with no GPU."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,9 +9,21 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTenso
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tasks.detection import faster_rcnn
+from backbones import BackboneOptions, ResNet
+from backbones.blocks import BasicBlock
+from tasks.classification import ClassificationModule, image_classifier
+from tasks.classification.dataset import ClassificationBatch
+from tasks.detection import DetectionModule, faster_rcnn
 from tasks.detection.batch import ImageBatch, Targets
+from tasks.detection.dataset import DetectionBatch
 from tasks.detection.nms import grouped_nms
+from tasks.medical import MedicalModule, medical_classifier
+from tasks.medical.dataset import MedicalBatch
+from tasks.medical.targets import Classes, Findings, Grades
+from tasks.segmentation import SegmentationModule, fcn, losses
+from tasks.segmentation.dataset import SegmentationBatch
+from tasks.video import VideoModule, video_classifier
+from tasks.video.dataset import VideoBatch
 
 
 class CopiesToTheDevice(TorchDispatchMode):
@@ -35,14 +49,18 @@ def fake():
         yield mode
 
 
-def detector_on_a_gpu(**options):
-    detector = faster_rcnn("resnet18", 3, **options)
-    for module in detector.modules():
+def on_a_gpu(network):
+    """Move a network to a device that is not there."""
+    for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device="cuda")))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda"))
-    return detector
+    return network
+
+
+def detector_on_a_gpu(**options):
+    return on_a_gpu(faster_rcnn("resnet18", 3, **options))
 
 
 def batch_on_a_gpu(num_ignored=0):
@@ -51,6 +69,85 @@ def batch_on_a_gpu(num_ignored=0):
     labels = torch.ones(2, 8, dtype=torch.int64, device="cuda")
     boxes, ignored = (torch.zeros(2, count, 4, device="cuda") for count in (8, num_ignored))
     return ImageBatch(images, sizes), Targets(boxes, labels, ignored)
+
+
+NAMES = ["a", "b", "c"]
+EXTRAS = {"indices": torch.arange(2), "names": NAMES[:2], "skipped": []}
+
+
+def pixels(*axes):
+    return torch.zeros(2, 3, *axes, dtype=torch.uint8, device="cuda")
+
+
+def labels(*axes, num_classes=3):
+    return torch.randint(num_classes, (2, *axes), device="cuda")
+
+
+def body(dim=2, **options):
+    return ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(**options), dim=dim, widths=(8, 8, 8, 8))
+
+
+def detection_step():
+    images, targets = batch_on_a_gpu()
+    batch = DetectionBatch(pixels(128, 160), images.sizes, targets, [], [])
+    return DetectionModule(faster_rcnn(body(), 3), NAMES), batch
+
+
+def segmentation_step(loss):
+    sizes = torch.full((2, 2), 33, device="cuda")
+    batch = SegmentationBatch(pixels(33, 33), sizes, labels(33, 33).to(torch.uint8), sizes, **EXTRAS)
+    return SegmentationModule(fcn(body(), 3, aux=True), NAMES, loss=loss()), batch
+
+
+def classification_step(**options):
+    batch = ClassificationBatch(pixels(32, 32), labels(), **EXTRAS)
+    return ClassificationModule(image_classifier(body(), 3), NAMES, **options), batch
+
+
+def video_step():
+    clips = torch.zeros(2, 1, 3, 4, 32, 32, dtype=torch.uint8, device="cuda")
+    batch = VideoBatch(clips, torch.zeros(2, 1, 4, device="cuda"), labels(), **EXTRAS)
+    return VideoModule(video_classifier(body(dim=3), 3), NAMES), batch
+
+
+def medical_step(target, found=False):
+    images = torch.zeros(2, 1, 16, 16, 16, device="cuda")
+    truth = torch.zeros(2, 3, device="cuda") if found else labels()
+    batch = MedicalBatch(images, torch.ones(2, dtype=torch.int64, device="cuda"), truth, **EXTRAS)
+    return MedicalModule(medical_classifier(body(dim=3, in_channels=1), 3), NAMES, target=target), batch
+
+
+WEIGHTS = [1.0, 2.0, 3.0]
+STEPS = {
+    "detection": detection_step,
+    **{
+        f"segmentation {loss.__name__}": partial(segmentation_step, loss)
+        for loss in (losses.CrossEntropy, losses.OHEM, losses.Focal, losses.Tversky, losses.Dice, losses.Lovasz)
+    },
+    "segmentation weighted": partial(segmentation_step, partial(losses.CrossEntropy, WEIGHTS)),
+    "segmentation sum": partial(segmentation_step, lambda: losses.Sum([losses.Dice(), losses.OHEM()], [1.0, 0.5])),
+    "classification": classification_step,
+    "classification smoothed": partial(classification_step, label_smoothing=0.1),
+    "video": video_step,
+    "medical classes": lambda: medical_step(Classes()),
+    "medical focal": lambda: medical_step(Classes(gamma=2.0)),
+    "medical grades": lambda: medical_step(Grades()),
+    "medical findings": lambda: medical_step(Findings(gamma=2.0), found=True),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_no_training_step_waits(name, monkeypatch):
+    module, batch = STEPS[name]()
+    on_a_gpu(module)
+    monkeypatch.setattr(module, "log", lambda *args, **options: None)
+    monkeypatch.setattr(module, "log_dict", lambda *args, **options: None)
+    if name == "detection":
+        module.training_step(batch, 0)  # which makes the anchors of this size
+    with CopiesToTheDevice() as copies:
+        loss = module.training_step(batch, 0)
+    assert loss.device.type == "cuda"
+    assert copies.count == 0
 
 
 @pytest.mark.parametrize("num_ignored", [0, 2])
