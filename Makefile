@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
-.PHONY: demo install test check lint types tests test-all test-gpu clean
+.PHONY: demo install test check lint types tests test-all test-kill test-gpu clean
 
 demo: .venv/installed
 	$(BIN)/vertebra demo detection
@@ -27,6 +27,10 @@ tests:
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES) --dist worksteal
+
+# random SIGKILLs in runs of every task, which are resumed and compared bit for bit; about half an hour
+test-kill: .venv/installed-dev
+	$(BIN)/python -m pytest -s -m slow tests/tools/test_kill.py
 
 test-gpu:
 	$(PYTHON) -m pytest -m gpu

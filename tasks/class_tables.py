@@ -62,7 +62,7 @@ def read_table(
         elif path in seen:
             first, known, _ = seen[path]
             kind = faults.DUPLICATE_FILE if known == label else faults.CONFLICTING_LABELS
-            message = f"line {line}: {row['path']!r} stands in line {first}, too, as {known!r}; keep one of them."
+            message = f"line {line}: {row['path']!r} is also in line {first}, as {known!r}; keep one of them."
             told.append(Fault(kind, str(file), message))
         else:
             seen[path] = line, label, row[group] if group else ""

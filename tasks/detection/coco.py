@@ -42,7 +42,7 @@ def read_coco(
 ) -> tuple[Annotations, list[Fault]]:
     """Read a COCO file; what it says wrongly comes back as faults and not as boxes.
 
-    Of images and categories that stand twice under one id the first counts; boxes of one annotation id all stay. An
+    Of images and categories that share an id the first counts; boxes of one annotation id all stay. An
     annotation without `bbox` gets the box around its polygons or run lengths.
 
     Args:

@@ -66,7 +66,7 @@ def repeated_ids(file: Path, noun: str, records: Records, ids: Sequence[int], ki
             written[number][short(record.get("id"))] = None
     for number, spellings in written.items():
         spelled = f", written as {', '.join(spellings)}" if len(spellings) > 1 else ""
-        yield Fault(kind, str(file), f"{noun} id {number} stands {counts[number]} times{spelled}; expected once.")
+        yield Fault(kind, str(file), f"{noun} id {number} is used {counts[number]} times{spelled}; expected once.")
 
 
 def read_size(record: dict[str, Any]) -> tuple[tuple[int, int], str]:

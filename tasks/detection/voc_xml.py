@@ -37,7 +37,7 @@ class VocObject(NamedTuple):
 
 
 class VocImage(NamedTuple):
-    """What one XML file says.
+    """Content of one XML file.
 
     Attributes:
         filename: the name of the image that it states, perhaps that of long ago; empty where there is none.

@@ -162,7 +162,7 @@ def _faults_of(categories: list[tuple[int, str]], stated: Any, file: Path) -> It
 def _place(file: Path, base: str, entry: str, roots: list[Path]) -> Path:
     """Find what a split's entry means: below `path`, or below the YAML's folder where `path` is of another machine.
 
-    Roboflow writes `../train/images` into a YAML that stands beside `train`: a leading `../` may be one too many. Of
+    Roboflow writes `../train/images` into a YAML that lies beside `train`: a leading `../` may be one too many. Of
     two places that exist, one within the data set comes first.
     """
     here = file.absolute().parent

@@ -16,7 +16,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 class Header(NamedTuple):
-    """What an array of the file says of itself.
+    """Header of an array of the file.
 
     Attributes:
         shape: its axes.

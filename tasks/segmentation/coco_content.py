@@ -18,7 +18,7 @@ _LARGEST = 1 << 20  # height and width of an image
 
 
 class CocoContent(NamedTuple):
-    """What a COCO file says.
+    """Content of a COCO file.
 
     Attributes:
         names: category id -> name.

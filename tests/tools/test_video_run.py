@@ -136,7 +136,8 @@ def test_check_and_fit_name_what_is_broken(video_samples, tmp_path, capsys, recw
 
 
 def test_check_refuses_a_source_on_both_sides(video_samples, tmp_path, capsys):
-    videos = sorted(str(file) for file in (video_samples / "train").rglob("*.mp4"))  # two of every class, side by side
+    (tmp_path / "videos").symlink_to(video_samples / "train")
+    videos = sorted(str(file) for file in (tmp_path / "videos").glob("*/*.mp4"))  # two of every class, side by side
     for name, files, camera in (("train", videos[::2], "one"), ("val", videos[1::2], "two")):
         rows = [f"{file},{Path(file).parent.name},{camera}{i % 3}" for i, file in enumerate(files)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["path,label,camera", *rows]))

@@ -127,8 +127,8 @@ def test_duplicates(tmp_path):
     data["annotations"][2]["category_id"] = 11
     annotations, found = read(tmp_path, data)
     assert {(fault.kind, fault.message.split(";")[0]) for fault in found} == {
-        (faults.DUPLICATE_ID, "image id 10 stands 2 times"),
-        (faults.DUPLICATE_ID, "annotation id 1 stands 2 times"),
+        (faults.DUPLICATE_ID, "image id 10 is used 2 times"),
+        (faults.DUPLICATE_ID, "annotation id 1 is used 2 times"),
         (faults.DUPLICATE_FILE, "image 'c.jpg' (id 30) is listed 2 times"),
         (faults.DUPLICATE_CATEGORY, "category 'cat' has the ids 4, 11, and is taken as one class"),
     }
@@ -216,8 +216,8 @@ def test_ids_that_differ_in_leading_zeros_only_are_named(tmp_path):
     data["categories"].append({"id": "09", "name": "bird"})
     _, found = read(tmp_path, data)
     assert {(fault.kind, fault.message) for fault in found} == {
-        (faults.DUPLICATE_ID, "image id 10 stands 2 times, written as 10, '0010'; expected once."),
-        (faults.DUPLICATE_CATEGORY, "category id 9 stands 2 times, written as 9, '09'; expected once."),
+        (faults.DUPLICATE_ID, "image id 10 is used 2 times, written as 10, '0010'; expected once."),
+        (faults.DUPLICATE_CATEGORY, "category id 9 is used 2 times, written as 9, '09'; expected once."),
     }
 
 

@@ -143,7 +143,7 @@ REFUSED = {
     "no and yes": (dataset("train: images\nnames: [yes, no]"), UNREADABLE, "name 0 is True (YAML reads yes"),
     "names twice": (dataset("train: images\nnames: [cat, cat]"), faults.DUPLICATE_CATEGORY, "the classes [0, 1]"),
     "another nc": (dataset("train: images\nnc: 3\nnames: [cat, dog]"), faults.CLASS_COUNT, "nc is 3, but there are 2"),
-    "split that leaves": (dataset("train: ../../../../etc\nnames: [cat]"), faults.OUTSIDE_ROOT, "refers to /etc"),
+    "split that leaves": (dataset(f"train: {'../' * 20}etc\nnames: [cat]"), faults.OUTSIDE_ROOT, "refers to /etc"),
     "label folder": (("data.yaml", folder_as_label), UNREADABLE, "is a folder; expected a file"),
     "label pipe": (("data.yaml", pipe_as_label), UNREADABLE, "is a device or a pipe"),
     "binary label": (label(b"\x89PNG\r\n\x1a\n\x00\x00\xff"), UNREADABLE, "is not text"),
