@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from backbones.cpu_convolutions import replace_convolutions
 from backbones.weights import differences
 from tasks.compiling import compile_parts
-from tasks.data import ResumableLoader, run_seed
+from tasks.data import ResumableLoader
 from tasks.divergence import SKIPPED_STEPS, DivergenceGuard, OnDivergence
 from tasks.evaluated_table import EvaluatedTable
 from tasks.finite_outputs import NonFiniteOutput, refuse_nonfinite
@@ -30,7 +30,7 @@ from tasks.parameter_groups import parameter_groups
 from tasks.prediction_writer import PredictionWriter
 from tasks.report import Section, last_logged
 from tasks.schedules import Cosine, Schedule
-from tasks.step_seed import seed_step
+from tasks.step_seed import StepSeed
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
@@ -144,9 +144,6 @@ class TaskModule(LightningModule, ABC):
         scheduler = LambdaLR(optimizer, lambda step: self.schedule((step + 1) / max(1, total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        seed_step(self.device, run_seed(), self.current_epoch, batch_idx, self.global_rank)
-
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._place_loader(self.current_epoch, batch_idx + 1)
 
@@ -201,7 +198,7 @@ class TaskModule(LightningModule, ABC):
     def configure_callbacks(self) -> list[Callback]:
         stage = self.trainer.state.fn
         if stage == TrainerFn.FITTING:
-            return [DivergenceGuard(self.on_divergence), LoneSample()]
+            return [DivergenceGuard(self.on_divergence), LoneSample(), StepSeed()]
         if stage == TrainerFn.PREDICTING:
             return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
         return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from tasks.data import run_seed
 
 
 def seed_step(device: torch.device, seed: int, epoch: int, batch: int, rank: int) -> None:
@@ -25,3 +30,10 @@ def seed_step(device: torch.device, seed: int, epoch: int, batch: int, rank: int
     torch.default_generator.manual_seed(step_seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(step_seed)
+
+
+class StepSeed(Callback):
+    """Seeds every training step of a run; a callback, so that a module's own hooks cannot replace it."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        seed_step(pl_module.device, run_seed(), trainer.current_epoch, batch_idx, trainer.global_rank)

@@ -82,7 +82,8 @@ class VideoModule(TaskModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self._step_ended is not None:
-            self.log("train/data_wait", time.perf_counter() - self._step_ended, batch_size=1)
+            # a tensor of the host: Lightning would copy a number to the device, and wait for it
+            self.log("train/data_wait", torch.tensor(time.perf_counter() - self._step_ended), batch_size=1)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_end(outputs, batch, batch_idx)

@@ -51,6 +51,25 @@ def test_the_schedule_sets_every_step(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_every_step_draws_by_its_place_whatever_else_was_drawn(tmp_path):
+    drawn = []
+
+    class Drawing(Regression):
+        def on_train_batch_start(self, batch, batch_idx):  # without the base class's, as a task may write it
+            pass
+
+        def training_step(self, batch, batch_idx):
+            drawn.append(torch.rand(3).tolist())
+            return super().training_step(batch, batch_idx)
+
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        fit(Drawing(nn.Linear(2, 2), ["a"]), max_epochs=2, default_root_dir=tmp_path)
+    assert drawn[:8] == drawn[8:]
+    assert len({tuple(numbers) for numbers in drawn}) == 8
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_training_without_end_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no end to schedule for; set --trainer\.max_epochs"):
         fit(Regression(nn.Linear(2, 2), ["a"]), max_epochs=-1, max_steps=-1, default_root_dir=tmp_path)

@@ -1,0 +1,92 @@
+"""Training on a GPU from the command line: no step waits for the device, and a divergence is found all the same."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from tools import main, train
+
+pytestmark = pytest.mark.gpu
+
+FIRST = 2  # steps before this one may allocate constants and choose algorithms
+
+# task -> flags of its demo recipe for the tiny samples of `conftest.py`
+FLAGS = {
+    "detection": {"data.resize.short": "[64]", "data.batch_size": 2},
+    "classification": {"data.val": "val", "data.resize.size": "[32, 32]", "data.batch_size": 4},
+    "segmentation": {"data.crop.size": "[48, 64]", "data.batch_size": 2},
+    "video": {"data.train": "train", "data.resize.size": "[24, 24]", "data.sampling.frames": 4, "data.batch_size": 2},
+    "medical": {"data.resample.size": "[20, 20, 20]", "data.batch_size": 2},
+}
+
+
+class WaitingIsAnError(Callback):
+    """Makes PyTorch raise where the host waits for the device, from the start of a step to its end."""
+
+    steps = 0
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx >= FIRST:
+            torch.cuda.set_sync_debug_mode("error")
+            WaitingIsAnError.steps += 1
+
+    def on_train_batch_end(self, *args):
+        torch.cuda.set_sync_debug_mode("default")
+
+    def on_exception(self, *args):
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.fixture
+def fit(request, tmp_path, monkeypatch) -> Callable[..., int]:
+    """A function that runs `vertebra fit` with a task's demo recipe, and returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(task: str, *flags: str) -> int:
+        common = {
+            "data.root": request.getfixturevalue(f"{task}_samples"),
+            "data.num_workers": 0,
+            "trainer.accelerator": "gpu",
+            "trainer.devices": 1,
+            "trainer.max_epochs": 1,
+            "trainer.limit_val_batches": 1,
+            "trainer.enable_progress_bar": "false",
+            "trainer.enable_model_summary": "false",
+        }
+        given = [part for name, value in (common | FLAGS[task]).items() for part in (f"--{name}", str(value))]
+        return train.main(["fit", "-c", f"{task}/demo.yaml", *given, *flags])
+
+    return run
+
+
+@pytest.mark.parametrize("task", FLAGS)
+def test_no_step_of_a_run_waits_for_the_device(task, fit, monkeypatch):
+    instantiate = train.VertebraCLI.instantiate_trainer
+
+    def with_watch(self, **kwargs):
+        trainer = instantiate(self, **kwargs)
+        trainer.callbacks.append(WaitingIsAnError())
+        return trainer
+
+    monkeypatch.setattr(train.VertebraCLI, "instantiate_trainer", with_watch)
+    WaitingIsAnError.steps = 0
+    assert fit(task) == 0
+    assert WaitingIsAnError.steps >= 2
+
+
+@pytest.mark.parametrize("task", FLAGS)
+def test_a_divergence_is_found_and_replayed(task, fit, tmp_path, capsys):
+    flags = ["--model.optimizer.lr", "1e30", "--trainer.max_epochs", "12"]
+    assert fit(task, *flags) == 1
+    assert "the first that is not finite" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "demo" / "checkpoints" / "best.ckpt").exists()
+    assert main.main(["replay", str(tmp_path / "runs" / "demo" / "diverged.pt")]) == 0
+    assert "the step diverges again" in capsys.readouterr().out
+
+
+def test_steps_that_are_not_finite_are_left_out(fit, tmp_path, capsys):
+    flags = ["--model.optimizer.lr", "1e30", "--model.on_divergence", "skip", "--trainer.max_epochs", "8"]
+    assert fit("classification", *flags, "--trainer.check_val_every_n_epoch", "100") == 1
+    assert "25 steps in a row were left out" in capsys.readouterr().err
