@@ -43,7 +43,7 @@ class MedicalBatch(NamedTuple):
     Attributes:
         images: float32, about -1..1 or of zero mean: (N, C, H, W) or (N, C, D, H, W); of studies of several images
             (N, I, C, ...), behind the images of each zeros.
-        counts: (N,) int64, images of each study.
+        counts: N integers, images of each study; of the host, so that no device is waited for.
         labels: (N,) int64 in 0..K-1, -1 where nobody told; or of findings (N, K) float32, NaN where nobody knows.
         indices: (N,) int64, place of each study in its split.
         names: one a study, such as its path.
@@ -51,7 +51,7 @@ class MedicalBatch(NamedTuple):
     """
 
     images: Tensor
-    counts: Tensor
+    counts: list[int]
     labels: Tensor
     indices: Tensor
     names: list[str]
@@ -121,7 +121,7 @@ def collate(reads: Sequence[Read[Sample]]) -> MedicalBatch:
     labels = np.stack([sample.label for sample in samples]) if samples else np.zeros(0, dtype=np.int64)
     return MedicalBatch(
         images=torch.from_numpy(padded if is_grouped else padded[:, 0]),
-        counts=torch.tensor(counts, dtype=torch.int64),
+        counts=counts,
         labels=torch.from_numpy(labels),
         indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -21,7 +21,7 @@ def grad_cam(
     images: Tensor,
     label: int | Tensor,
     level: str | None = None,
-    counts: Tensor | None = None,
+    counts: Sequence[int] | None = None,
 ) -> Tensor:
     """Return how much each pixel or voxel speaks for a class.
 

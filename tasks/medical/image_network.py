@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -46,16 +46,16 @@ class MedicalClassifier(nn.Module):
         self.backbone = backbone
         self.head = head
 
-    def forward(self, images: Tensor, counts: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         return self.see(images, counts).logits
 
-    def see(self, images: Tensor, counts: Tensor | None = None) -> Seen:
+    def see(self, images: Tensor, counts: Sequence[int] | None = None) -> Seen:
         """Return the logits and the maps that they come from; M is N."""
         check_axes(images, self.backbone, several=False)
         features = self.backbone(images)
         return Seen(features, self.head(means(features)))
 
-    def placed(self, maps: Tensor, images: Tensor, counts: Tensor | None = None) -> Tensor:
+    def placed(self, maps: Tensor, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return maps (M, ...) of the images that were looked at in the order of `images`; here they are."""
         return maps
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ class StudyClassifier(nn.Module):
     Shape:
         - images: (N, I, in_channels, H, W), or (N, I, in_channels, D, H, W) with a 3-D backbone, float, already scaled;
           what pads a study to I images is not looked at, and changes no statistics of norms
-        - counts: (N,) int64, how many images of each study are there, 1..I; None for all
+        - counts: N integers of the host, how many images of each study are there, 1..I; None for all
         - output: (N, K) logits
 
     Attributes:
@@ -36,15 +38,15 @@ class StudyClassifier(nn.Module):
         self.pooling = pooling
         self.head = head
 
-    def forward(self, images: Tensor, counts: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         return self.see(images, counts).logits
 
-    def see(self, images: Tensor, counts: Tensor | None = None) -> Seen:
+    def see(self, images: Tensor, counts: Sequence[int] | None = None) -> Seen:
         """Return the logits and the maps that they come from; M is the sum of the counts."""
-        features, embedded, present = self._embed(images, counts)
-        return Seen(features, self.head(self.pooling(embedded, present)))
+        features, embedded, places = self._embed(images, counts)
+        return Seen(features, self.head(self.pooling(embedded, _present(images, places))))
 
-    def attention(self, images: Tensor, counts: Tensor | None = None) -> Tensor:
+    def attention(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return how much each image counts for the answer, (N, I) float32: sums are 1, and 0 stands for padding.
 
         Raises:
@@ -55,30 +57,34 @@ class StudyClassifier(nn.Module):
                 f"the pooling is {type(self.pooling).__name__}, which learns no weights; build the network with "
                 "pooling=attention."
             )
-        _, embedded, present = self._embed(images, counts)
-        return self.pooling.weights(embedded, present)
+        _, embedded, places = self._embed(images, counts)
+        return self.pooling.weights(embedded, _present(images, places))
 
-    def placed(self, maps: Tensor, images: Tensor, counts: Tensor | None = None) -> Tensor:
+    def placed(self, maps: Tensor, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return maps (M, ...) of the images that were looked at as (N, I, ...), with zeros for padding."""
-        return _apart(maps, len(images), self._present(images, counts))
+        return _apart(maps, images, self._places(images, counts))
 
-    def _embed(self, images: Tensor, counts: Tensor | None) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+    def _embed(self, images: Tensor, counts: Sequence[int] | None) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         check_axes(images, self.backbone, several=True)
-        present = self._present(images, counts)
-        features = self.backbone(images.flatten(0, 1) if present is None else images[present])
-        return features, _apart(means(features), len(images), present), present
+        places = self._places(images, counts)
+        flat = images.flatten(0, 1)
+        features = self.backbone(flat if places is None else flat.index_select(0, places))
+        return features, _apart(means(features), images, places), places
 
-    def _present(self, images: Tensor, counts: Tensor | None) -> Tensor | None:
-        """Return which images are there, (N, I) bool, or None for all."""
+    def _places(self, images: Tensor, counts: Sequence[int] | None) -> Tensor | None:
+        """Return which of the N x I images are there, (M,) int64, or None for all."""
         if counts is None:
             return None
         number, most = images.shape[:2]
-        if counts.shape != (number,) or bool(((counts < 1) | (counts > most)).any()):
+        numbers = [int(count) for count in counts]
+        if len(numbers) != number or not all(1 <= count <= most for count in numbers):
             raise ValueError(
-                f"counts are {counts.tolist()} for images {tuple(images.shape)}; expected {number} numbers, each from "
-                f"1 to {most}."
+                f"counts are {numbers} for images {tuple(images.shape)}; expected {number} numbers, each from 1 to "
+                f"{most}."
             )
-        return torch.arange(most, device=images.device) < counts[:, None]
+        # computed on the host, which knows the counts: a mask as an index would make it wait for the device
+        places = [study * most + image for study, count in enumerate(numbers) for image in range(count)]
+        return torch.tensor(places).to(images.device, non_blocking=True)
 
 
 class SliceClassifier(StudyClassifier):
@@ -90,7 +96,7 @@ class SliceClassifier(StudyClassifier):
         - output: (N, K) logits
     """
 
-    def _embed(self, images: Tensor, counts: Tensor | None) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+    def _embed(self, images: Tensor, counts: Sequence[int] | None) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         if images.dim() != 5:
             raise ValueError(
                 f"images are {tuple(images.shape)}, but volumes (N, C, D, H, W) are expected, to be seen slice by "
@@ -98,13 +104,21 @@ class SliceClassifier(StudyClassifier):
             )
         return super()._embed(images.transpose(1, 2), None)
 
-    def _present(self, images: Tensor, counts: Tensor | None) -> Tensor | None:
+    def _places(self, images: Tensor, counts: Sequence[int] | None) -> Tensor | None:
         return None
 
 
-def _apart(values: Tensor, number: int, present: Tensor | None) -> Tensor:
+def _present(images: Tensor, places: Tensor | None) -> Tensor | None:
+    """Return which images (N, I, ...) are there, (N, I) bool, or None for all."""
+    if places is None:
+        return None
+    absent = torch.zeros(images.shape[0] * images.shape[1], dtype=torch.bool, device=images.device)
+    return absent.index_fill(0, places, True).view(images.shape[:2])
+
+
+def _apart(values: Tensor, images: Tensor, places: Tensor | None) -> Tensor:
     """Deal out what belongs to images, (M, ...), to their studies, (N, I, ...), with zeros where there is no image."""
-    if present is None:
-        return values.unflatten(0, (number, -1))
-    empty = values.new_zeros((*present.shape, *values.shape[1:]))
-    return empty.index_put((present,), values)
+    if places is None:
+        return values.unflatten(0, (len(images), -1))
+    empty = values.new_zeros((images.shape[0] * images.shape[1], *values.shape[1:]))
+    return empty.index_copy(0, places, values).view(*images.shape[:2], *values.shape[1:])

@@ -17,7 +17,7 @@ from tasks.detection import DetectionModule, faster_rcnn
 from tasks.detection.batch import ImageBatch, Targets
 from tasks.detection.dataset import DetectionBatch
 from tasks.detection.nms import grouped_nms
-from tasks.medical import MedicalModule, medical_classifier
+from tasks.medical import MedicalModule, medical_classifier, study_classifier
 from tasks.medical.dataset import MedicalBatch
 from tasks.medical.targets import Classes, Findings, Grades
 from tasks.segmentation import SegmentationModule, fcn, losses
@@ -27,7 +27,7 @@ from tasks.video.dataset import VideoBatch
 
 
 class CopiesToTheDevice(TorchDispatchMode):
-    """Counts copies from the host: the host waits for each. Numbers that come from the device are errors by itself."""
+    """Counts copies that the host waits for. Numbers that come from the device are errors by themselves."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,8 @@ class CopiesToTheDevice(TorchDispatchMode):
             {leaf.device.type for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)}
             for tree in (args, result)
         )
-        self.count += given == {"cpu"} and made == {"cuda"}
+        blocking = not (kwargs or {}).get("non_blocking")
+        self.count += blocking and given == {"cpu"} and made == {"cuda"}
         return result
 
 
@@ -113,8 +114,14 @@ def video_step():
 def medical_step(target, found=False):
     images = torch.zeros(2, 1, 16, 16, 16, device="cuda")
     truth = torch.zeros(2, 3, device="cuda") if found else labels()
-    batch = MedicalBatch(images, torch.ones(2, dtype=torch.int64, device="cuda"), truth, **EXTRAS)
+    batch = MedicalBatch(images, [1, 1], truth, **EXTRAS)
     return MedicalModule(medical_classifier(body(dim=3, in_channels=1), 3), NAMES, target=target), batch
+
+
+def study_step(pooling):
+    batch = MedicalBatch(torch.zeros(2, 3, 1, 32, 32, device="cuda"), [3, 1], labels(), **EXTRAS)
+    network = study_classifier(body(in_channels=1), 3, pooling=pooling)
+    return MedicalModule(network, NAMES, target=Classes()), batch
 
 
 WEIGHTS = [1.0, 2.0, 3.0]
@@ -133,6 +140,9 @@ STEPS = {
     "medical focal": lambda: medical_step(Classes(gamma=2.0)),
     "medical grades": lambda: medical_step(Grades()),
     "medical findings": lambda: medical_step(Findings(gamma=2.0), found=True),
+    "medical studies": lambda: study_step("mean"),
+    "medical studies attention": lambda: study_step("attention"),
+    "medical studies max": lambda: study_step("max"),
 }
 
 

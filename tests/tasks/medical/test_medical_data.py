@@ -47,7 +47,7 @@ def test_batches_of_volumes(volumes):
     assert first.images.dtype == torch.float32
     assert -1 <= first.images.min() < first.images.max() <= 1
     assert first.labels.tolist() == [1, 0, 0]
-    assert first.counts.tolist() == [1, 1, 1]
+    assert first.counts == [1, 1, 1]
     assert second.names == [f"{volumes}/9.nii.gz"]
     assert second.indices.tolist() == [3]
     assert data.records("val").patients.tolist() == ["p3", "p3", "p4", "p4"]
