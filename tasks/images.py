@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,6 @@ from PIL import ExifTags, Image
 from tasks import tiff
 from tasks.bands import deep_bands, open_tiff, read_bands
 from tasks.faults import UnreadableFile
-from tasks.listing import contents, files_below, natural_key
 from tasks.pixels import Pixels, UnclearPixels
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -165,43 +163,6 @@ def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple
                     return header.shown, header.stored
         read_image(path, pixels)
         return read_header(path)[:2]
-
-
-def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List images: a file as given, a folder as all the images below it in natural order of their paths.
-
-    Raises:
-        FileNotFoundError: a path does not exist.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = (file for file in map(Path, files_below(path, IMAGE_SUFFIXES)) if file.is_file())
-            found += sorted(inside, key=lambda file: [natural_key(part) for part in file.parts])
-        elif path.exists():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"{path} does not exist; expected an image or a folder of images. Mend the path.")
-    return found
-
-
-def images_to_predict(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List images as `find_images` does, none of whose paths may be a folder without an image.
-
-    Raises:
-        FileNotFoundError: a path does not exist.
-        ValueError: a folder holds no image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = find_images([path])
-        if not inside:
-            raise ValueError(
-                f"{os.fspath(path)}: the folder holds {contents(path)}; expected images "
-                f"({', '.join(sorted(IMAGE_SUFFIXES))}). Give a folder that holds some."
-            )
-        found += inside
-    return found
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tasks.classification.labelled_images import LabelledImages
 from tasks.classification.transforms import Augment, Resize
 from tasks.data import TaskData
 from tasks.dataset import Missing
-from tasks.images import images_to_predict
+from tasks.image_files import images_to_predict
 from tasks.labelled_files import UNLABELLED, divide
 from tasks.pixels import Pixels
 

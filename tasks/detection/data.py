@@ -20,7 +20,7 @@ from tasks.detection.formats import read_annotations
 from tasks.detection.orientation import Orientation
 from tasks.detection.transforms import Augment, Resize
 from tasks.faults import Fault
-from tasks.images import images_to_predict
+from tasks.image_files import images_to_predict
 from tasks.pixels import Pixels
 
 # What loading does about annotations that are not as they should be; any other fault stops it.

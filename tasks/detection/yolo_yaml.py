@@ -14,7 +14,7 @@ import yaml
 from tasks import faults
 from tasks.data_root import find_outside
 from tasks.faults import Fault
-from tasks.images import find_images
+from tasks.image_files import find_images
 from tasks.text_files import read_text
 
 SPLITS = ("train", "val", "test")

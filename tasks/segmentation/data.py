@@ -12,7 +12,7 @@ import numpy as np
 from tasks import faults
 from tasks.data import TaskData
 from tasks.dataset import Missing
-from tasks.images import images_to_predict
+from tasks.image_files import images_to_predict
 from tasks.pixels import Pixels
 from tasks.segmentation.balance import image_weights
 from tasks.segmentation.coverage import Coverage

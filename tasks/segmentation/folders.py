@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks import faults
 from tasks.faults import Fault
-from tasks.images import find_images
+from tasks.image_files import find_images
 from tasks.segmentation.codings import Coding
 from tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
 from tasks.segmentation.mask_files import LOSSY_SUFFIXES, NOT_LOSSY

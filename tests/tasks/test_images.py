@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.images import UnreadableImage, decode_image, find_images, image_size, read_image
+from tasks.image_files import find_images
+from tasks.images import UnreadableImage, decode_image, image_size, read_image
 
 HEIGHT, WIDTH = 24, 40
 

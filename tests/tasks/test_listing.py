@@ -4,7 +4,7 @@ import random
 import pytest
 
 from tasks.class_folders import is_folder_per_class, read_folders
-from tasks.images import find_images, images_to_predict
+from tasks.image_files import find_images, images_to_predict
 from tasks.listing import contents, entries, files_below, natural_key, walk
 
 # what macOS, Windows, Synology, Jupyter and Git leave among people's images

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from tasks.images import find_images
+from tasks.image_files import find_images
 from tasks.listing import entries
 from tasks.segmentation.check import MaskCheck
 from tasks.segmentation.formats import Split, read_split
