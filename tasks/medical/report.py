@@ -96,10 +96,19 @@ def _numbers(results: MedicalResults) -> str:
         titles = {name: title for name, title in titles.items() if not name.startswith("micro_")}
     rows = [(title, results.measured[name], str(intervals[name])) for name, title in titles.items()]
     patients, studies = len(np.unique(results.patients)), len(results.patients)
+    one_sided = [
+        name for name, counts in zip(results.condition_names, results.support.tolist(), strict=True) if 0 in counts
+    ]
+    caveat = ""
+    if one_sided:
+        caveat = (
+            f"All studies agree on {', '.join(one_sided)}: a number about that is over one of two classes, and says "
+            "little. "
+        )
     text = (
-        f"{studies} studies of {patients} patients. Intervals: 95 %, over draws of patients. Of several conditions a "
-        "number is the mean over them. A dash stands where a number is undefined, such as the AUROC of a class that no "
-        "study has. This is research software and no medical device."
+        f"{caveat}{studies} studies of {patients} patients. Intervals: 95 %, over draws of patients. Of several "
+        "conditions a number is the mean over them. A dash marks a number that is undefined, such as the AUROC of a "
+        "class that no study has. This is research software and no medical device."
     )
     return table(["measure", "value", "95 % interval"], rows) + note(text)
 

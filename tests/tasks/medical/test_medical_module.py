@@ -105,6 +105,7 @@ def test_a_class_that_nobody_has_is_undefined_and_no_crash(medical_samples, make
     assert np.isfinite(logged["val/loss"])
     html = "".join(section.html for section in module.report([])[1])
     assert "undefined" in html
+    assert "All studies agree on" in html
 
 
 def test_the_hash_tells_models_apart():
