@@ -20,7 +20,7 @@ LAYERS = (nn.Conv2d, nn.Conv3d, nn.Linear)
 
 VIDEO = ("*3d_18", "mc3_18", "r2plus1d_*", "i3d_*", "c2d_*", "slow*", "csn_*", "x3d_*", "*_3d")
 OF_CLIPS = [name for name in list_backbones() if any(fnmatch(name, pattern) for pattern in VIDEO)]
-OF_IMAGES = ["resnet18", "resnet50d", "seresnext26t_32x4d", "resnetv2_18", "resnet20", "highway20", "densenet121"]
+OF_IMAGES = ["resnet18", "resnet50d", "seresnext26t_32x4d", "resnetv2_18", "resnet20", "highway20"]
 QUICK = {"resnet10_3d", "resnet18s_3d", "resnet18", "resnet20"}
 
 
@@ -45,7 +45,8 @@ def steps(network, images):
 def assert_gradients_are_right(name, size):
     torch.manual_seed(0)
     network = create_backbone(name).train()
-    calls = steps(network, torch.randn(2, 3, *size))
+    # of four samples: batch norms over two values make the gradients of 200 layers overflow in float32, too
+    calls = steps(network, torch.randn(4, 3, *size))
     assert calls
     names = {module: key for key, module in network.named_modules()}
     expected: dict[nn.Module, torch.Tensor] = {}
@@ -77,6 +78,8 @@ def test_networks_of_clips_and_volumes(name, size):
     assert_gradients_are_right(name, size)
 
 
-@pytest.mark.parametrize(("name", "size"), cases(OF_IMAGES, (33, 16), (64, 64)))
+@pytest.mark.parametrize(
+    ("name", "size"), [*cases(OF_IMAGES, (33, 16), (64, 64)), *cases(["densenet121"], (33, 32), (64, 64))]
+)
 def test_networks_of_images(name, size):
     assert_gradients_are_right(name, size)
