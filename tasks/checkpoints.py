@@ -95,7 +95,7 @@ class Checkpoints(ModelCheckpoint):
             return
         self.last_model_path = str(Path(self.dirpath) / LAST)
         with self._at(place):
-            trainer.save_checkpoint(self.last_model_path, weights_only=False)
+            trainer.save_checkpoint(self.last_model_path, weights_only=False)  # with the optimizer; not a way to load
         self._saved_at = time.monotonic()
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:

@@ -170,7 +170,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         return self.dataset(self.unlabelled(self.paths), False, "skip")
 
     def heed(self, found: Sequence[Fault], mended: Mapping[str, str]) -> None:
-        """Warn once for each kind of fault that loading mends, and refuse all else.
+        """Warn once for each kind of fault that loading repairs, and refuse all others.
 
         Args:
             found: the faults of a split.

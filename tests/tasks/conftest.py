@@ -1,12 +1,17 @@
-"""Every 2-D backbone of the registry for the tests of the tasks' networks, and TIFF files of any kind."""
+"""Fixtures of several tasks: every 2-D backbone, TIFF files of any kind, fake GPUs on which waits are counted."""
 
 import struct
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from backbones import create_backbone, list_backbones
 
@@ -78,3 +83,41 @@ def _write_tiff(file: Path, values: np.ndarray, planar: bool = False, rgb: bool 
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(head + entries + bytes(4) + blob + b"".join(parts))
     return file
+
+
+class BlockingCopies(TorchDispatchMode):
+    """Counts copies between host and device that the host waits for; numbers from a fake device are errors anyway."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        given, made = (
+            {leaf.device.type for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)}
+            for tree in (args, result)
+        )
+        self.count += bool(given and made) and given != made and not (kwargs or {}).get("non_blocking")
+        return result
+
+
+@pytest.fixture
+def blocking_copies() -> type[BlockingCopies]:
+    """A mode that counts blocking copies in its `with` block, as `count`."""
+    return BlockingCopies
+
+
+@pytest.fixture
+def on_a_gpu() -> Callable[[nn.Module], nn.Module]:
+    """A function that moves a network, within a `FakeTensorMode`, to a GPU that is not there."""
+
+    def move(network: nn.Module) -> nn.Module:
+        for module in network.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device="cuda")))
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda"))
+        return network
+
+    return move

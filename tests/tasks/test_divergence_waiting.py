@@ -6,8 +6,6 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tasks.rollback import Rollback, leaves_out
 from tasks.watch import Watch, WatchedBatch
@@ -18,37 +16,10 @@ OPTIMIZERS = {
 }
 
 
-class Copies(TorchDispatchMode):
-    """Counts copies between host and device, in either direction: the host waits for each."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        given, made = (
-            {leaf.device.type for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)}
-            for tree in (args, result)
-        )
-        self.count += bool(given and made) and given != made
-        return result
-
-
 @pytest.fixture(autouse=True)
 def fake():
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
-
-
-def network_on_a_gpu():
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    for module in network:
-        for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device="cuda")))
-        for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda"))
-    return network
 
 
 def step(network, optimizer, watch, skips):
@@ -70,21 +41,21 @@ def step(network, optimizer, watch, skips):
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 @pytest.mark.parametrize("skips", [False, True])
-def test_no_step_waits(name, skips):
-    network = network_on_a_gpu()
+def test_no_step_waits(name, skips, on_a_gpu, blocking_copies):
+    network = on_a_gpu(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
     optimizer = OPTIMIZERS[name](network.parameters())
     watch = Watch(torch.device("cuda"), skips)
-    with Copies() as copies:
+    with blocking_copies() as copies:
         for _ in range(3):
             step(network, optimizer, watch, skips)
     assert copies.count == 0
     assert len(watch) == 3
-    with pytest.raises(DataDependentOutputException), Copies() as copies:
+    with pytest.raises(DataDependentOutputException), blocking_copies():
         watch.read()
 
 
-def test_what_would_wait_is_seen():
-    with Copies() as copies:
+def test_what_would_wait_is_seen(blocking_copies):
+    with blocking_copies() as copies:
         torch.zeros(3, device="cuda").cpu()
         torch.ones(2).to("cuda")
     assert copies.count == 2

@@ -4,10 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from backbones import BackboneOptions, ResNet
 from backbones.blocks import BasicBlock
@@ -26,42 +23,10 @@ from tasks.video import VideoModule, video_classifier
 from tasks.video.dataset import VideoBatch
 
 
-class CopiesToTheDevice(TorchDispatchMode):
-    """Counts copies that the host waits for. Numbers that come from the device are errors by themselves."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        given, made = (
-            {leaf.device.type for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)}
-            for tree in (args, result)
-        )
-        blocking = not (kwargs or {}).get("non_blocking")
-        self.count += blocking and given == {"cpu"} and made == {"cuda"}
-        return result
-
-
 @pytest.fixture(autouse=True)
 def fake():
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode
-
-
-def on_a_gpu(network):
-    """Move a network to a device that is not there."""
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device="cuda")))
-        for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda"))
-    return network
-
-
-def detector_on_a_gpu(**options):
-    return on_a_gpu(faster_rcnn("resnet18", 3, **options))
 
 
 def batch_on_a_gpu(num_ignored=0):
@@ -147,14 +112,14 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_no_training_step_waits(name, monkeypatch):
+def test_no_training_step_waits(name, monkeypatch, on_a_gpu, blocking_copies):
     module, batch = STEPS[name]()
     on_a_gpu(module)
     monkeypatch.setattr(module, "log", lambda *args, **options: None)
     monkeypatch.setattr(module, "log_dict", lambda *args, **options: None)
     if name == "detection":
         module.training_step(batch, 0)  # which makes the anchors of this size
-    with CopiesToTheDevice() as copies:
+    with blocking_copies() as copies:
         loss = module.training_step(batch, 0)
     assert loss.device.type == "cuda"
     assert copies.count == 0
@@ -162,18 +127,18 @@ def test_no_training_step_waits(name, monkeypatch):
 
 @pytest.mark.parametrize("num_ignored", [0, 2])
 @pytest.mark.parametrize("options", [{}, {"class_agnostic": True}, {"neck": "bifpn", "head_norm": "batch"}])
-def test_nothing_is_waited_for_after_the_first_step(options, num_ignored):
-    detector = detector_on_a_gpu(**options)
+def test_nothing_is_waited_for_after_the_first_step(options, num_ignored, on_a_gpu, blocking_copies):
+    detector = on_a_gpu(faster_rcnn("resnet18", 3, **options))
     batch = batch_on_a_gpu(num_ignored)
     detector(*batch)  # which makes the anchors of this size
-    with CopiesToTheDevice() as copies:
+    with blocking_copies() as copies:
         losses = detector(*batch)
     assert all(loss.device.type == "cuda" for loss in losses.values())
     assert copies.count == 0
 
 
-def test_what_would_be_waited_for_is_seen():
-    with CopiesToTheDevice() as copies:
+def test_what_would_be_waited_for_is_seen(blocking_copies):
+    with blocking_copies() as copies:
         torch.arange(4).to("cuda")
         torch.zeros(2, 4, device="cuda")[:, [1, 0, 1, 0]]
     assert copies.count == 2
