@@ -1,8 +1,13 @@
-"""Installs the packages `backbones`, `tasks` and `tools`, the run recipes of `configs/`, and the command `vertebra`."""
+"""Installs the package `vertebra`, with the run recipes of `configs/`, and the command of the same name."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+# read and not imported: nothing is installed yet
+(VERSION,) = re.findall(r'__version__ = "(.+)"', (HERE / "vertebra" / "__init__.py").read_text(encoding="utf-8"))
 
 REQUIRED = [
     "torch>=2.11",  # the oldest release the test suite runs on
@@ -36,16 +41,15 @@ EXTRAS = {
 
 setup(
     name="vertebra",
-    version="0.1.0",
+    version=VERSION,
     description="ResNet backbones with feature pyramids for detection, segmentation, video and medical imaging",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["backbones*", "tasks*", "tools*"]), "tools.configs"],
-    package_dir={"tools.configs": "configs"},
-    package_data={"tools.configs": ["*/*.yaml"], "tasks": ["*.html"]},
+    packages=find_packages(include=["vertebra", "vertebra.*"]),  # follows the links to the folders beside it
+    package_data={"vertebra": ["py.typed", "configs/*/*.yaml"], "vertebra.tasks.reporting": ["*.html"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["vertebra = tools.main:main"]},
+    entry_points={"console_scripts": ["vertebra = vertebra.tools.main:main"]},
 )

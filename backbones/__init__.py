@@ -1,6 +1,6 @@
 """ResNet-family backbones with named feature maps, and the necks that turn those into pyramids."""
 
-from backbones import (  # noqa: F401  their networks register themselves
+from vertebra.backbones import (  # noqa: F401  their networks register themselves
     bridged,
     resnet_2d,
     resnet_3d,
@@ -13,12 +13,12 @@ from backbones import (  # noqa: F401  their networks register themselves
     temporal,
     x3d,
 )
-from backbones.backbone import Backbone, BackboneOptions, Level
-from backbones.inflate import inflate
-from backbones.necks import FPN, PAFPN, BiFPN
-from backbones.registry import create_backbone, list_backbones, register
-from backbones.resnet import ResNet
-from backbones.weights import load_weights
+from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
+from vertebra.backbones.inflate import inflate
+from vertebra.backbones.necks import FPN, PAFPN, BiFPN, create_neck
+from vertebra.backbones.registry import create_backbone, list_backbones, register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.weights import load_weights
 
 __all__ = [
     "FPN",
@@ -29,6 +29,7 @@ __all__ = [
     "Level",
     "ResNet",
     "create_backbone",
+    "create_neck",
     "inflate",
     "list_backbones",
     "load_weights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from backbones.layers import conv
+from vertebra.backbones.layers import conv
 
 
 class SqueezeExcite(nn.Module):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from backbones.conventions import own_names
-from backbones.layers import Norm
+from vertebra.backbones.conventions import own_names
+from vertebra.backbones.layers import Norm
 
 
 class Level(NamedTuple):

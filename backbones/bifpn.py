@@ -8,9 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.backbone import Level
-from backbones.layers import Norm, conv, max_pool, norm_layer
-from backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_conv, pyramid_levels, resized, steps
+from vertebra.backbones.backbone import Level
+from vertebra.backbones.layers import Norm, conv, max_pool, norm_layer
+from vertebra.backbones.pyramid import (
+    Extra,
+    dimension,
+    extra_levels,
+    initialise,
+    pyramid_conv,
+    pyramid_levels,
+    resized,
+    steps,
+)
 
 EPSILON = 1e-4  # the paper's, in the denominator of the fusion
 

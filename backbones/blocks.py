@@ -10,9 +10,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from backbones.attention import SqueezeExcite
-from backbones.layers import Convolution, Norm, conv, norm_layer
-from backbones.shortcuts import Shortcut, projection
+from vertebra.backbones.attention import SqueezeExcite
+from vertebra.backbones.layers import Convolution, Norm, conv, norm_layer
+from vertebra.backbones.shortcuts import Shortcut, projection
 
 
 class BlockPlace(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from backbones.blocks import BlockPlace
-from backbones.layers import conv, norm_layer
+from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.layers import conv, norm_layer
 
 
 class PlainBlock(nn.Module):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from backbones.blocks import BlockPlace
-from backbones.layers import Norm, conv, norm_layer
-from backbones.shortcuts import Shortcut, bare_projection
+from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.layers import Norm, conv, norm_layer
+from vertebra.backbones.shortcuts import Shortcut, bare_projection
 
 
 class PreActBasicBlock(nn.Module):

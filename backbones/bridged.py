@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from backbones.backbone import BackboneOptions
-from backbones.registry import register, register_prefix
-from backbones.timm_bridge import TimmBackbone
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.registry import register, register_prefix
+from vertebra.backbones.timm_bridge import TimmBackbone
 
 
 @register_prefix("timm")

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import nn
 
-from backbones.layers import Norm, Size, conv, norm_layer, per_axis
+from vertebra.backbones.layers import Norm, Size, conv, norm_layer, per_axis
 
 
 def framed(

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import NamedTuple
 
-from backbones.backbone import Level
-from backbones.timm_bridge import is_timms
+from vertebra.backbones.backbone import Level
+from vertebra.backbones.timm_bridge import is_timms
 
 IMAGENET = (224, 224)
 CIFAR = (32, 32)

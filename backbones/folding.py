@@ -9,8 +9,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from backbones.cpu_convolutions import Conv2d, Conv3d
-from backbones.layers import FrozenBatchNorm
+from vertebra.backbones.cpu_convolutions import Conv2d, Conv3d
+from vertebra.backbones.layers import FrozenBatchNorm
 
 Conv = nn.Conv2d | nn.Conv3d
 # and no other that is derived from one: it may do more, as timm's norms do, which hold an activation

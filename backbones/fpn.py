@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from backbones.backbone import Level
-from backbones.layers import Norm
-from backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_conv, pyramid_levels, resized
+from vertebra.backbones.backbone import Level
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_conv, pyramid_levels, resized
 
 
 class FPN(nn.Module):

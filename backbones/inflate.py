@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from backbones.backbone import Backbone
+from vertebra.backbones.backbone import Backbone
 
 
 def inflate(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from backbones.cpu_convolutions import Conv2d, Conv3d
+from vertebra.backbones.cpu_convolutions import Conv2d, Conv3d
 
 Norm = Literal["batch", "frozen", "sync", "group"]
 Size = int | Sequence[int]

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from backbones.backbone import Level
-from backbones.bifpn import BiFPN
-from backbones.fpn import FPN
-from backbones.layers import Norm
-from backbones.pafpn import PAFPN
-from backbones.pyramid import Extra
+from vertebra.backbones.backbone import Level
+from vertebra.backbones.bifpn import BiFPN
+from vertebra.backbones.fpn import FPN
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.pafpn import PAFPN
+from vertebra.backbones.pyramid import Extra
 
 NeckName = Literal["fpn", "pafpn", "bifpn"]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from backbones.backbone import Level
-from backbones.fpn import FPN
-from backbones.layers import Norm, Size, conv, norm_layer
-from backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_levels, resized, steps
+from vertebra.backbones.backbone import Level
+from vertebra.backbones.fpn import FPN
+from vertebra.backbones.layers import Norm, Size, conv, norm_layer
+from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_levels, resized, steps
 
 
 class PAFPN(nn.Module):

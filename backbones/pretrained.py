@@ -10,7 +10,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from backbones.timm_bridge import is_timms, timm_state_dict
+from vertebra.backbones.timm_bridge import is_timms, timm_state_dict
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -9,8 +9,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.backbone import Level
-from backbones.layers import Norm, conv, norm_layer, per_axis
+from vertebra.backbones.backbone import Level
+from vertebra.backbones.layers import Norm, conv, norm_layer, per_axis
 
 Extra = Literal["pool", "conv"]
 

@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from os import PathLike
 
-from backbones.backbone import Backbone, BackboneOptions
-from backbones.cpu_convolutions import replace_convolutions
-from backbones.layers import Norm
-from backbones.weights import load_weights
+from vertebra.backbones.backbone import Backbone, BackboneOptions
+from vertebra.backbones.cpu_convolutions import replace_convolutions
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.weights import load_weights
 
 Constructor = Callable[[BackboneOptions], Backbone]
 

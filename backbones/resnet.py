@@ -10,11 +10,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from backbones.backbone import Backbone, BackboneOptions, Level
-from backbones.blocks import BlockPlace
-from backbones.checkpointing import checkpointed
-from backbones.layers import Norm, Size, per_axis
-from backbones.stems import Stem, plain_stem
+from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
+from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.checkpointing import checkpointed
+from vertebra.backbones.layers import Norm, Size, per_axis
+from vertebra.backbones.stems import Stem, plain_stem
 
 
 class ResNet(Backbone):

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from backbones.backbone import BackboneOptions
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.shortcuts import average_projection
-from backbones.stems import deep_stem
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.shortcuts import average_projection
+from vertebra.backbones.stems import deep_stem
 
 wide_stem = partial(deep_stem, widths=(64, 64, 128))
 tiered_stem = partial(deep_stem, widths=(24, 32, 64))

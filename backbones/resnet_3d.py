@@ -13,12 +13,12 @@ from functools import partial
 
 from torch import nn
 
-from backbones.backbone import BackboneOptions
-from backbones.blocks import BasicBlock, BlockPlace
-from backbones.convolutions import frame_wise, matching_channels, spatial_then_temporal
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.stems import clip_stem, factored_clip_stem
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks import BasicBlock, BlockPlace
+from vertebra.backbones.convolutions import frame_wise, matching_channels, spatial_then_temporal
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.stems import clip_stem, factored_clip_stem
 
 unpooled_stem = partial(clip_stem, pooled=False)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from backbones.backbone import BackboneOptions
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.resnet_2d import tiered_stem
-from backbones.shortcuts import average_projection
-from backbones.stems import deep_stem
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.resnet_2d import tiered_stem
+from vertebra.backbones.shortcuts import average_projection
+from vertebra.backbones.stems import deep_stem
 
 SQUEEZE = 1 / 16
 

@@ -17,14 +17,14 @@ from functools import partial
 
 from torch import nn
 
-from backbones.backbone import BackboneOptions
-from backbones.blocks import BasicBlock, BlockPlace
-from backbones.blocks_plain import HighwayBlock, PlainBlock
-from backbones.blocks_preact import PreActBasicBlock, PreActBottleneck, norm_and_relu
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.shortcuts import full_projection, zero_surrounded
-from backbones.stems import bare, small_stem
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks import BasicBlock, BlockPlace
+from vertebra.backbones.blocks_plain import HighwayBlock, PlainBlock
+from vertebra.backbones.blocks_preact import PreActBasicBlock, PreActBottleneck, norm_and_relu
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.shortcuts import full_projection, zero_surrounded
+from vertebra.backbones.stems import bare, small_stem
 
 DEPTHS = (20, 32, 44, 56, 110, 1202)
 

@@ -16,13 +16,13 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.backbone import BackboneOptions
-from backbones.blocks import BlockPlace, Bottleneck
-from backbones.convolutions import along_time, depthwise, frame_wise, temporal_then_spatial
-from backbones.layers import Convolution
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.stems import clip_stem
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks import BlockPlace, Bottleneck
+from vertebra.backbones.convolutions import along_time, depthwise, frame_wise, temporal_then_spatial
+from vertebra.backbones.layers import Convolution
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.stems import clip_stem
 
 FRAMES_KEPT = (1, (1, 2, 2), (1, 2, 2), (1, 2, 2))
 FRAMES_HALVED_ONCE = (1, (2, 2, 2), (1, 2, 2), (1, 2, 2))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from backbones.backbone import BackboneOptions
-from backbones.blocks_preact import PreActBasicBlock, PreActBottleneck, norm_and_relu
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.resnet_2d import tiered_stem
-from backbones.shortcuts import bare_average_projection
-from backbones.stems import bare, deep_stem, plain_stem
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks_preact import PreActBasicBlock, PreActBottleneck, norm_and_relu
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.resnet_2d import tiered_stem
+from vertebra.backbones.shortcuts import bare_average_projection
+from vertebra.backbones.stems import bare, deep_stem, plain_stem
 
 PreActResNet = partial(ResNet, stem=partial(bare, plain_stem), closing=norm_and_relu)
 PreActResNetD = partial(ResNet, stem=partial(bare, deep_stem), closing=norm_and_relu)

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from backbones.backbone import BackboneOptions
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.layers import Norm, conv
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.shortcuts import zero_padded
-from backbones.stems import Stem, small_stem
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.layers import Norm, conv
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.shortcuts import zero_padded
+from vertebra.backbones.stems import Stem, small_stem
 
 SMALL_WIDTHS = (32, 64, 128, 256)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import Norm, Size, average_pool, conv, norm_layer, per_axis
+from vertebra.backbones.layers import Norm, Size, average_pool, conv, norm_layer, per_axis
 
 # dim, in_channels, out_channels, stride, dilation, norm -> a module, or None for the identity
 Shortcut = Callable[[int, int, int, Size, Size, Norm], "nn.Module | None"]

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.backbone import Backbone, BackboneOptions, Level
-from backbones.blocks import BlockPlace, Bottleneck
-from backbones.checkpointing import checkpointed
-from backbones.convolutions import along_time, frame_wise
-from backbones.layers import conv, norm_layer
-from backbones.registry import register
-from backbones.resnet import ResNet, initialise
-from backbones.resnet_clips import FRAMES_KEPT, slow_block
-from backbones.stems import clip_stem
+from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
+from vertebra.backbones.blocks import BlockPlace, Bottleneck
+from vertebra.backbones.checkpointing import checkpointed
+from vertebra.backbones.convolutions import along_time, frame_wise
+from vertebra.backbones.layers import conv, norm_layer
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet, initialise
+from vertebra.backbones.resnet_clips import FRAMES_KEPT, slow_block
+from vertebra.backbones.stems import clip_stem
 
 ALPHA = 4  # frames of the fast path to one of the slow path
 BETA = 8  # channels of the slow path to one of the fast path

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from backbones.convolutions import spatial_then_temporal
-from backbones.layers import Norm, conv, max_pool, norm_layer
+from vertebra.backbones.convolutions import spatial_then_temporal
+from vertebra.backbones.layers import Norm, conv, max_pool, norm_layer
 
 
 class Stem(NamedTuple):

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbones.backbone import Backbone, BackboneOptions
-from backbones.registry import create_backbone, register_prefix
-from backbones.resnet import ResNet
+from vertebra.backbones.backbone import Backbone, BackboneOptions
+from vertebra.backbones.registry import create_backbone, register_prefix
+from vertebra.backbones.resnet import ResNet
 
 
 class TSN(Backbone):

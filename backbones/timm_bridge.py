@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbones.backbone import Backbone, BackboneOptions, Level
+from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 
 # What lets networks whose position embeddings or windows are made for one size take others; each family knows one.
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from backbones.backbone import Backbone
-from backbones.weight_files import open_saved, read_state_dict
-from backbones.weights import BACKBONE, NETWORK, adapt_first_layer, fill
+from vertebra.backbones.backbone import Backbone
+from vertebra.backbones.weight_files import open_saved, read_state_dict
+from vertebra.backbones.weights import BACKBONE, NETWORK, adapt_first_layer, fill
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
         fill(network, wanted, str(weights))
     except ValueError as error:
         raise ValueError(
-            f"{error} To start from the backbone alone, give tasks.named_backbone.NamedBackbone as the network's "
-            "backbone, and the checkpoint as the weights of that."
+            f"{error} To start from the backbone alone, give vertebra.tasks.training.named_backbone.NamedBackbone as "
+            "the network's backbone, and the checkpoint as the weights of that."
         ) from error
     fresh, left = _layers(new, _parts(state)), _layers(unused, _parts(own))
     left = [layer for layer in left if layer not in fresh]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from backbones.backbone import Backbone
-from backbones.pretrained import is_published, published_state_dict
-from backbones.weight_files import read_state_dict
+from vertebra.backbones.backbone import Backbone
+from vertebra.backbones.pretrained import is_published, published_state_dict
+from vertebra.backbones.weight_files import read_state_dict
 
 Weights = str | PathLike[str] | Mapping[str, Tensor]
 

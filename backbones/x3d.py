@@ -10,15 +10,15 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from backbones.attention import SqueezeExcite
-from backbones.backbone import BackboneOptions
-from backbones.blocks import BlockPlace
-from backbones.convolutions import depthwise
-from backbones.layers import Norm, Size, conv, norm_layer
-from backbones.registry import register
-from backbones.resnet import ResNet
-from backbones.shortcuts import projection
-from backbones.stems import Stem
+from vertebra.backbones.attention import SqueezeExcite
+from vertebra.backbones.backbone import BackboneOptions
+from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.convolutions import depthwise
+from vertebra.backbones.layers import Norm, Size, conv, norm_layer
+from vertebra.backbones.registry import register
+from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.shortcuts import projection
+from vertebra.backbones.stems import Stem
 
 EXPANSION = 2.25  # channels inside a block to those of its stage
 

@@ -9,17 +9,17 @@ from filelock import FileLock
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from tools.samples.classification import write_classification_samples
-from tools.samples.detection import write_detection_samples
-from tools.samples.medical import write_medical_samples
-from tools.samples.segmentation import write_segmentation_samples
-from tools.samples.video import write_video_samples
+from vertebra.tools.samples.classification import write_classification_samples
+from vertebra.tools.samples.detection import write_detection_samples
+from vertebra.tools.samples.medical import write_medical_samples
+from vertebra.tools.samples.segmentation import write_segmentation_samples
+from vertebra.tools.samples.video import write_video_samples
 
 torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other on a busy machine
 
 # the processes of `make_trainer` are forked from one that has imported these, which takes seconds
 get_context("forkserver").set_forkserver_preload(
-    [f"tasks.{task}" for task in ("classification", "detection", "medical", "segmentation", "video")]
+    [f"vertebra.tasks.{task}" for task in ("classification", "detection", "medical", "segmentation", "video")]
 )
 
 

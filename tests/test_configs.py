@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from backbones import create_backbone
-from backbones.necks import PAFPN, BiFPN
-from tasks.detection import DetectionModule
-from tools import train
+from vertebra.backbones import create_backbone
+from vertebra.backbones.necks import PAFPN, BiFPN
+from vertebra.tasks.detection import DetectionModule
+from vertebra.tools import train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -4,9 +4,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("backbones", "tasks", "tools")
-FILES = [path.relative_to(ROOT) for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
+PARTS = ("backbones", "tasks", "tools")
+FILES = [path.relative_to(ROOT) for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
 TESTS = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("*.py"))]
+
+# the shared floor of `tasks/`: each room imports only those before it
+ROOMS = ("loading", "scoring", "reporting", "training")
 
 
 def imported(source, package):
@@ -22,26 +25,37 @@ def imported(source, package):
     return names
 
 
+def module_of(file):
+    return ".".join(("vertebra", *file.with_suffix("").parts)).removesuffix(".__init__")
+
+
 def imports_of(file):
-    return imported((ROOT / file).read_text(encoding="utf-8"), ".".join(file.parts[:-1]))
+    return imported((ROOT / file).read_text(encoding="utf-8"), ".".join(("vertebra", *file.parts[:-1])))
 
 
 def within(name, package):
     return name == package or name.startswith(f"{package}.")
 
 
-def faults(file):
-    names = imports_of(file)
-    floor, task = file.parts[0], file.parts[1] if file.parts[0] == "tasks" and len(file.parts) > 2 else None
-    tasks = {path.name for path in (ROOT / "tasks").iterdir() if path.is_dir()}
-    forbidden = {"backbones": ["lightning", "tasks", "torchvision.datasets"], "tasks": [], "tools": []}[floor]
-    if floor != "tools":
-        forbidden = [*forbidden, "tools"]
-    if floor == "tasks":
-        forbidden = [*forbidden, *(f"tasks.{name}" for name in sorted(tasks) if name != task)]
+def forbidden_to(file):
+    """The packages that a file must not import."""
+    forbidden = [*PARTS, "configs"]  # by their own names they are there in a checkout only
     if file not in (Path("backbones/timm_bridge.py"), Path("tools/benchmarks/backbones.py")):  # the second times it
-        forbidden = [*forbidden, "timm"]
-    return sorted(name for name in names if any(within(name, package) for package in forbidden))
+        forbidden.append("timm")
+    if file.parts[0] != "tools":
+        forbidden.append("vertebra.tools")
+    if file.parts[0] == "backbones":
+        forbidden += ["lightning", "torchvision.datasets", "vertebra.tasks"]
+    if file.parts[0] == "tasks" and len(file.parts) > 2:
+        room = file.parts[1]
+        below = ROOMS[: ROOMS.index(room)] if room in ROOMS else ROOMS
+        others = {path.name for path in (ROOT / "tasks").iterdir() if path.is_dir()} - {room, *below}
+        forbidden += [f"vertebra.tasks.{name}" for name in sorted(others)]
+    return forbidden
+
+
+def faults(file):
+    return sorted(name for name in imports_of(file) if any(within(name, package) for package in forbidden_to(file)))
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -55,38 +69,69 @@ def test_no_drawers(file):
     assert not {"utils", "misc", "helpers", "common"} & set(file.parts)
 
 
+def circles(imports):
+    """The modules that reach themselves by imports; `imports` is module -> modules."""
+
+    def reaches(start):
+        found, ahead = set(), [start]
+        while ahead:
+            for name in imports[ahead.pop()] - found:
+                found.add(name)
+                ahead.append(name)
+        return found
+
+    return sorted(module for module in imports if module in reaches(module))
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    modules = {module_of(file): file for file in FILES}
+
+    def imports(file):
+        named = {name if name in modules else name.rpartition(".")[0] for name in imports_of(file)}
+        return {name for name in named if name in modules and modules[name].name != "__init__.py"}
+
+    assert circles({module: imports(file) for module, file in modules.items()}) == []
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["b", "c"]
+
+
 def test_every_way_of_importing_is_seen():
     source = (
-        "import lightning.pytorch as pl\nfrom tasks import module\n"
+        "import lightning.pytorch as pl\nfrom vertebra.tasks import module\n"
         "def late():\n    from ..tools.main import main\n    from . import anchors\n"
     )
-    assert imported(source, "tasks.detection") == {
+    assert imported(source, "vertebra.tasks.detection") == {
         "lightning.pytorch",
-        "tasks.module",
-        "tasks.tools.main.main",
-        "tasks.detection.anchors",
+        "vertebra.tasks.module",
+        "vertebra.tasks.tools.main.main",
+        "vertebra.tasks.detection.anchors",
     }
 
 
 def test_the_rules_find_what_they_forbid(tmp_path, monkeypatch):
-    (tmp_path / "backbones").mkdir()
-    (tmp_path / "tasks" / "video").mkdir(parents=True)
-    (tmp_path / "tasks" / "detection").mkdir()
+    for folder in ("backbones", "tasks/video", "tasks/detection", *(f"tasks/{room}" for room in ROOMS)):
+        (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     for file, line in [
         ("backbones/a.py", "import timm"),
         ("backbones/a.py", "from lightning.pytorch import Trainer"),
-        ("tasks/a.py", "from tasks.video import clips"),
-        ("tasks/a.py", "from tasks import detection"),
-        ("tasks/detection/a.py", "from tasks.video.clips import read"),
-        ("tasks/detection/a.py", "import tools.train"),
+        ("backbones/a.py", "from vertebra.tasks import detection"),
+        ("tasks/loading/a.py", "from vertebra.tasks.video import clips"),
+        ("tasks/loading/a.py", "from vertebra.tasks import scoring"),
+        ("tasks/reporting/a.py", "from vertebra.tasks.training.module import TaskModule"),
+        ("tasks/detection/a.py", "from vertebra.tasks.video.clips import read"),
+        ("tasks/detection/a.py", "import vertebra.tools.train"),
+        ("tasks/detection/a.py", "from tasks.detection import boxes"),
     ]:
         (tmp_path / file).write_text(line)
         assert faults(Path(file)), line
     for file, line in [
         ("backbones/timm_bridge.py", "import timm"),
-        ("tasks/detection/a.py", "from tasks.detection import boxes"),
-        ("tasks/a.py", "from tasks.samplers import Draw"),
+        ("tasks/detection/a.py", "from vertebra.tasks.detection import boxes"),
+        ("tasks/detection/a.py", "from vertebra.tasks.loading.samplers import Draw"),
+        ("tasks/training/a.py", "from vertebra.tasks.reporting.report import Section"),
     ]:
         (tmp_path / file).write_text(line)
         assert faults(Path(file)) == [], line

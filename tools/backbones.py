@@ -37,8 +37,8 @@ def describe(name: str) -> Row:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from backbones import create_backbone
-    from backbones.families import input_size, publishers
+    from vertebra.backbones import create_backbone
+    from vertebra.backbones.families import input_size, publishers
 
     with torch.device("meta"):
         network = create_backbone(name).eval()
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.progress import track
     from rich.table import Table
 
-    from backbones import list_backbones
+    from vertebra.backbones import list_backbones
 
     names = [args.pattern] if ":" in args.pattern else list_backbones(args.pattern)
     if not names:

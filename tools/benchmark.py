@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.benchmarks.tasks import TASKS
-from tools.errors import sentence
+from vertebra.tools.benchmarks.tasks import TASKS
+from vertebra.tools.errors import sentence
 
 if TYPE_CHECKING:
-    from tools.benchmarks.table import Table
+    from vertebra.tools.benchmarks.table import Table
 
 # WHAT -> what stands beside what; the tasks first
 CHOICES = {
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _add_flags(name, what.add_parser(name, help=help_text))
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
 
-    from tools.benchmarks.table import write
+    from vertebra.tools.benchmarks.table import write
 
     chosen = [args] if args.what else [parser.parse_args([name]) for name in CHOICES]
     tables = []
@@ -93,28 +93,28 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
 
 def _tables(args: argparse.Namespace, rounds: int) -> Iterator[Table]:
     if args.what == "backbones":
-        from tools.benchmarks import backbones
+        from vertebra.tools.benchmarks import backbones
 
         yield backbones.table_of(not args.float32, args.only, rounds)
     elif args.what == "defaults":
-        from tools.benchmarks import defaults
+        from vertebra.tools.benchmarks import defaults
 
         for name in args.task:
             yield defaults.table_of(name, rounds)
     elif args.what == "decoding":
-        from tools.benchmarks import decoding
+        from vertebra.tools.benchmarks import decoding
 
         yield from decoding.tables_of(args.seconds, args.clips, rounds)
     elif args.what == "loading":
-        from tools.benchmarks import loading
+        from vertebra.tools.benchmarks import loading
 
         yield loading.table_of(args.images, rounds)
     elif args.what == "coco":
-        from tools.benchmarks import coco
+        from vertebra.tools.benchmarks import coco
 
         yield coco.table_of(args.images, args.detections, rounds)
     else:
-        from tools.benchmarks.networks import table_of
+        from vertebra.tools.benchmarks.networks import table_of
 
         frames = (args.frames,) if "frames" in args else ()
         for backbone in args.backbone:

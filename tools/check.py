@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.faults import Fault
-    from tools.checks.source import Comparable, Content, Source
+    from vertebra.tasks.loading.files.faults import Fault
+    from vertebra.tools.checks.source import Comparable, Content, Source
 
 _DESCRIPTION = """\
 Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rule_fault(options: argparse.Namespace) -> str | None:
     """Return what is wrong with the flags that say how images are read, or None."""
-    from tools.checks.source import pixels_of
+    from vertebra.tools.checks.source import pixels_of
 
     try:
         pixels_of(options)
@@ -111,10 +111,10 @@ def _rule_fault(options: argparse.Namespace) -> str | None:
 
 
 def _find_sources(options: argparse.Namespace) -> list[Source]:
-    from tools.checks.boxes import find_boxes
-    from tools.checks.classes import find_classes
-    from tools.checks.masks import find_masks
-    from tools.checks.medical import find_studies, find_unlabelled_scans
+    from vertebra.tools.checks.boxes import find_boxes
+    from vertebra.tools.checks.classes import find_classes
+    from vertebra.tools.checks.masks import find_masks
+    from vertebra.tools.checks.medical import find_studies, find_unlabelled_scans
 
     # each lists what it finds at a path, and the first that finds anything has the path
     finders = (find_studies, find_masks, find_boxes, find_classes, find_unlabelled_scans)
@@ -131,8 +131,8 @@ def _find_sources(options: argparse.Namespace) -> list[Source]:
 
 def _check(sources: Sequence[Source]) -> int:
     """Print the faults of every source, then those between splits, and return how many there are."""
-    from tasks.faults import MISSING_FILE, UNREADABLE_ANNOTATIONS, Fault
-    from tasks.leaks import find_leaks, find_shared_groups
+    from vertebra.tasks.loading.files.faults import MISSING_FILE, UNREADABLE_ANNOTATIONS, Fault
+    from vertebra.tasks.loading.leaks import find_leaks, find_shared_groups
 
     kinds: Counter[str] = Counter()
     splits: dict[str, list[str]] = {}

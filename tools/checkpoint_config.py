@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-OWN = ("backbones", "tasks")
+OWN = ("vertebra.backbones", "vertebra.tasks")
 TRAINING = {
     "model": ("optimizer", "schedule", "loss", "mixing", "compile_mode"),
     "data": ("augment", "crop", "root", "train", "val", "test", "classes", "predict", "names"),
@@ -143,15 +143,15 @@ def _is_importable(name: str) -> bool:
 
 
 def _is_ours(name: Any) -> bool:
-    return isinstance(name, str) and name.partition(".")[0] in OWN
+    return isinstance(name, str) and f"{name}.".startswith(tuple(f"{package}." for package in OWN))
 
 
 def _is_our_class(name: str) -> bool:
     """Return whether a dotted name is that of a class that this package defines; only modules of ours are imported."""
     if not _is_ours(name) or not all(part.isidentifier() and part[0] != "_" for part in name.split(".")):
         return False
-    first, *rest = name.split(".")
-    found: Any = importlib.import_module(first)
+    top, package, *rest = name.split(".")
+    found: Any = importlib.import_module(f"{top}.{package}")
     for part in rest:
         if not isinstance(found, ModuleType) or not _is_ours(found.__name__):
             return False

@@ -8,7 +8,7 @@ from pathlib import Path
 from reprlib import repr as brief  # lists in lists may be endless
 from typing import Any
 
-from backbones.weight_files import checked_state_dict, read_saved
+from vertebra.backbones.weight_files import checked_state_dict, read_saved
 
 # what every checkpoint has, and what going on with its training needs besides
 EVERY = {"state_dict": dict, "class_names": list, "pytorch-lightning_version": str, "epoch": int, "global_step": int}

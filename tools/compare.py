@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from tasks.bootstrap import Interval
-    from tasks.evaluated_table import EvaluatedTable
-    from tasks.medical.delong import DeLong
+    from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
+    from vertebra.tasks.scoring.bootstrap import Interval
+    from vertebra.tasks.scoring.delong import DeLong
 
 _DESCRIPTION = """\
 Compare two runs that were measured on the same samples: the AUROC of both and the difference with their 95 %
@@ -43,10 +43,10 @@ def compare(first: EvaluatedTable, second: EvaluatedTable) -> list[Row]:
     """Compare two tables of the same samples in the same order."""
     import numpy as np
 
-    from tasks.bootstrap import bootstrap
-    from tasks.medical.conditions import conditions_of
-    from tasks.medical.delong import delong_test
-    from tasks.medical.roc import rankings
+    from vertebra.tasks.scoring.bootstrap import bootstrap
+    from vertebra.tasks.scoring.conditions import conditions_of
+    from vertebra.tasks.scoring.delong import delong_test
+    from vertebra.tasks.scoring.roc import rankings
 
     conditions = [conditions_of(table.labels, table.probs) for table in (first, second)]
     truth = conditions[0].truth
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=("val", "test"), default="test", help="of folders (default: test)")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
 
-    from tasks.evaluated_table import read_evaluated
+    from vertebra.tasks.reporting.evaluated_table import read_evaluated
 
     files = [run / f"scores_{args.split}.csv" if run.is_dir() else run for run in args.runs]
     try:

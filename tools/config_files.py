@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_HERE = Path(__file__).resolve().parent
-# beside this file in an installed package, one floor up in a checkout
-_SHIPPED = (_HERE / "configs", _HERE.parent / "configs")
+_SHIPPED = Path(__file__).resolve().parents[1] / "configs"
 
 
 def resolve_configs(args: list[str]) -> list[str]:
@@ -34,8 +32,7 @@ def _places(args: list[str]) -> list[int]:
 def _find(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
-    for folder in _SHIPPED:
-        if (folder / name).is_file():
-            return folder / name
-    shipped = sorted({str(file.relative_to(folder)) for folder in _SHIPPED for file in folder.glob("*/*.yaml")})
+    if (_SHIPPED / name).is_file():
+        return _SHIPPED / name
+    shipped = sorted(str(file.relative_to(_SHIPPED)) for file in _SHIPPED.glob("*/*.yaml"))
     raise FileNotFoundError(f"{name}: no such file here nor among those of the package: {', '.join(shipped)}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.classification.labelled_images import LabelledImages
+    from vertebra.tasks.classification.labelled_images import LabelledImages
 
 _DESCRIPTION = """\
 Train networks without shortcuts and with them, of two depths each, on the same images, and draw their training and
@@ -52,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     import torch
 
-    from backbones import create_backbone
-    from tasks.classification.degradation import Pair, curve, train_network, verdict
-    from tasks.classification.degradation_report import degradation_sections, write_figure
-    from tasks.report import write_report
+    from vertebra.backbones import create_backbone
+    from vertebra.tasks.classification.degradation import Pair, curve, train_network, verdict
+    from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
+    from vertebra.tasks.reporting.report import write_report
 
     started = time.monotonic()
     depths = sorted(args.depths)
@@ -99,9 +99,9 @@ def _run(args: argparse.Namespace) -> None:
 def _data(archive: Path | None, num_images: int | None) -> tuple[LabelledImages, LabelledImages]:
     import numpy as np
 
-    from tasks.classification.formats import read_labelled_images
-    from tasks.classification.labelled_images import LabelledImages
-    from tools.samples.classification import CLASSES, draw_textures
+    from vertebra.tasks.classification.formats import read_labelled_images
+    from vertebra.tasks.classification.labelled_images import LabelledImages
+    from vertebra.tools.samples.classification import CLASSES, draw_textures
 
     if archive is None:
         drawn = []

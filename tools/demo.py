@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# task -> the function that draws its data set, in `tools.samples.<task>`
+# task -> the function that draws its data set, in `vertebra.tools.samples.<task>`
 TASKS = {
     "classification": "write_classification_samples",
     "detection": "write_detection_samples",
@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     run = args.output or Path("runs") / f"demo_{args.task}"
 
-    from tools import train  # after the help, which has no need of torch
+    from vertebra.tools import train  # after the help, which has no need of torch
 
-    samples = importlib.import_module(f"tools.samples.{args.task}")
+    samples = importlib.import_module(f"vertebra.tools.samples.{args.task}")
 
     if (run / "checkpoints").exists() and not (run / "data").exists():
         print(f"vertebra: {run} holds a run that is no demo; choose another --output.", file=sys.stderr)

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from types import TracebackType
 
-_OURS = ("backbones", "tasks", "tools")
+_OURS = "vertebra"
 _RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 
 _ELSEWHERE = "write elsewhere with --trainer.default_root_dir FOLDER (predict: --output FOLDER)"
@@ -42,9 +42,9 @@ def sentence(error: BaseException, folder: str = "") -> str | None:
         text = str(found)
         if "Original Traceback" in text:  # raised in a loader process; what it said stands at the end
             kind, _, message = text.strip().splitlines()[-1].partition(": ")
-            if kind.split(".")[0] in _OURS:
+            if kind.split(".")[0] == _OURS:
                 return message
-        elif isinstance(found, ValueError | FileNotFoundError) and _raised_in(found.__traceback__) in _OURS:
+        elif isinstance(found, ValueError | FileNotFoundError) and _raised_in(found.__traceback__) == _OURS:
             return f"{restored}: {text}" if restored and restored not in text else text
         elif isinstance(found, OSError) and found.errno in _REMEDIES:
             named = found.filename2 or found.filename or folder  # of a copy, where it goes

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.config_files import config_of
+from vertebra.tools.config_files import config_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tasks.evaluated_table import EvaluatedTable
+    from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 
 _DESCRIPTION = """\
 Train one network a fold with the flags of `vertebra fit`, measure each on its own fold, and score all samples together,
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     run = args.output or Path("runs") / f"{name}_folds"
 
-    from tasks.evaluated_table import read_evaluated, write_evaluated
+    from vertebra.tasks.reporting.evaluated_table import read_evaluated, write_evaluated
 
     tables = []
     for fold in range(args.folds):
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure_fold(folder: Path, flags: Sequence[str]) -> int:
     """Train on all folds but one and measure the end of it on that one, unless that was done."""
-    from tools import train  # after the help, which has no need of torch
+    from vertebra.tools import train  # after the help, which has no need of torch
 
     done = folder / "measured"
     if done.exists():
@@ -99,7 +99,7 @@ def table_of(tables: Sequence[EvaluatedTable], whole: EvaluatedTable) -> list[st
     """Return the rows of a Markdown table: each fold, and all samples together with intervals over draws of groups."""
     import numpy as np
 
-    from tasks.bootstrap import bootstrap
+    from vertebra.tasks.scoring.bootstrap import bootstrap
 
     def row(title: str, table: EvaluatedTable, cells: Iterable[str]) -> str:
         return f"| {' | '.join([title, str(len(table.names)), str(len(np.unique(table.groups))), *cells])} |"
@@ -122,9 +122,9 @@ def scorer(table: EvaluatedTable) -> Callable[[np.ndarray], Mapping[str, float]]
     """Return what scores a draw (how often each sample is in it): accuracy, where there is one label, and AUROC."""
     import numpy as np
 
-    from tasks.medical.conditions import conditions_of
-    from tasks.medical.measures import mean_of_defined
-    from tasks.medical.roc import rankings
+    from vertebra.tasks.medical.measures import mean_of_defined
+    from vertebra.tasks.scoring.conditions import conditions_of
+    from vertebra.tasks.scoring.roc import rankings
 
     conditions = conditions_of(table.labels, table.probs)
     ranked = rankings(conditions.truth, conditions.probs)

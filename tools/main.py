@@ -13,24 +13,33 @@ import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
-    "fit": ("tools.train", "train a network: vertebra fit -c TASK/NAME.yaml [--FLAG VALUE ...]"),
-    "validate": ("tools.train", "measure a checkpoint on the validation split and write the report"),
-    "test": ("tools.train", "the same on the test split"),
-    "predict": ("tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
-    "replay": ("tools.replay", "repeat the step at which a run diverged: vertebra replay runs/NAME/diverged.pt"),
-    "demo": ("tools.demo", "make a small data set, train, measure, write the report: vertebra demo TASK"),
-    "degradation": ("tools.degradation", "plain against residual networks of two depths: what shortcuts are for"),
-    "folds": ("tools.folds", "cross-validation: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]"),
+    "fit": ("vertebra.tools.train", "train a network: vertebra fit -c TASK/NAME.yaml [--FLAG VALUE ...]"),
+    "validate": ("vertebra.tools.train", "measure a checkpoint on the validation split and write the report"),
+    "test": ("vertebra.tools.train", "the same on the test split"),
+    "predict": ("vertebra.tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
+    "replay": (
+        "vertebra.tools.replay",
+        "repeat the step at which a run diverged: vertebra replay runs/NAME/diverged.pt",
+    ),
+    "demo": ("vertebra.tools.demo", "make a small data set, train, measure, write the report: vertebra demo TASK"),
+    "degradation": (
+        "vertebra.tools.degradation",
+        "plain against residual networks of two depths: what shortcuts are for",
+    ),
+    "folds": (
+        "vertebra.tools.folds",
+        "cross-validation: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]",
+    ),
     "compare": (
-        "tools.compare",
+        "vertebra.tools.compare",
         "two runs on the same samples: AUROC, intervals, DeLong's test: vertebra compare RUN RUN",
     ),
-    "check": ("tools.check", "list every fault of a data set: vertebra check PATHS..."),
+    "check": ("vertebra.tools.check", "list every fault of a data set: vertebra check PATHS..."),
     "benchmark": (
-        "tools.benchmark",
+        "vertebra.tools.benchmark",
         "time a training step beside the peers' own networks: vertebra benchmark detection",
     ),
-    "backbones": ("tools.backbones", "list the backbones: vertebra backbones [PATTERN]"),
+    "backbones": ("vertebra.tools.backbones", "list the backbones: vertebra backbones [PATTERN]"),
 }
 LIGHTNING = ("fit", "validate", "test")  # one program with these as subcommands
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-c", "--config"} & set(words):  # the long form, which the processes of a run on several devices are given
-        from tools import train
+        from vertebra.tools import train
 
         return train.main(["predict", *words])
     args, flags = parser.parse_known_args(words)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import yaml
 
-    from tools import train  # after the help, which has no need of torch
+    from vertebra.tools import train  # after the help, which has no need of torch
 
     try:
         config = predict_config(args.checkpoint, args.paths, args.trust)
@@ -76,8 +76,8 @@ def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False)
         FileNotFoundError: there is no such checkpoint.
         ValueError: the file was not written by `vertebra fit`, or names what is not trusted.
     """
-    from tools.checkpoint_config import check_names, read_config
-    from tools.checkpoint_file import read_checkpoint
+    from vertebra.tools.checkpoint_config import check_names, read_config
+    from vertebra.tools.checkpoint_file import read_checkpoint
 
     if not checkpoint.exists():
         raise FileNotFoundError(f"{checkpoint} does not exist; give a checkpoint that `vertebra fit` wrote.")

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.errors import sentence
+from vertebra.tools.errors import sentence
 
 if TYPE_CHECKING:
-    from tasks.replay_file import Replay
+    from vertebra.tasks.training.divergence.replay_file import Replay
 
 _DESCRIPTION = """\
 Repeat the training step that was not finite, from the weights before it and on the same samples: its losses, its
@@ -43,13 +43,13 @@ def _run(file: Path) -> None:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from torch.utils.data import DataLoader
 
-    from tasks.data import TaskData, run_seed
-    from tasks.finite import Diverged
-    from tasks.module import TaskModule
-    from tasks.replay_file import read_replay
-    from tasks.step_report import StepReport
-    from tasks.step_seed import seed_step
-    from tools.train import link_classes
+    from vertebra.tasks.loading.data import TaskData, run_seed
+    from vertebra.tasks.training.divergence.finite import Diverged
+    from vertebra.tasks.training.divergence.replay_file import read_replay
+    from vertebra.tasks.training.divergence.step_report import StepReport
+    from vertebra.tasks.training.module import TaskModule
+    from vertebra.tasks.training.step_seed import seed_step
+    from vertebra.tools.train import link_classes
 
     class ReplayCLI(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

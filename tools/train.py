@@ -16,20 +16,20 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
-from tasks.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO
-from tasks.checkpoints import Checkpoints
-from tasks.data import TaskData
-from tasks.metrics_log import MetricsLog
-from tasks.module import TaskModule
-from tasks.report_writer import ReportWriter
-from tasks.stopping import Interrupted, StopOnSignal
-from tools.checkpoint_file import read_checkpoint
-from tools.config_files import config_of, resolve_configs
-from tools.errors import sentence
-from tools.hardware import default_precision
-from tools.progress import SeldomReadingBar
-from tools.run_folder import check_writable
-from tools.run_lock import RunLock
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.report_writer import ReportWriter
+from vertebra.tasks.training.saving.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO
+from vertebra.tasks.training.saving.checkpoints import Checkpoints
+from vertebra.tasks.training.saving.metrics_log import MetricsLog
+from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
+from vertebra.tools.checkpoint_file import read_checkpoint
+from vertebra.tools.config_files import config_of, resolve_configs
+from vertebra.tools.errors import sentence
+from vertebra.tools.hardware import default_precision
+from vertebra.tools.progress import SeldomReadingBar
+from vertebra.tools.run_folder import check_writable
+from vertebra.tools.run_lock import RunLock
 
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # instead of a path
 
@@ -191,7 +191,7 @@ def _loggers(run: Path, resumed: bool) -> list[Logger]:
 
 def _show_notes() -> None:
     """Print what backbones and tasks log, from the first process alone."""
-    for name in ("backbones", "tasks"):
+    for name in ("vertebra.backbones", "vertebra.tasks"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
         logger.handlers = [logging.StreamHandler()]  # on stderr as it is now, since a program may run several commands

@@ -1,13 +1,13 @@
 """Image classification."""
 
-from tasks.classification.classifier import ImageClassifier, image_classifier
-from tasks.classification.data import ClassificationData
-from tasks.classification.module import ClassificationModule
-from tasks.classification.transforms import Resize
-from tasks.classification.views import Views
-from tasks.classification.weights import load_weights
-from tasks.linear_head import LinearHead
-from tasks.mixing import Mixing
+from vertebra.tasks.classification.classifier import ImageClassifier, image_classifier
+from vertebra.tasks.classification.data import ClassificationData
+from vertebra.tasks.classification.module import ClassificationModule
+from vertebra.tasks.classification.transforms import Resize
+from vertebra.tasks.classification.views import Views
+from vertebra.tasks.classification.weights import load_weights
+from vertebra.tasks.training.linear_head import LinearHead
+from vertebra.tasks.training.mixing import Mixing
 
 __all__ = [
     "ClassificationData",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labelled_images import LabelledImages
 
 
 def read_arrays(file: Path, split: str) -> LabelledImages:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from tasks.faults import Fault
-from tasks.file_check import look_at_all, unreadable
-from tasks.images import VIEWED, UnreadableImage, decode_image
-from tasks.pixels import Pixels
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.file_check import look_at_all, unreadable
+from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
+from vertebra.tasks.loading.files.pixels import Pixels
 
 
 def check_files(

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labelled_images import LabelledImages
 
 _SIDE = 32  # pixels
 _WANTED = re.compile(r"((data|test)_batch(_\d)?(\.bin)?|(train|test)(\.bin)?|batches\.meta(\.txt)?|meta|fine_label.*)")

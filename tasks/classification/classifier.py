@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from backbones import Backbone, create_backbone
-from backbones.layers import Norm
-from backbones.warm_start import warm_start, without_checkpoint
-from tasks.linear_head import LinearHead
+from vertebra.backbones import Backbone, create_backbone
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.warm_start import warm_start, without_checkpoint
+from vertebra.tasks.training.linear_head import LinearHead
 
 
 class ImageClassifier(nn.Module):
@@ -22,7 +22,7 @@ class ImageClassifier(nn.Module):
         - output: (N, K) logits; label k is the k-th class, from 0 on
 
     Attributes:
-        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
+        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
     """
 
     class_layers = ("head",)
@@ -64,7 +64,7 @@ def image_classifier(
         num_classes: K, the things to tell apart.
         in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
         weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
-            network that fits, see `backbones.warm_start`.
+            network that fits, see `vertebra.backbones.warm_start`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         drop_rate: dropout in front of the linear layer.
         drop_path_rate: for a backbone given by name: stochastic depth at its last block.

@@ -9,17 +9,17 @@ from pathlib import Path
 import albumentations as A
 import numpy as np
 
-from tasks import faults
-from tasks.class_names import warn_of_absent
-from tasks.classification.dataset import ClassificationDataset, collate
-from tasks.classification.formats import read_labelled_images
-from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.transforms import Augment, Resize
-from tasks.data import TaskData
-from tasks.dataset import Missing
-from tasks.image_files import images_to_predict
-from tasks.labelled_files import UNLABELLED, divide
-from tasks.pixels import Pixels
+from vertebra.tasks.classification.dataset import ClassificationDataset, collate
+from vertebra.tasks.classification.formats import read_labelled_images
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.transforms import Augment, Resize
+from vertebra.tasks.loading.class_names import warn_of_absent
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.dataset import Missing
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.image_files import images_to_predict
+from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.labelled_files import UNLABELLED, divide
 
 # what loading does about faults; any other stops it
 MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}

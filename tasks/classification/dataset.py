@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.transforms import Augment, Resize
-from tasks.dataset import Missing, Read, TaskDataset, samples_of
-from tasks.samplers import Draw
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.transforms import Augment, Resize
+from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.samplers import Draw
 
 
 class Sample(NamedTuple):

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.classification.classifier import image_classifier
-from tasks.classification.labelled_images import LabelledImages
-from tasks.normalise import Normalise
-from tasks.schedules import MultiStep
+from vertebra.tasks.classification.classifier import image_classifier
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.training.normalise import Normalise
+from vertebra.tasks.training.schedules import MultiStep
 
 _EVALUATION_BATCH = 500
 

@@ -10,16 +10,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tasks.charts import Line, line_chart
-from tasks.classification.degradation import Curve, Pair, verdict
-from tasks.report import Section, columns, note, table
+from vertebra.tasks.classification.degradation import Curve, Pair, verdict
+from vertebra.tasks.reporting.charts import Line, line_chart
+from vertebra.tasks.reporting.report import Section, columns, note, table
 
 _COLORS = ("#0072b2", "#d55e00")  # the shallow one, the deep one
 _VALIDATION = 6  # looks count six colours in solid lines, then the same six dashed
 
 
 def degradation_sections(plain: Pair, residual: Pair, setting: str) -> list[Section]:
-    """Return the sections of the report, for `tasks.report.write_report`.
+    """Return the sections of the report, for `vertebra.tasks.reporting.report.write_report`.
 
     Args:
         plain: networks without shortcuts.

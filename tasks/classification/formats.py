@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.class_folders import read_folders
-from tasks.class_tables import read_table
-from tasks.classification.arrays import read_arrays
-from tasks.classification.cifar import read_cifar
-from tasks.classification.labelled_images import LabelledImages
-from tasks.faults import Fault
-from tasks.images import IMAGE_SUFFIXES
+from vertebra.tasks.classification.arrays import read_arrays
+from vertebra.tasks.classification.cifar import read_cifar
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.loading.class_folders import read_folders
+from vertebra.tasks.loading.class_tables import read_table
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _CIFAR_FILES = ("test_batch", "test_batch.bin", "train", "train.bin")  # of which a folder holds one, unpacked

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.images import VIEWED, read_for_display, read_image
-from tasks.pixels import Pixels
+from vertebra.tasks.loading.files.images import VIEWED, read_for_display, read_image
+from vertebra.tasks.loading.files.pixels import Pixels
 
 
 class LabelledImages(NamedTuple):

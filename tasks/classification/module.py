@@ -10,18 +10,18 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.class_metrics import ClassificationMetric, likeliest
-from tasks.classification.classifier import ImageClassifier
-from tasks.classification.data import ClassificationData
-from tasks.classification.dataset import ClassificationBatch
-from tasks.classification.predictions import Prediction, TableWriter
-from tasks.classification.report import classification_sections
-from tasks.classification.views import Views
-from tasks.mixing import Mixing
-from tasks.module import TaskModule
-from tasks.normalise import normalise_for
-from tasks.prediction_writer import PredictionWriter
-from tasks.report import Section
+from vertebra.tasks.classification.classifier import ImageClassifier
+from vertebra.tasks.classification.data import ClassificationData
+from vertebra.tasks.classification.dataset import ClassificationBatch
+from vertebra.tasks.classification.predictions import Prediction, TableWriter
+from vertebra.tasks.classification.report import classification_sections
+from vertebra.tasks.classification.views import Views
+from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.scoring.class_metrics import ClassificationMetric, likeliest
+from vertebra.tasks.training.mixing import Mixing
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.normalise import normalise_for
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class ClassificationModule(TaskModule):

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from jsonargparse import class_from_function
 
-from tasks.classification.classifier import image_classifier
+from vertebra.tasks.classification.classifier import image_classifier
 
 ImageClassifier = class_from_function(image_classifier, name="ImageClassifier")

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 
-from tasks.prediction_writer import PredictionWriter
-from tasks.score_table import write_scores
+from vertebra.tasks.reporting.score_table import write_scores
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class Prediction(NamedTuple):

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks.class_metrics import ClassificationResults
-from tasks.class_report import class_sections
-from tasks.classification.labelled_images import LabelledImages
-from tasks.report import Picture, Section, gallery, note, training_section
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.reporting.class_report import class_sections
+from vertebra.tasks.reporting.report import Picture, Section, gallery, note, training_section
+from vertebra.tasks.scoring.class_metrics import ClassificationResults
 
 _NUM_WORST, _NUM_BEST = 12, 6
 _LONGER_SIDE, _SMALLEST_SIDE = 480, 320  # pixels of a picture in the gallery
@@ -21,7 +21,7 @@ _LONGER_SIDE, _SMALLEST_SIDE = 480, 320  # pixels of a picture in the gallery
 def classification_sections(
     results: ClassificationResults, images: LabelledImages | None, metrics_csv: Sequence[Path]
 ) -> list[Section]:
-    """Return the sections of a report, for `tasks.report.write_report`.
+    """Return the sections of a report, for `vertebra.tasks.reporting.report.write_report`.
 
     Args:
         results: what `ClassificationMetric.compute` returns.

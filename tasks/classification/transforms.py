@@ -10,7 +10,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from tasks.resizing import resized_by
+from vertebra.tasks.loading.files.resizing import resized_by
 
 _LONGEST = 16  # times the size that the network sees: a longer image is cut before it is enlarged
 

@@ -6,8 +6,8 @@ import re
 
 from torch import Tensor, nn
 
-from backbones.conventions import own_names
-from backbones.weights import Weights, fill, network_state
+from vertebra.backbones.conventions import own_names
+from vertebra.backbones.weights import Weights, fill, network_state
 
 # what publishers call the linear layer; timm's pre-activation networks have it as a 1x1 convolution
 _HEAD = re.compile(r"(?:fc|classifier|linear|head|head\.fc)\.(weight|bias)")

@@ -1,12 +1,12 @@
 """Object detection."""
 
-from tasks.detection.anchors import AnchorGenerator
-from tasks.detection.data import DetectionData, Split
-from tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
-from tasks.detection.module import DetectionModule
-from tasks.detection.roi_heads import DetectionSelection
-from tasks.detection.rpn import ProposalSelection
-from tasks.detection.weights import load_weights
+from vertebra.tasks.detection.anchors import AnchorGenerator
+from vertebra.tasks.detection.data import DetectionData, Split
+from vertebra.tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
+from vertebra.tasks.detection.module import DetectionModule
+from vertebra.tasks.detection.roi_heads import DetectionSelection
+from vertebra.tasks.detection.rpn import ProposalSelection
+from vertebra.tasks.detection.weights import load_weights
 
 __all__ = [
     "AnchorGenerator",

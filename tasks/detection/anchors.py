@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from backbones.backbone import Level
+from vertebra.backbones.backbone import Level
 
 GridSizes = tuple[tuple[int, int], ...]
 

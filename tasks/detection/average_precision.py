@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 
 # COCOeval's default parameters, by whose places its arrays are read.
 IOUS = np.linspace(0.5, 0.95, 10)

@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from tasks import faults
-from tasks.detection.annotations import Annotations
-from tasks.faults import Fault
-from tasks.file_check import look_at_all, unreadable
-from tasks.images import VIEWED, UnreadableImage, decode_image
-from tasks.pixels import Pixels
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.file_check import look_at_all, unreadable
+from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
+from vertebra.tasks.loading.files.pixels import Pixels
 
 
 def check_images(

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks import faults
-from tasks.data_root import find_outside
-from tasks.detection.annotations import Annotations
-from tasks.detection.coco_fields import (
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.coco_fields import (
     Records,
     look_like_corners,
     read_area,
@@ -24,11 +22,13 @@ from tasks.detection.coco_fields import (
     reference,
     repeated_ids,
 )
-from tasks.detection.draft import Draft, number_classes
-from tasks.detection.finish import finish
-from tasks.detection.orientation import Orientation, read_headers
-from tasks.faults import Fault, UnreadableFile
-from tasks.text_files import read_bytes
+from vertebra.tasks.detection.draft import Draft, number_classes
+from vertebra.tasks.detection.finish import finish
+from vertebra.tasks.detection.orientation import Orientation, read_headers
+from vertebra.tasks.loading.data_root import find_outside
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
+from vertebra.tasks.loading.files.text_files import read_bytes
 
 KEYS = ("images", "annotations", "categories")
 FOLDER_FLAGS = "data.images in a configuration, --images of vertebra check"

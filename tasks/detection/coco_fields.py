@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.detection.draft import LARGEST_SIDE, NOT_A_BOX
-from tasks.faults import Fault
-from tasks.run_lengths import box_of_runs, read_runs
+from vertebra.tasks.detection.draft import LARGEST_SIDE, NOT_A_BOX
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.run_lengths import box_of_runs, read_runs
 
 Records = list[dict[str, Any]]
 LARGEST_ID = 2**63 - 1

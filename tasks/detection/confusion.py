@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 
 
 class ImageErrors(NamedTuple):

@@ -10,18 +10,18 @@ from pathlib import Path
 import albumentations as A
 import numpy as np
 
-from tasks import faults
-from tasks.data import TaskData
-from tasks.dataset import Missing
-from tasks.detection.annotations import Annotations
-from tasks.detection.check import find_untrained
-from tasks.detection.dataset import DIVISOR, DetectionDataset, collate
-from tasks.detection.formats import read_annotations
-from tasks.detection.orientation import Orientation
-from tasks.detection.transforms import Augment, Resize
-from tasks.faults import Fault
-from tasks.image_files import images_to_predict
-from tasks.pixels import Pixels
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.check import find_untrained
+from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
+from vertebra.tasks.detection.formats import read_annotations
+from vertebra.tasks.detection.orientation import Orientation
+from vertebra.tasks.detection.transforms import Augment, Resize
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.dataset import Missing
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.image_files import images_to_predict
+from vertebra.tasks.loading.files.pixels import Pixels
 
 # What loading does about annotations that are not as they should be; any other fault stops it.
 MENDED = {

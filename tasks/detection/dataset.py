@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.dataset import Missing, Read, TaskDataset, samples_of
-from tasks.detection.annotations import Annotations
-from tasks.detection.batch import Targets, pad_targets
-from tasks.detection.transforms import Augment, LabelledImage, Resize
-from tasks.images import VIEWED, read_image
-from tasks.pixels import Pixels
-from tasks.samplers import Draw
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.batch import Targets, pad_targets
+from vertebra.tasks.detection.transforms import Augment, LabelledImage, Resize
+from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.files.images import VIEWED, read_image
+from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.samplers import Draw
 
 LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
 DIVISOR = 32  # of the padded height and width at least, so that every level of the pyramid halves evenly

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from tasks.charts import class_color
+from vertebra.tasks.reporting.charts import class_color
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SMALLEST_TEXT = 7  # pixels; capitals lower than this cannot be read

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from backbones import Backbone, create_backbone
-from backbones.layers import Norm
-from backbones.necks import NeckName, create_neck
-from backbones.warm_start import warm_start, without_checkpoint
-from tasks.detection.anchors import AnchorGenerator, fitting_anchors
-from tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
-from tasks.detection.matching import BalancedSampler
-from tasks.detection.roi_align import RoIAlign
-from tasks.detection.roi_heads import BoxPredictor, ConvHead, DetectionSelection, MLPHead, RoIHeads
-from tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead
+from vertebra.backbones import Backbone, create_backbone
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.necks import NeckName, create_neck
+from vertebra.backbones.warm_start import warm_start, without_checkpoint
+from vertebra.tasks.detection.anchors import AnchorGenerator, fitting_anchors
+from vertebra.tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
+from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection.roi_align import RoIAlign
+from vertebra.tasks.detection.roi_heads import BoxPredictor, ConvHead, DetectionSelection, MLPHead, RoIHeads
+from vertebra.tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead
 
 
 class FasterRCNN(nn.Module):
@@ -38,8 +38,9 @@ class FasterRCNN(nn.Module):
           pixels, `scores` (D,) in 0..1, `labels` (D,) in 1..K, best score first
 
     Attributes:
-        compiled: the parts that `compile_parts` takes, which are those with weights; see `tasks.compiling`.
-        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
+        compiled: the parts that `compile_parts` takes, which are those with weights; see
+            `vertebra.tasks.training.compiling`.
+        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
     """
 
     compiled = ("backbone", "neck", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
@@ -95,7 +96,7 @@ def faster_rcnn(
         num_classes: K, the things to find, without the background.
         in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
         weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
-            `vertebra fit` fills all of the network that fits, see `backbones.warm_start`.
+            `vertebra fit` fills all of the network that fits, see `vertebra.backbones.warm_start`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         head_norm: norm of the pyramid, the proposal head and the box head, which then has four convolutions and one
             fully connected layer instead of two of those; None for no norm.

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks import faults
-from tasks.detection.annotations import Annotations
-from tasks.detection.draft import Draft
-from tasks.detection.orientation import Orientation, find_frames, turned
-from tasks.faults import Fault
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.draft import Draft
+from vertebra.tasks.detection.orientation import Orientation, find_frames, turned
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
 
 NAMED = 20  # classes in a message; a data set may have a million
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.detection.annotations import Annotations
-from tasks.detection.coco import KEYS, read_coco
-from tasks.detection.orientation import Orientation
-from tasks.detection.voc import read_voc, visible_xml
-from tasks.detection.yolo import read_yolo
-from tasks.detection.yolo_yaml import SPLITS, load_yaml
-from tasks.faults import Fault
-from tasks.text_files import read_bytes
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.coco import KEYS, read_coco
+from vertebra.tasks.detection.orientation import Orientation
+from vertebra.tasks.detection.voc import read_voc, visible_xml
+from vertebra.tasks.detection.yolo import read_yolo
+from vertebra.tasks.detection.yolo_yaml import SPLITS, load_yaml
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.text_files import read_bytes
 
 _EXPECTED = "expected COCO's *.json, YOLO's data.yaml, or VOC's list *.txt or folder of *.xml"
 

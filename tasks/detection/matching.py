@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.detection.batch import Targets
-from tasks.detection.boxes import coverage, iou
+from vertebra.tasks.detection.batch import Targets
+from vertebra.tasks.detection.boxes import coverage, iou
 
 IGNORE = -1
 

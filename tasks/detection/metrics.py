@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.detection.average_precision import precision_and_recall
-from tasks.detection.evaluated_image import EvaluatedImage
-from tasks.processes import gathered
+from vertebra.tasks.detection.average_precision import precision_and_recall
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.loading.processes import gathered
 
 # Places in the arrays of `precision_and_recall`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10, 100
 # boxes.

@@ -9,19 +9,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from tasks.detection.batch import ImageBatch
-from tasks.detection.data import DetectionData
-from tasks.detection.dataset import DetectionBatch
-from tasks.detection.evaluated_image import EvaluatedImage
-from tasks.detection.faster_rcnn import FasterRCNN
-from tasks.detection.metrics import CocoMetric
-from tasks.detection.predictions import DetectionWriter
-from tasks.detection.report import detection_sections
-from tasks.finite_outputs import NonFiniteOutput
-from tasks.module import TaskModule
-from tasks.normalise import normalise_for
-from tasks.prediction_writer import PredictionWriter
-from tasks.report import Section
+from vertebra.tasks.detection.batch import ImageBatch
+from vertebra.tasks.detection.data import DetectionData
+from vertebra.tasks.detection.dataset import DetectionBatch
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.faster_rcnn import FasterRCNN
+from vertebra.tasks.detection.metrics import CocoMetric
+from vertebra.tasks.detection.predictions import DetectionWriter
+from vertebra.tasks.detection.report import detection_sections
+from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.normalise import normalise_for
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class DetectionModule(TaskModule):

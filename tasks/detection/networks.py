@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from jsonargparse import class_from_function
 
-from tasks.detection.faster_rcnn import faster_rcnn
+from vertebra.tasks.detection.faster_rcnn import faster_rcnn
 
 FasterRCNN = class_from_function(faster_rcnn, name="FasterRCNN")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
 
-from tasks.detection.boxes import iou
+from vertebra.tasks.detection.boxes import iou
 
 BLOCK = 64  # boxes whose overlaps with all others are held at once
 

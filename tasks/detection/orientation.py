@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tasks import faults
-from tasks.faults import Fault
-from tasks.images import ImageHeader, UnreadableImage, read_header
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.images import ImageHeader, UnreadableImage, read_header
 
 Orientation = Literal["shown", "stored"]
 REMEDY = (

@@ -10,12 +10,12 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from tasks.detection.drawing import draw_boxes
-from tasks.detection.evaluated_image import EvaluatedImage
-from tasks.images import read_for_display
-from tasks.json_rows import JsonRows
-from tasks.picture_file import write_picture
-from tasks.prediction_writer import PredictionWriter
+from vertebra.tasks.detection.drawing import draw_boxes
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.loading.files.images import read_for_display
+from vertebra.tasks.loading.files.json_rows import JsonRows
+from vertebra.tasks.loading.files.picture_file import write_picture
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 DRAWN_SCORE = 0.5  # the file holds every detection, the pictures those that are more likely than not
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks.charts import Line, confusion_chart, line_chart
-from tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
-from tasks.detection.drawing import draw_boxes
-from tasks.detection.evaluated_image import EvaluatedImage
-from tasks.detection.metrics import DetectionResults
-from tasks.images import read_for_display
-from tasks.report import Picture, Section, columns, gallery, note, table, training_section
+from vertebra.tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
+from vertebra.tasks.detection.drawing import draw_boxes
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.metrics import DetectionResults
+from vertebra.tasks.loading.files.images import read_for_display
+from vertebra.tasks.reporting.charts import Line, confusion_chart, line_chart
+from vertebra.tasks.reporting.report import Picture, Section, columns, gallery, note, table, training_section
 
 _SCORE = 0.5  # detections below it are neither counted as errors nor drawn
 _MOST_CURVES = 10
@@ -25,7 +25,7 @@ _LONGER_SIDE = 640  # pixels of a picture in the gallery
 
 
 def detection_sections(results: DetectionResults, metrics_csv: Sequence[Path]) -> list[Section]:
-    """Return the sections of a report, for `tasks.report.write_report`.
+    """Return the sections of a report, for `vertebra.tasks.reporting.report.write_report`.
 
     Args:
         results: what `CocoMetric.compute` returns.

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.backbone import Level
+from vertebra.backbones.backbone import Level
 
 CANONICAL_SIZE = 224.0  # a box as large as an ImageNet crop is pooled from P4, whose reduction is 2 ** 4
 CANONICAL_LEVEL = 4

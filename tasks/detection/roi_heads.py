@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import Norm, conv, norm_layer
-from tasks.detection.batch import Targets
-from tasks.detection.boxes import clip, decode, encode, has_size
-from tasks.detection.matching import IGNORE, BalancedSampler, Sample, match
-from tasks.detection.nms import grouped_nms
-from tasks.detection.roi_align import RoIAlign
-from tasks.detection.rpn import Proposals, box_loss
-from tasks.finite_outputs import refuse_nonfinite
+from vertebra.backbones.layers import Norm, conv, norm_layer
+from vertebra.tasks.detection.batch import Targets
+from vertebra.tasks.detection.boxes import clip, decode, encode, has_size
+from vertebra.tasks.detection.matching import IGNORE, BalancedSampler, Sample, match
+from vertebra.tasks.detection.nms import grouped_nms
+from vertebra.tasks.detection.roi_align import RoIAlign
+from vertebra.tasks.detection.rpn import Proposals, box_loss
+from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
 
 CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 LEAST_SIZE = 1e-2  # pixels

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import Norm, conv, norm_layer
-from tasks.detection.anchors import AnchorGenerator
-from tasks.detection.batch import Targets
-from tasks.detection.boxes import clip, decode, encode, has_size
-from tasks.detection.matching import BalancedSampler, Sample, match
-from tasks.detection.nms import nms_masks
-from tasks.finite_outputs import refuse_nonfinite
+from vertebra.backbones.layers import Norm, conv, norm_layer
+from vertebra.tasks.detection.anchors import AnchorGenerator
+from vertebra.tasks.detection.batch import Targets
+from vertebra.tasks.detection.boxes import clip, decode, encode, has_size
+from vertebra.tasks.detection.matching import BalancedSampler, Sample, match
+from vertebra.tasks.detection.nms import nms_masks
+from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
 
 CODER_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 SMOOTH_L1_BETA = 1 / 9

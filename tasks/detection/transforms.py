@@ -10,7 +10,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from tasks.resizing import resized_by
+from vertebra.tasks.loading.files.resizing import resized_by
 
 # An object of which augmentation left less than this part is no example of its class.
 LEAST_VISIBILITY = 0.1

@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks import faults
-from tasks.data_root import find_outside
-from tasks.detection.annotations import Annotations
-from tasks.detection.draft import Draft, number_classes
-from tasks.detection.finish import finish
-from tasks.detection.orientation import Orientation, read_headers
-from tasks.detection.voc_xml import VocImage, read_xml
-from tasks.faults import Fault
-from tasks.images import IMAGE_SUFFIXES
-from tasks.text_files import read_text
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.draft import Draft, number_classes
+from vertebra.tasks.detection.finish import finish
+from vertebra.tasks.detection.orientation import Orientation, read_headers
+from vertebra.tasks.detection.voc_xml import VocImage, read_xml
+from vertebra.tasks.loading.data_root import find_outside
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
+from vertebra.tasks.loading.files.text_files import read_text
 
 
 class _Layout(NamedTuple):

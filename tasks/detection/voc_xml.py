@@ -11,8 +11,8 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from tasks.detection.draft import LARGEST_SIDE, NOT_A_BOX
-from tasks.text_files import read_bytes
+from vertebra.tasks.detection.draft import LARGEST_SIDE, NOT_A_BOX
+from vertebra.tasks.loading.files.text_files import read_bytes
 
 LONGEST = 100 << 20  # bytes; a file describes one image
 _OFFICIAL = re.compile(r"The VOC\d{4} Database")

@@ -6,7 +6,7 @@ import re
 
 from torch import nn
 
-from backbones.weights import Weights, fill, network_state
+from vertebra.backbones.weights import Weights, fill, network_state
 
 # torchvision's key, ours; the later ones are how it named things before 0.13, as its published COCO file does.
 _RENAMES = (

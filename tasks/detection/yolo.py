@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks import faults
-from tasks.detection.annotations import Annotations
-from tasks.detection.draft import Draft, number_classes
-from tasks.detection.finish import finish
-from tasks.detection.orientation import Orientation, read_headers
-from tasks.detection.yolo_labels import (
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.draft import Draft, number_classes
+from vertebra.tasks.detection.finish import finish
+from vertebra.tasks.detection.orientation import Orientation, read_headers
+from vertebra.tasks.detection.yolo_labels import (
     Line,
     find_orphans,
     find_other_class_files,
@@ -25,8 +24,9 @@ from tasks.detection.yolo_labels import (
     places,
     read_lines,
 )
-from tasks.detection.yolo_yaml import find_split, load_yaml, read_categories
-from tasks.faults import Fault, UnreadableFile
+from vertebra.tasks.detection.yolo_yaml import find_split, load_yaml, read_categories
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 
 
 def read_yolo(

@@ -9,12 +9,12 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import NamedTuple
 
-from tasks import faults
-from tasks.detection.draft import NOT_A_BOX
-from tasks.detection.yolo_yaml import nonblank_lines
-from tasks.faults import Fault
-from tasks.images import IMAGE_SUFFIXES
-from tasks.text_files import read_text
+from vertebra.tasks.detection.draft import NOT_A_BOX
+from vertebra.tasks.detection.yolo_yaml import nonblank_lines
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
+from vertebra.tasks.loading.files.text_files import read_text
 
 LONGEST = 64 << 20  # bytes; a file describes one image
 CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels")  # labelImg's, Darknet's, Roboflow's

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tasks import faults
-from tasks.data_root import find_outside
-from tasks.faults import Fault
-from tasks.image_files import find_images
-from tasks.text_files import read_text
+from vertebra.tasks.loading.data_root import find_outside
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.image_files import find_images
+from vertebra.tasks.loading.files.text_files import read_text
 
 SPLITS = ("train", "val", "test")
 LONGEST = 16 << 20  # bytes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.labelled_files import UNLABELLED
-from tasks.medical.studies import Studies
+from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.medical.studies import Studies
 
 
 def class_counts(studies: Studies) -> np.ndarray:

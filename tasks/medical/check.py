@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tasks import faults
-from tasks.faults import Fault
-from tasks.file_check import look_at_all
-from tasks.medical.balance import class_counts, known_counts
-from tasks.medical.leaks import digest, shared_images, shared_patients
-from tasks.medical.scans import UnreadableScan
-from tasks.medical.studies import Studies
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.file_check import look_at_all
+from vertebra.tasks.medical.balance import class_counts, known_counts
+from vertebra.tasks.medical.leaks import digest, shared_images, shared_patients
+from vertebra.tasks.medical.scans import UnreadableScan
+from vertebra.tasks.medical.studies import Studies
 
 
 class StudyCheck:

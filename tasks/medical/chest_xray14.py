@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import faults
-from tasks.csv_rows import has_columns
-from tasks.faults import Fault
-from tasks.medical.listed_rows import Row, studies_of
-from tasks.medical.studies import Studies
-from tasks.medical.study_tables import read_csv
-from tasks.text_files import read_text
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.csv_rows import has_columns
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.medical.listed_rows import Row, studies_of
+from vertebra.tasks.medical.studies import Studies
+from vertebra.tasks.medical.study_tables import read_csv
 
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _NONE = "No Finding"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from backbones import Backbone, create_backbone, inflate, load_weights
-from backbones.layers import Norm
-from backbones.warm_start import warm_start, without_checkpoint
-from backbones.weights import backbone_state_dict
-from tasks.linear_head import LinearHead
-from tasks.medical.image_network import MedicalClassifier
-from tasks.medical.pooling import Pooling, pooling_layer
-from tasks.medical.study_network import SliceClassifier, StudyClassifier
+from vertebra.backbones import Backbone, create_backbone, inflate, load_weights
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.warm_start import warm_start, without_checkpoint
+from vertebra.backbones.weights import backbone_state_dict
+from vertebra.tasks.medical.image_network import MedicalClassifier
+from vertebra.tasks.medical.pooling import Pooling, pooling_layer
+from vertebra.tasks.medical.study_network import SliceClassifier, StudyClassifier
+from vertebra.tasks.training.linear_head import LinearHead
 
 
 def medical_classifier(
@@ -30,9 +30,9 @@ def medical_classifier(
         in_channels: for a backbone given by name: channels of the input, 1 for gray images.
         weights: for a backbone given by name: a path, such as that of a MedicalNet checkpoint, or `pretrained`. Three
             colours in its first layer are summed into one. A checkpoint of `vertebra fit` fills all of the network that
-            fits, see `backbones.warm_start`.
+            fits, see `vertebra.backbones.warm_start`.
         inflated: path of a checkpoint of the 2-D network of the same blocks, for a 3-D network to begin with; see
-            `backbones.inflate`.
+            `vertebra.backbones.inflate`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         drop_rate: dropout in front of the linear layer, in 0..1.
 

@@ -10,24 +10,24 @@ from typing import Literal
 
 import numpy as np
 
-from tasks import faults
-from tasks.data import TaskData
-from tasks.dataset import Missing
-from tasks.faults import Fault
-from tasks.folds import check_division
-from tasks.medical.augment import Augment, Transform, usual_transforms
-from tasks.medical.balance import class_counts, known_counts, study_weights
-from tasks.medical.cache import Cache
-from tasks.medical.check import absent_classes, unlearned_classes
-from tasks.medical.dataset import MedicalDataset, collate
-from tasks.medical.formats import read_studies
-from tasks.medical.geometry import Resample
-from tasks.medical.intensity import Intensity, Percentiles
-from tasks.medical.leaks import Leak, digests_of, shared_images, shared_patients
-from tasks.medical.scan_folders import find_scans
-from tasks.medical.splits import fold, part
-from tasks.medical.studies import Kind, Studies, unlabelled_studies
-from tasks.medical.study_tables import Columns
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.dataset import Missing
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.folds import check_division
+from vertebra.tasks.medical.augment import Augment, Transform, usual_transforms
+from vertebra.tasks.medical.balance import class_counts, known_counts, study_weights
+from vertebra.tasks.medical.cache import Cache
+from vertebra.tasks.medical.check import absent_classes, unlearned_classes
+from vertebra.tasks.medical.dataset import MedicalDataset, collate
+from vertebra.tasks.medical.formats import read_studies
+from vertebra.tasks.medical.geometry import Resample
+from vertebra.tasks.medical.intensity import Intensity, Percentiles
+from vertebra.tasks.medical.leaks import Leak, digests_of, shared_images, shared_patients
+from vertebra.tasks.medical.scan_folders import find_scans
+from vertebra.tasks.medical.splits import fold, part
+from vertebra.tasks.medical.studies import Kind, Studies, unlabelled_studies
+from vertebra.tasks.medical.study_tables import Columns
 
 MENDED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
 SPLITS = ("train", "val", "test")  # of two that share something, the one that stands first gives way

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.dataset import Missing, Read, TaskDataset, samples_of
-from tasks.medical.augment import Augment
-from tasks.medical.cache import Cache
-from tasks.medical.geometry import Resample
-from tasks.medical.intensity import Intensity
-from tasks.medical.scans import Scan, UnreadableScan
-from tasks.medical.studies import Studies
-from tasks.samplers import Draw
+from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.medical.augment import Augment
+from vertebra.tasks.medical.cache import Cache
+from vertebra.tasks.medical.geometry import Resample
+from vertebra.tasks.medical.intensity import Intensity
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.medical.studies import Studies
 
 
 class Sample(NamedTuple):

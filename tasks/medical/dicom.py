@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pydicom import Dataset
 
-from tasks.medical.dicom_file import open_dicom
-from tasks.medical.dicom_frames import has_frames, slices_of
-from tasks.medical.dicom_pixels import check_pixels, pixels_of
-from tasks.medical.dicom_stack import stacked
-from tasks.medical.dicom_tags import numbers, spacing_of
-from tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.medical.dicom_file import open_dicom
+from vertebra.tasks.medical.dicom_frames import has_frames, slices_of
+from vertebra.tasks.medical.dicom_pixels import check_pixels, pixels_of
+from vertebra.tasks.medical.dicom_stack import stacked
+from vertebra.tasks.medical.dicom_tags import numbers, spacing_of
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 _TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
 

@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from tasks.medical.scans import DICOM_SUFFIXES, UnreadableScan
+from vertebra.tasks.medical.scans import DICOM_SUFFIXES, UnreadableScan
 
 _PREAMBLE = 132  # bytes of which the last four are DICM
 _MOST_INFLATED = 2**31  # bytes; as many pixels as `memory.MAX_PIXELS` allows, of 16 bits

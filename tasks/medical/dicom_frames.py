@@ -10,10 +10,10 @@ from functools import partial
 
 from pydicom import Dataset
 
-from tasks.medical.dicom_pixels import pixels_of
-from tasks.medical.dicom_stack import Slice
-from tasks.medical.dicom_tags import numbers, spacing_of, whole
-from tasks.medical.scans import UnreadableScan
+from vertebra.tasks.medical.dicom_pixels import pixels_of
+from vertebra.tasks.medical.dicom_stack import Slice
+from vertebra.tasks.medical.dicom_tags import numbers, spacing_of, whole
+from vertebra.tasks.medical.scans import UnreadableScan
 
 
 def has_frames(dataset: Dataset) -> bool:

@@ -6,10 +6,10 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 
-from tasks.medical.dicom_tags import numbers, whole
-from tasks.medical.memory import check_size
-from tasks.medical.pictures import channels_first
-from tasks.medical.scans import UnreadableScan
+from vertebra.tasks.medical.dicom_tags import numbers, whole
+from vertebra.tasks.medical.memory import check_size
+from vertebra.tasks.medical.pictures import channels_first
+from vertebra.tasks.medical.scans import UnreadableScan
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 

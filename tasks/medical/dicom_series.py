@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from tasks.medical.dicom import read_dicom
-from tasks.medical.dicom_file import dicom_files, open_dicom
-from tasks.medical.dicom_pixels import check_pixels, pixels_of
-from tasks.medical.dicom_stack import Slice, stacked
-from tasks.medical.dicom_tags import numbers, spacing_of, whole
-from tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.medical.dicom import read_dicom
+from vertebra.tasks.medical.dicom_file import dicom_files, open_dicom
+from vertebra.tasks.medical.dicom_pixels import check_pixels, pixels_of
+from vertebra.tasks.medical.dicom_stack import Slice, stacked
+from vertebra.tasks.medical.dicom_tags import numbers, spacing_of, whole
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 
 def read_series(folder: str) -> Scan:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.medical.memory import check_size
-from tasks.medical.orientation import oriented
-from tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.medical.memory import check_size
+from vertebra.tasks.medical.orientation import oriented
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 TOLERANCE = 0.1  # part of the usual spacing that a slice may be off: positions are written with few digits
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and to the back

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydicom import Dataset
 
-from tasks.medical.scans import UnreadableScan
+from vertebra.tasks.medical.scans import UnreadableScan
 
 _COPY = "Copy the file again, or remove it from the data set."
 

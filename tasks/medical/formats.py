@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.faults import Fault
-from tasks.medical.chest_xray14 import find_entries, read_chest_xray14
-from tasks.medical.medmnist import read_medmnist
-from tasks.medical.studies import Kind, Studies
-from tasks.medical.study_tables import Columns, read_table
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.medical.chest_xray14 import find_entries, read_chest_xray14
+from vertebra.tasks.medical.medmnist import read_medmnist
+from vertebra.tasks.medical.studies import Kind, Studies
+from vertebra.tasks.medical.study_tables import Columns, read_table
 
 
 def read_studies(

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 
 class Axis(NamedTuple):
@@ -148,7 +148,7 @@ def to_own_space(volume: np.ndarray, scan: Scan, resample: Resample) -> np.ndarr
     own = resampled(volume[None].astype(np.float32), back, outside=0.0)[0].reshape(shape)
     if scan.grid is None:
         return own
-    from tasks.medical.orientation import restored  # which needs nibabel, as every file with a place does
+    from vertebra.tasks.medical.orientation import restored  # which needs nibabel, as every file with a place does
 
     return restored(own, scan.grid)
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.medical.image_network import MedicalClassifier
-from tasks.medical.study_network import StudyClassifier
+from vertebra.tasks.medical.image_network import MedicalClassifier
+from vertebra.tasks.medical.study_network import StudyClassifier
 
 LEAST_CELLS = 7  # along a side, in the geometric mean: what 224 pixels are at reduction 32
 _LINEAR = {2: "bilinear", 3: "trilinear"}

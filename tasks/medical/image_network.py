@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from backbones import Backbone
+from vertebra.backbones import Backbone
 
 
 class Seen(NamedTuple):
@@ -36,7 +36,7 @@ class MedicalClassifier(nn.Module):
         - output: (N, K) logits
 
     Attributes:
-        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
+        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
     """
 
     class_layers = ("head",)

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import NamedTuple
 
-from tasks.faults import LEAK, Fault
-from tasks.medical.scans import Scan, UnreadableScan
-from tasks.medical.spelling import plain
-from tasks.medical.studies import Studies
+from vertebra.tasks.loading.files.faults import LEAK, Fault
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.medical.spelling import plain
+from vertebra.tasks.medical.studies import Studies
 
 _REMEDY = "Keep it in one split, or leave it out of training with data.leak=drop."
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks import faults
-from tasks.faults import Fault
-from tasks.medical.spelling import respelled
-from tasks.medical.studies import ScanFiles, Studies
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.medical.spelling import respelled
+from vertebra.tasks.medical.studies import ScanFiles, Studies
 
 
 class Row(NamedTuple):

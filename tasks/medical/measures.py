@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tasks.calibration import reliability
-from tasks.medical.agreement import Pairs, accuracy, balanced_accuracy, cohen_kappa, per_class_f1, rates
-from tasks.medical.conditions import conditions_of
-from tasks.medical.operating_point import decide
-from tasks.medical.roc import Ranking, rankings
-from tasks.medical.studies import Kind
-from tasks.medical.temperature import log_losses
+from vertebra.tasks.medical.studies import Kind
+from vertebra.tasks.medical.temperature import log_losses
+from vertebra.tasks.scoring.agreement import Pairs, accuracy, balanced_accuracy, cohen_kappa, per_class_f1, rates
+from vertebra.tasks.scoring.calibration import reliability
+from vertebra.tasks.scoring.conditions import conditions_of
+from vertebra.tasks.scoring.operating_point import decide
+from vertebra.tasks.scoring.roc import Ranking, rankings
 
 
 class Evaluated(NamedTuple):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.medical.memory import check_size
-from tasks.medical.npz import read_arrays, read_headers
-from tasks.medical.studies import Arrays, Kind, Studies
+from vertebra.tasks.medical.memory import check_size
+from vertebra.tasks.medical.npz import read_arrays, read_headers
+from vertebra.tasks.medical.studies import Arrays, Kind, Studies
 
 MOST_CLASSES = 2**16  # more are ids or hashes
 

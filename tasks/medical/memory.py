@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 
-from tasks.medical.scans import UnreadableScan
+from vertebra.tasks.medical.scans import UnreadableScan
 
 # 1024 x 1024 x 1024; a whole-body CT has half as many, and as float32, read and reordered, these take 8 GiB
 MAX_PIXELS = 2**30

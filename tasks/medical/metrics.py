@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from tasks.labelled_files import UNLABELLED
-from tasks.medical.conditions import condition_classes
-from tasks.medical.measures import Evaluated
-from tasks.medical.operating_point import DEFAULT_THRESHOLD
-from tasks.medical.results import MedicalResults
-from tasks.medical.studies import Kind
-from tasks.processes import gathered
+from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.medical.measures import Evaluated
+from vertebra.tasks.medical.results import MedicalResults
+from vertebra.tasks.medical.studies import Kind
+from vertebra.tasks.scoring.conditions import condition_classes
+from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD
 
 
 class MedicalMetric:

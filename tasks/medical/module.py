@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tasks.evaluated_table import EvaluatedTable
-from tasks.medical.conditions import condition_classes
-from tasks.medical.data import MedicalData
-from tasks.medical.dataset import MedicalBatch
-from tasks.medical.grad_cam import grad_cam
-from tasks.medical.image_network import MedicalClassifier
-from tasks.medical.metrics import MedicalMetric
-from tasks.medical.operating_point import DEFAULT_THRESHOLD
-from tasks.medical.predictions import Prediction, StudyWriter
-from tasks.medical.report import NUM_SHOWN, Examined, medical_sections
-from tasks.medical.results import MedicalResults
-from tasks.medical.study_network import StudyClassifier
-from tasks.medical.targets import Classes, Target
-from tasks.medical.temperature import calibrated_probs
-from tasks.module import TaskModule
-from tasks.prediction_writer import PredictionWriter
-from tasks.report import Section
+from vertebra.tasks.medical.data import MedicalData
+from vertebra.tasks.medical.dataset import MedicalBatch
+from vertebra.tasks.medical.grad_cam import grad_cam
+from vertebra.tasks.medical.image_network import MedicalClassifier
+from vertebra.tasks.medical.metrics import MedicalMetric
+from vertebra.tasks.medical.predictions import Prediction, StudyWriter
+from vertebra.tasks.medical.report import NUM_SHOWN, Examined, medical_sections
+from vertebra.tasks.medical.results import MedicalResults
+from vertebra.tasks.medical.study_network import StudyClassifier
+from vertebra.tasks.medical.targets import Classes, Target
+from vertebra.tasks.medical.temperature import calibrated_probs
+from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
+from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.scoring.conditions import condition_classes
+from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 _MOST_CONDITIONS = 3  # whose studies a report shows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import class_from_function
 
-from tasks.medical import classifier
+from vertebra.tasks.medical import classifier
 
 MedicalClassifier = class_from_function(classifier.medical_classifier, name="MedicalClassifier")
 SliceClassifier = class_from_function(classifier.slice_classifier, name="SliceClassifier")

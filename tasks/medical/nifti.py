@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 _PADDING = 4096  # bytes behind the voxels that may be there: some systems fill up blocks
 
@@ -25,8 +25,8 @@ def read_nifti(path: str) -> Scan:
     """
     from nibabel.arrayproxy import ArrayProxy
 
-    from tasks.medical.nifti_header import read_layout
-    from tasks.medical.orientation import oriented
+    from vertebra.tasks.medical.nifti_header import read_layout
+    from vertebra.tasks.medical.orientation import oriented
 
     try:
         layout = read_layout(path)

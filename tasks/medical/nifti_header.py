@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tasks.medical.memory import MAX_DEFLATE_RATIO, check_size
-from tasks.medical.scans import UnreadableScan
+from vertebra.tasks.medical.memory import MAX_DEFLATE_RATIO, check_size
+from vertebra.tasks.medical.scans import UnreadableScan
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.medical.memory import MAX_DEFLATE_RATIO, machine_memory
+from vertebra.tasks.medical.memory import MAX_DEFLATE_RATIO, machine_memory
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 

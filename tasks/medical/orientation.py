@@ -6,8 +6,8 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-from tasks.medical.scans import Grid, Scan, UnreadableScan
-from tasks.medical.shear import straightened
+from vertebra.tasks.medical.scans import Grid, Scan, UnreadableScan
+from vertebra.tasks.medical.shear import straightened
 
 _AXES = axcodes2ornt(("S", "P", "L"))
 _LENGTHS = (1e-4, 100.0)  # mm that a voxel may have: from a microscope's to more than any scanner's

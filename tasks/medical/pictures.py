@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.images import UnreadableImage, opened, read_image
-from tasks.medical.scans import Scan, UnreadableScan
+from vertebra.tasks.loading.files.images import UnreadableImage, opened, read_image
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 
 def read_picture(path: str) -> Scan:

@@ -14,16 +14,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from tasks.medical.geometry import to_own_space
-from tasks.medical.nifti import write_nifti
-from tasks.medical.operating_point import decide
-from tasks.medical.slices import explained
-from tasks.picture_file import write_picture
-from tasks.prediction_writer import PredictionWriter
+from vertebra.tasks.loading.files.picture_file import write_picture
+from vertebra.tasks.medical.geometry import to_own_space
+from vertebra.tasks.medical.nifti import write_nifti
+from vertebra.tasks.medical.slices import explained
+from vertebra.tasks.scoring.operating_point import decide
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 if TYPE_CHECKING:
-    from tasks.medical.dataset import MedicalDataset
-    from tasks.medical.module import MedicalModule
+    from vertebra.tasks.medical.dataset import MedicalDataset
+    from vertebra.tasks.medical.module import MedicalModule
 
 
 class Prediction(NamedTuple):

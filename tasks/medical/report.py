@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.bootstrap import Interval
-from tasks.calibration import Reliability
-from tasks.charts import NUM_LOOKS, Line, confusion_chart, line_chart
-from tasks.medical.results import MedicalResults
-from tasks.medical.slices import explained
-from tasks.report import Picture, Section, columns, gallery, note, table, training_section
+from vertebra.tasks.medical.results import MedicalResults
+from vertebra.tasks.medical.slices import explained
+from vertebra.tasks.reporting.charts import NUM_LOOKS, Line, confusion_chart, line_chart
+from vertebra.tasks.reporting.report import Picture, Section, columns, gallery, note, table, training_section
+from vertebra.tasks.scoring.bootstrap import Interval
+from vertebra.tasks.scoring.calibration import Reliability
 
 NUM_SHOWN = 4  # false positives, false negatives and hits of a condition in the galleries, each
 _LIMITS = (-0.01, 1.01)

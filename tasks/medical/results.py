@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from tasks.bootstrap import Interval, bootstrap
-from tasks.calibration import Reliability, reliability
-from tasks.medical.conditions import Conditions
-from tasks.medical.measures import Evaluated, Measures
-from tasks.medical.operating_point import DEFAULT_THRESHOLD, choose_thresholds
-from tasks.medical.roc import Curve
-from tasks.medical.studies import Kind
-from tasks.medical.temperature import calibrated_probs, fit_temperature
+from vertebra.tasks.medical.measures import Evaluated, Measures
+from vertebra.tasks.medical.studies import Kind
+from vertebra.tasks.medical.temperature import calibrated_probs, fit_temperature
+from vertebra.tasks.scoring.bootstrap import Interval, bootstrap
+from vertebra.tasks.scoring.calibration import Reliability, reliability
+from vertebra.tasks.scoring.conditions import Conditions
+from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD, choose_thresholds
+from vertebra.tasks.scoring.roc import Curve
 
 _LOGGED = (
     "loss", "auroc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "kappa",

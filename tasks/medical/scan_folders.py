@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from tasks.images import IMAGE_SUFFIXES
-from tasks.listing import natural_key, walk
-from tasks.medical.scans import NIFTI_SUFFIXES
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
+from vertebra.tasks.loading.files.listing import natural_key, walk
+from vertebra.tasks.medical.scans import NIFTI_SUFFIXES
 
 
 def find_scans(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -33,8 +33,8 @@ def find_scans(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 def _below(folder: str) -> list[str]:
-    from tasks.medical.dicom_file import dicom_files
-    from tasks.medical.dicom_series import is_stack
+    from vertebra.tasks.medical.dicom_file import dicom_files
+    from vertebra.tasks.medical.dicom_series import is_stack
 
     found: list[str] = []
     for parent, _, names in walk(folder):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.faults import UnreadableFile
-from tasks.images import IMAGE_SUFFIXES
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # which a DICOM file may have, or none at all
@@ -71,10 +71,10 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
 
 def _read(name: str) -> Scan:
     # here, since a task reads files of one kind and need not have the libraries of the others
-    from tasks.medical.dicom import read_dicom
-    from tasks.medical.dicom_series import read_series
-    from tasks.medical.nifti import read_nifti
-    from tasks.medical.pictures import read_picture
+    from vertebra.tasks.medical.dicom import read_dicom
+    from vertebra.tasks.medical.dicom_series import read_series
+    from vertebra.tasks.medical.nifti import read_nifti
+    from vertebra.tasks.medical.pictures import read_picture
 
     if os.path.isdir(name):
         return read_series(name)

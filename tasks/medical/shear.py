@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.medical.scans import UnreadableScan
+from vertebra.tasks.medical.scans import UnreadableScan
 
 _LEAST = 0.5  # pixels of shift over the whole volume below which nothing is interpolated: positions have few digits
 _MOST_TILT = 45.0  # degrees; gantries tilt by 30 at most

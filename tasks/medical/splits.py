@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from tasks.folds import fold_of
-from tasks.medical.balance import rarest_classes
-from tasks.medical.studies import Studies
+from vertebra.tasks.loading.folds import fold_of
+from vertebra.tasks.medical.balance import rarest_classes
+from vertebra.tasks.medical.studies import Studies
 
 MOST_PARTS = 20
 

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tasks.faults import Fault
-from tasks.labelled_files import UNLABELLED
-from tasks.medical.scans import Scan, finite, read_scan
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.medical.scans import Scan, finite, read_scan
 
 Kind = Literal["classes", "grades", "findings"]
 

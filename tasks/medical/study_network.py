@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from backbones import Backbone
-from tasks.medical.image_network import Seen, check_axes, means
-from tasks.medical.pooling import AttentionPooling
+from vertebra.backbones import Backbone
+from vertebra.tasks.medical.image_network import Seen, check_axes, means
+from vertebra.tasks.medical.pooling import AttentionPooling
 
 
 class StudyClassifier(nn.Module):
@@ -27,7 +27,7 @@ class StudyClassifier(nn.Module):
         - output: (N, K) logits
 
     Attributes:
-        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
+        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
     """
 
     class_layers = ("head",)

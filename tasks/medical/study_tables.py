@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import faults
-from tasks.class_names import ordered_classes
-from tasks.csv_rows import path_of, read_rows
-from tasks.data_root import find_outside
-from tasks.faults import Fault
-from tasks.medical.listed_rows import Row, studies_of
-from tasks.medical.spelling import respelled
-from tasks.medical.studies import Kind, Studies
+from vertebra.tasks.loading.class_names import ordered_classes
+from vertebra.tasks.loading.data_root import find_outside
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.csv_rows import path_of, read_rows
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.medical.listed_rows import Row, studies_of
+from vertebra.tasks.medical.spelling import respelled
+from vertebra.tasks.medical.studies import Kind, Studies
 
 MOST_GRADES = 1000  # more are values, such as ages
 # what spreadsheets and pandas write into an empty cell; "none" is not among them, since it may be a grade

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tasks.labelled_files import UNLABELLED
-from tasks.medical.losses import binary_cross_entropy, class_balanced, cross_entropy, focal, squared_emd
-from tasks.medical.studies import Kind
+from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.medical.losses import binary_cross_entropy, class_balanced, cross_entropy, focal, squared_emd
+from vertebra.tasks.medical.studies import Kind
 
 
 class Target(nn.Module, ABC):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from backbones.conventions import own_names
-from backbones.weights import Weights, fill, network_state
-from tasks.medical.image_network import MedicalClassifier
-from tasks.medical.study_network import StudyClassifier
+from vertebra.backbones.conventions import own_names
+from vertebra.backbones.weights import Weights, fill, network_state
+from vertebra.tasks.medical.image_network import MedicalClassifier
+from vertebra.tasks.medical.study_network import StudyClassifier
 
 SEGMENTER = ("conv_seg.",)  # the decoder of Med3D's network, for which there is no place here
 
@@ -14,7 +14,7 @@ def load_weights(classifier: MedicalClassifier | StudyClassifier, source: Weight
     """Load a classifier's weights, its last layer included, or those of a network without one, all of them or none.
 
     A checkpoint without a last layer, such as MedicalNet's, fills the backbone; head and pooling stay as they are. One
-    for other classes, or with three colours, loads into `classifier.backbone` with `backbones.load_weights`.
+    for other classes, or with three colours, loads into `classifier.backbone` with `vertebra.backbones.load_weights`.
 
     Args:
         classifier: the network to fill.

@@ -1,6 +1,6 @@
 """Semantic segmentation."""
 
-from tasks.segmentation.architectures import (
+from vertebra.tasks.segmentation.architectures import (
     deeplabv3,
     deeplabv3plus,
     fcn,
@@ -10,10 +10,10 @@ from tasks.segmentation.architectures import (
     unet,
     upernet,
 )
-from tasks.segmentation.data import SegmentationData
-from tasks.segmentation.module import SegmentationModule
-from tasks.segmentation.segmenter import Segmenter
-from tasks.segmentation.weights import load_weights
+from vertebra.tasks.segmentation.data import SegmentationData
+from vertebra.tasks.segmentation.module import SegmentationModule
+from vertebra.tasks.segmentation.segmenter import Segmenter
+from vertebra.tasks.segmentation.weights import load_weights
 
 __all__ = [
     "SegmentationData",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from backbones import Backbone
-from tasks.segmentation.deeplab import DeepLabV3, DeepLabV3Plus
-from tasks.segmentation.fcn import FCNScores
-from tasks.segmentation.pyramid_pooling import PSPNet, UPerNet
-from tasks.segmentation.segmenter import LevelDecoder, Segmenter, assemble
-from tasks.segmentation.semantic_fpn import SemanticFPN
-from tasks.segmentation.unet import UNet
+from vertebra.backbones import Backbone
+from vertebra.tasks.segmentation.deeplab import DeepLabV3, DeepLabV3Plus
+from vertebra.tasks.segmentation.fcn import FCNScores
+from vertebra.tasks.segmentation.pyramid_pooling import PSPNet, UPerNet
+from vertebra.tasks.segmentation.segmenter import LevelDecoder, Segmenter, assemble
+from vertebra.tasks.segmentation.semantic_fpn import SemanticFPN
+from vertebra.tasks.segmentation.unet import UNet
 
 
 def deeplabv3(

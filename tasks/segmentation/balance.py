@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from tasks.faults import UnreadableFile
-from tasks.images import image_size
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.files.images import image_size
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
 
 
 def class_counts(records: LabelledMasks) -> np.ndarray:

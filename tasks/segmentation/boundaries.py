@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 TOLERANCE = 0.0075  # part of the image's diagonal, as in the paper
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from threading import Lock
 
-from tasks import faults
-from tasks.faults import Fault, UnreadableFile
-from tasks.file_check import look_at_all, unreadable
-from tasks.images import VIEWED, UnreadableImage, decode_image
-from tasks.pixels import Pixels
-from tasks.segmentation.coverage import Coverage
-from tasks.segmentation.labelled_masks import LabelledMasks, UnknownValues, WrongSize
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
+from vertebra.tasks.loading.files.file_check import look_at_all, unreadable
+from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
+from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.segmentation.coverage import Coverage
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, UnknownValues, WrongSize
 
 
 class MaskCheck:

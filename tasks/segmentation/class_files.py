@@ -9,12 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from tasks.segmentation.class_lines import classes_of_lines
-from tasks.segmentation.class_mappings import classes_of_mapping
-from tasks.segmentation.codings import Coding, coding
-from tasks.segmentation.known_classes import KNOWN
-from tasks.similar_names import similar_names
-from tasks.text_files import read_text
+from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.loading.similar_names import similar_names
+from vertebra.tasks.segmentation.class_lines import classes_of_lines
+from vertebra.tasks.segmentation.class_mappings import classes_of_mapping
+from vertebra.tasks.segmentation.codings import Coding, coding
+from vertebra.tasks.segmentation.known_classes import KNOWN
 
 
 def read_classes(classes: str | Path, ignored: Sequence[int] = ()) -> Coding:

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 
-from tasks.segmentation.class_list import ClassList, class_list, color
+from vertebra.tasks.segmentation.class_list import ClassList, class_list, color
 
 _COLOR_FIRST = re.compile(r"(?P<r>\d+)[\s,;]+(?P<g>\d+)[\s,;]+(?P<b>\d+)[\s,;]+(?P<name>\S.*)")
 _COLOR_LAST = re.compile(r"(?P<name>.*?\S)\s*[\s,;:=]\s*(?P<r>\d+)[\s,;]+(?P<g>\d+)[\s,;]+(?P<b>\d+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.segmentation.class_list import ClassList, class_list, color
+from vertebra.tasks.segmentation.class_list import ClassList, class_list, color
 
 # where files with other content have their classes: YOLO's data.yaml, COCO's JSON, Hugging Face's config.json
 _INSIDE = ("names", "classes", "labels", "categories", "id2label", "label2id")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks import faults
-from tasks.faults import Fault
-from tasks.segmentation.outlines import OutlineFault, find_outline_fault
-from tasks.text_files import read_text
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.segmentation.outlines import OutlineFault, find_outline_fault
 
 _TEXTS = {"images": "file_name", "categories": "name"}
 _LARGEST = 1 << 20  # height and width of an image

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 UNKNOWN = -1  # label of a value that stands for no class
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import numpy as np
 
-from tasks import faults
-from tasks.faults import Fault, UnreadableFile
-from tasks.images import image_size
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
+from vertebra.tasks.loading.files.images import image_size
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
 
 _LEAST = 16  # masks that are read before training: enough to meet a second source of masks mixed into the first
 _MOST = 200  # masks that are read in search of every class; a second class is searched for in all of them

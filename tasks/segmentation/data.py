@@ -9,17 +9,17 @@ from pathlib import Path
 import albumentations as A
 import numpy as np
 
-from tasks import faults
-from tasks.data import TaskData
-from tasks.dataset import Missing
-from tasks.image_files import images_to_predict
-from tasks.pixels import Pixels
-from tasks.segmentation.balance import image_weights
-from tasks.segmentation.coverage import Coverage
-from tasks.segmentation.dataset import SegmentationDataset, collate
-from tasks.segmentation.formats import Split, read_split
-from tasks.segmentation.labelled_masks import LabelledMasks, NoMasks
-from tasks.segmentation.transforms import Augment, RandomCrop, Resize
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.dataset import Missing
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.image_files import images_to_predict
+from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.segmentation.balance import image_weights
+from vertebra.tasks.segmentation.coverage import Coverage
+from vertebra.tasks.segmentation.dataset import SegmentationDataset, collate
+from vertebra.tasks.segmentation.formats import Split, read_split
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, NoMasks
+from vertebra.tasks.segmentation.transforms import Augment, RandomCrop, Resize
 
 # by leaving them out; any other fault stops loading
 MENDED = {

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.dataset import Missing, Read, TaskDataset, samples_of
-from tasks.images import VIEWED, read_image
-from tasks.pixels import Pixels
-from tasks.samplers import Draw
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.labelled_masks import LabelledMasks
-from tasks.segmentation.transforms import Augment, Resize
+from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.files.images import VIEWED, read_image
+from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.segmentation.transforms import Augment, Resize
 
 
 class Sample(NamedTuple):

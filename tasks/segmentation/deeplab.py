@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from backbones import Level
-from backbones.layers import Norm
-from tasks.segmentation.layers import conv_norm, initialise, pooled_conv_norm, resized, separable_conv_norm
+from vertebra.backbones import Level
+from vertebra.backbones.layers import Norm
+from vertebra.tasks.segmentation.layers import conv_norm, initialise, pooled_conv_norm, resized, separable_conv_norm
 
 RATES_AT_16 = (6, 12, 18)  # dilations at output stride 16; at 8 they are twice as large, to see as much of the image
 

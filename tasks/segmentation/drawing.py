@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.charts import class_color
-from tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.reporting.charts import class_color
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 _STRENGTH = 0.6  # of the colours over the image
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from backbones import Level
-from backbones.layers import conv
-from tasks.segmentation.layers import resized
+from vertebra.backbones import Level
+from vertebra.backbones.layers import conv
+from vertebra.tasks.segmentation.layers import resized
 
 
 class FCNScores(nn.Module):

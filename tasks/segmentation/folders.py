@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import faults
-from tasks.faults import Fault
-from tasks.image_files import find_images
-from tasks.segmentation.codings import Coding
-from tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
-from tasks.segmentation.mask_files import LOSSY_SUFFIXES, NOT_LOSSY
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.image_files import find_images
+from vertebra.tasks.segmentation.codings import Coding
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
+from vertebra.tasks.segmentation.mask_files import LOSSY_SUFFIXES, NOT_LOSSY
 
 # what known data sets put behind the name that an image and its mask share
 _ENDINGS = ("_leftImg8bit", "_gtFine_labelIds", "_L")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.faults import Fault
-from tasks.segmentation.class_files import read_classes
-from tasks.segmentation.folders import read_folders
-from tasks.segmentation.labelled_masks import LabelledMasks
-from tasks.segmentation.lists import read_list
-from tasks.segmentation.polygons import read_polygons
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.segmentation.class_files import read_classes
+from vertebra.tasks.segmentation.folders import read_folders
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.segmentation.lists import read_list
+from vertebra.tasks.segmentation.polygons import read_polygons
 
 
 @dataclass

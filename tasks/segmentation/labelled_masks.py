@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.faults import UnreadableFile
-from tasks.segmentation.codings import UNKNOWN, Coding
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.mask_files import read_values
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.segmentation.codings import UNKNOWN, Coding
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.mask_files import read_values
 
 
 class WrongSize(UnreadableFile):

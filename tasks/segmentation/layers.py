@@ -8,8 +8,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import Norm, conv, norm_layer
-from tasks.segmentation.dilated import DilatedConv2d
+from vertebra.backbones.layers import Norm, conv, norm_layer
+from vertebra.tasks.segmentation.dilated import DilatedConv2d
 
 
 def conv_norm(
@@ -69,7 +69,7 @@ class PooledSyncBatchNorm(nn.SyncBatchNorm):
 
 
 def pooled_norm(channels: int, norm: Norm) -> nn.Module:
-    """Build the norm called `norm` for maps that may be a single pixel; see `backbones.layers.norm_layer`."""
+    """Build the norm called `norm` for maps that may be a single pixel; see `vertebra.backbones.layers.norm_layer`."""
     if norm == "batch":
         return PooledBatchNorm(channels)
     return PooledSyncBatchNorm(channels) if norm == "sync" else norm_layer(2, channels, norm)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import faults
-from tasks.data_root import find_outside
-from tasks.faults import Fault
-from tasks.segmentation.codings import Coding
-from tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
-from tasks.text_files import read_text
+from vertebra.tasks.loading.data_root import find_outside
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.segmentation.codings import Coding
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
 
 
 def read_list(file: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 
 class CrossEntropy(nn.Module):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.processes import gathered
-from tasks.segmentation.boundaries import BoundaryCounts, boundary_counts
-from tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.segmentation.boundaries import BoundaryCounts, boundary_counts
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 
 @dataclass(frozen=True)

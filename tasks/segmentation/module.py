@@ -13,17 +13,17 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from tasks.module import TaskModule
-from tasks.normalise import normalise_for
-from tasks.prediction_writer import PredictionWriter
-from tasks.report import Section
-from tasks.segmentation.dataset import SegmentationBatch
-from tasks.segmentation.inference import Inference, WholeImage
-from tasks.segmentation.losses import CrossEntropy
-from tasks.segmentation.metrics import SegmentationMetric
-from tasks.segmentation.predictions import MaskWriter, Prediction
-from tasks.segmentation.report import NUM_WORST, Examined, segmentation_sections
-from tasks.segmentation.segmenter import Segmenter
+from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.segmentation.dataset import SegmentationBatch
+from vertebra.tasks.segmentation.inference import Inference, WholeImage
+from vertebra.tasks.segmentation.losses import CrossEntropy
+from vertebra.tasks.segmentation.metrics import SegmentationMetric
+from vertebra.tasks.segmentation.predictions import MaskWriter, Prediction
+from vertebra.tasks.segmentation.report import NUM_WORST, Examined, segmentation_sections
+from vertebra.tasks.segmentation.segmenter import Segmenter
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.normalise import normalise_for
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class SegmentationModule(TaskModule):

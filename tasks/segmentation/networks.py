@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import class_from_function
 
-from tasks.segmentation import architectures
+from vertebra.tasks.segmentation import architectures
 
 DeepLabV3 = class_from_function(architectures.deeplabv3, name="DeepLabV3")
 DeepLabV3Plus = class_from_function(architectures.deeplabv3plus, name="DeepLabV3Plus")

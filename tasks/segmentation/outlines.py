@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from tasks import faults
-from tasks.run_lengths import read_runs
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.run_lengths import read_runs
 
 
 class OutlineFault(NamedTuple):

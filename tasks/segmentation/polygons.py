@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks import faults
-from tasks.data_root import find_outside
-from tasks.faults import Fault
-from tasks.segmentation.coco_content import read_content
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.labelled_masks import LabelledMasks, Masks, check_size
-from tasks.segmentation.outlines import draw_outline
-from tasks.similar_names import similar_names
+from vertebra.tasks.loading.data_root import find_outside
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.similar_names import similar_names
+from vertebra.tasks.segmentation.coco_content import read_content
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, Masks, check_size
+from vertebra.tasks.segmentation.outlines import draw_outline
 
 BACKGROUND = "background"
 DRAWN = (faults.DEGENERATE_OUTLINE,)  # faults that leave a part of an outline, or nothing, to be drawn

@@ -11,9 +11,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
-from tasks.images import read_for_display
-from tasks.prediction_writer import PredictionWriter
-from tasks.segmentation.drawing import overlay, palette
+from vertebra.tasks.loading.files.images import read_for_display
+from vertebra.tasks.segmentation.drawing import overlay, palette
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class Prediction(NamedTuple):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from backbones import Level
-from backbones.layers import Norm
-from tasks.segmentation.layers import conv_norm, initialise, pooled_conv_norm, resized
+from vertebra.backbones import Level
+from vertebra.backbones.layers import Norm
+from vertebra.tasks.segmentation.layers import conv_norm, initialise, pooled_conv_norm, resized
 
 GRIDS = (1, 2, 3, 6)
 

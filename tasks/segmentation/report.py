@@ -10,11 +10,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tasks.charts import color_legend, confusion_chart
-from tasks.images import read_for_display
-from tasks.report import Picture, Section, gallery, note, table, training_section
-from tasks.segmentation.drawing import errors, overlay, palette
-from tasks.segmentation.metrics import SegmentationResults
+from vertebra.tasks.loading.files.images import read_for_display
+from vertebra.tasks.reporting.charts import color_legend, confusion_chart
+from vertebra.tasks.reporting.report import Picture, Section, gallery, note, table, training_section
+from vertebra.tasks.segmentation.drawing import errors, overlay, palette
+from vertebra.tasks.segmentation.metrics import SegmentationResults
 
 NUM_WORST = 8  # images in the gallery
 _LONGER_SIDE = 360  # pixels of each of the four pictures of an image

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from backbones import Backbone, Level, create_backbone
-from backbones.layers import Norm, conv
-from backbones.warm_start import warm_start, without_checkpoint
-from tasks.segmentation.fcn import FCNScores
-from tasks.segmentation.layers import conv_norm, resized
+from vertebra.backbones import Backbone, Level, create_backbone
+from vertebra.backbones.layers import Norm, conv
+from vertebra.backbones.warm_start import warm_start, without_checkpoint
+from vertebra.tasks.segmentation.fcn import FCNScores
+from vertebra.tasks.segmentation.layers import conv_norm, resized
 
 # levels of a backbone and a norm -> a module with `channels` that makes one map of the backbone's
 Decoder = Callable[[Sequence[Level], Norm], nn.Module]
@@ -87,7 +87,7 @@ class Segmenter(nn.Module):
         - output: (N, K, H, W) logits; label k is the k-th class, from 0 on
 
     Attributes:
-        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
+        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
     """
 
     class_layers = ("head", "aux.1", "decoder.scores")
@@ -131,7 +131,7 @@ def assemble(
             dilate say so, and take 32.
         in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
         weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
-            network that fits, see `backbones.warm_start`.
+            network that fits, see `vertebra.backbones.warm_start`.
         norm: of the decoder, and of a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         aux: an auxiliary head on the last level but one (C4).
         drop_rate: dropout in front of the last layer.

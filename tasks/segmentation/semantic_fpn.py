@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from backbones import FPN, Level
-from backbones.layers import Norm
-from tasks.segmentation.layers import conv_norm, resized
+from vertebra.backbones import FPN, Level
+from vertebra.backbones.layers import Norm
+from vertebra.tasks.segmentation.layers import conv_norm, resized
 
 
 class SemanticFPN(nn.Module):

@@ -9,8 +9,8 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from tasks.resizing import resized
-from tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.loading.files.resizing import resized
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 _TRIES = 10  # crops that are drawn before one is taken that a class fills
 

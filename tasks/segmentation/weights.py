@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from backbones.weights import Weights, fill, network_state
-from tasks.segmentation.deeplab import DeepLabV3
-from tasks.segmentation.segmenter import Segmenter
+from vertebra.backbones.weights import Weights, fill, network_state
+from vertebra.tasks.segmentation.deeplab import DeepLabV3
+from vertebra.tasks.segmentation.segmenter import Segmenter
 
 # torchvision's key, ours
 _DEEPLAB = (

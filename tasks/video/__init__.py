@@ -1,9 +1,9 @@
 """Video classification."""
 
-from tasks.video.classifier import VideoClassifier, frame_classifier, video_classifier
-from tasks.video.data import VideoData
-from tasks.video.module import VideoModule
-from tasks.video.weights import load_weights
+from vertebra.tasks.video.classifier import VideoClassifier, frame_classifier, video_classifier
+from vertebra.tasks.video.data import VideoData
+from vertebra.tasks.video.module import VideoModule
+from vertebra.tasks.video.weights import load_weights
 
 __all__ = [
     "VideoClassifier",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import faults
-from tasks.faults import Fault
-from tasks.file_check import look_at_all
-from tasks.video.decoding import Decoder, UnreadableVideo, open_video
-from tasks.video.frame_folder import FrameFolder
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.file_check import look_at_all
+from vertebra.tasks.video.decoding import Decoder, UnreadableVideo, open_video
+from vertebra.tasks.video.frame_folder import FrameFolder
 
 
 def check_videos(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from backbones import Backbone, Level, create_backbone, inflate, load_weights
-from backbones.layers import Norm
-from backbones.temporal import TSN
-from backbones.warm_start import warm_start, without_checkpoint
-from backbones.weights import backbone_state_dict
-from backbones.x3d import X3D
-from tasks.video.heads import MeanHead, RecurrentHead, X3DHead
+from vertebra.backbones import Backbone, Level, create_backbone, inflate, load_weights
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.temporal import TSN
+from vertebra.backbones.warm_start import warm_start, without_checkpoint
+from vertebra.backbones.weights import backbone_state_dict
+from vertebra.backbones.x3d import X3D
+from vertebra.tasks.video.heads import MeanHead, RecurrentHead, X3DHead
 
 
 class VideoClassifier(nn.Module):
@@ -25,7 +25,7 @@ class VideoClassifier(nn.Module):
         - output: (N, num_classes), logits
 
     Attributes:
-        class_layers: layers whose size depends on the number of classes; see `backbones.warm_start`.
+        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
     """
 
     class_layers = ("head.fc",)
@@ -54,8 +54,9 @@ def video_classifier(
         backbone: a registered name, or a backbone with any options.
         num_classes: number of classes.
         weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
-            network that fits, see `backbones.warm_start`.
-        inflated: path of a checkpoint of the 2-D network of the same blocks, to begin with; see `backbones.inflate`.
+            network that fits, see `vertebra.backbones.warm_start`.
+        inflated: path of a checkpoint of the 2-D network of the same blocks, to begin with; see
+            `vertebra.backbones.inflate`.
         norm: for a backbone given by name, and for a norm in the head: `batch`, `frozen`, `sync` or `group`.
         drop_rate: ahead of the last layer, in training; pytorchvideo's networks have 0.5, but CSN 0, as torchvision's.
 
@@ -95,7 +96,7 @@ def frame_classifier(
         backbone: a registered name of a 2-D backbone, or a 2-D backbone with any options.
         num_classes: number of classes.
         weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
-            network that fits, see `backbones.warm_start`.
+            network that fits, see `vertebra.backbones.warm_start`.
         norm: for a backbone given by name.
         drop_rate: ahead of the last layer, in training.
         hidden: 0 takes the mean over the frames, which does not know their order (TSN; of clips of one frame it is the

@@ -9,19 +9,19 @@ from pathlib import Path
 import albumentations as A
 import numpy as np
 
-from tasks import faults
-from tasks.class_names import warn_of_absent
-from tasks.data import TaskData
-from tasks.dataset import Missing
-from tasks.folds import check_division, fold_of
-from tasks.labelled_files import UNLABELLED, LabelledFiles, divide
-from tasks.video.dataset import VideoDataset, collate
-from tasks.video.decoding import Decoder
-from tasks.video.labelled_videos import read_labelled_videos
-from tasks.video.sampling import Dense, Sampling
-from tasks.video.timeline import TimelineDataset
-from tasks.video.transforms import Augment, Resize
-from tasks.video.video_files import find_videos
+from vertebra.tasks.loading.class_names import warn_of_absent
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.dataset import Missing
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.folds import check_division, fold_of
+from vertebra.tasks.loading.labelled_files import UNLABELLED, LabelledFiles, divide
+from vertebra.tasks.video.dataset import VideoDataset, collate
+from vertebra.tasks.video.decoding import Decoder
+from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.sampling import Dense, Sampling
+from vertebra.tasks.video.timeline import TimelineDataset
+from vertebra.tasks.video.transforms import Augment, Resize
+from vertebra.tasks.video.video_files import find_videos
 
 # what loading does about faults; any other stops it
 MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.dataset import Missing, Read, TaskDataset, samples_of
-from tasks.labelled_files import LabelledFiles
-from tasks.samplers import Draw
-from tasks.video.decoding import Decoder, open_video
-from tasks.video.sampling import Sampling
-from tasks.video.transforms import Augment, Resize
+from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.labelled_files import LabelledFiles
+from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.video.decoding import Decoder, open_video
+from vertebra.tasks.video.sampling import Sampling
+from vertebra.tasks.video.transforms import Augment, Resize
 
 
 class Sample(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.faults import UnreadableFile
+from vertebra.tasks.loading.files.faults import UnreadableFile
 
 Decoder = Literal["pyav", "opencv", "torchcodec"]
 
@@ -67,7 +67,7 @@ def open_video(path: str, decoder: Decoder = "pyav") -> Video:
         ValueError: there is no such decoder, or it is not installed.
     """
     if Path(path).is_dir():
-        from tasks.video.frame_folder import FrameFolder
+        from vertebra.tasks.video.frame_folder import FrameFolder
 
         return FrameFolder(path)
     if not Path(path).is_file():
@@ -75,15 +75,15 @@ def open_video(path: str, decoder: Decoder = "pyav") -> Video:
     if not Path(path).stat().st_size:
         raise UnreadableVideo(f"{path}: is empty (0 bytes). Copy it again.")
     if decoder == "pyav":
-        from tasks.video.pyav_video import PyAVVideo
+        from vertebra.tasks.video.pyav_video import PyAVVideo
 
         return PyAVVideo(path)
     if decoder == "opencv":
-        from tasks.video.opencv_video import OpenCVVideo
+        from vertebra.tasks.video.opencv_video import OpenCVVideo
 
         return OpenCVVideo(path)
     if decoder == "torchcodec":
-        from tasks.video.torchcodec_video import TorchCodecVideo
+        from vertebra.tasks.video.torchcodec_video import TorchCodecVideo
 
         return TorchCodecVideo(path)
     raise ValueError(f"decoder is {decoder!r}; choose pyav, opencv or torchcodec.")

@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 
-from tasks.images import UnreadableImage, decode_image, read_image
-from tasks.video.decoding import UnreadableVideo, Video
-from tasks.video.video_files import frames_of
+from vertebra.tasks.loading.files.images import UnreadableImage, decode_image, read_image
+from vertebra.tasks.video.decoding import UnreadableVideo, Video
+from vertebra.tasks.video.video_files import frames_of
 
 _RATE = 25.0  # frames a second, since a folder does not store one
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")

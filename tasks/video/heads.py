@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from backbones.layers import Norm, conv, norm_layer
-from backbones.x3d import EXPANSION
+from vertebra.backbones.layers import Norm, conv, norm_layer
+from vertebra.backbones.x3d import EXPANSION
 
 
 class MeanHead(nn.Module):

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from tasks import faults
-from tasks.class_folders import read_folders
-from tasks.class_names import class_faults, ordered_classes
-from tasks.class_tables import COLUMNS, REMEDY, read_table
-from tasks.csv_rows import has_columns
-from tasks.data_root import find_outside
-from tasks.faults import Fault
-from tasks.labelled_files import LabelledFiles
-from tasks.listing import natural_key
-from tasks.text_files import read_text
-from tasks.video.video_files import VIDEO_SUFFIXES, videos_below
+from vertebra.tasks.loading.class_folders import read_folders
+from vertebra.tasks.loading.class_names import class_faults, ordered_classes
+from vertebra.tasks.loading.class_tables import COLUMNS, REMEDY, read_table
+from vertebra.tasks.loading.data_root import find_outside
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.csv_rows import has_columns
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.listing import natural_key
+from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.loading.labelled_files import LabelledFiles
+from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, videos_below
 
 
 def read_labelled_videos(

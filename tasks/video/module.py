@@ -13,18 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tasks.class_metrics import ClassificationMetric
-from tasks.evaluated_table import EvaluatedTable
-from tasks.mixing import Mixing
-from tasks.module import TaskModule
-from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
-from tasks.prediction_writer import PredictionWriter
-from tasks.report import Section
-from tasks.video.classifier import VideoClassifier
-from tasks.video.data import VideoData
-from tasks.video.dataset import VideoBatch
-from tasks.video.report import NUM_WORST, Examined, video_sections
-from tasks.video.timeline import Prediction, TimelineWriter
+from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
+from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.scoring.class_metrics import ClassificationMetric
+from vertebra.tasks.training.mixing import Mixing
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.video.classifier import VideoClassifier
+from vertebra.tasks.video.data import VideoData
+from vertebra.tasks.video.dataset import VideoBatch
+from vertebra.tasks.video.report import NUM_WORST, Examined, video_sections
+from vertebra.tasks.video.timeline import Prediction, TimelineWriter
 
 
 class VideoModule(TaskModule):

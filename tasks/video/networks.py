@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import class_from_function
 
-from tasks.video import classifier
+from vertebra.tasks.video import classifier
 
 VideoClassifier = class_from_function(classifier.video_classifier, name="VideoClassifier")
 FrameClassifier = class_from_function(classifier.frame_classifier, name="FrameClassifier")

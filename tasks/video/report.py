@@ -10,9 +10,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tasks.class_metrics import ClassificationResults
-from tasks.class_report import class_sections
-from tasks.report import Picture, Section, gallery, note, training_section
+from vertebra.tasks.reporting.class_report import class_sections
+from vertebra.tasks.reporting.report import Picture, Section, gallery, note, training_section
+from vertebra.tasks.scoring.class_metrics import ClassificationResults
 
 NUM_WORST = 8  # videos in the gallery
 _FRAMES = 6  # of a strip

@@ -12,15 +12,15 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from matplotlib.figure import Figure
 
-from tasks.dataset import TaskDataset
-from tasks.labelled_files import UNLABELLED, LabelledFiles
-from tasks.prediction_writer import PredictionWriter
-from tasks.samplers import Draw
-from tasks.score_table import write_scores
-from tasks.video.dataset import Sample
-from tasks.video.decoding import Decoder, UnreadableVideo, open_video
-from tasks.video.sampling import Sampling
-from tasks.video.transforms import Resize
+from vertebra.tasks.loading.dataset import TaskDataset
+from vertebra.tasks.loading.labelled_files import UNLABELLED, LabelledFiles
+from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.reporting.score_table import write_scores
+from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.video.dataset import Sample
+from vertebra.tasks.video.decoding import Decoder, UnreadableVideo, open_video
+from vertebra.tasks.video.sampling import Sampling
+from vertebra.tasks.video.transforms import Resize
 
 _MOST_LINES = 6  # classes of a plot
 _NUM_TOP = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 
-from tasks.images import IMAGE_SUFFIXES
-from tasks.listing import contents, entries, has_suffix, walk
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
+from vertebra.tasks.loading.files.listing import contents, entries, has_suffix, walk
 
 # Endings of the containers and raw streams that FFmpeg reads and that hold pictures.
 _ENDINGS = """

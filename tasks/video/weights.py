@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from backbones.conventions import own_names
-from backbones.weights import Weights, fill, network_state
+from vertebra.backbones.conventions import own_names
+from vertebra.backbones.weights import Weights, fill, network_state
 
 
 def load_weights(classifier: nn.Module, source: Weights) -> None:
     """Load a classifier's weights, its last layer included, all of them or none.
 
-    For another number of classes load them into `classifier.backbone` with `backbones.load_weights`.
+    For another number of classes load them into `classifier.backbone` with `vertebra.backbones.load_weights`.
 
     Args:
         classifier: the network to fill.

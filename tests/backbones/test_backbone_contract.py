@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import BackboneOptions, ResNet, create_backbone, list_backbones, register
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.layers import FrozenBatchNorm
+from vertebra.backbones import BackboneOptions, ResNet, create_backbone, list_backbones, register
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.layers import FrozenBatchNorm
 
 SIZE = (9, 65, 49)  # frames, height, width: odd, so that a wrong rounding shows
 WIDTHS = (8, 16, 24, 32)

@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from backbones import BackboneOptions, ResNet
-from backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones import BackboneOptions, ResNet
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
 
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])

@@ -8,8 +8,8 @@ from torchvision.models import video
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
 
-from backbones import create_backbone, load_weights
-from backbones.conventions import own_names
+from vertebra.backbones import create_backbone, load_weights
+from vertebra.backbones.conventions import own_names
 
 with warnings.catch_warnings():  # of torch, about what pytorchvideo calls
     warnings.simplefilter("ignore")

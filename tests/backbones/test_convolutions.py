@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from backbones.convolutions import (
+from vertebra.backbones.convolutions import (
     along_time,
     depthwise,
     frame_wise,
@@ -10,8 +10,8 @@ from backbones.convolutions import (
     spatial_then_temporal,
     temporal_then_spatial,
 )
-from backbones.cpu_convolutions import Conv3d
-from backbones.layers import FrozenBatchNorm, conv
+from vertebra.backbones.cpu_convolutions import Conv3d
+from vertebra.backbones.layers import FrozenBatchNorm, conv
 
 ALL = [frame_wise, along_time, depthwise, spatial_then_temporal, temporal_then_spatial]
 FACTORED = [spatial_then_temporal, temporal_then_spatial]

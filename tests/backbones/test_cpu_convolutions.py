@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import ResNet, create_backbone, register, registry
-from backbones.blocks import BasicBlock
-from backbones.cpu_convolutions import Conv2d, Conv3d, replace_convolutions
-from backbones.folding import fold_norms
-from backbones.layers import conv
+from vertebra.backbones import ResNet, create_backbone, register, registry
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.backbones.cpu_convolutions import Conv2d, Conv3d, replace_convolutions
+from vertebra.backbones.folding import fold_norms
+from vertebra.backbones.layers import conv
 
 # Both sides have the same input, weight and upstream gradient, so that only the result is rounded: in bf16 by 2^-9 of
 # each number at most (0.0017 of the norm, as measured). What the faulty kernels give is off by the norm itself.

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import create_backbone
-from backbones.folding import fold_norms
-from backbones.layers import FrozenBatchNorm
+from vertebra.backbones import create_backbone
+from vertebra.backbones.folding import fold_norms
+from vertebra.backbones.layers import FrozenBatchNorm
 
 NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm)
 # name: norms that stay, since they stand behind a sum

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import BackboneOptions, ResNet, inflate, load_weights
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.layers import conv, norm_layer
-from backbones.stems import Stem
+from vertebra.backbones import BackboneOptions, ResNet, inflate, load_weights
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.layers import conv, norm_layer
+from vertebra.backbones.stems import Stem
 
 WIDTHS = (8, 16)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from backbones.layers import FrozenBatchNorm, conv, max_pool, norm_layer
+from vertebra.backbones.layers import FrozenBatchNorm, conv, max_pool, norm_layer
 
 SHAPES = {2: (2, 8, 7, 5), 3: (2, 8, 3, 7, 5)}
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}

@@ -6,10 +6,10 @@ from torch import nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from backbones import FPN, Level
-from backbones.bifpn import Node
-from backbones.layers import FrozenBatchNorm
-from backbones.necks import PAFPN, BiFPN, create_neck
+from vertebra.backbones import FPN, Level
+from vertebra.backbones.bifpn import Node
+from vertebra.backbones.layers import FrozenBatchNorm
+from vertebra.backbones.necks import PAFPN, BiFPN, create_neck
 
 CHANNELS = (8, 12, 16, 24)
 LEVELS = tuple(Level(f"C{i + 2}", c, 4 * 2**i) for i, c in enumerate(CHANNELS))

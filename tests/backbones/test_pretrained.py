@@ -8,8 +8,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 from torchvision.models import DenseNet121_Weights, ResNet18_Weights
 
-from backbones import create_backbone, load_weights
-from backbones.pretrained import is_published
+from vertebra.backbones import create_backbone, load_weights
+from vertebra.backbones.pretrained import is_published
 
 
 @pytest.fixture(autouse=True)

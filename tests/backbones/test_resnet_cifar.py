@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backbones import create_backbone, load_weights
+from vertebra.backbones import create_backbone, load_weights
 
 # Parameters with a classifier of ten classes behind the mean. resnet: the counts of the public implementation whose
 # weights load here; wrn and resnetv2: the papers' tables, in millions.

@@ -3,10 +3,10 @@ from functools import partial
 import pytest
 import torch
 
-from backbones import BackboneOptions, ResNet, create_backbone
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.convolutions import frame_wise
-from backbones.resnet_clips import (
+from vertebra.backbones import BackboneOptions, ResNet, create_backbone
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.convolutions import frame_wise
+from vertebra.backbones.resnet_clips import (
     FRAMES_HALVED_ONCE,
     FRAMES_KEPT,
     factored_block,
@@ -14,8 +14,8 @@ from backbones.resnet_clips import (
     inflated_block,
     slow_block,
 )
-from backbones.stems import clip_stem
-from backbones.x3d import X3DBlock, x3d_stem
+from vertebra.backbones.stems import clip_stem
+from vertebra.backbones.x3d import X3DBlock, x3d_stem
 
 WIDTHS = (8, 16, 24, 32)
 STEM = partial(clip_stem, frames=1)

@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torchvision.models._utils import IntermediateLayerGetter
 
-from backbones import create_backbone, list_backbones, load_weights
+from vertebra.backbones import create_backbone, list_backbones, load_weights
 
 TORCHVISIONS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"]
 TORCHVISIONS += ["resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"]

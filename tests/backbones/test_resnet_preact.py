@@ -2,7 +2,7 @@ import pytest
 import timm
 import torch
 
-from backbones import create_backbone, list_backbones, load_weights
+from vertebra.backbones import create_backbone, list_backbones, load_weights
 
 NAMES = [name for name in list_backbones("resnetv2_*") if timm.is_model(name)]
 QUICK = ["resnetv2_18", "resnetv2_34d", "resnetv2_50", "resnetv2_50t"]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import BackboneOptions
-from backbones.slowfast import SlowFast
+from vertebra.backbones import BackboneOptions
+from vertebra.backbones.slowfast import SlowFast
 
 DEPTHS = (1, 1, 1, 1)
 

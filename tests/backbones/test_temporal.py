@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 
-from backbones import BackboneOptions, Level, ResNet, create_backbone, load_weights
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.temporal import TSM, TSN, shift_channels
+from vertebra.backbones import BackboneOptions, Level, ResNet, create_backbone, load_weights
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.temporal import TSM, TSN, shift_channels
 
 FRAMES = 5
 

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from backbones import Level, create_backbone, list_backbones, load_weights
+from vertebra.backbones import Level, create_backbone, list_backbones, load_weights
 
 DENSENETS = ["densenet121", "densenet161", "densenet169", "densenet201"]
 SIZE = (65, 49)
@@ -225,5 +225,5 @@ def test_stochastic_depth_is_passed_on():
 
 
 def test_timm_waits_until_it_is_needed():
-    code = "import sys, backbones; backbones.list_backbones(); sys.exit('timm' in sys.modules)"
+    code = "import sys, vertebra.backbones; vertebra.backbones.list_backbones(); sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

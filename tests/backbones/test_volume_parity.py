@@ -4,7 +4,7 @@ from monai.networks.nets import resnet as monai
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 
-from backbones import create_backbone, load_weights
+from vertebra.backbones import create_backbone, load_weights
 
 LEVELS = ("C2", "C3", "C4", "C5")
 NAMES = ["resnet10_3d", "resnet18_3d", "resnet34_3d", "resnet50_3d", "resnet101_3d", "resnet152_3d", "resnet200_3d"]

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import create_backbone, load_weights
-from backbones.warm_start import warm_start
-from tasks.classification import image_classifier
-from tasks.detection import faster_rcnn
-from tasks.medical import medical_classifier, study_classifier
-from tasks.segmentation import fcn, fcn_scores, unet
-from tasks.video import frame_classifier, video_classifier
+from vertebra.backbones import create_backbone, load_weights
+from vertebra.backbones.warm_start import warm_start
+from vertebra.tasks.classification import image_classifier
+from vertebra.tasks.detection import faster_rcnn
+from vertebra.tasks.medical import medical_classifier, study_classifier
+from vertebra.tasks.segmentation import fcn, fcn_scores, unet
+from vertebra.tasks.video import frame_classifier, video_classifier
 
 # task -> function of the number of classes and of weights, and the layers that depend on that number
 TASKS = {

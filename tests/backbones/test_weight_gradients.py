@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import create_backbone, list_backbones
+from vertebra.backbones import create_backbone, list_backbones
 
 # A gradient in bf16 is off by 0.0017 of its norm where only the result is rounded; norms and sums over many pixels
 # of one sign round a few times more. A wrong one is off by its norm.

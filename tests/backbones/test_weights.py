@@ -7,9 +7,9 @@ import torchvision
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights
 
-from backbones import BackboneOptions, ResNet, create_backbone, load_weights
-from backbones.blocks import BasicBlock
-from backbones.weight_files import read_state_dict
+from vertebra.backbones import BackboneOptions, ResNet, create_backbone, load_weights
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.backbones.weight_files import read_state_dict
 
 URL = ResNet18_Weights.DEFAULT.url
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from backbones import create_backbone, list_backbones
+from vertebra.backbones import create_backbone, list_backbones
 
 OF_CLIPS = ["*3d_18", "mc3_18", "r2plus1d_*", "i3d_*", "c2d_*", "slow*", "csn_*", "x3d_*", "*_3d"]
 OF_IMAGES = [name for name in list_backbones() if not any(fnmatch(name, pattern) for pattern in OF_CLIPS)]

@@ -20,13 +20,13 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 
-from tools import main as command
-from tools import train
-from tools.samples.classification import write_classification_samples
-from tools.samples.detection import write_detection_samples
-from tools.samples.medical import write_medical_samples
-from tools.samples.segmentation import write_segmentation_samples
-from tools.samples.video import write_video_samples
+from vertebra.tools import main as command
+from vertebra.tools import train
+from vertebra.tools.samples.classification import write_classification_samples
+from vertebra.tools.samples.detection import write_detection_samples
+from vertebra.tools.samples.medical import write_medical_samples
+from vertebra.tools.samples.segmentation import write_segmentation_samples
+from vertebra.tools.samples.video import write_video_samples
 
 # Between a step and the file that holds it: a save at every step, two files that wait and one that is being written.
 MOST_LOST = 4
@@ -62,9 +62,9 @@ def part(name, **arguments):
 # task -> module, network, other arguments of the module, data, trainer
 RUNS = {
     "detection": (
-        "tasks.detection.DetectionModule",
+        "vertebra.tasks.detection.DetectionModule",
         part(
-            "tasks.detection.networks.FasterRCNN",
+            "vertebra.tasks.detection.networks.FasterRCNN",
             backbone="resnet18",
             channels=16,
             rois_per_image=8,
@@ -72,7 +72,7 @@ RUNS = {
         ),
         {},
         part(
-            "tasks.detection.DetectionData",
+            "vertebra.tasks.detection.DetectionData",
             resize={"short": [64], "longest": 80},
             augment=[part("albumentations.HorizontalFlip")],
             batch_size=2,
@@ -81,18 +81,23 @@ RUNS = {
         {"accumulate_grad_batches": 2},
     ),
     "segmentation": (
-        "tasks.segmentation.SegmentationModule",
-        part("tasks.segmentation.networks.DeepLabV3Plus", backbone="resnet18", channels=16, aux=True),
+        "vertebra.tasks.segmentation.SegmentationModule",
+        part("vertebra.tasks.segmentation.networks.DeepLabV3Plus", backbone="resnet18", channels=16, aux=True),
         {},
-        part("tasks.segmentation.SegmentationData", crop={"size": [48, 48]}, batch_size=2, num_workers=2),
+        part("vertebra.tasks.segmentation.SegmentationData", crop={"size": [48, 48]}, batch_size=2, num_workers=2),
         {"val_check_interval": 2},
     ),
     "classification": (
-        "tasks.classification.ClassificationModule",
-        part("tasks.classification.networks.ImageClassifier", backbone="resnet18", drop_path_rate=0.2, drop_rate=0.2),
+        "vertebra.tasks.classification.ClassificationModule",
+        part(
+            "vertebra.tasks.classification.networks.ImageClassifier",
+            backbone="resnet18",
+            drop_path_rate=0.2,
+            drop_rate=0.2,
+        ),
         {"mixing": {"mixup": 0.2, "cutmix": 1.0}},
         part(
-            "tasks.classification.ClassificationData",
+            "vertebra.tasks.classification.ClassificationData",
             resize={"size": [24, 24], "crop": 1.0},
             augment=[part("albumentations.HorizontalFlip")],
             batch_size=4,
@@ -101,12 +106,12 @@ RUNS = {
         {"accumulate_grad_batches": 2, "callbacks": [EMA]},
     ),
     "video": (
-        "tasks.video.VideoModule",
-        part("tasks.video.networks.VideoClassifier", backbone="tsm:resnet18"),
+        "vertebra.tasks.video.VideoModule",
+        part("vertebra.tasks.video.networks.VideoClassifier", backbone="tsm:resnet18"),
         {"mixing": {"mixup": 0.2, "cutmix": 1.0}},
         part(
-            "tasks.video.VideoData",
-            sampling=part("tasks.video.sampling.Dense", frames=2, stride=2),
+            "vertebra.tasks.video.VideoData",
+            sampling=part("vertebra.tasks.video.sampling.Dense", frames=2, stride=2),
             resize={"size": [32, 32]},
             batch_size=4,
             num_workers=2,
@@ -114,11 +119,11 @@ RUNS = {
         {"callbacks": [EMA]},
     ),
     "medical": (
-        "tasks.medical.MedicalModule",
-        part("tasks.medical.networks.SliceClassifier", backbone="resnet20"),
+        "vertebra.tasks.medical.MedicalModule",
+        part("vertebra.tasks.medical.networks.SliceClassifier", backbone="resnet20"),
         {},
         part(
-            "tasks.medical.MedicalData",
+            "vertebra.tasks.medical.MedicalData",
             columns={"patient": "patient"},
             resample={"size": [12, 12, 12]},
             batch_size=4,

@@ -1,8 +1,8 @@
 import pytest
 
-from backbones import list_backbones
-from tools import main as command
-from tools.backbones import describe, main
+from vertebra.backbones import list_backbones
+from vertebra.tools import main as command
+from vertebra.tools.backbones import describe, main
 
 
 @pytest.mark.parametrize(

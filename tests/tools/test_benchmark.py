@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tools.benchmark import CHOICES, main
-from tools.benchmarks import decoding, defaults, timing, video
-from tools.benchmarks.table import RATIO, Table, plot, write
-from tools.benchmarks.tasks import TASKS
-from tools.benchmarks.timing import Spread, ratios, time_in_turn
+from vertebra.tools.benchmark import CHOICES, main
+from vertebra.tools.benchmarks import decoding, defaults, timing, video
+from vertebra.tools.benchmarks.table import RATIO, Table, plot, write
+from vertebra.tools.benchmarks.tasks import TASKS
+from vertebra.tools.benchmarks.timing import Spread, ratios, time_in_turn
 
 
 def rows(text):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.check import main
+from vertebra.tools.check import main
 
 
 def noise(seed, size=(50, 100)):
@@ -155,14 +155,14 @@ def test_interrupt_is_clean(tmp_path, images, monkeypatch, capsys):
     def interrupt(file, pixels):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tasks.detection.check.decode_image", interrupt)
+    monkeypatch.setattr("vertebra.tasks.detection.check.decode_image", interrupt)
     assert main([write_coco(tmp_path / "train.json", ["0.jpg", "1.jpg"], [])]) == 130
     assert "interrupted" in capsys.readouterr().err
 
 
 def test_import_is_light():
     heavy = "{'numpy', 'torch', 'PIL', 'rich', 'tasks'}"
-    code = f"import sys, tools.check; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
+    code = f"import sys, vertebra.tools.check; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.strip() == ""
 

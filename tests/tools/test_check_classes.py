@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks import faults
-from tasks.class_metrics import ClassificationMetric
-from tasks.class_report import class_sections
-from tasks.classification import ClassificationData
-from tasks.medical import MedicalData
-from tasks.segmentation.formats import Split, read_split
-from tasks.video import VideoData
-from tasks.video.labelled_videos import read_labelled_videos
-from tools import check
+from vertebra.tasks.classification import ClassificationData
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.medical import MedicalData
+from vertebra.tasks.reporting.class_report import class_sections
+from vertebra.tasks.scoring.class_metrics import ClassificationMetric
+from vertebra.tasks.segmentation.formats import Split, read_split
+from vertebra.tasks.video import VideoData
+from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tools import check
 
 SOUND = "path,label\nx/0.png,cat\nx/1.png,dog\n"
 
@@ -149,7 +149,7 @@ def test_names_that_are_not_utf8_are_printed(root):
     (root / os.fsdecode(b"train/cat/caf\xe9.png")).write_bytes(b"no image")
     (root / "x/0.png").rename(root / "train/dog/0.png")
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
-    command = [sys.executable, "-m", "tools.main", "check", str(root)]
+    command = [sys.executable, "-m", "vertebra.tools.main", "check", str(root)]
     folder = Path(check.__file__).parents[1]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     assert result.stderr == ""

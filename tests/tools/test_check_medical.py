@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.check import main
+from vertebra.tools.check import main
 
 
 def kinds(output):

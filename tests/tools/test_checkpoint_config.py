@@ -7,35 +7,38 @@ import time
 import pytest
 import yaml
 
-from tools.checkpoint_config import check_names, read_config
+from vertebra.tools.checkpoint_config import check_names, read_config
 
 CONFIG = {
     "model": {
-        "class_path": "tasks.detection.DetectionModule",
+        "class_path": "vertebra.tasks.detection.DetectionModule",
         "init_args": {
             "network": {
-                "class_path": "tasks.detection.networks.FasterRCNN",
+                "class_path": "vertebra.tasks.detection.networks.FasterRCNN",
                 "init_args": {
                     "backbone": {
-                        "class_path": "tasks.named_backbone.NamedBackbone",
+                        "class_path": "vertebra.tasks.training.named_backbone.NamedBackbone",
                         "init_args": {"name": "resnet18", "weights": "pretrained", "out_levels": ["C4", "C5"]},
                     },
                     "weights": None,
                     "norm": "batch",
                     "neck": "fpn",
-                    "anchors": {"class_path": "tasks.detection.AnchorGenerator", "init_args": {"sizes": [[8], [16]]}},
+                    "anchors": {
+                        "class_path": "vertebra.tasks.detection.AnchorGenerator",
+                        "init_args": {"sizes": [[8], [16]]},
+                    },
                     "proposals": {"per_level": 10},
                     "detections": None,
                 },
             },
             "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.1}},
-            "schedule": {"class_path": "tasks.schedules.Cosine", "init_args": {"warmup": 0.1}},
+            "schedule": {"class_path": "vertebra.tasks.training.schedules.Cosine", "init_args": {"warmup": 0.1}},
             "channels_last": True,
             "compile_mode": None,
         },
     },
     "data": {
-        "class_path": "tasks.detection.DetectionData",
+        "class_path": "vertebra.tasks.detection.DetectionData",
         "init_args": {
             "root": "data.v1",
             "train": {"annotations": "train.json", "images": "images"},
@@ -68,13 +71,13 @@ CALLABLES = [
     "lightning.pytorch.callbacks.LambdaCallback",
     "lightning.pytorch.Trainer",
     "torch.nn.Linear",
-    "tools.main.main",
-    "tools.train.VertebraCLI",
-    "tasks.data.os.system",
-    "tasks.images.cv2.imread",
-    "tasks.report.write_report",
-    "tasks.detection.faster_rcnn.faster_rcnn",
-    "backbones.weights.load_weights",
+    "vertebra.tools.main.main",
+    "vertebra.tools.train.VertebraCLI",
+    "vertebra.tasks.loading.data.os.system",
+    "vertebra.tasks.loading.files.images.cv2.imread",
+    "vertebra.tasks.reporting.report.write_report",
+    "vertebra.tasks.detection.faster_rcnn.faster_rcnn",
+    "vertebra.backbones.weights.load_weights",
 ]
 
 SLOTS = [
@@ -127,8 +130,8 @@ def spellings(name):
         {"part": [{"deep": spec}]},
         yaml.safe_dump(spec),
         f"{{class_path: {name}}}",
-        {"class_path": "tasks.detection.AnchorGenerator", "init_args": {"sizes": spec}},
-        {"class_path": "tasks.detection.AnchorGenerator", "dict_kwargs": {"sizes": name}},
+        {"class_path": "vertebra.tasks.detection.AnchorGenerator", "init_args": {"sizes": spec}},
+        {"class_path": "vertebra.tasks.detection.AnchorGenerator", "dict_kwargs": {"sizes": name}},
         {"init_args.class_path": name},
     ]
 
@@ -160,7 +163,7 @@ def test_no_slot_takes_a_callable(slot):
         spelled = spellings(name)
         value = spelled[place % len(spelled)]
         assert name not in used(put(slot, value)), value
-    assert not {"runpy", "monai.bundle", "tools.train", "mine"} & (set(sys.modules) - before)
+    assert not {"runpy", "monai.bundle", "vertebra.tools.train", "mine"} & (set(sys.modules) - before)
 
 
 def test_the_error_names_the_entry_and_the_flag():
@@ -181,11 +184,11 @@ def test_what_training_alone_needs_is_left_out_and_the_rest_is_kept():
     del network["init_args"]["backbone"]["init_args"]["weights"]
     assert config == {
         "model": {
-            "class_path": "tasks.detection.DetectionModule",
+            "class_path": "vertebra.tasks.detection.DetectionModule",
             "init_args": {"network": network, "channels_last": True},
         },
         "data": {
-            "class_path": "tasks.detection.DetectionData",
+            "class_path": "vertebra.tasks.detection.DetectionData",
             "init_args": {"resize": {"short": [64], "longest": 80}, "missing": "error"},
         },
     }
@@ -213,7 +216,7 @@ def test_a_text_that_is_a_file_is_refused(tmp_path, monkeypatch):
         ("x" * 600_000, "600000 characters"),
         ("", "has no model.class_path"),
         ("- 1", "has no model.class_path"),
-        ("model: {class_path: tasks.x}", "has no data.class_path"),
+        ("model: {class_path: vertebra.tasks.x}", "has no data.class_path"),
         ("model: {class_path: [a]}", "has no model.class_path"),
         ("model: {class_path: a.B, init_args: 3}\ndata: {class_path: a.B}", "no mapping under model.init_args"),
         ("model: !!python/object/apply:os.system [id]", "is no YAML"),

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from tools import check, degradation, demo, predict, train
-from tools.samples import classification as samples
+from vertebra.tools import check, degradation, demo, predict, train
+from vertebra.tools.samples import classification as samples
 
 CONFIG = """
 model:
-  class_path: tasks.classification.ClassificationModule
+  class_path: vertebra.tasks.classification.ClassificationModule
   init_args:
     network:
-      class_path: tasks.classification.networks.ImageClassifier
+      class_path: vertebra.tasks.classification.networks.ImageClassifier
       init_args: {backbone: resnet18}
 data:
-  class_path: tasks.classification.ClassificationData
+  class_path: vertebra.tasks.classification.ClassificationData
   init_args:
     resize: {size: [24, 24], crop: 1.0}
     augment:
@@ -127,7 +127,7 @@ data:
         classification_samples,
         *("--data.val_fraction", "0.5", "--model.mixing", "{mixup: 0.2, cutmix: 1.0}"),
         *("--model.label_smoothing", "0.1", "--model.layer_decay", "0.7", "--model.network.drop_rate", "0.1"),
-        *("--trainer.callbacks+", "tasks.unfreezing.GradualUnfreezing", "--trainer.max_epochs", "2"),
+        *("--trainer.callbacks+", "vertebra.tasks.training.unfreezing.GradualUnfreezing", "--trainer.max_epochs", "2"),
         *("--model.views", "{flip: true, crop: 0.9}"),
     )
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tasks.evaluated_table import EvaluatedTable, write_evaluated
-from tasks.medical.delong import delong_test
-from tools.compare import compare, main, same_samples
+from vertebra.tasks.reporting.evaluated_table import EvaluatedTable, write_evaluated
+from vertebra.tasks.scoring.delong import delong_test
+from vertebra.tools.compare import compare, main, same_samples
 
 FILES = (Path("a.csv"), Path("b.csv"))
 

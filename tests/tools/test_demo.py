@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import demo
-from tools.samples import detection as samples
+from vertebra.tools import demo
+from vertebra.tools.samples import detection as samples
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from tools import main, predict, replay, train
+from vertebra.tools import main, predict, replay, train
 
 NETWORKS = {
     "classification": ("ClassificationModule", "ImageClassifier", {"backbone": "resnet20"}),
@@ -37,7 +37,7 @@ DATA = {
     "video": (
         "VideoData",
         {
-            "sampling": {"class_path": "tasks.video.sampling.Dense", "init_args": {"frames": 4, "stride": 2}},
+            "sampling": {"class_path": "vertebra.tasks.video.sampling.Dense", "init_args": {"frames": 4, "stride": 2}},
             "resize": {"size": [32, 32]},
             "unflipped": ["left", "right"],
         },
@@ -183,7 +183,7 @@ def test_what_is_not_finite_is_never_measured_nor_written(spoiled, task, fault, 
 
 @pytest.mark.filterwarnings("ignore")
 def test_skipped_steps_are_in_the_closing_line_and_the_report(fit, caplog, monkeypatch):
-    from tasks.classification import ClassificationModule
+    from vertebra.tasks.classification import ClassificationModule
 
     step = ClassificationModule.training_step
 
@@ -211,7 +211,7 @@ def test_a_loss_of_infinite_weight_is_named(fit, capsys):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_replay_draws_the_random_numbers_of_its_step(fit, capsys, monkeypatch):
-    from tasks.classification import ClassificationModule
+    from vertebra.tasks.classification import ClassificationModule
 
     step, drawn = ClassificationModule.training_step, []
 

@@ -4,8 +4,8 @@ import os
 import numpy as np
 import pytest
 
-from backbones import create_backbone
-from tools.errors import sentence
+from vertebra.backbones import create_backbone
+from vertebra.tools.errors import sentence
 
 
 def raised(function, *args) -> Exception:
@@ -26,9 +26,9 @@ def test_what_a_loader_process_told_is_found_at_the_end():
     text = (
         "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n"
     )
-    assert sentence(ValueError(text + "tasks.images.UnreadableImage: a.jpg: the file is empty.")) == (
-        "a.jpg: the file is empty."
-    )
+    assert sentence(
+        ValueError(text + "vertebra.tasks.loading.files.images.UnreadableImage: a.jpg: the file is empty.")
+    ) == ("a.jpg: the file is empty.")
     assert sentence(ValueError(text + "KeyError: 'boxes'")) is None
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.evaluated_table import EvaluatedTable, read_evaluated
-from tools import folds, train
+from vertebra.tasks.reporting.evaluated_table import EvaluatedTable, read_evaluated
+from vertebra.tools import folds, train
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def listed(video_samples: Path, tmp_path: Path) -> Path:
 FLAGS = {
     "data.train": "all.csv",
     "data.group": "camera",
-    "data.sampling": "tasks.video.sampling.Segments",
+    "data.sampling": "vertebra.tasks.video.sampling.Segments",
     "data.sampling.frames": "2",
     "data.resize.size": "[16, 16]",
     "data.augment": "[]",

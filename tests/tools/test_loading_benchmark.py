@@ -4,8 +4,8 @@ import cv2
 import pytest
 import torch
 
-from tools.benchmarks import loading
-from tools.benchmarks.timing import one_core
+from vertebra.tools.benchmarks import loading
+from vertebra.tools.benchmarks.timing import one_core
 
 NO_CHANGE = {"brightness": (1, 1), "contrast": (1, 1), "saturation": (1, 1), "hue": (0, 0)}
 

@@ -5,22 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from tools import config_files, main
-from tools.backbones import main as backbones_main
+from vertebra.tools import config_files, main
+from vertebra.tools.backbones import main as backbones_main
 
 
 def test_help_is_quick_and_names_every_command():
     started = time.monotonic()
-    result = subprocess.run([sys.executable, "-m", "tools.main", "--help"], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "vertebra.tools.main", "--help"], capture_output=True, text=True, check=True
+    )
     assert time.monotonic() - started < 1.5
     assert all(name in result.stdout for name in main.COMMANDS)
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from tools.main import main; main(['--help']); print(*sys.modules)"
+    code = "import sys; from vertebra.tools.main import main; main(['--help']); print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.split(".")[0] for name in result.stdout.splitlines()[-1].split()}
-    assert "tools" in imported
+    assert "vertebra" in imported
     assert not {"torch", "lightning", "cv2", "matplotlib"} & imported
 
 

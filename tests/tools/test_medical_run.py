@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.evaluated_table import read_evaluated
-from tasks.medical.predictions import model_hash
-from tools import demo, predict, train
-from tools.samples import medical as samples
+from vertebra.tasks.medical.predictions import model_hash
+from vertebra.tasks.reporting.evaluated_table import read_evaluated
+from vertebra.tools import demo, predict, train
+from vertebra.tools.samples import medical as samples
 
 CONFIG = """
 model:
-  class_path: tasks.medical.MedicalModule
+  class_path: vertebra.tasks.medical.MedicalModule
   init_args:
     network:
-      class_path: tasks.medical.networks.SliceClassifier
+      class_path: vertebra.tasks.medical.networks.SliceClassifier
       init_args: {backbone: resnet20}
 data:
-  class_path: tasks.medical.MedicalData
+  class_path: vertebra.tasks.medical.MedicalData
   init_args:
     train: train.csv
     val: val.csv

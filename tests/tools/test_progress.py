@@ -2,20 +2,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from tools.progress import SeldomReadingBar
+from vertebra.tools.progress import SeldomReadingBar
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("tools.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vertebra.tools.progress.time.monotonic", lambda: now[0])
     return now
 
 
 def test_losses_are_read_twice_a_second_in_training_and_always_elsewhere(clock, monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "tools.progress.RichProgressBar.get_metrics",
+        "vertebra.tools.progress.RichProgressBar.get_metrics",
         lambda bar, trainer, module: reads.append(clock[0]) or {"train/loss": len(reads)},
     )
     bar, trainer = SeldomReadingBar(), SimpleNamespace(training=True)

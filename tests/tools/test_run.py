@@ -13,22 +13,22 @@ import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
 
-from tools import predict, train
-from tools.progress import SeldomReadingBar
+from vertebra.tools import predict, train
+from vertebra.tools.progress import SeldomReadingBar
 
 CONFIG = """
 model:
-  class_path: tasks.detection.DetectionModule
+  class_path: vertebra.tasks.detection.DetectionModule
   init_args:
     network:
-      class_path: tasks.detection.networks.FasterRCNN
+      class_path: vertebra.tasks.detection.networks.FasterRCNN
       init_args:
         backbone: resnet18
         channels: 16
         rois_per_image: 8
         proposals: {per_level: 20, per_image: 20, per_level_eval: 20, per_image_eval: 20}
 data:
-  class_path: tasks.detection.DetectionData
+  class_path: vertebra.tasks.detection.DetectionData
   init_args:
     train: {annotations: annotations/train.json, images: images/train}
     val: {annotations: annotations/val.json, images: images/val}
@@ -143,7 +143,7 @@ def test_a_run_stopped_between_epochs_goes_on_with_the_next_one(fit):
 
 def test_every_option_of_a_backbone_is_a_flag(fit):
     backbone = "--model.network.backbone"
-    flags = [backbone, "tasks.named_backbone.NamedBackbone", f"{backbone}.name", "resnet18"]
+    flags = [backbone, "vertebra.tasks.training.named_backbone.NamedBackbone", f"{backbone}.name", "resnet18"]
     fit(*flags, f"{backbone}.checkpointing", "true", f"{backbone}.out_levels", "[C3, C4]", "--trainer.max_steps", "1")
     options = yaml.safe_load(Path("runs/tiny/config.yaml").read_text())["model"]["init_args"]["network"]["init_args"]
     assert options["backbone"]["init_args"]["checkpointing"] is True

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from tools import main, train
+from vertebra.tools import main, train
 
 pytestmark = pytest.mark.gpu
 

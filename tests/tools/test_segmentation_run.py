@@ -9,35 +9,35 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.segmentation.drawing import palette
-from tasks.segmentation.metrics import ious
-from tools import check, demo, predict, train
-from tools.samples import segmentation as samples
+from vertebra.tasks.segmentation.drawing import palette
+from vertebra.tasks.segmentation.metrics import ious
+from vertebra.tools import check, demo, predict, train
+from vertebra.tools.samples import segmentation as samples
 
 CONFIG = """
 model:
-  class_path: tasks.segmentation.SegmentationModule
+  class_path: vertebra.tasks.segmentation.SegmentationModule
   init_args:
     network:
-      class_path: tasks.segmentation.networks.DeepLabV3Plus
+      class_path: vertebra.tasks.segmentation.networks.DeepLabV3Plus
       init_args: {backbone: resnet18, channels: 16, aux: true}
     loss:
-      class_path: tasks.segmentation.losses.Sum
+      class_path: vertebra.tasks.segmentation.losses.Sum
       init_args:
         losses:
-          - class_path: tasks.segmentation.losses.CrossEntropy
-          - class_path: tasks.segmentation.losses.Lovasz
+          - class_path: vertebra.tasks.segmentation.losses.CrossEntropy
+          - class_path: vertebra.tasks.segmentation.losses.Lovasz
         weights: [1.0, 0.5]
     inference:
-      class_path: tasks.segmentation.inference.MultiScale
+      class_path: vertebra.tasks.segmentation.inference.MultiScale
       init_args:
         scales: [0.75, 1.0]
         inference:
-          class_path: tasks.segmentation.inference.SlidingWindow
+          class_path: vertebra.tasks.segmentation.inference.SlidingWindow
           init_args: {size: [56, 64]}
     head_factor: 10.0
 data:
-  class_path: tasks.segmentation.SegmentationData
+  class_path: vertebra.tasks.segmentation.SegmentationData
   init_args:
     train: {images: images/train, masks: masks/train}
     val: {images: images/val, masks: masks/val}

@@ -12,21 +12,21 @@ import pytest
 import torch
 import yaml
 
-from backbones.weight_files import read_state_dict
-from tasks.classification import ClassificationModule, image_classifier
-from tools import predict, train
-from tools.checkpoint_file import read_checkpoint
-from tools.samples import classification as samples
+from vertebra.backbones.weight_files import read_state_dict
+from vertebra.tasks.classification import ClassificationModule, image_classifier
+from vertebra.tools import predict, train
+from vertebra.tools.checkpoint_file import read_checkpoint
+from vertebra.tools.samples import classification as samples
 
 RUN = """
 model:
-  class_path: tasks.classification.ClassificationModule
+  class_path: vertebra.tasks.classification.ClassificationModule
   init_args:
     network:
-      class_path: tasks.classification.networks.ImageClassifier
+      class_path: vertebra.tasks.classification.networks.ImageClassifier
       init_args: {backbone: resnet20}
 data:
-  class_path: tasks.classification.ClassificationData
+  class_path: vertebra.tasks.classification.ClassificationData
   init_args:
     root: ROOT
     resize: {size: [24, 24], crop: 1.0}
@@ -273,10 +273,10 @@ def test_an_evil_configuration_runs_nothing(project, capsys):
 
 def test_classes_of_ones_own_take_a_flag(project, capsys, monkeypatch):
     Path("mine_to_trust.py").write_text(
-        "from tasks.classification import ClassificationModule\nclass Mine(ClassificationModule):\n    pass\n"
+        "from vertebra.tasks.classification import ClassificationModule\nclass Mine(ClassificationModule):\n    pass\n"
     )
     monkeypatch.syspath_prepend(str(project))
-    config = RUN.replace("tasks.classification.ClassificationModule", "mine_to_trust.Mine")
+    config = RUN.replace("vertebra.tasks.classification.ClassificationModule", "mine_to_trust.Mine")
     torch.save(content(config=config), "mine.ckpt")
     text = failed(["predict", "mine.ckpt", "photos"], capsys)
     assert "'mine_to_trust.Mine' as model.class_path" in text

@@ -10,24 +10,24 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.video.decoding import open_video
-from tools import check, demo, predict, train
-from tools.samples import video as samples
+from vertebra.tasks.video.decoding import open_video
+from vertebra.tools import check, demo, predict, train
+from vertebra.tools.samples import video as samples
 
 CONFIG = """
 model:
-  class_path: tasks.video.VideoModule
+  class_path: vertebra.tasks.video.VideoModule
   init_args:
     network:
-      class_path: tasks.video.networks.VideoClassifier
+      class_path: vertebra.tasks.video.networks.VideoClassifier
       init_args: {backbone: "tsm:resnet18"}
     mixing: {mixup: 0.2, cutmix: 1.0}
     label_smoothing: 0.1
 data:
-  class_path: tasks.video.VideoData
+  class_path: vertebra.tasks.video.VideoData
   init_args:
     sampling:
-      class_path: tasks.video.sampling.Dense
+      class_path: vertebra.tasks.video.sampling.Dense
       init_args: {frames: 4, stride: 2}
     resize: {size: [32, 32]}
     unflipped: [left, right]

@@ -11,9 +11,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from backbones import create_backbone
-from tools.benchmarks.table import RATIO, Table
-from tools.benchmarks.timing import (
+from vertebra.backbones import create_backbone
+from vertebra.tools.benchmarks.table import RATIO, Table
+from vertebra.tools.benchmarks.timing import (
     Contender,
     Workload,
     inference,

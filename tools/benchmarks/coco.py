@@ -1,4 +1,4 @@
-"""COCO's box metrics of a data set's size: pycocotools, and the same numbers from `tasks.detection`."""
+"""COCO's box metrics of a data set's size: pycocotools, and the same numbers from `vertebra.tasks.detection`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tasks.detection.average_precision import precision_and_recall
-from tasks.detection.evaluated_image import EvaluatedImage
-from tools.benchmarks.table import Table, table_of_ways
+from vertebra.tasks.detection.average_precision import precision_and_recall
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tools.benchmarks.table import Table, table_of_ways
 
 HEIGHT, WIDTH = 480, 640
 TRUTH = 7  # objects an image on average, as COCO has

@@ -14,12 +14,12 @@ import av
 import cv2
 import numpy as np
 
-from tasks.samplers import Draw
-from tasks.video.data import VideoData
-from tasks.video.decoding import open_video
-from tasks.video.sampling import Dense
-from tools.benchmarks.table import Table, table_of_ways
-from tools.benchmarks.timing import one_core
+from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.video.data import VideoData
+from vertebra.tasks.video.decoding import open_video
+from vertebra.tasks.video.sampling import Dense
+from vertebra.tools.benchmarks.table import Table, table_of_ways
+from vertebra.tools.benchmarks.timing import one_core
 
 RATE = 30  # frames a second
 HEIGHT, WIDTH = 240, 320
@@ -111,7 +111,7 @@ def _frames(file: Path, count: int) -> Iterator[av.VideoFrame]:
 
 
 def read_sought(file: Path, indices: np.ndarray) -> np.ndarray:
-    """Read the same with the reader of `tasks.video`."""
+    """Read the same with the reader of `vertebra.tasks.video`."""
     with open_video(str(file)) as video:
         return video.read(indices)
 

@@ -6,10 +6,10 @@ import importlib
 import shutil
 from functools import partial
 
-from tools.benchmarks.networks import SPEEDS, speeds_of, title_of
-from tools.benchmarks.table import Table
-from tools.benchmarks.tasks import TASKS
-from tools.benchmarks.timing import Contender
+from vertebra.tools.benchmarks.networks import SPEEDS, speeds_of, title_of
+from vertebra.tools.benchmarks.table import Table
+from vertebra.tools.benchmarks.tasks import TASKS
+from vertebra.tools.benchmarks.timing import Contender
 
 COMPILERS = ("g++", "clang++", "cl")  # one of which torch.compile needs
 
@@ -22,7 +22,7 @@ def contenders(name: str, backbone: str) -> list[Contender]:
         backbone: of the network.
     """
     task = TASKS[name]
-    workload = importlib.import_module(f"tools.benchmarks.{name}").workload
+    workload = importlib.import_module(f"vertebra.tools.benchmarks.{name}").workload
     inputs = {"backbone": backbone, "batch": task.batch, "size": task.size}
     plain, channels_last = (partial(workload, True, fast, **inputs) for fast in (False, True))
     entries = [

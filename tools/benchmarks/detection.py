@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from tasks.detection import faster_rcnn, load_weights
-from tools.benchmarks.timing import Contender, Workload, both_ways, in_both_modes
+from vertebra.tasks.detection import faster_rcnn, load_weights
+from vertebra.tools.benchmarks.timing import Contender, Workload, both_ways, in_both_modes
 
 NUM_OBJECTS = 15  # in an image
 DETECTRON2 = {  # backbone -> its configuration

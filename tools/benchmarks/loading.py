@@ -17,13 +17,13 @@ from torchvision import tv_tensors
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import v2
 
-from tasks.detection.annotations import Annotations
-from tasks.detection.dataset import DetectionDataset, collate
-from tasks.detection.transforms import Augment, Resize
-from tasks.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
-from tasks.samplers import Draw
-from tools.benchmarks.table import Table, table_of_ways
-from tools.benchmarks.timing import one_core
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.dataset import DetectionDataset, collate
+from vertebra.tasks.detection.transforms import Augment, Resize
+from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.training.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from vertebra.tools.benchmarks.table import Table, table_of_ways
+from vertebra.tools.benchmarks.timing import one_core
 
 HEIGHT, WIDTH = 480, 640
 BOXES = 8  # an image, as COCO has on average

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from monai.networks.nets import resnet
 from torch import Tensor, nn
 
-from tasks.medical.classifier import medical_classifier
-from tasks.medical.weights import load_weights
-from tools.benchmarks.timing import Contender, Workload, both_ways
+from vertebra.tasks.medical.classifier import medical_classifier
+from vertebra.tasks.medical.weights import load_weights
+from vertebra.tools.benchmarks.timing import Contender, Workload, both_ways
 
 NUM_CLASSES = 2
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-from tools.benchmarks.table import RATIO, Table
-from tools.benchmarks.tasks import TASKS, Task
-from tools.benchmarks.timing import Contender, Spread, inference, memory_of_a_step, ratios, time_in_turn, training_step
+from vertebra.tools.benchmarks.table import RATIO, Table
+from vertebra.tools.benchmarks.tasks import TASKS, Task
+from vertebra.tools.benchmarks.timing import (
+    Contender,
+    Spread,
+    inference,
+    memory_of_a_step,
+    ratios,
+    time_in_turn,
+    training_step,
+)
 
 SPEEDS = ("training step, s", f"training{RATIO}", "inference, s", f"inference{RATIO}")
 
@@ -23,7 +31,7 @@ def table_of(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds
         rounds: that count.
     """
     task = TASKS[name]
-    entries = importlib.import_module(f"tools.benchmarks.{name}").contenders(backbone, batch, size)
+    entries = importlib.import_module(f"vertebra.tools.benchmarks.{name}").contenders(backbone, batch, size)
     speeds = speeds_of(entries, rounds)
     memory = [memory_of_a_step(entry) for entry in entries]
     table = Table(

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models import segmentation
 
-from tasks.segmentation import deeplabv3, load_weights
-from tools.benchmarks.timing import Contender, Workload, both_ways, in_both_modes
+from vertebra.tasks.segmentation import deeplabv3, load_weights
+from vertebra.tools.benchmarks.timing import Contender, Workload, both_ways, in_both_modes
 
 SMP = "segmentation_models_pytorch"
 NUM_CLASSES = 21

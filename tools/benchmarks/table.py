@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from tools.benchmarks.timing import Spread, ratios, time_in_turn
+from vertebra.tools.benchmarks.timing import Spread, ratios, time_in_turn
 
 RATIO = ", times"  # ends the name of a column that says how many times as fast, so that 1 is as fast as the other
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Task(NamedTuple):
-    """What is timed of a task: the contenders of `tools.benchmarks.<task>`.
+    """What is timed of a task: the contenders of `vertebra.tools.benchmarks.<task>`.
 
     Attributes:
         network: ours, and the peer's.

@@ -19,8 +19,8 @@ import cv2
 import torch
 from torch import Tensor, nn
 
-from backbones.folding import fold_norms
-from tasks.compiling import compile_parts
+from vertebra.backbones.folding import fold_norms
+from vertebra.tasks.training.compiling import compile_parts
 
 
 class Workload(NamedTuple):

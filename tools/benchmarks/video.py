@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import video
 
-from backbones.slowfast import ALPHA
-from tasks.video import load_weights, video_classifier
-from tools.benchmarks.timing import Contender, Workload, both_ways
+from vertebra.backbones.slowfast import ALPHA
+from vertebra.tasks.video import load_weights, video_classifier
+from vertebra.tools.benchmarks.timing import Contender, Workload, both_ways
 
 NUM_CLASSES = 400
 

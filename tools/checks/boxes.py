@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.detection.annotations import Annotations
-from tasks.detection.check import check_images, find_untrained
-from tasks.detection.formats import find_sources, read_annotations
-from tasks.faults import Fault
-from tasks.pixels import Pixels
-from tasks.segmentation.coco_content import read_content
-from tools.checks.source import Content, Source, counted, pixels_of
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.check import check_images, find_untrained
+from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.segmentation.coco_content import read_content
+from vertebra.tools.checks.source import Content, Source, counted, pixels_of
 
 Split = tuple[Path, str]
 Reader = Callable[[Split], tuple[Annotations, list[Fault]]]

@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.class_folders import FindSamples, is_folder_per_class, read_folders
-from tasks.class_tables import read_table
-from tasks.classification.check import check_files
-from tasks.csv_rows import first_path
-from tasks.faults import CONFLICTING_LABELS, Fault
-from tasks.images import IMAGE_SUFFIXES
-from tasks.labelled_files import LabelledFiles
-from tasks.leaks import find_leaks
-from tasks.listing import files_below
-from tasks.pixels import Pixels
-from tasks.text_files import read_text
-from tasks.video.check import check_videos
-from tasks.video.labelled_videos import read_labelled_videos
-from tasks.video.video_files import VIDEO_SUFFIXES, holds_frame_folders, videos_below
-from tools.checks.source import Content, Source, counted, pixels_of
+from vertebra.tasks.classification.check import check_files
+from vertebra.tasks.loading.class_folders import FindSamples, is_folder_per_class, read_folders
+from vertebra.tasks.loading.class_tables import read_table
+from vertebra.tasks.loading.files.csv_rows import first_path
+from vertebra.tasks.loading.files.faults import CONFLICTING_LABELS, Fault
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
+from vertebra.tasks.loading.files.listing import files_below
+from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.loading.labelled_files import LabelledFiles
+from vertebra.tasks.loading.leaks import find_leaks
+from vertebra.tasks.video.check import check_videos
+from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, holds_frame_folders, videos_below
+from vertebra.tools.checks.source import Content, Source, counted, pixels_of
 
 
 class _Kind(NamedTuple):

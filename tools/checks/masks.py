@@ -6,11 +6,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from tasks.image_files import find_images
-from tasks.listing import entries
-from tasks.segmentation.check import MaskCheck
-from tasks.segmentation.formats import Split, read_split
-from tools.checks.source import Content, Source, pixels_of
+from vertebra.tasks.loading.files.image_files import find_images
+from vertebra.tasks.loading.files.listing import entries
+from vertebra.tasks.segmentation.check import MaskCheck
+from vertebra.tasks.segmentation.formats import Split, read_split
+from vertebra.tools.checks.source import Content, Source, pixels_of
 
 # folders of images and of masks, as data sets have them
 _PAIRS = (("images", "masks"), ("leftImg8bit", "gtFine"), ("images", "annotations"))

@@ -8,19 +8,19 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from tasks.csv_rows import first_path
-from tasks.faults import Fault
-from tasks.listing import walk
-from tasks.medical.balance import class_counts
-from tasks.medical.check import StudyCheck
-from tasks.medical.chest_xray14 import find_entries
-from tasks.medical.formats import read_studies
-from tasks.medical.npz import read_headers
-from tasks.medical.scan_folders import find_scans
-from tasks.medical.scans import DICOM_SUFFIXES, NIFTI_SUFFIXES
-from tasks.medical.studies import Kind, Studies, unlabelled_studies
-from tasks.medical.study_tables import Columns
-from tools.checks.source import Content, Source, counted
+from vertebra.tasks.loading.files.csv_rows import first_path
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.listing import walk
+from vertebra.tasks.medical.balance import class_counts
+from vertebra.tasks.medical.check import StudyCheck
+from vertebra.tasks.medical.chest_xray14 import find_entries
+from vertebra.tasks.medical.formats import read_studies
+from vertebra.tasks.medical.npz import read_headers
+from vertebra.tasks.medical.scan_folders import find_scans
+from vertebra.tasks.medical.scans import DICOM_SUFFIXES, NIFTI_SUFFIXES
+from vertebra.tasks.medical.studies import Kind, Studies, unlabelled_studies
+from vertebra.tasks.medical.study_tables import Columns
+from vertebra.tools.checks.source import Content, Source, counted
 
 _SUFFIXES = (*NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 
@@ -80,7 +80,7 @@ def _holds_scans(path: Path) -> bool:
     """Tell by the names of files whether a path is a scan or holds one; DICOM files may have no suffix."""
     if path.is_file():
         return path.name.lower().endswith(_SUFFIXES)
-    from tasks.medical.dicom_file import is_dicom_file
+    from vertebra.tasks.medical.dicom_file import is_dicom_file
 
     for folder, _, names in walk(path):
         for name in names:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from tasks.faults import Fault
-from tasks.pixels import Pixels
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.pixels import Pixels
 
 
 class Comparable(Protocol):

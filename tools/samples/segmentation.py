@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.samples.detection import CATEGORIES, JPEG_QUALITY, draw_image
+from vertebra.tools.samples.detection import CATEGORIES, JPEG_QUALITY, draw_image
 
 CLASSES = ("background", *CATEGORIES.values())
 _SPLITS = ("train", "val")  # an image's random numbers hang on the place of its split here

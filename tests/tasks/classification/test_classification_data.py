@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.classification import ClassificationData, Resize
-from tasks.classification.dataset import ClassificationDataset, collate
-from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.transforms import Augment
-from tasks.faults import UnreadableFile
-from tasks.images import UnreadableImage
-from tasks.labelled_files import divide
-from tasks.samplers import Draw
+from vertebra.tasks.classification import ClassificationData, Resize
+from vertebra.tasks.classification.dataset import ClassificationDataset, collate
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.transforms import Augment
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.files.images import UnreadableImage
+from vertebra.tasks.loading.labelled_files import divide
+from vertebra.tasks.loading.samplers import Draw
 
 
 def data(root, **options):

@@ -3,8 +3,15 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Trainer, seed_everything
 
-from tasks.classification import ClassificationData, ClassificationModule, Mixing, Resize, Views, image_classifier
-from tasks.schedules import Cosine
+from vertebra.tasks.classification import (
+    ClassificationData,
+    ClassificationModule,
+    Mixing,
+    Resize,
+    Views,
+    image_classifier,
+)
+from vertebra.tasks.training.schedules import Cosine
 
 
 def trainer(folder, **options):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
-from tasks.classification import ClassificationData, ClassificationModule, Resize, image_classifier
+from vertebra.tasks.classification import ClassificationData, ClassificationModule, Resize, image_classifier
 
 
 def build(root: Path) -> tuple[ClassificationModule, ClassificationData]:

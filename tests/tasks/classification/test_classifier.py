@@ -3,9 +3,9 @@ import timm
 import torch
 import torchvision
 
-from backbones import create_backbone, list_backbones
-from tasks.classification import image_classifier, load_weights
-from tasks.layers import layers_of
+from vertebra.backbones import create_backbone, list_backbones
+from vertebra.tasks.classification import image_classifier, load_weights
+from vertebra.tasks.training.layers import layers_of
 
 
 def randomise(network):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.classification.degradation import Curve, Pair, _augment, curve, train_network, verdict
-from tasks.classification.degradation_report import degradation_sections, write_figure
-from tasks.classification.labelled_images import LabelledImages
-from tools.samples.classification import CLASSES, draw_textures
+from vertebra.tasks.classification.degradation import Curve, Pair, _augment, curve, train_network, verdict
+from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tools.samples.classification import CLASSES, draw_textures
 
 
 def pair(kind, shallow, deep, epochs=3):

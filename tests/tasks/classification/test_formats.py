@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import faults
-from tasks.classification.formats import read_labelled_images
+from vertebra.tasks.classification.formats import read_labelled_images
+from vertebra.tasks.loading.files import faults
 
 RNG = np.random.default_rng(0)
 

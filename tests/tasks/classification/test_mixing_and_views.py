@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.classification import Mixing, Views
+from vertebra.tasks.classification import Mixing, Views
 
 
 @pytest.mark.parametrize("options", [{"mixup": 1.0, "cutmix": 0.0}, {"mixup": 0.0, "cutmix": 1.0}])

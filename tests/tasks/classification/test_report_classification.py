@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.class_metrics import ClassificationMetric
-from tasks.classification.labelled_images import LabelledImages
-from tasks.classification.report import classification_sections
-from tasks.report import write_report
+from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.report import classification_sections
+from vertebra.tasks.reporting.report import write_report
+from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 
 
 def made_up(folder, num_classes, number=40, sharpness=2.0, perfect=False, in_memory=False):

@@ -3,8 +3,8 @@ import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator as TheirAnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from backbones import Level
-from tasks.detection.anchors import AnchorGenerator, fitting_anchors
+from vertebra.backbones import Level
+from vertebra.tasks.detection.anchors import AnchorGenerator, fitting_anchors
 
 RATIOS = (0.5, 1.0, 2.0)
 

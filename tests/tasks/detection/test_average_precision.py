@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from tasks.detection import average_precision
-from tasks.detection.average_precision import precision_and_recall
-from tasks.detection.evaluated_image import EvaluatedImage
-from tools.benchmarks.coco import random_images, score_with_pycocotools
+from vertebra.tasks.detection import average_precision
+from vertebra.tasks.detection.average_precision import precision_and_recall
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tools.benchmarks.coco import random_images, score_with_pycocotools
 
 SEEDS = range(8)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tasks.detection.batch import pad_images, pad_targets
+from vertebra.tasks.detection.batch import pad_images, pad_targets
 
 
 def target(*boxes, labels=None, **more):

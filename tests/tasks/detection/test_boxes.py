@@ -5,7 +5,7 @@ import torch
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou, clip_boxes_to_image
 
-from tasks.detection.boxes import area, clip, coverage, decode, encode, has_size, intersection, iou
+from vertebra.tasks.detection.boxes import area, clip, coverage, decode, encode, has_size, intersection, iou
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from tasks import faults
-from tasks.detection.coco import read_coco
-from tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.detection.coco import read_coco
+from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.loading.files import faults
 
 
 def content():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
-from tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 
 A, B, FAR = [10, 10, 50, 50], [60, 10, 100, 50], [200, 200, 240, 240]
 

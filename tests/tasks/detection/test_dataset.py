@@ -5,12 +5,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from tasks.detection.annotations import Annotations
-from tasks.detection.dataset import DetectionDataset, collate
-from tasks.detection.transforms import Augment, Resize
-from tasks.faults import UnreadableFile
-from tasks.images import UnreadableImage
-from tasks.samplers import Draw
+from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.dataset import DetectionDataset, collate
+from vertebra.tasks.detection.transforms import Augment, Resize
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.files.images import UnreadableImage
+from vertebra.tasks.loading.samplers import Draw
 
 SIZES = ((40, 60), (50, 30), (64, 64), (33, 48))
 BOXES = (((10, 10, 30, 30), (5, 20, 25, 39)), ((4, 6, 24, 36),), (), ((1, 2, 40, 30),))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.detection import DetectionData, Split
-from tasks.detection.transforms import Resize
+from vertebra.tasks.detection import DetectionData, Split
+from vertebra.tasks.detection.transforms import Resize
 
 IMAGES, BOXES = 5_000, 20  # 100,000 annotations
 FILES, SIDE = 8, 48

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.detection import DetectionData, Split
-from tasks.detection.transforms import Resize
+from vertebra.tasks.detection import DetectionData, Split
+from vertebra.tasks.detection.transforms import Resize
 
 NAMES = {4: "cat", 9: "dog"}
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.charts import class_color
-from tasks.detection.drawing import draw_boxes
+from vertebra.tasks.detection.drawing import draw_boxes
+from vertebra.tasks.reporting.charts import class_color
 
 NAMES = [f"class number {i}" for i in range(1, 81)]
 

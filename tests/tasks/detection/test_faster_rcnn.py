@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import BackboneOptions, ResNet
-from backbones.blocks import BasicBlock
-from tasks.detection import AnchorGenerator, DetectionSelection, ProposalSelection, faster_rcnn
-from tasks.detection.batch import pad_targets
-from tasks.detection.matching import BalancedSampler
+from vertebra.backbones import BackboneOptions, ResNet
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks.detection import AnchorGenerator, DetectionSelection, ProposalSelection, faster_rcnn
+from vertebra.tasks.detection.batch import pad_targets
+from vertebra.tasks.detection.matching import BalancedSampler
 
 NUM_CLASSES = 2
 ANCHORS = ((8,), (16,), (32,), (48,), (64,))

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tasks.compiling import compile_parts
-from tasks.detection import faster_rcnn
-from tasks.detection.batch import ImageBatch, Targets
-from tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection import faster_rcnn
+from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.training.compiling import compile_parts
 
 pytestmark = pytest.mark.gpu
 

@@ -8,8 +8,8 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN as TheirFasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from tasks.detection import faster_rcnn, load_weights
-from tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection import faster_rcnn, load_weights
+from vertebra.tasks.detection.matching import BalancedSampler
 
 NUM_CLASSES = 5
 EVERYTHING = 1_000_000

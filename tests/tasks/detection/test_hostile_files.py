@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import faults
-from tasks.detection import DetectionData, Split
-from tasks.detection.formats import find_sources, read_annotations
-from tools.check import main
+from vertebra.tasks.detection import DetectionData, Split
+from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.loading.files import faults
+from vertebra.tools.check import main
 
 BOMB = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
 XML = (

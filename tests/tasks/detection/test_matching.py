@@ -3,8 +3,8 @@ import torch
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from tasks.detection.batch import Targets, pad_targets
-from tasks.detection.matching import IGNORE, BalancedSampler, match
+from vertebra.tasks.detection.batch import Targets, pad_targets
+from vertebra.tasks.detection.matching import IGNORE, BalancedSampler, match
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from backbones import create_backbone
-from tasks.detection import ProposalSelection, faster_rcnn
+from vertebra.backbones import create_backbone
+from vertebra.tasks.detection import ProposalSelection, faster_rcnn
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tasks.detection.evaluated_image import EvaluatedImage
-from tasks.detection.metrics import CocoMetric
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.metrics import CocoMetric
 
 
 def random_image(image_id, num_truth, num_false, seed=0, num_classes=3):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from tasks.detection.nms import fixed_shape_nms_mask, grouped_nms, nms_masks
+from vertebra.tasks.detection.nms import fixed_shape_nms_mask, grouped_nms, nms_masks
 
 
 @pytest.fixture(autouse=True)

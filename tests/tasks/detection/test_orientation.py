@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import faults
-from tasks.detection import DetectionData, Split
-from tasks.detection.coco import read_coco
-from tasks.detection.orientation import turned
-from tasks.detection.yolo import read_yolo
-from tasks.images import read_image
+from vertebra.tasks.detection import DetectionData, Split
+from vertebra.tasks.detection.coco import read_coco
+from vertebra.tasks.detection.orientation import turned
+from vertebra.tasks.detection.yolo import read_yolo
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.images import read_image
 
 STORED = (60, 100)  # height and width
 ORIENTATIONS = range(1, 9)

@@ -6,8 +6,8 @@ import pytest
 from lightning.pytorch import Trainer
 from PIL import Image
 
-from tasks.detection import DetectionData, DetectionModule, DetectionSelection, ProposalSelection, faster_rcnn
-from tasks.detection.transforms import Resize
+from vertebra.tasks.detection import DetectionData, DetectionModule, DetectionSelection, ProposalSelection, faster_rcnn
+from vertebra.tasks.detection.transforms import Resize
 
 
 def build(root: Path) -> tuple[DetectionModule, DetectionData]:

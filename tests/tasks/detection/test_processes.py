@@ -9,8 +9,15 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
-from tasks.detection import DetectionData, DetectionModule, DetectionSelection, ProposalSelection, Split, faster_rcnn
-from tasks.detection.transforms import Resize
+from vertebra.tasks.detection import (
+    DetectionData,
+    DetectionModule,
+    DetectionSelection,
+    ProposalSelection,
+    Split,
+    faster_rcnn,
+)
+from vertebra.tasks.detection.transforms import Resize
 
 
 def build(root: Path) -> tuple[DetectionModule, DetectionData]:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.detection.confusion import image_errors
-from tasks.detection.evaluated_image import EvaluatedImage
-from tasks.detection.metrics import CocoMetric
-from tasks.detection.report import detection_sections
-from tasks.report import write_report
+from vertebra.tasks.detection.confusion import image_errors
+from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.metrics import CocoMetric
+from vertebra.tasks.detection.report import detection_sections
+from vertebra.tasks.reporting.report import write_report
 
 
 def made_up(folder, num_classes, num_images=5, num_objects=4, perfect=False):

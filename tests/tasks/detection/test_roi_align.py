@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from backbones import Level
-from tasks.detection.roi_align import RoIAlign
+from vertebra.backbones import Level
+from vertebra.tasks.detection.roi_align import RoIAlign
 
 HEIGHT, WIDTH = 512, 480
 LEVELS = tuple(Level(f"P{i}", 6, 2**i) for i in range(2, 6))

@@ -3,12 +3,12 @@ import torch
 from torch import nn
 from torchvision.ops import box_iou
 
-from backbones import Level
-from tasks.detection.batch import pad_targets
-from tasks.detection.matching import IGNORE, BalancedSampler
-from tasks.detection.roi_align import RoIAlign
-from tasks.detection.roi_heads import BoxPredictor, ConvHead, DetectionSelection, MLPHead, RoIHeads
-from tasks.detection.rpn import Proposals
+from vertebra.backbones import Level
+from vertebra.tasks.detection.batch import pad_targets
+from vertebra.tasks.detection.matching import IGNORE, BalancedSampler
+from vertebra.tasks.detection.roi_align import RoIAlign
+from vertebra.tasks.detection.roi_heads import BoxPredictor, ConvHead, DetectionSelection, MLPHead, RoIHeads
+from vertebra.tasks.detection.rpn import Proposals
 
 HEIGHT, WIDTH = 64, 96
 LEVELS = (Level("P2", 4, 4), Level("P3", 4, 8))

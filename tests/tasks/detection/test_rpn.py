@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.detection.anchors import AnchorGenerator
-from tasks.detection.batch import pad_targets
-from tasks.detection.matching import BalancedSampler
-from tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead, box_loss
+from vertebra.tasks.detection.anchors import AnchorGenerator
+from vertebra.tasks.detection.batch import pad_targets
+from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead, box_loss
 
 SIZE = (64, 96)
 EVERYTHING = BalancedSampler(10_000, object_fraction=0.5)  # no chance

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tasks.detection.transforms import Augment, LabelledImage, Resize
+from vertebra.tasks.detection.transforms import Augment, LabelledImage, Resize
 
 
 def bright(height, width, *boxes, labels=None, crowd=None):

@@ -1,9 +1,9 @@
 import pytest
 from PIL import Image
 
-from tasks import faults
-from tasks.detection.formats import find_sources, read_annotations
-from tasks.detection.voc import read_voc
+from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.detection.voc import read_voc
+from vertebra.tasks.loading.files import faults
 
 
 def xml(name="0001.jpg", objects=(("cat", (11, 21, 30, 40), 0),), database="Unknown", size=(100, 50)):

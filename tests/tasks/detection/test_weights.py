@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from backbones import BackboneOptions, ResNet
-from backbones.blocks import BasicBlock
-from tasks.detection import faster_rcnn, load_weights
+from vertebra.backbones import BackboneOptions, ResNet
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks.detection import faster_rcnn, load_weights
 
 THEIR_OLD_KEYS = (  # what torchvision's own loading still renames
     (r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import faults
-from tasks.detection import DetectionData, Split
-from tasks.detection.formats import find_sources, read_annotations
-from tasks.detection.yolo import read_yolo
+from vertebra.tasks.detection import DetectionData, Split
+from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.detection.yolo import read_yolo
+from vertebra.tasks.loading.files import faults
 
 YAML = "path: .\ntrain: images/train\nval: [images/val, images/more]\ntest: test.txt\nnames: [cat, dog]\n"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from monai.data import PydicomReader
 
-from tasks.medical.orientation import restored
-from tasks.medical.scans import UnreadableScan, read_scan
+from vertebra.tasks.medical.orientation import restored
+from vertebra.tasks.medical.scans import UnreadableScan, read_scan
 
 SLICES = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
 TURN = np.deg2rad(20)

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backbones import Backbone, BackboneOptions, Level, ResNet, create_backbone
-from backbones.blocks import BasicBlock
-from tasks.medical.classifier import medical_classifier, slice_classifier, study_classifier
-from tasks.medical.grad_cam import choose_level, grad_cam
+from vertebra.backbones import Backbone, BackboneOptions, Level, ResNet, create_backbone
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks.medical.classifier import medical_classifier, slice_classifier, study_classifier
+from vertebra.tasks.medical.grad_cam import choose_level, grad_cam
 
 with warnings.catch_warnings():  # of what MONAI's visualisations import
     warnings.simplefilter("ignore")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
 
-from tasks.medical.intensity import Percentiles, Range, Standardise, Window
+from vertebra.tasks.medical.intensity import Percentiles, Range, Standardise, Window
 
 PIXELS = np.random.default_rng(0).normal(100, 30, (1, 8, 9, 10)).astype(np.float32)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from monai.transforms import OneOf, RandFlip, RandGaussianNoise, RandSpatialCrop, RandZoom, Transform
 
-from tasks.medical.augment import Augment, usual_transforms
+from vertebra.tasks.medical.augment import Augment, usual_transforms
 
 PIXELS = np.random.default_rng(0).normal(size=(1, 10, 12, 14)).astype(np.float32)
 

@@ -6,14 +6,14 @@ import torchvision
 from monai.networks.nets import resnet as monai
 from torch import nn
 
-from backbones import BackboneOptions, ResNet, create_backbone
-from backbones.blocks import BasicBlock, Bottleneck
-from backbones.shortcuts import projection, zero_padded
-from backbones.stems import small_stem
-from tasks.medical import networks
-from tasks.medical.classifier import medical_classifier, slice_classifier, study_classifier
-from tasks.medical.image_network import MedicalClassifier
-from tasks.medical.weights import load_weights
+from vertebra.backbones import BackboneOptions, ResNet, create_backbone
+from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.shortcuts import projection, zero_padded
+from vertebra.backbones.stems import small_stem
+from vertebra.tasks.medical import networks
+from vertebra.tasks.medical.classifier import medical_classifier, slice_classifier, study_classifier
+from vertebra.tasks.medical.image_network import MedicalClassifier
+from vertebra.tasks.medical.weights import load_weights
 
 
 @pytest.fixture(autouse=True)

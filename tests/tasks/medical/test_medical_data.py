@@ -9,14 +9,14 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 from monai.transforms import RandGaussianNoise
 
-from tasks.data import TaskData
-from tasks.faults import UnreadableFile
-from tasks.medical.cache import MIB, Cache
-from tasks.medical.data import MedicalData
-from tasks.medical.geometry import Resample
-from tasks.medical.intensity import Range, Window
-from tasks.medical.study_tables import Columns
-from tasks.samplers import Draw
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.medical.cache import MIB, Cache
+from vertebra.tasks.medical.data import MedicalData
+from vertebra.tasks.medical.geometry import Resample
+from vertebra.tasks.medical.intensity import Range, Window
+from vertebra.tasks.medical.study_tables import Columns
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_the_cache_is_bounded(volumes):
 
 
 def test_each_loader_process_has_a_share_of_the_cache(monkeypatch):
-    monkeypatch.setattr("tasks.medical.cache.get_worker_info", lambda: type("Info", (), {"num_workers": 4}))
+    monkeypatch.setattr("vertebra.tasks.medical.cache.get_worker_info", lambda: type("Info", (), {"num_workers": 4}))
     cache = Cache(8 * 400 / MIB)
     for number in range(8):
         cache.get(number, lambda _: np.zeros(100, np.float32))
@@ -301,12 +301,12 @@ def test_every_argument_is_a_flag(volumes, monkeypatch):
     Path("a.yaml").write_text(
         """
 data:
-  class_path: tasks.medical.data.MedicalData
+  class_path: vertebra.tasks.medical.data.MedicalData
   init_args:
     train: train.csv
     val: val.csv
     columns: {patient: patient}
-    intensity: {class_path: tasks.medical.intensity.Window, init_args: {preset: soft tissue}}
+    intensity: {class_path: vertebra.tasks.medical.intensity.Window, init_args: {preset: soft tissue}}
     resample: {size: [4, 5, 6], spacing: [1.0, 1.0, 1.0]}
     augment:
     - {class_path: monai.transforms.RandFlip, init_args: {prob: 0.5, spatial_axis: 0}}

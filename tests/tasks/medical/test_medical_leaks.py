@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tasks.medical.balance import class_counts, known_counts, rarest_classes, study_weights
-from tasks.medical.leaks import digests_of, shared_images, shared_patients
-from tasks.medical.splits import fold, part
-from tasks.medical.studies import Arrays, Studies
+from vertebra.tasks.medical.balance import class_counts, known_counts, rarest_classes, study_weights
+from vertebra.tasks.medical.leaks import digests_of, shared_images, shared_patients
+from vertebra.tasks.medical.splits import fold, part
+from vertebra.tasks.medical.studies import Arrays, Studies
 
 
 def studies_of(pixels, labels, patients=None, title="a.npz train"):

@@ -7,10 +7,10 @@ import torch
 from sklearn import metrics as sk
 from torch.nn import functional as F
 
-from tasks.calibration import reliability
-from tasks.labelled_files import UNLABELLED
-from tasks.medical import metrics
-from tasks.medical.metrics import MedicalMetric
+from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.medical import metrics
+from vertebra.tasks.medical.metrics import MedicalMetric
+from vertebra.tasks.scoring.calibration import reliability
 
 KINDS = {"binary": ("classes", 2), "classes": ("classes", 4), "grades": ("grades", 5), "findings": ("findings", 3)}
 
@@ -152,7 +152,9 @@ def test_intervals_are_those_of_studies_drawn_by_patient(case):
 @pytest.mark.parametrize("case", KINDS)
 def test_a_draw_is_measured_as_if_it_were_a_split_of_its_own(case, monkeypatch):
     results, draws = measured(case, 60, [f"patient {i // 3}" for i in range(60)]), []
-    monkeypatch.setattr("tasks.medical.results.bootstrap", lambda measure, groups: draws.append((measure, groups)))
+    monkeypatch.setattr(
+        "vertebra.tasks.medical.results.bootstrap", lambda measure, groups: draws.append((measure, groups))
+    )
     results.intervals()
     ((measure, groups),) = draws
     assert groups.tolist() == [f"patient {i // 3}" for i in range(60)]

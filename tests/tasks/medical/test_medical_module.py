@@ -9,12 +9,12 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
-from backbones import create_backbone
-from tasks.medical import MedicalData, MedicalModule, medical_classifier, slice_classifier
-from tasks.medical.geometry import Resample
-from tasks.medical.predictions import model_hash
-from tasks.medical.study_tables import Columns
-from tasks.medical.targets import Classes, Findings
+from vertebra.backbones import create_backbone
+from vertebra.tasks.medical import MedicalData, MedicalModule, medical_classifier, slice_classifier
+from vertebra.tasks.medical.geometry import Resample
+from vertebra.tasks.medical.predictions import model_hash
+from vertebra.tasks.medical.study_tables import Columns
+from vertebra.tasks.medical.targets import Classes, Findings
 
 
 def build(root: Path, **options) -> tuple[MedicalModule, MedicalData]:

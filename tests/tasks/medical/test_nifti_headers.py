@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from tasks.medical import memory, nifti
-from tasks.medical.scans import UnreadableScan, read_scan
+from vertebra.tasks.medical import memory, nifti
+from vertebra.tasks.medical.scans import UnreadableScan, read_scan
 
 VOXELS = np.random.default_rng(0).integers(-900, 900, (5, 6, 7)).astype(np.int16)
 

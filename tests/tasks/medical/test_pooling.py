@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.medical.pooling import AttentionPooling, pooling_layer
+from vertebra.tasks.medical.pooling import AttentionPooling, pooling_layer
 
 KINDS = ("mean", "max", "attention")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.medical.formats import read_studies
-from tasks.medical.medmnist import read_medmnist
-from tasks.medical.study_tables import Columns
+from vertebra.tasks.medical.formats import read_studies
+from vertebra.tasks.medical.medmnist import read_medmnist
+from vertebra.tasks.medical.study_tables import Columns
 
 NAN = float("nan")
 

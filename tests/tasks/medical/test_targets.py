@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from tasks.labelled_files import UNLABELLED
-from tasks.medical.losses import class_balanced
-from tasks.medical.targets import Classes, Findings, Grades
+from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.medical.losses import class_balanced
+from vertebra.tasks.medical.targets import Classes, Findings, Grades
 
 EXCLUSIVE = [
     Classes(),

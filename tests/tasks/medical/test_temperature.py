@@ -5,7 +5,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 from torch.nn import functional as F
 
-from tasks.medical.temperature import calibrated_probs, fit_temperature, log_losses
+from vertebra.tasks.medical.temperature import calibrated_probs, fit_temperature, log_losses
 
 
 def drawn(number, temperature, classes=3, seed=0):

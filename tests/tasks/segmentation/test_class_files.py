@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tasks.segmentation.class_files import read_classes
-from tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.class_files import read_classes
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 GRAY = {0: "background", 3: "road"}
 COLOR = {0: "background", 0x804000: "road"}

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks import faults
-from tasks.segmentation import SegmentationData
-from tasks.segmentation.formats import Split, read_split
-from tasks.segmentation.metrics import SegmentationMetric
-from tasks.segmentation.report import segmentation_sections
-from tools import check
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.segmentation import SegmentationData
+from vertebra.tasks.segmentation.formats import Split, read_split
+from vertebra.tasks.segmentation.metrics import SegmentationMetric
+from vertebra.tasks.segmentation.report import segmentation_sections
+from vertebra.tools import check
 
 SIZE = (6, 8)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.segmentation.dilated import DilatedConv2d
+from vertebra.tasks.segmentation.dilated import DilatedConv2d
 
 
 @pytest.mark.parametrize("rate", [2, 6, 30])

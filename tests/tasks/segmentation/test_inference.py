@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.segmentation.inference import MultiScale, SlidingWindow, WholeImage
+from vertebra.tasks.segmentation.inference import MultiScale, SlidingWindow, WholeImage
 
 
 class Pointwise(nn.Module):

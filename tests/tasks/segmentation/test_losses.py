@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.losses import OHEM, CrossEntropy, Dice, Focal, Lovasz, Sum, Tversky
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.losses import OHEM, CrossEntropy, Dice, Focal, Lovasz, Sum, Tversky
 
 LOSSES = [
     CrossEntropy(),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.faults import UnreadableFile
-from tasks.segmentation.mask_files import read_values
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.segmentation.mask_files import read_values
 
 VALUES = np.resize(np.array([0, 1, 1, 2], dtype=np.uint8), (6, 8))
 

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tasks import faults
-from tasks.segmentation import SegmentationData
-from tasks.segmentation.formats import Split
-from tasks.segmentation.outlines import draw_outline, find_outline_fault
-from tasks.segmentation.polygons import read_polygons
-from tools import check
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.segmentation import SegmentationData
+from vertebra.tasks.segmentation.formats import Split
+from vertebra.tasks.segmentation.outlines import draw_outline, find_outline_fault
+from vertebra.tasks.segmentation.polygons import read_polygons
+from vertebra.tools import check
 
 HEIGHT, WIDTH = 20, 30
 SQUARE = [2, 2, 12, 2, 12, 12, 2, 12]

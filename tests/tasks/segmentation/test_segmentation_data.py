@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tasks.faults import UnreadableFile
-from tasks.segmentation import SegmentationData
-from tasks.segmentation.balance import class_counts, image_weights
-from tasks.segmentation.class_files import read_classes
-from tasks.segmentation.codings import coding
-from tasks.segmentation.dataset import SegmentationDataset
-from tasks.segmentation.formats import Split, read_split
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.polygons import read_polygons
-from tasks.segmentation.transforms import Augment, RandomCrop, Resize
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.segmentation import SegmentationData
+from vertebra.tasks.segmentation.balance import class_counts, image_weights
+from vertebra.tasks.segmentation.class_files import read_classes
+from vertebra.tasks.segmentation.codings import coding
+from vertebra.tasks.segmentation.dataset import SegmentationDataset
+from vertebra.tasks.segmentation.formats import Split, read_split
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.polygons import read_polygons
+from vertebra.tasks.segmentation.transforms import Augment, RandomCrop, Resize
 
 SIZE = (6, 8)
 

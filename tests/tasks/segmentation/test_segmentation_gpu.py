@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tasks.segmentation import deeplabv3plus
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.losses import OHEM, CrossEntropy, Dice, Focal, Lovasz, Sum
-from tasks.segmentation.metrics import SegmentationMetric
+from vertebra.tasks.segmentation import deeplabv3plus
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.losses import OHEM, CrossEntropy, Dice, Focal, Lovasz, Sum
+from vertebra.tasks.segmentation.metrics import SegmentationMetric
 
 pytestmark = pytest.mark.gpu
 

@@ -5,8 +5,8 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from backbones import create_backbone
-from tasks.segmentation import (
+from vertebra.backbones import create_backbone
+from vertebra.tasks.segmentation import (
     deeplabv3,
     deeplabv3plus,
     fcn,
@@ -16,7 +16,7 @@ from tasks.segmentation import (
     unet,
     upernet,
 )
-from tasks.segmentation.layers import PooledBatchNorm, PooledSyncBatchNorm
+from vertebra.tasks.segmentation.layers import PooledBatchNorm, PooledSyncBatchNorm
 
 NARROW = {
     "deeplabv3": (deeplabv3, {"channels": 8}),

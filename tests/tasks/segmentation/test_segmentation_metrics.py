@@ -9,11 +9,11 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
-from tasks.segmentation import SegmentationData, SegmentationModule, deeplabv3plus
-from tasks.segmentation.formats import Split
-from tasks.segmentation.ignore import IGNORE_INDEX
-from tasks.segmentation.metrics import SegmentationMetric
-from tasks.segmentation.transforms import RandomCrop
+from vertebra.tasks.segmentation import SegmentationData, SegmentationModule, deeplabv3plus
+from vertebra.tasks.segmentation.formats import Split
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.metrics import SegmentationMetric
+from vertebra.tasks.segmentation.transforms import RandomCrop
 
 NUM_CLASSES = 5
 NAMES = [str(k) for k in range(NUM_CLASSES)]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import segmentation
 
-from tasks.segmentation import deeplabv3, deeplabv3plus, fcn, load_weights
+from vertebra.tasks.segmentation import deeplabv3, deeplabv3plus, fcn, load_weights
 
 OURS = {"deeplabv3": deeplabv3, "fcn": fcn}
 SIZE = (65, 97)

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-import backbones
-from backbones import BackboneOptions, ResNet
-from backbones.blocks import BasicBlock
-from backbones.x3d import X3D
-from tasks.video import load_weights, video_classifier
+from vertebra import backbones
+from vertebra.backbones import BackboneOptions, ResNet
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.backbones.x3d import X3D
+from vertebra.tasks.video import load_weights, video_classifier
 
 
 @pytest.fixture(autouse=True)

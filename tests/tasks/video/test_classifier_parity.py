@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import video
 
-from tasks.video import load_weights, video_classifier
+from vertebra.tasks.video import load_weights, video_classifier
 
 with warnings.catch_warnings():  # of torch, about what pytorchvideo calls
     warnings.simplefilter("ignore")

@@ -4,8 +4,8 @@ import albumentations as A
 import numpy as np
 import pytest
 
-from tasks.video.sampling import Dense, Segments
-from tasks.video.transforms import Augment, Resize
+from vertebra.tasks.video.sampling import Dense, Segments
+from vertebra.tasks.video.transforms import Augment, Resize
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 7, 15, 16, 31, 32, 100])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.video.decoding import UnreadableVideo, open_video
-from tasks.video.pyav_video import PyAVVideo
+from vertebra.tasks.video.decoding import UnreadableVideo, open_video
+from vertebra.tasks.video.pyav_video import PyAVVideo
 
 DECODERS = ["pyav", "opencv"]
 

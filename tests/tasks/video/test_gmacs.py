@@ -3,7 +3,7 @@ import torch
 from pytorchvideo.models import hub
 from torch.utils.flop_counter import FlopCounterMode
 
-from tasks.video import video_classifier
+from vertebra.tasks.video import video_classifier
 
 # GMACs of pytorchvideo's model zoo, and the clip that they are for.
 ZOO = {

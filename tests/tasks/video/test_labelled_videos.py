@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.video import VideoData
-from tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video import VideoData
+from vertebra.tasks.video.labelled_videos import read_labelled_videos
 
 
 def touch(root: Path, *names: str) -> None:

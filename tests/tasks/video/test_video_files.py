@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.class_folders import read_folders
-from tasks.video.check import check_videos
-from tasks.video.decoding import UnreadableVideo, open_video
-from tasks.video.labelled_videos import read_labelled_videos
-from tasks.video.video_files import VIDEO_SUFFIXES, find_videos, holds_frame_folders, videos_below
+from vertebra.tasks.loading.class_folders import read_folders
+from vertebra.tasks.video.check import check_videos
+from vertebra.tasks.video.decoding import UnreadableVideo, open_video
+from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, find_videos, holds_frame_folders, videos_below
 
 
 def touch(root, *names):

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from torch import nn
 
-from backbones import create_backbone
-from tasks.video import VideoData, VideoModule, frame_classifier, video_classifier
-from tasks.video.sampling import Dense
-from tasks.video.transforms import Resize
+from vertebra.backbones import create_backbone
+from vertebra.tasks.video import VideoData, VideoModule, frame_classifier, video_classifier
+from vertebra.tasks.video.sampling import Dense
+from vertebra.tasks.video.transforms import Resize
 
 
 def build(root: Path) -> tuple[VideoModule, VideoData]:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.images import read_image
-from tools.samples.classification import CLASSES, draw_textures, write_classification_samples
+from vertebra.tasks.loading.files.images import read_image
+from vertebra.tools.samples.classification import CLASSES, draw_textures, write_classification_samples
 
 
 def test_files_lie_in_a_folder_for_each_class(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from tools.samples.detection import _drop_hidden, _Shape, draw_image, write_detection_samples
+from vertebra.tools.samples.detection import _drop_hidden, _Shape, draw_image, write_detection_samples
 
 SIZE = (64, 80)
 

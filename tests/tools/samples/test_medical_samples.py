@@ -6,7 +6,7 @@ import pytest
 from nibabel.affines import apply_affine
 from sklearn.metrics import roc_auc_score
 
-from tools.samples.medical import CLASSES, draw_volume, patient_of, write_medical_samples
+from vertebra.tools.samples.medical import CLASSES, draw_volume, patient_of, write_medical_samples
 
 SIZE = 24
 

@@ -1,0 +1,1 @@
+"""Data sets, samplers, splits and loader processes, shared by the tasks."""

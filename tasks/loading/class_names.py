@@ -1,0 +1,50 @@
+"""The classes that a training split names: their order, and what is wrong with them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.listing import natural_key
+from vertebra.tasks.loading.similar_names import similar_names
+
+
+def ordered_classes(labels: Iterable[str]) -> list[str]:
+    """Return the distinct labels in natural order, in which 2 comes before 10, as among folders of classes."""
+    return sorted(set(labels), key=natural_key)
+
+
+def class_faults(source: Path, names: Sequence[str]) -> Iterator[Fault]:
+    """Yield what is wrong with the classes of a training split.
+
+    Args:
+        source: the file or folder that names them.
+        names: the classes.
+    """
+    if len(names) == 1:
+        message = f"{names[0]!r} is the only class, and a choice of one is always right. Add samples of another class."
+        yield Fault(faults.ONE_CLASS, str(source), message)
+    for one, other in similar_names(names):
+        message = f"the classes {one!r} and {other!r} have nearly the same name; give both the same, or rename one."
+        yield Fault(faults.SIMILAR_CLASSES, str(source), message)
+
+
+def warn_of_absent(source: Path | str, names: Sequence[str], labels: np.ndarray) -> None:
+    """Warn of the classes of which a split that is measured on has no sample: their scores are undefined.
+
+    Args:
+        source: the split.
+        names: the K classes.
+        labels: (N,) int64 in 0..K-1.
+    """
+    counts = np.bincount(labels, minlength=len(names))
+    absent = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
+    if absent:
+        shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
+        message = f"{source}: has samples of {len(names) - len(absent)} of {len(names)} classes, and none of {shown}"
+        warnings.warn(f"{message}; means over classes leave those out.", stacklevel=2)

@@ -1,0 +1,250 @@
+"""What every task's data shares: loaders, a share for each process, and the place where a run was cut."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from vertebra.tasks.loading.dataset import Missing, TaskDataset
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.loader_process import begin_loader_process
+from vertebra.tasks.loading.samplers import GroupedBatches, Shard
+
+# what `missing=skip` leaves out
+SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VIDEO, faults.UNREADABLE_SCAN)
+
+
+class ResumableLoader(DataLoader):
+    """A training loader that can go on in the middle of an epoch; Lightning keeps its state in checkpoints.
+
+    Attributes:
+        position: epoch, and how many batches of it have been trained on; `TaskModule` keeps it.
+    """
+
+    batch_sampler: GroupedBatches
+    position = (0, 0)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position."""
+        return {"epoch": self.position[0], "batches": self.position[1]}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Make the next pass the rest of the epoch that was cut, or the epoch after one that was whole."""
+        epoch, batches = state["epoch"], state["batches"]
+        self.position = (epoch, batches) if batches < len(self) else (epoch + 1, 0)
+        self.batch_sampler.skip = self.position
+        self.batch_sampler.set_epoch(self.position[0])
+
+
+class Records(Protocol):
+    """What a split's files say, before any sample is read."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The K classes, in the order of their labels."""
+
+
+R = TypeVar("R", bound=Records)
+
+
+class TaskData(LightningDataModule, ABC, Generic[R]):
+    """Makes loaders for a task's data sets; classes are read from the training split.
+
+    The sharing of samples among processes is done here (a `Trainer` is to be told `use_distributed_sampler=False`):
+    training batches are dealt out evenly, and in evaluation no sample is seen twice.
+
+    Args:
+        batch_size: samples in a batch of one process.
+        num_workers: loader processes of one process; None for one per core, at most eight, less one.
+        missing: `error` stops at a sample that cannot be read; `skip` leaves it out, counts it and names it.
+        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        predict: files and folders for `vertebra predict`.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        num_workers: int | None = None,
+        missing: Missing = "error",
+        names: Sequence[str] | None = None,
+        predict: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; a batch holds at least 1 sample.")
+        self.batch_size = batch_size
+        self.num_workers = default_num_workers() if num_workers is None else num_workers
+        self.missing = missing
+        self.names = names
+        self.paths = list(predict or [])
+        self._records: dict[str, R] = {}
+        self._loader: ResumableLoader | None = None
+        self._resume: dict[str, int] | None = None
+
+    @abstractmethod
+    def load(self, split: str, class_names: Sequence[str] | None) -> R:
+        """Read what the files of `train`, `val` or `test` say.
+
+        Args:
+            split: which.
+            class_names: the classes of the training split; None to read them.
+
+        Raises:
+            FileNotFoundError: a file or folder does not exist.
+            ValueError: no such split is given, or it has faults that loading cannot mend.
+        """
+
+    @abstractmethod
+    def unlabelled(self, paths: Sequence[str]) -> R:
+        """Return what is to be predicted on: the files at `paths`, and those of the folders among them."""
+
+    @abstractmethod
+    def dataset(self, records: R, training: bool, missing: Missing) -> TaskDataset:
+        """Return the samples of a split, in training with augmentation."""
+
+    @staticmethod
+    @abstractmethod
+    def collate(reads: Any) -> Any:
+        """Make a batch of what a `TaskDataset` gave."""
+
+    def groups(self, records: R, size: int) -> Sequence[int]:
+        """Return the group of each training sample; those of one group may stand in one batch."""
+        return [0] * size
+
+    def weights(self, records: R) -> Sequence[float] | None:
+        """Return how often each training sample is drawn beside the others; None draws each once an epoch."""
+        return None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The K classes, in the order of their labels, as the training split tells them."""
+        return tuple(self.names) if self.names else self.records("train").class_names
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of classes; a detector's background is none."""
+        return len(self.class_names)
+
+    def records(self, split: str) -> R:
+        """Return what the files of `train`, `val` or `test` say, read once; see `load` for errors."""
+        if split not in self._records:
+            self._records[split] = self.load(split, None if split == "train" else self.class_names)
+        return self._records[split]
+
+    def train_dataloader(self) -> ResumableLoader:
+        records = self.records("train")
+        dataset = self.dataset(records, True, self.missing)
+        rank, world_size = self._share()
+        groups = self.groups(records, len(dataset))
+        batches = GroupedBatches(groups, self.batch_size, run_seed(), rank, world_size, self.weights(records))
+        options = self._options(self.num_workers)
+        self._loader = ResumableLoader(dataset, batch_sampler=batches, collate_fn=self.collate, **options)
+        if self._resume is not None:
+            self._loader.load_state_dict(self._resume)
+            self._resume = None
+        return self._loader
+
+    def val_dataloader(self) -> DataLoader:
+        return self._in_order(self.dataset(self.records("val"), False, self.missing))
+
+    def test_dataloader(self) -> DataLoader:
+        return self._in_order(self.dataset(self.records("test"), False, self.missing))
+
+    def predict_dataloader(self) -> DataLoader:
+        if not self.paths:
+            raise ValueError("data.predict is empty; give files or folders: --data.predict PATH.")
+        return self._in_order(self.predict_dataset())
+
+    def predict_dataset(self) -> TaskDataset:
+        """Return the samples of `vertebra predict`; one broken file among many is no reason to refuse the others."""
+        return self.dataset(self.unlabelled(self.paths), False, "skip")
+
+    def heed(self, found: Sequence[Fault], mended: Mapping[str, str]) -> None:
+        """Warn once for each kind of fault that loading repairs, and refuse all others.
+
+        Args:
+            found: the faults of a split.
+            mended: kind of fault -> what loading does about it, such as `clipped`.
+
+        Raises:
+            ValueError: there is a fault of another kind; files that cannot be read are left out with `missing=skip`.
+        """
+        if self.missing == "skip":
+            mended = {**dict.fromkeys(SKIPPABLE, "left out"), **mended}
+        fatal = [fault for fault in found if fault.kind not in mended]
+        if fatal:
+            more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
+            remedy = "Mend the file" + (", or data.missing=skip" if fatal[0].kind in SKIPPABLE else "")
+            raise ValueError(f"{fatal[0]}{more}. {remedy}; `vertebra check` lists every fault.")
+        for kind, count in Counter(fault.kind for fault in found).items():
+            files = list(dict.fromkeys(fault.file for fault in found if fault.kind == kind))
+            more = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
+            warnings.warn(
+                f"{files[0]}{more}: {mended[kind]} {count} x {kind}; `vertebra check` lists them.", stacklevel=2
+            )
+
+    def existing(self, files: np.ndarray) -> np.ndarray:
+        """Return which of the files (N,) exist, as indices; those that do not are an error, or told and left out."""
+        # os.path and not Path, which raises of a name that is too long; a video may be a folder
+        absent = np.array([not os.path.exists(str(file)) for file in files], dtype=bool)
+        if absent.any():
+            first = files[absent][0]
+            if self.missing == "error":
+                raise FileNotFoundError(
+                    f"{absent.sum()} of {len(absent)} files do not exist, the first is {first}. "
+                    "Fix data.root or the paths, or leave them out with data.missing=skip."
+                )
+            warnings.warn(f"left out {absent.sum()} files that do not exist, the first is {first}.", stacklevel=2)
+        return np.flatnonzero(~absent)
+
+    # Lightning would give the loader its state by itself, but not where the schedule asked for the loader's length
+    # before: then the loader exists when the checkpoint is read.
+
+    def state_dict(self) -> dict[str, int]:
+        return self._loader.state_dict() if self._loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._resume = state_dict or None
+
+    def _in_order(self, dataset: TaskDataset) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=Shard(len(dataset), *self._share()),
+            collate_fn=self.collate,
+            **self._options(min(self.num_workers, len(dataset))),
+        )
+
+    def _share(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _options(self, num_workers: int) -> dict[str, Any]:
+        return {
+            "num_workers": num_workers,
+            "persistent_workers": num_workers > 0,
+            "worker_init_fn": begin_loader_process,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def run_seed() -> int:
+    """Return the seed of the run, which is the same in all of its processes."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
+def default_num_workers() -> int:
+    """Return how many loader processes suit this machine: its cores less the one that trains, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(8, cores - 1))

@@ -1,0 +1,85 @@
+"""The samples of one split, of which some may turn out to be unreadable."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from torch.utils.data import Dataset
+
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.samplers import Draw
+
+S = TypeVar("S")
+Missing = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class Read(Generic[S]):
+    """What came of asking for a sample.
+
+    Attributes:
+        sample: what was read, or None where it cannot be.
+        skipped: why not, one message a file; in training there may be a sample nevertheless, another one.
+    """
+
+    sample: S | None
+    skipped: tuple[str, ...] = ()
+
+
+class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
+    """Reads samples, and knows what to do about one that cannot be read.
+
+    It is asked for a `Draw` in training and for an index in evaluation.
+
+    Args:
+        size: number of samples.
+        missing: `error` stops at a file that cannot be read; `skip` puts another sample in its place in training, and
+            leaves it out in evaluation.
+    """
+
+    def __init__(self, size: int, missing: Missing = "error") -> None:
+        self.size = size
+        self.missing = missing
+
+    @abstractmethod
+    def read(self, index: int, draw: Draw | None) -> S:
+        """Return a sample.
+
+        Args:
+            index: which.
+            draw: what chance decides about it in training; None reads it as it is.
+
+        Raises:
+            UnreadableFile: its file is missing or broken.
+        """
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, wanted: Draw | int) -> Read[S]:
+        if isinstance(wanted, int):  # evaluation: this sample as it is, or none
+            return self._try(wanted, None)
+        skipped: tuple[str, ...] = ()
+        for step in range(self.size):
+            found = self._try((wanted.sample + step) % self.size, wanted)
+            skipped += found.skipped
+            if found.sample is not None:
+                return Read(found.sample, skipped)
+        raise UnreadableFile(f"{skipped[0]} None of the {self.size} samples can be read.")
+
+    def _try(self, index: int, draw: Draw | None) -> Read[S]:
+        try:
+            return Read(self.read(index, draw))
+        except UnreadableFile as error:
+            if self.missing == "skip":
+                return Read(None, (str(error),))
+            raise type(error)(f"{error} Or leave such files out with data.missing=skip.") from None
+
+
+def samples_of(reads: Iterable[Read[S]]) -> tuple[list[S], list[str]]:
+    """Return the samples that could be read, for `collate` to make a batch of, and what is to be said of the others."""
+    reads = list(reads)
+    return [one.sample for one in reads if one.sample is not None], [note for one in reads for note in one.skipped]

@@ -1,0 +1,299 @@
+"""Read any image as a person sees it, and never half of one.
+
+Pillow and not OpenCV: OpenCV returns the upper half of a truncated JPEG without a word, Pillow raises.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from vertebra.tasks.loading.files import tiff
+from vertebra.tasks.loading.files.bands import deep_bands, open_tiff, read_bands
+from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.files.pixels import Pixels, UnclearPixels
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+VIEWED = Pixels()  # as a viewer shows images
+
+# what Pillow's many decoders raise on broken files
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+# the turn that undoes each EXIF orientation; 1 is upright
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImage(UnreadableFile):
+    """An image that is missing, empty, cut short or no image at all; the message says which."""
+
+
+class ImageHeader(NamedTuple):
+    """The size of an image, read without its pixels.
+
+    Attributes:
+        shown: (height, width) as a viewer shows the image.
+        stored: (height, width) of the pixels in the file, before the EXIF rotation.
+        orientation: the EXIF orientation in 1..8; 1 is upright.
+    """
+
+    shown: tuple[int, int]
+    stored: tuple[int, int]
+    orientation: int
+
+
+def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndarray:
+    """Read an image as a viewer shows it, or the bands that are stored, by the rule of a data set.
+
+    Args:
+        path: of the file.
+        pixels: the rule; if not given, the image is upright, in colour, transparency over white.
+
+    Returns:
+        (H, W, C) uint8, upright: RGB, gray repeated, or with `pixels.channels` so many bands.
+
+    Raises:
+        UnreadableImage: the file is missing, truncated, not an image, has other bands than the rule, or values without
+            a known white.
+    """
+    with _named(path):
+        if _is_tiff(path):
+            return _from_tiff(path, pixels)
+        with Image.open(path) as image:
+            if image.format == "TIFF":
+                return _from_tiff(path, pixels)
+            turn = _orientation(image)
+            if pixels.channels is None and _is_of_8_bits(image):
+                return _viewed(image, turn)
+            return _upright(_by_rule(read_bands(path, image), pixels, has_alpha=image.mode in ("LA", "RGBA")), turn)
+
+
+def read_for_display(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an image for a person to look at, never for a network: what a viewer cannot show is stretched to its range.
+
+    Returns:
+        (H, W, 3) uint8 RGB: as `read_image`, or the first three bands, or the first alone as gray.
+
+    Raises:
+        UnreadableImage: the file is missing, truncated or not an image.
+    """
+    with suppress(UnreadableImage):
+        return read_image(path)
+    with _named(path):
+        if _is_tiff(path):
+            values, turn = read_bands(path, None), tiff.read_layout(path)[0].orientation
+        else:
+            with Image.open(path) as image:
+                values, turn = read_bands(path, image), _orientation(image)
+        shown = values[..., :3] if values.shape[2] > 2 else values[..., :1]
+        known = np.isfinite(shown)
+        low, high = (float(limit) for limit in np.percentile(shown[known], (1, 99))) if known.any() else (0.0, 0.0)
+        shown = (np.where(known, shown, low).astype(np.float64) - low) * (255 / ((high - low) or 1.0))
+        shown = np.clip(shown, 0, 255).astype(np.uint8)
+        return _upright(np.repeat(shown, 3 // shown.shape[2], axis=2), turn)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (height, width) as a viewer shows the image; reads the header only.
+
+    Raises:
+        UnreadableImage: the file is missing, or its header is not an image's.
+    """
+    return read_header(path).shown
+
+
+def read_header(path: str | os.PathLike[str]) -> ImageHeader:
+    """Return size and EXIF orientation of an image; its pixels are not read.
+
+    Raises:
+        UnreadableImage: the file is missing, or its header is not an image's.
+    """
+    with _named(path):
+        if _is_tiff(path):
+            return _tiff_header(path)
+        with Image.open(path) as image:
+            return _tiff_header(path) if image.format == "TIFF" else _header(image)
+
+
+def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Decode the whole file, as cheaply as its format allows, only to learn that `read_image` can read it.
+
+    Returns:
+        (height, width) as a viewer shows the image, and (height, width) as stored, before the EXIF rotation.
+
+    Raises:
+        UnreadableImage: as `read_image`.
+    """
+    with _named(path):
+        if not _is_tiff(path):
+            with Image.open(path) as image:
+                if image.format != "TIFF":
+                    header = _header(image)
+                    if pixels.channels is None and _is_of_8_bits(image):
+                        image.draft(None, (1, 1))  # a JPEG is read to its end, but only an eighth of it is computed
+                        image.load()
+                    else:
+                        read_image(path, pixels)
+                    return header.shown, header.stored
+        read_image(path, pixels)
+        return read_header(path)[:2]
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Open an image, and turn all that goes wrong inside the block into an `UnreadableImage` that names the file."""
+    with _named(path), Image.open(path) as image:
+        yield image
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what decoders raise inside the block into an `UnreadableImage` that names the file."""
+    try:
+        yield
+    except UnreadableImage:
+        raise
+    except UnclearPixels as error:
+        raise UnreadableImage(f"{os.fspath(path)}: {error}.") from error
+    except _DECODER_ERRORS as error:
+        remedy = "Replace the file, or take it out of the data set."
+        raise UnreadableImage(f"{os.fspath(path)}: {_reason(path, error)}. {remedy}") from error
+
+
+def _reason(path: str | os.PathLike[str], error: Exception) -> str:
+    if not os.path.exists(path):
+        return "the image does not exist"
+    if os.path.isdir(path):
+        return "this is a folder, expected an image"
+    if os.path.getsize(path) == 0:
+        return "the file is empty (0 bytes), expected an image"
+    if isinstance(error, Image.UnidentifiedImageError):
+        with open(path, "rb") as file:
+            return f"not an image that Pillow knows, it begins with {file.read(12)!r}"
+    return f"cannot be decoded: {error}"
+
+
+def _is_tiff(path: str | os.PathLike[str]) -> bool:
+    if os.path.splitext(path)[1].lower() not in tiff.SUFFIXES:
+        return False
+    with open(path, "rb") as file:
+        return file.read(2) in (b"II", b"MM")
+
+
+def _is_of_8_bits(image: Image.Image) -> bool:
+    return image.mode[0] not in "IF" and not deep_bands(image)
+
+
+def _from_tiff(path: str | os.PathLike[str], pixels: Pixels) -> np.ndarray:
+    pages = tiff.read_layout(path)
+    is_plain = pixels.channels is None and tiff.is_plain(pages)
+    if is_plain and not (pages[0].bands == 4 and pages[0].photometric == tiff.RGB):
+        with open_tiff(path) as image:
+            return _viewed(image, 1)  # Pillow turns a TIFF upright while it loads it
+    values = read_bands(path, None)
+    if is_plain:
+        if values[..., 3:].min(initial=255) < 255:  # near infrared as often as transparency
+            raise _too_many(4, "a fourth band beside red, green and blue")
+        values = values[..., :3]
+    if pixels.channels is None and values.shape[2] not in (1, 3):
+        raise _too_many(values.shape[2], f"{values.shape[2]} bands" + (f" in {len(pages)} pages" if pages[1:] else ""))
+    if pixels.channels is None and len(pages) > 1:
+        raise _too_many(values.shape[2], f"{len(pages)} pages")
+    return _upright(_by_rule(values, pixels), pages[0].orientation)
+
+
+def _too_many(bands: int, seen: str) -> UnclearPixels:
+    return UnclearPixels(
+        f"holds {seen}, and it is not known what a network is to see of it; set data.pixels.channels={bands} and "
+        f"model.network.in_channels={bands} to use all, or save the files in red, green and blue alone"
+    )
+
+
+def _viewed(image: Image.Image, turn: int) -> np.ndarray:
+    """Return (H, W, 3) uint8 of an image of 8 bits."""
+    image.load()
+    if image.has_transparency_data:
+        upright = Image.new("RGBA", image.size, "white")
+        upright.alpha_composite(image.convert("RGBA"))
+        upright = upright.convert("RGB")
+    else:
+        upright = image if image.mode == "RGB" else image.convert("RGB")
+    if turn in _UPRIGHT:
+        upright = upright.transpose(_UPRIGHT[turn])
+    return np.array(upright)
+
+
+def _by_rule(values: np.ndarray, pixels: Pixels, has_alpha: bool = False) -> np.ndarray:
+    """Return (H, W, C) uint8 of stored values, with so many channels as the rule says."""
+    if pixels.channels is not None:
+        if values.shape[2] != pixels.channels:
+            raise UnclearPixels(
+                f"has {values.shape[2]} bands, but data.pixels.channels is {pixels.channels}; convert the file, or set "
+                "it to what all files have"
+            )
+        return pixels.scaled(values)
+    if not has_alpha:
+        scaled = pixels.scaled(values)
+        return scaled if scaled.shape[2] == 3 else np.repeat(scaled, 3, axis=2)
+    colors, alpha = pixels.scaled(values[..., :-1]), (values[..., -1:].astype(np.float32) / 65535)
+    return np.rint(np.broadcast_to(colors, (*colors.shape[:2], 3)) * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def _upright(values: np.ndarray, turn: int) -> np.ndarray:
+    """Turn (H, W, C) as its EXIF orientation says."""
+    if turn in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        values = values[::-1]
+    if turn in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)
+
+
+def _tiff_header(path: str | os.PathLike[str]) -> ImageHeader:
+    page = tiff.read_layout(path)[0]
+    return _header_of((page.height, page.width), page.orientation)
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    return _header_of((image.height, image.width), _orientation(image))
+
+
+def _header_of(stored: tuple[int, int], orientation: int) -> ImageHeader:
+    shown = stored[::-1] if orientation in (5, 6, 7, 8) else stored
+    return ImageHeader(shown, stored, orientation if orientation in _UPRIGHT else 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 where there is none or where it is not readable."""
+    try:
+        # the base class's, since that of PNG would decode the whole image to look for EXIF behind the pixels
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except _DECODER_ERRORS:
+        return 1

@@ -1,0 +1,1 @@
+"""Report page, charts and tables."""

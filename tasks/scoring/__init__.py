@@ -1,0 +1,1 @@
+"""Metrics and their statistics: class metrics, calibration, bootstrap, ROC, DeLong, agreement."""

@@ -1,0 +1,1 @@
+"""Base LightningModule, schedules, parameter groups, mixing and compiling, shared by the tasks."""

@@ -1,0 +1,289 @@
+"""What every task's training shares: optimizer, schedule, memory format, and checkpoints that know their classes."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from vertebra.backbones.cpu_convolutions import replace_convolutions
+from vertebra.backbones.weights import differences
+from vertebra.tasks.loading.data import ResumableLoader
+from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
+from vertebra.tasks.reporting.report import Section, last_logged
+from vertebra.tasks.training.compiling import compile_parts
+from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput, refuse_nonfinite
+from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
+from vertebra.tasks.training.divergence.guard import SKIPPED_STEPS, DivergenceGuard, OnDivergence
+from vertebra.tasks.training.folded_norms import FoldedNorms
+from vertebra.tasks.training.lone_sample import LoneSample
+from vertebra.tasks.training.parameter_groups import parameter_groups
+from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.schedules import Cosine, Schedule
+from vertebra.tasks.training.step_seed import StepSeed
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
+
+class Results(Protocol):
+    """What an evaluation found."""
+
+    def scores(self) -> dict[str, float]:
+        """Return what is logged, under names without `val/`."""
+
+    def headline(self) -> dict[str, float]:
+        """Return the numbers that a reader asks for first, by their names in a report."""
+
+
+class Metric(Protocol):
+    """Collects what a network says, and scores it over all processes."""
+
+    def compute(self) -> Results:
+        """Return the results; every process must call this, and each gets the same."""
+
+    def reset(self) -> None:
+        """Forget all that was collected."""
+
+
+class TaskModule(LightningModule, ABC):
+    """Holds a network and says how it is trained and measured.
+
+    A task gives it `training_step`, a `validation_step` that feeds `metric`, what writes its predictions, and the
+    sections of its report. Its own constructor hands on these arguments as `**training`.
+
+    Args:
+        network: the network of the task.
+        class_names: the K classes, in the order of their labels.
+        optimizer: parameter groups to an optimizer; weight decay does not touch norms and biases.
+        schedule: factor on the learning rate over the training.
+        channels_last: keep the weights and the images with the channels innermost, which convolutions are fastest on.
+        compile_mode: compiles the network for training with this mode of `torch.compile`; `reduce-overhead` plays it
+            back as CUDA graphs. None leaves it as it is: compiling takes minutes, and needs a C++ compiler on a CPU.
+        layer_decay: the learning rate of each layer is so many times that of the layer behind it, from the head down
+            to the stem; 1 for one rate. Layers are those of `vertebra.tasks.training.layers.layers_of`.
+        head_factor: the learning rate of the head is so many times the optimizer's.
+        on_divergence: what to do about a step whose loss or gradient is not finite: `stop` the run, or `skip` the
+            step, which then changes no weight, no momentum and no statistic of a norm, and is counted.
+
+    Attributes:
+        monitor: the logged metric that the best checkpoint is chosen by, and whether it is to be `max` or `min`.
+        by_layer: whether the optimizer keeps the layers apart; set before it is made.
+        losses_of_step: what the last training step gave `log_losses`.
+        metric: what evaluation steps feed.
+        results: of the last evaluation, None before the first.
+        split: that evaluation's split, `val` or `test`.
+        examined: samples of that evaluation that the report shows; none while training.
+    """
+
+    metric: Metric
+
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
+
+    def __init__(
+        self,
+        network: nn.Module,
+        class_names: Sequence[str],
+        optimizer: OptimizerCallable = lambda groups: torch.optim.SGD(
+            groups, lr=0.02, momentum=0.9, weight_decay=1e-4, fused=True
+        ),
+        schedule: Schedule | None = None,
+        channels_last: bool = True,
+        compile_mode: CompileMode | None = None,
+        layer_decay: float = 1.0,
+        head_factor: float = 1.0,
+        on_divergence: OnDivergence = "stop",
+    ) -> None:
+        super().__init__()
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay is {layer_decay}; it is a factor above 0 and up to 1 (no decay).")
+        if head_factor <= 0:
+            raise ValueError(f"head_factor is {head_factor}; it is a factor on the learning rate, above 0.")
+        self.channels_last = channels_last
+        replace_convolutions(network)  # networks from elsewhere have right gradients, too
+        self.network = network
+        for parameter in network.parameters():
+            parameter.data = self.arranged(parameter.data)
+        self.class_names = list(class_names)
+        self.make_optimizer = optimizer
+        self.schedule = schedule or Cosine()
+        self.compile_mode = compile_mode
+        self.layer_decay = layer_decay
+        self.head_factor = head_factor
+        self.on_divergence = on_divergence
+        self.losses_of_step: dict[str, Tensor] = {}
+        self.by_layer = layer_decay < 1 or head_factor != 1
+        self.results: Any = None
+        self.split = ""
+        self.examined: list[Any] = []
+        self._told: set[str] = set()
+
+    def on_fit_start(self) -> None:
+        if self.compile_mode:
+            compile_parts(self.network, mode=self.compile_mode)
+
+    def configure_optimizers(self) -> Any:
+        factors = (self.layer_decay, self.head_factor) if self.by_layer else None
+        optimizer = self.make_optimizer(parameter_groups(self.network, factors))
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_factor", 1.0)
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise ValueError(
+                "the training has no end to schedule for; set --trainer.max_epochs or --trainer.max_steps."
+            )
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule((step + 1) / max(1, total)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._place_loader(self.current_epoch, batch_idx + 1)
+
+    def on_train_epoch_end(self) -> None:
+        self._place_loader(self.current_epoch + 1, 0)  # also where `limit_train_batches` or `max_steps` ended the epoch
+
+    def _place_loader(self, epoch: int, batches: int) -> None:
+        if isinstance(loader := self.trainer.train_dataloader, ResumableLoader):
+            loader.position = (epoch, batches)
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """Return images (N, C, H, W), clips or volumes (N, C, D, H, W), or weights in the memory format of the run."""
+        inner = {4: torch.channels_last, 5: torch.channels_last_3d}
+        if x.dim() not in inner:
+            return x
+        # `to` and not `contiguous`: for that a 1x1 kernel is in either format already
+        return x.to(memory_format=inner[x.dim()] if self.channels_last else torch.contiguous_format)
+
+    def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> Tensor:
+        """Log every loss and return their sum, which is logged as `train/loss`; `loss` alone is that sum."""
+        total = torch.stack(list(losses.values())).sum()
+        parts = {name: loss for name, loss in losses.items() if name != "loss"}
+        # the parts first: the first bad one is named
+        self.losses_of_step = {name: loss.detach() for name, loss in (*parts.items(), ("loss", total))}
+        self.log("train/loss", total, prog_bar=True, batch_size=batch_size)
+        self.log_dict({f"train/{name}": loss for name, loss in parts.items()}, batch_size=batch_size)
+        return total
+
+    def sample_names(self, batch: Any) -> list[str]:
+        """Return the names of a batch's samples, such as their files, as far as it has any."""
+        return list(getattr(batch, "names", ()))
+
+    def finite(self, outputs: Tensor, names: Sequence[str]) -> Tensor:
+        """Return the outputs of the network in evaluation.
+
+        Args:
+            outputs: (N, ...), logits or probabilities.
+            names: of the samples.
+
+        Raises:
+            NonFiniteOutput: they are NaN or infinite.
+        """
+        try:
+            refuse_nonfinite(outputs, names)
+        except NonFiniteOutput:
+            if not self.trainer.sanity_checking:
+                raise
+            # whose scores are thrown away; an untrained network may well overflow in half precision
+            outputs = outputs.nan_to_num()
+        return outputs
+
+    def configure_callbacks(self) -> list[Callback]:
+        stage = self.trainer.state.fn
+        if stage == TrainerFn.FITTING:
+            return [DivergenceGuard(self.on_divergence), LoneSample(), StepSeed()]
+        if stage == TrainerFn.PREDICTING:
+            return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
+        return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]
+
+    def tell_skipped(self, messages: Sequence[str]) -> None:
+        """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""
+        for message in messages:
+            if message not in self._told:
+                self._told.add(message)
+                warnings.warn(f"skipped ({len(self._told)} so far): {message}", stacklevel=2)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self._score("val", self.trainer.val_dataloaders)
+
+    def on_test_epoch_end(self) -> None:
+        self._score("test", self.trainer.test_dataloaders)
+
+    def judged(self, results: Any, split: str) -> Any:
+        """Return the results of `val` or `test` as they count; a task may fit on `val` what it then applies."""
+        return results
+
+    def look_again(self, loader: DataLoader) -> list[Any]:
+        """Return what the report shows of single samples, such as the worst: to keep all of them takes too much memory.
+
+        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
+
+        Args:
+            loader: of the evaluation that `results` are of.
+        """
+        return []
+
+    def batch_of(self, loader: DataLoader, index: int) -> Any:
+        """Return one sample of a loader's data set as a batch on the device of this module."""
+        batch = loader.collate_fn([loader.dataset[index]])
+        return self.transfer_batch_to_device(batch, self.device, 0)
+
+    def _score(self, split: str, loader: Any) -> None:
+        self.results, self.split = self.judged(self.metric.compute(), split), split
+        self.metric.reset()
+        # every process has the same results; the mean over them is what each of them says
+        for name, score in self.results.scores().items():
+            self.log(f"{split}/{name}", score, prog_bar=f"val/{name}" == self.monitor[0], sync_dist=True)
+        self.examined = [] if self.trainer.state.fn == TrainerFn.FITTING else self.look_again(loader)
+
+    def report(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
+        """Return the headline numbers and the sections of the report on the last evaluation.
+
+        Args:
+            metrics_csv: what Lightning's CSVLogger wrote, oldest first; a resumed run has several.
+        """
+        if self.results is None:
+            raise ValueError("nothing was measured yet; run validate or test before a report.")
+        skipped = last_logged(metrics_csv, SKIPPED_STEPS)
+        headline = self.results.headline() | ({"skipped steps": int(skipped)} if skipped else {})
+        return headline, self.report_sections(metrics_csv)
+
+    @abstractmethod
+    def prediction_writer(self) -> PredictionWriter:
+        """Return what writes the files of `vertebra predict`."""
+
+    @abstractmethod
+    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
+        """Return the sections of the report on `results`; `metrics_csv` as for `report`."""
+
+    def evaluated(self) -> EvaluatedTable | None:
+        """Return what was said about each sample of the last evaluation, or None where that is no matter of classes."""
+        return None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["class_names"] = self.class_names
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        names = checkpoint.get("class_names", self.class_names)
+        if names != self.class_names:
+            raise ValueError(
+                f"the checkpoint was trained on the classes {names}, the data set has {self.class_names}; use the data "
+                "set that the checkpoint was trained on, or start from its weights with --model.network.weights."
+            )
+        # a strategy that shards the network has taken the weights out of the checkpoint before
+        found = differences(self.state_dict(), checkpoint.get("state_dict", self.state_dict()), "the checkpoint")
+        if found:
+            raise ValueError(
+                f"{'; '.join(found)}. Build the network that the checkpoint is of, or start a training from the "
+                "weights that fit with --model.network.weights."
+            )

@@ -1,0 +1,224 @@
+import os
+import signal
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from vertebra.tasks.loading.data import TaskData, default_num_workers
+from vertebra.tasks.loading.dataset import TaskDataset, samples_of
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.training.module import TaskModule
+
+
+class Numbers(TaskDataset):
+    """Gives back what it was asked for."""
+
+    def read(self, index, draw):
+        return index if draw is None else draw
+
+
+class NumberData(TaskData):
+    def load(self, split, class_names):
+        return SimpleNamespace(class_names=("odd", "even"))
+
+    def unlabelled(self, paths):
+        return self.load("predict", None)
+
+    def dataset(self, records, training, missing):
+        return Numbers(10, missing)
+
+    @staticmethod
+    def collate(reads):
+        return samples_of(reads)[0]
+
+
+class Threads(TaskDataset):
+    """Gives back how many threads OpenCV has where a sample is read."""
+
+    def read(self, index, draw):
+        return cv2.getNumThreads()
+
+
+@pytest.fixture(autouse=True)
+def no_seed(monkeypatch):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
+def indices(loader):
+    return [draw.sample for batch in loader for draw in batch]
+
+
+def test_training_is_shuffled_and_whole():
+    seen = indices(NumberData(3, num_workers=0).train_dataloader())
+    assert sorted(seen) == list(range(10))
+    assert seen != sorted(seen)
+
+
+def test_evaluation_is_in_order():
+    assert list(NumberData(4, num_workers=0).val_dataloader()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+@pytest.fixture
+def minute():
+    """A test that hangs fails after a minute."""
+
+    def stop(number, frame):
+        raise TimeoutError("hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("minute")
+def test_opencv_has_one_thread_in_a_loader_process_and_keeps_its_own_here(monkeypatch):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    cv2.GaussianBlur(np.zeros((1200, 1600, 3), np.float32), (5, 5), 1.0)  # starts them
+    monkeypatch.setattr(NumberData, "dataset", lambda self, records, training, missing: Threads(4, missing))
+    try:
+        assert list(NumberData(2, num_workers=1).val_dataloader()) == [[1, 1], [1, 1]]
+        assert list(NumberData(2, num_workers=0).val_dataloader()) == [[3, 3], [3, 3]]
+    finally:
+        cv2.setNumThreads(before)
+
+
+def test_the_seed_of_the_run_decides(monkeypatch):
+    orders = []
+    for seed in ("1", "2", "1"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        orders.append(indices(NumberData(3, num_workers=0).train_dataloader()))
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_processes_share():
+    evaluated, trained = [], []
+    for rank in range(3):
+        data = NumberData(2, num_workers=0)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=3)
+        evaluated += [index for batch in data.val_dataloader() for index in batch]
+        trained.append(list(data.train_dataloader()))
+    assert sorted(evaluated) == list(range(10))
+    assert [len(share) for share in trained] == [2, 2, 2]
+    assert {draw.sample for share in trained for batch in share for draw in batch} == set(range(10))
+
+
+@pytest.mark.parametrize(
+    ("position", "first", "then"), [((0, 0), (0, 0), (1, 0)), ((0, 2), (0, 2), (1, 0)), ((0, 4), (1, 0), (2, 0))]
+)
+def test_position_travels_with_the_checkpoint(position, first, then):
+    def batches_from(loader, epoch, seen):
+        loader.batch_sampler.set_epoch(epoch)
+        return list(loader)[seen:]
+
+    data = NumberData(3, num_workers=0)
+    assert data.state_dict() == {}  # nothing was trained
+    whole = data.train_dataloader()
+    whole.position = position
+    resumed = NumberData(3, num_workers=0)
+    resumed.load_state_dict(data.state_dict())
+    rest = resumed.train_dataloader()
+    assert rest.position == first
+    assert list(rest) == batches_from(whole, *first)
+    assert batches_from(rest, *then) == batches_from(whole, *then)
+    anew = resumed.train_dataloader()
+    assert list(anew) == batches_from(whole, 0, 0)  # a second training starts at its start
+
+
+class Recorder(TaskModule):
+    prediction_writer = None
+
+    def __init__(self, stop_after=None):
+        super().__init__(nn.Linear(1, 1), ["a"], channels_last=False)
+        self.stop_after = stop_after
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        if self.stop_after is not None and len(self.seen) == self.stop_after:
+            raise KeyError("cut")
+        self.seen.append([draw.sample for draw in batch])
+        return self.network(torch.ones(1, 1)).sum()
+
+    def report_sections(self, metrics_csv):
+        return []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stop_after", [2, 4, 6])
+def test_a_cut_run_sees_what_a_whole_one_does(tmp_path, stop_after):
+    def trainer():
+        return Trainer(
+            accelerator="cpu",
+            max_epochs=3,
+            default_root_dir=tmp_path,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+
+    whole = Recorder()
+    trainer().fit(whole, datamodule=NumberData(3, num_workers=0))
+    assert len(whole.seen) == 3 * 4
+    assert whole.seen[:4] != whole.seen[4:8]  # another epoch, another order
+
+    cut, first = Recorder(stop_after), trainer()
+    with pytest.raises(KeyError, match="cut"):
+        first.fit(cut, datamodule=NumberData(3, num_workers=0))
+    first.save_checkpoint(tmp_path / "cut.ckpt")
+    resumed = Recorder()
+    trainer().fit(resumed, datamodule=NumberData(3, num_workers=0), ckpt_path=tmp_path / "cut.ckpt", weights_only=True)
+    assert cut.seen + resumed.seen == whole.seen
+
+
+def test_workers_leave_a_core_to_training(monkeypatch):
+    for cores, expected in ((1, 0), (4, 3), (64, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)), raising=False)
+        assert default_num_workers() == expected
+    assert NumberData(2).num_workers == 8
+    assert NumberData(2, num_workers=0).num_workers == 0
+
+
+def test_a_batch_holds_something():
+    with pytest.raises(ValueError, match="batch_size is 0; a batch holds at least 1 sample"):
+        NumberData(0)
+
+
+def test_a_task_without_records_is_none():
+    with pytest.raises(TypeError, match="abstract"):
+        TaskData(1)
+
+
+def test_the_training_split_tells_the_classes():
+    assert NumberData(1).class_names == ("odd", "even")
+    assert NumberData(1, names=["a", "b", "c"]).class_names == ("a", "b", "c")
+    assert NumberData(1, names=["a", "b", "c"]).num_classes == 3
+
+
+def test_prediction_wants_something_to_predict_on():
+    with pytest.raises(ValueError, match=r"data\.predict is empty; give files or folders"):
+        NumberData(1).predict_dataloader()
+    assert list(NumberData(5, num_workers=0, predict=["a"]).predict_dataloader()) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_faults_are_mended_or_stop():
+    found = [Fault(faults.OUTSIDE_BOX, "a.json", "box 3"), Fault(faults.MISSING_FILE, "b.jpg", "does not exist")]
+    with pytest.warns(UserWarning, match=r"a\.json: dropped 1 x outside box"):
+        NumberData(1).heed(found[:1], {faults.OUTSIDE_BOX: "dropped"})
+    with pytest.raises(ValueError, match=r"b\.jpg: does not exist .*Mend the file, or data\.missing=skip"):
+        NumberData(1).heed(found, {faults.OUTSIDE_BOX: "dropped"})
+    with pytest.warns(UserWarning, match=r"b\.jpg: left out 1 x missing file"):
+        NumberData(1, missing="skip").heed(found[1:], {})
+    with pytest.raises(ValueError, match=r"a\.json: box 3 \[outside box\] \(and 1 more faults\)\. Mend the file;"):
+        NumberData(1).heed(found, {})

@@ -1,0 +1,99 @@
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+from vertebra.backbones import BackboneOptions, ResNet
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks.classification import image_classifier
+from vertebra.tasks.detection import faster_rcnn
+from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.medical import medical_classifier, slice_classifier, study_classifier
+from vertebra.tasks.segmentation import deeplabv3, deeplabv3plus, fcn, pspnet, unet, upernet
+from vertebra.tasks.training.compiling import compile_parts
+from vertebra.tasks.video import frame_classifier, video_classifier
+
+SIZES = ((64, 96), (96, 64), (96, 96))
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def losses_of(detector, size):
+    images = list(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1)))
+    target = {"boxes": torch.tensor([[10.0, 10.0, 60.0, 60.0]]), "labels": torch.tensor([1])}
+    losses = detector(images, [target, target])
+    torch.stack(list(losses.values())).sum().backward()
+    return losses
+
+
+def test_a_detector_says_the_same_and_is_compiled_no_more_after_an_epoch():
+    bodies = [ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(norm="frozen"), widths=(8, 8, 8, 8)) for _ in range(2)]
+    plain, compiled = (faster_rcnn(body, 3, channels=16) for body in bodies)
+    compiled.load_state_dict(plain.state_dict())
+    for detector in (plain, compiled):  # chance has no part in it
+        detector.rpn.sampler = detector.roi_heads.sampler = BalancedSampler(1_000_000, 0.5)
+    names = compile_parts(compiled, backend="eager")
+    assert all(isinstance(compiled.get_submodule(name), nn.Module) for name in names)
+    assert set(compiled.state_dict()) == set(plain.state_dict())
+    for size in SIZES:
+        expected = losses_of(plain, size)
+        for name, loss in losses_of(compiled, size).items():
+            torch.testing.assert_close(loss, expected[name], rtol=1e-4, atol=1e-5)
+    weight, other = plain.backbone.conv1.weight.grad, compiled.backbone.conv1.weight.grad
+    torch.testing.assert_close(other, weight, rtol=1e-3, atol=1e-3 * weight.abs().max().item())
+    graphs = counters["stats"]["unique_graphs"]
+    assert graphs >= len(names)
+    assert not counters["graph_break"]
+    for size in SIZES:
+        losses_of(compiled, size)
+    assert counters["stats"]["unique_graphs"] == graphs
+
+
+def test_a_network_that_names_no_parts_has_its_children_compiled():
+    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    assert compile_parts(network, backend="eager") == ["0", "1"]
+    network(torch.zeros(2, 4))
+    assert counters["stats"]["unique_graphs"] == 2
+
+
+def body(dim=2, **options):
+    return ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(norm="frozen", **options), widths=(8, 8, 8, 8), dim=dim)
+
+
+IMAGES, CLIPS, VOLUMES = (2, 3, 64, 96), (2, 3, 4, 33, 33), (2, 1, 16, 33, 33)
+NETWORKS = {
+    "image_classifier": (lambda: image_classifier(body(), 3), IMAGES),
+    "deeplabv3": (lambda: deeplabv3(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "deeplabv3plus": (lambda: deeplabv3plus(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "fcn": (lambda: fcn(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "pspnet": (lambda: pspnet(body(output_stride=16), 3, norm="frozen"), IMAGES),
+    "unet": (lambda: unet(body(), 3, norm="frozen"), IMAGES),
+    "upernet": (lambda: upernet(body(), 3, norm="frozen"), IMAGES),
+    "video_classifier": (lambda: video_classifier(body(dim=3), 3), CLIPS),
+    "frame_classifier": (lambda: frame_classifier(body(), 3), CLIPS),
+    "slowfast_r50": (lambda: video_classifier("slowfast_r50", 3, norm="frozen"), CLIPS),
+    "medical_classifier": (lambda: medical_classifier(body(dim=3, in_channels=1), 3), VOLUMES),
+    "slice_classifier": (lambda: slice_classifier(body(in_channels=1), 3), VOLUMES),
+    "study_classifier": (lambda: study_classifier(body(in_channels=1), 3), (2, 3, 1, 33, 33)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_other_tasks_say_the_same_when_compiled(name):
+    build, shape = NETWORKS[name]
+    plain, compiled = build(), build()
+    compiled.load_state_dict(plain.state_dict())
+    compile_parts(compiled, backend="eager")
+    x = torch.randn(shape)
+    with torch.random.fork_rng():
+        expected = plain(x)
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)  # both drop the same
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not counters["graph_break"]

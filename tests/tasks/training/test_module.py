@@ -1,0 +1,153 @@
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.schedules import MultiStep
+
+
+class Silent(PredictionWriter):
+    def finish(self, predictions, folder, module):
+        pass
+
+
+class Regression(TaskModule):
+    def training_step(self, batch, batch_idx):
+        return self.network(batch[0]).square().mean()
+
+    def prediction_writer(self):
+        return Silent()
+
+    def report_sections(self, metrics_csv):
+        return []
+
+
+def fit(module, **options):
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 2)), batch_size=1)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False} | options
+    trainer = Trainer(accelerator="cpu", enable_model_summary=False, **options)
+    trainer.fit(module, loader)
+    return trainer
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_schedule_sets_every_step(tmp_path):
+    rates = []
+
+    class Watched(Regression):
+        def on_train_batch_start(self, batch, batch_idx):
+            rates.append([group["lr"] for group in self.optimizers().param_groups])
+
+    module = Watched(
+        nn.Linear(2, 2),
+        ["a"],
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=8.0, weight_decay=0.1),
+        schedule=MultiStep(warmup=0.25, milestones=(0.6,), gamma=0.5),
+    )
+    fit(module, max_epochs=2, default_root_dir=tmp_path)
+    assert rates == [[4.0] * 2, [8.0] * 2, [8.0] * 2, [8.0] * 2, [4.0] * 2, [4.0] * 2, [4.0] * 2, [4.0] * 2]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_step_draws_by_its_place_whatever_else_was_drawn(tmp_path):
+    drawn = []
+
+    class Drawing(Regression):
+        def on_train_batch_start(self, batch, batch_idx):  # without the base class's, as a task may write it
+            pass
+
+        def training_step(self, batch, batch_idx):
+            drawn.append(torch.rand(3).tolist())
+            return super().training_step(batch, batch_idx)
+
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        fit(Drawing(nn.Linear(2, 2), ["a"]), max_epochs=2, default_root_dir=tmp_path)
+    assert drawn[:8] == drawn[8:]
+    assert len({tuple(numbers) for numbers in drawn}) == 8
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_without_end_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no end to schedule for; set --trainer\.max_epochs"):
+        fit(Regression(nn.Linear(2, 2), ["a"]), max_epochs=-1, max_steps=-1, default_root_dir=tmp_path)
+
+
+def test_checkpoint_of_other_classes_is_refused():
+    checkpoint = {}
+    Regression(nn.Linear(2, 2), ("cat", "dog")).on_save_checkpoint(checkpoint)
+    assert checkpoint["class_names"] == ["cat", "dog"]
+    Regression(nn.Linear(2, 2), ("cat", "dog")).on_load_checkpoint(checkpoint)
+    for names in (("dog", "cat"), ("cat",), ("cat", "dog", "horse")):
+        with pytest.raises(ValueError, match=r"trained on the classes \['cat', 'dog'\], the data set has") as error:
+            Regression(nn.Linear(2, 2), names).on_load_checkpoint(checkpoint)
+        assert str(list(names)) in str(error.value)
+
+
+def test_channels_last_is_a_choice():
+    innermost = torch.channels_last
+    assert Regression(nn.Conv2d(3, 4, 3), ["a"]).network.weight.is_contiguous(memory_format=innermost)
+    plain = Regression(nn.Conv2d(3, 4, 3), ["a"], channels_last=False).network.weight
+    assert plain.is_contiguous()
+    assert not plain.is_contiguous(memory_format=innermost)
+
+
+@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
+def test_the_network_is_compiled_for_training_where_it_is_asked_for(mode, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "vertebra.tasks.training.module.compile_parts", lambda network, **options: asked.append((network, options))
+    )
+    network = nn.Linear(2, 2)
+    fit(Regression(network, ["a"], compile_mode=mode), max_steps=1)
+    assert asked == ([(network, {"mode": mode})] if mode else [])
+
+
+class Convolving(Regression):
+    used = None
+
+    def test_step(self, batch, batch_idx):
+        type(self).used = self.network
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in self.network.modules())
+        return self.network(batch[0].view(1, 2, 1, 1))
+
+    predict_step = test_step
+
+    def on_test_epoch_end(self):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_norms_are_folded_for_use_and_only_in_a_copy(stage):
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+    network[1].running_mean.normal_()
+    network[1].weight.data.uniform_(0.5, 2)
+    module = Convolving(network, ["a"])
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 2)), batch_size=1)
+    getattr(Trainer(accelerator="cpu", logger=False, enable_progress_bar=False), stage)(module, loader)
+    assert module.network is network
+    assert isinstance(network[1], nn.BatchNorm2d)
+    images = torch.randn(2, 2, 5, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(Convolving.used(images), network.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_an_error_leaves_the_module_with_its_own_network(stage):
+    class Broken(Convolving):
+        def test_step(self, batch, batch_idx):
+            raise RuntimeError("on purpose")
+
+        predict_step = test_step
+
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+    module = Broken(network, ["a"])
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 2)), batch_size=1)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        getattr(Trainer(accelerator="cpu", logger=False, enable_progress_bar=False), stage)(module, loader)
+    assert module.network is network
+    assert [name for name, _ in module.named_children()] == ["network"]

@@ -1,0 +1,147 @@
+"""A training step tells a GPU all it is to do without waiting for an answer; seen on fake tensors, with no GPU."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+
+from vertebra.backbones import BackboneOptions, ResNet
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks.classification import ClassificationModule, image_classifier
+from vertebra.tasks.classification.dataset import ClassificationBatch
+from vertebra.tasks.detection import DetectionModule, faster_rcnn
+from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection.dataset import DetectionBatch
+from vertebra.tasks.detection.nms import grouped_nms
+from vertebra.tasks.medical import MedicalModule, medical_classifier, study_classifier
+from vertebra.tasks.medical.dataset import MedicalBatch
+from vertebra.tasks.medical.targets import Classes, Findings, Grades
+from vertebra.tasks.segmentation import SegmentationModule, fcn, losses
+from vertebra.tasks.segmentation.dataset import SegmentationBatch
+from vertebra.tasks.video import VideoModule, video_classifier
+from vertebra.tasks.video.dataset import VideoBatch
+
+
+@pytest.fixture(autouse=True)
+def fake():
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        yield mode
+
+
+def batch_on_a_gpu(num_ignored=0):
+    images = torch.zeros(2, 3, 128, 160, device="cuda")
+    sizes = torch.full((2, 2), 120, device="cuda")
+    labels = torch.ones(2, 8, dtype=torch.int64, device="cuda")
+    boxes, ignored = (torch.zeros(2, count, 4, device="cuda") for count in (8, num_ignored))
+    return ImageBatch(images, sizes), Targets(boxes, labels, ignored)
+
+
+NAMES = ["a", "b", "c"]
+EXTRAS = {"indices": torch.arange(2), "names": NAMES[:2], "skipped": []}
+
+
+def pixels(*axes):
+    return torch.zeros(2, 3, *axes, dtype=torch.uint8, device="cuda")
+
+
+def labels(*axes, num_classes=3):
+    return torch.randint(num_classes, (2, *axes), device="cuda")
+
+
+def body(dim=2, **options):
+    return ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(**options), dim=dim, widths=(8, 8, 8, 8))
+
+
+def detection_step():
+    images, targets = batch_on_a_gpu()
+    batch = DetectionBatch(pixels(128, 160), images.sizes, targets, [], [])
+    return DetectionModule(faster_rcnn(body(), 3), NAMES), batch
+
+
+def segmentation_step(loss):
+    sizes = torch.full((2, 2), 33, device="cuda")
+    batch = SegmentationBatch(pixels(33, 33), sizes, labels(33, 33).to(torch.uint8), sizes, **EXTRAS)
+    return SegmentationModule(fcn(body(), 3, aux=True), NAMES, loss=loss()), batch
+
+
+def classification_step(**options):
+    batch = ClassificationBatch(pixels(32, 32), labels(), **EXTRAS)
+    return ClassificationModule(image_classifier(body(), 3), NAMES, **options), batch
+
+
+def video_step():
+    clips = torch.zeros(2, 1, 3, 4, 32, 32, dtype=torch.uint8, device="cuda")
+    batch = VideoBatch(clips, torch.zeros(2, 1, 4, device="cuda"), labels(), **EXTRAS)
+    return VideoModule(video_classifier(body(dim=3), 3), NAMES), batch
+
+
+def medical_step(target, found=False):
+    images = torch.zeros(2, 1, 16, 16, 16, device="cuda")
+    truth = torch.zeros(2, 3, device="cuda") if found else labels()
+    batch = MedicalBatch(images, [1, 1], truth, **EXTRAS)
+    return MedicalModule(medical_classifier(body(dim=3, in_channels=1), 3), NAMES, target=target), batch
+
+
+def study_step(pooling):
+    batch = MedicalBatch(torch.zeros(2, 3, 1, 32, 32, device="cuda"), [3, 1], labels(), **EXTRAS)
+    network = study_classifier(body(in_channels=1), 3, pooling=pooling)
+    return MedicalModule(network, NAMES, target=Classes()), batch
+
+
+WEIGHTS = [1.0, 2.0, 3.0]
+STEPS = {
+    "detection": detection_step,
+    **{
+        f"segmentation {loss.__name__}": partial(segmentation_step, loss)
+        for loss in (losses.CrossEntropy, losses.OHEM, losses.Focal, losses.Tversky, losses.Dice, losses.Lovasz)
+    },
+    "segmentation weighted": partial(segmentation_step, partial(losses.CrossEntropy, WEIGHTS)),
+    "segmentation sum": partial(segmentation_step, lambda: losses.Sum([losses.Dice(), losses.OHEM()], [1.0, 0.5])),
+    "classification": classification_step,
+    "classification smoothed": partial(classification_step, label_smoothing=0.1),
+    "video": video_step,
+    "medical classes": lambda: medical_step(Classes()),
+    "medical focal": lambda: medical_step(Classes(gamma=2.0)),
+    "medical grades": lambda: medical_step(Grades()),
+    "medical findings": lambda: medical_step(Findings(gamma=2.0), found=True),
+    "medical studies": lambda: study_step("mean"),
+    "medical studies attention": lambda: study_step("attention"),
+    "medical studies max": lambda: study_step("max"),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_no_training_step_waits(name, monkeypatch, on_a_gpu, blocking_copies):
+    module, batch = STEPS[name]()
+    on_a_gpu(module)
+    monkeypatch.setattr(module, "log", lambda *args, **options: None)
+    monkeypatch.setattr(module, "log_dict", lambda *args, **options: None)
+    if name == "detection":
+        module.training_step(batch, 0)  # which makes the anchors of this size
+    with blocking_copies() as copies:
+        loss = module.training_step(batch, 0)
+    assert loss.device.type == "cuda"
+    assert copies.count == 0
+
+
+@pytest.mark.parametrize("num_ignored", [0, 2])
+@pytest.mark.parametrize("options", [{}, {"class_agnostic": True}, {"neck": "bifpn", "head_norm": "batch"}])
+def test_nothing_is_waited_for_after_the_first_step(options, num_ignored, on_a_gpu, blocking_copies):
+    detector = on_a_gpu(faster_rcnn("resnet18", 3, **options))
+    batch = batch_on_a_gpu(num_ignored)
+    detector(*batch)  # which makes the anchors of this size
+    with blocking_copies() as copies:
+        losses = detector(*batch)
+    assert all(loss.device.type == "cuda" for loss in losses.values())
+    assert copies.count == 0
+
+
+def test_what_would_be_waited_for_is_seen(blocking_copies):
+    with blocking_copies() as copies:
+        torch.arange(4).to("cuda")
+        torch.zeros(2, 4, device="cuda")[:, [1, 0, 1, 0]]
+    assert copies.count == 2
+    boxes, groups = torch.zeros(9, 4, device="cuda"), torch.zeros(9, dtype=torch.int64, device="cuda")
+    with pytest.raises(DynamicOutputShapeException):
+        grouped_nms(boxes, boxes[:, 0], groups, 0.5)

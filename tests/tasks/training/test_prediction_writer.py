@@ -1,0 +1,32 @@
+from types import SimpleNamespace
+
+import pytest
+
+from vertebra.tasks.training.prediction_writer import PredictionWriter
+
+
+class Kept(PredictionWriter[int]):
+    def __init__(self):
+        super().__init__()
+        self.finished = None
+
+    def finish(self, predictions, folder, module):
+        self.finished = list(predictions)
+
+
+def predicted(*batches):
+    writer, trainer = Kept(), SimpleNamespace(default_root_dir="runs/a", is_global_zero=True)
+    writer.on_predict_start(trainer, None)
+    for number, batch in enumerate(batches):
+        writer.on_predict_batch_end(trainer, None, batch, None, number)
+    writer.on_predict_end(trainer, None)
+    return writer.finished
+
+
+def test_what_was_read_is_written():
+    assert predicted([1, 2], [], [3]) == [1, 2, 3]
+
+
+def test_nothing_that_could_be_read_is_an_error():
+    with pytest.raises(ValueError, match="none of the files could be read"):
+        predicted([], [])

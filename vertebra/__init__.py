@@ -1,0 +1,47 @@
+"""ResNet-family backbones with feature pyramids for detection, segmentation, video and medical imaging.
+
+The names below are imported on first use, so that `import vertebra` is instant and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vertebra.backbones import (
+        FPN,
+        PAFPN,
+        Backbone,
+        BiFPN,
+        Level,
+        create_backbone,
+        create_neck,
+        list_backbones,
+        load_weights,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FPN",
+    "PAFPN",
+    "Backbone",
+    "BiFPN",
+    "Level",
+    "__version__",
+    "create_backbone",
+    "create_neck",
+    "list_backbones",
+    "load_weights",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'vertebra' has no attribute {name!r}")
+    return getattr(importlib.import_module("vertebra.backbones"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
