@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -45,7 +45,7 @@ class TableWriter(PredictionWriter[Prediction]):
         super().__init__()
         self.class_names = class_names
 
-    def finish(self, predictions: Sequence[Prediction], folder: Path, module: Any) -> None:
+    def finish(self, predictions: Sequence[Prediction], folder: Path) -> None:
         predictions = sorted(predictions, key=lambda one: one.place)
         file = folder / "predictions.csv"
         write_scores(file, self.class_names, ((one.file, one.labels, one.scores) for one in predictions))

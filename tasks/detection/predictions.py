@@ -68,7 +68,7 @@ class DetectionWriter(PredictionWriter[None]):
             self._rows.add(row for image in outputs for row in self._results(image))
         return ()
 
-    def finish(self, predictions: Sequence[None], folder: Path, module: Any) -> None:
+    def finish(self, predictions: Sequence[None], folder: Path) -> None:
         if self._rows is not None:
             count = self._rows.join()
             rank_zero_info(f"{count} detections: {self._rows.file}, pictures: {folder / 'pictures'}")

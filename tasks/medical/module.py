@@ -16,7 +16,7 @@ from vertebra.tasks.medical.dataset import MedicalBatch
 from vertebra.tasks.medical.grad_cam import grad_cam
 from vertebra.tasks.medical.image_network import MedicalClassifier
 from vertebra.tasks.medical.metrics import MedicalMetric
-from vertebra.tasks.medical.predictions import Prediction, StudyWriter
+from vertebra.tasks.medical.predictions import Prediction, StudyWriter, model_hash
 from vertebra.tasks.medical.report import NUM_SHOWN, Examined, medical_sections
 from vertebra.tasks.medical.results import MedicalResults
 from vertebra.tasks.medical.study_network import StudyClassifier
@@ -25,7 +25,7 @@ from vertebra.tasks.medical.temperature import calibrated_probs
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.scoring.conditions import condition_classes
-from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD
+from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD, decide
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
@@ -112,11 +112,13 @@ class MedicalModule(TaskModule):
         if self.explain:
             shown = torch.from_numpy(self._explained(probs)).to(batch.images.device)
             maps = list(self._maps(batch, shown))
-        rows = zip(batch.indices.tolist(), batch.names, probs, maps, strict=True)
+        decided = decide(probs, self.thresholds, self.exclusive)
+        labels = [(int(one),) if self.exclusive else tuple(np.flatnonzero(one).tolist()) for one in decided]
+        rows = zip(batch.indices.tolist(), batch.names, probs, labels, maps, strict=True)
         return [Prediction(*row) for row in rows]
 
     def prediction_writer(self) -> PredictionWriter:
-        return StudyWriter()
+        return StudyWriter(self.class_names, self._fingerprint)
 
     def judged(self, results: MedicalResults, split: str) -> MedicalResults:
         if split == "val":
@@ -165,6 +167,9 @@ class MedicalModule(TaskModule):
     def _begin(self, split: str) -> None:
         data = self._data()
         self.metric.patients = None if data is None else data.records(split).patients.tolist()
+
+    def _fingerprint(self) -> str:
+        return model_hash(self.network.state_dict(), self.temperature, self.thresholds.tolist())
 
     def _logits(self, batch: MedicalBatch) -> Tensor:
         return self.network(self.arranged(batch.images), batch.counts).float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,12 +18,10 @@ from vertebra.tasks.loading.files.picture_file import write_picture
 from vertebra.tasks.medical.geometry import to_own_space
 from vertebra.tasks.medical.nifti import write_nifti
 from vertebra.tasks.medical.slices import explained
-from vertebra.tasks.scoring.operating_point import decide
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 if TYPE_CHECKING:
     from vertebra.tasks.medical.dataset import MedicalDataset
-    from vertebra.tasks.medical.module import MedicalModule
 
 
 class Prediction(NamedTuple):
@@ -33,6 +31,7 @@ class Prediction(NamedTuple):
         place: number of the study among those that were asked about.
         name: what it is called, such as its path.
         probs: (K,) float64 in 0..1, calibrated.
+        labels: the class that is decided for, or the findings that are present, at the thresholds of the checkpoint.
         cam: float32 in 0..1 on the grid that the network saw, how much each voxel speaks for the class that is
             explained; (I, ...) of a study of several images; None where nobody wants it.
     """
@@ -40,6 +39,7 @@ class Prediction(NamedTuple):
     place: int
     name: str
     probs: np.ndarray
+    labels: tuple[int, ...]
     cam: np.ndarray | None
 
 
@@ -49,7 +49,16 @@ class StudyWriter(PredictionWriter[Prediction]):
     The CSV has the columns study, decision (at the thresholds of the checkpoint), prob_CLASS for every class, and model
     (the first 16 digits of `model_hash`). A map is NIfTI in the space of its file where that tells one, and beside it
     a picture of the slice with the highest voxel.
+
+    Args:
+        class_names: the K classes.
+        fingerprint: returns `model_hash` of the model that has predicted.
     """
+
+    def __init__(self, class_names: Sequence[str], fingerprint: Callable[[], str]) -> None:
+        super().__init__()
+        self.class_names = class_names
+        self.fingerprint = fingerprint
 
     def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> list[Prediction]:
         # maps are written where they are made: those of a thousand volumes fit into no memory
@@ -59,8 +68,17 @@ class StudyWriter(PredictionWriter[Prediction]):
                 _write_map(folder / "explanations", one.place, one.cam, dataset)
         return [one._replace(cam=None) for one in outputs]
 
-    def finish(self, predictions: Sequence[Prediction], folder: Path, module: MedicalModule) -> None:
-        _write_table(folder / "predictions.csv", sorted(predictions, key=lambda one: one.place), module)
+    def finish(self, predictions: Sequence[Prediction], folder: Path) -> None:
+        file = folder / "predictions.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        model = self.fingerprint()[:16]
+        with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["study", "decision", *(f"prob_{name}" for name in self.class_names), "model"])
+            for one in sorted(predictions, key=lambda one: one.place):
+                decision = "; ".join(self.class_names[label] for label in one.labels)
+                writer.writerow([one.name, decision, *(f"{prob:.6f}" for prob in one.probs), model])
+        rank_zero_info(f"{len(predictions)} predictions: {file}")
 
 
 def model_hash(state: Mapping[str, Tensor], temperature: float, thresholds: Sequence[float]) -> str:
@@ -71,22 +89,6 @@ def model_hash(state: Mapping[str, Tensor], temperature: float, thresholds: Sequ
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + raw)
     digest.update(repr((temperature, list(thresholds))).encode())
     return digest.hexdigest()
-
-
-def _write_table(file: Path, predictions: Sequence[Prediction], module: MedicalModule) -> None:
-    names = module.class_names
-    model = model_hash(module.network.state_dict(), module.temperature, module.thresholds.tolist())[:16]
-    probs = np.stack([one.probs for one in predictions]) if predictions else np.zeros((0, len(names)))
-    decisions = decide(probs, module.thresholds, module.exclusive)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["study", "decision", *(f"prob_{name}" for name in names), "model"])
-        for one, decision in zip(predictions, decisions, strict=True):
-            called = [int(decision)] if module.exclusive else np.flatnonzero(decision).tolist()
-            told = "; ".join(names[label] for label in called)
-            writer.writerow([one.name, told, *(f"{prob:.6f}" for prob in one.probs), model])
-    rank_zero_info(f"{len(predictions)} predictions: {file}")
 
 
 def _write_map(folder: Path, place: int, cam: np.ndarray, dataset: MedicalDataset) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.labelled_files import UNLABELLED
-from vertebra.tasks.medical.scans import Scan, finite, read_scan
+from vertebra.tasks.medical.reading import read_scan
+from vertebra.tasks.medical.scans import Scan, finite
 
 Kind = Literal["classes", "grades", "findings"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from lightning.pytorch import Trainer
@@ -46,7 +46,7 @@ class MaskWriter(PredictionWriter[None]):
             self._write(folder, prediction)
         return ()
 
-    def finish(self, predictions: Sequence[None], folder: Path, module: Any) -> None:
+    def finish(self, predictions: Sequence[None], folder: Path) -> None:
         names = ", ".join(f"{label} {name}" for label, name in enumerate(self.class_names))
         rank_zero_info(f"masks and pictures stand below {folder}; values: {names}")
 

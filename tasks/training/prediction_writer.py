@@ -32,13 +32,12 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         return outputs
 
     @abstractmethod
-    def finish(self, predictions: Sequence[P], folder: Path, module: Any) -> None:
+    def finish(self, predictions: Sequence[P], folder: Path) -> None:
         """Write what was kept; only the first process of a run does.
 
         Args:
             predictions: of all processes, the first process's first.
             folder: to write into.
-            module: that has predicted.
         """
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,4 +63,4 @@ class PredictionWriter(Callback, ABC, Generic[P]):
             )
         predictions = gathered(self._kept)
         if trainer.is_global_zero:
-            self.finish(predictions, Path(trainer.default_root_dir), pl_module)
+            self.finish(predictions, Path(trainer.default_root_dir))

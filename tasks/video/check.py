@@ -11,8 +11,9 @@ import numpy as np
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.file_check import look_at_all
-from vertebra.tasks.video.decoding import Decoder, UnreadableVideo, open_video
+from vertebra.tasks.video.decoding import Decoder, open_video
 from vertebra.tasks.video.frame_folder import FrameFolder
+from vertebra.tasks.video.video import UnreadableVideo
 
 
 def check_videos(

@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from vertebra.tasks.loading.files.images import UnreadableImage, decode_image, read_image
-from vertebra.tasks.video.decoding import UnreadableVideo, Video
+from vertebra.tasks.video.video import UnreadableVideo, Video
 from vertebra.tasks.video.video_files import frames_of
 
 _RATE = 25.0  # frames a second, since a folder does not store one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vertebra.tasks.video.decoding import UnreadableVideo, Video
+from vertebra.tasks.video.video import UnreadableVideo, Video
 
 _NEAR = 32  # frames that are passed over rather than begun anew for
 

@@ -17,7 +17,7 @@ import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
 
-from vertebra.tasks.video.decoding import UnreadableVideo
+from vertebra.tasks.video.video import UnreadableVideo
 
 _ENOUGH_FILES = 4096  # whose tables are kept
 _LEAST_LOSS = 0.5  # seconds that a stream must end before its header says so, to be one that was cut short

@@ -10,8 +10,8 @@ import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from av.video.reformatter import VideoReformatter
 
-from vertebra.tasks.video.decoding import UnreadableVideo, Video
 from vertebra.tasks.video.pyav_table import broken, decoded, moving_pictures, read_table, reason
+from vertebra.tasks.video.video import UnreadableVideo, Video
 
 
 class PyAVVideo(Video):

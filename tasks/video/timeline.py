@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,9 +18,10 @@ from vertebra.tasks.loading.samplers import Draw
 from vertebra.tasks.reporting.score_table import write_scores
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.video.dataset import Sample
-from vertebra.tasks.video.decoding import Decoder, UnreadableVideo, open_video
+from vertebra.tasks.video.decoding import Decoder, open_video
 from vertebra.tasks.video.sampling import Sampling
 from vertebra.tasks.video.transforms import Resize
+from vertebra.tasks.video.video import UnreadableVideo
 
 _MOST_LINES = 6  # classes of a plot
 _NUM_TOP = 5
@@ -86,7 +87,7 @@ class TimelineWriter(PredictionWriter[Prediction]):
         super().__init__()
         self.class_names = list(class_names)
 
-    def finish(self, predictions: Sequence[Prediction], folder: Path, module: Any) -> None:
+    def finish(self, predictions: Sequence[Prediction], folder: Path) -> None:
         places = sorted({one.place for one in predictions})
         videos = [_joined([one for one in predictions if one.place == place]) for place in places]
         rows = []

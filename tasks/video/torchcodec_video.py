@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vertebra.tasks.video.decoding import UnreadableVideo, Video
+from vertebra.tasks.video.video import UnreadableVideo, Video
 
 
 class TorchCodecVideo(Video):

@@ -10,8 +10,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
 from vertebra.tasks.medical import dicom_file
+from vertebra.tasks.medical.reading import read_scan
 from vertebra.tasks.medical.scan_folders import find_scans
-from vertebra.tasks.medical.scans import UnreadableScan, read_scan
+from vertebra.tasks.medical.scans import UnreadableScan
 
 PIXELS = np.random.default_rng(2).integers(0, 4000, (6, 5)).astype(np.uint16)
 SLICES = np.random.default_rng(3).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)

@@ -5,7 +5,8 @@ import pytest
 from monai.data import PydicomReader
 
 from vertebra.tasks.medical.orientation import restored
-from vertebra.tasks.medical.scans import UnreadableScan, read_scan
+from vertebra.tasks.medical.reading import read_scan
+from vertebra.tasks.medical.scans import UnreadableScan
 
 SLICES = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
 TURN = np.deg2rad(20)

@@ -9,7 +9,8 @@ from monai.transforms import ResizeWithPadOrCrop, SpatialResample
 
 from vertebra.tasks.medical.geometry import Resample, to_own_space
 from vertebra.tasks.medical.nifti import write_nifti
-from vertebra.tasks.medical.scans import Scan, UnreadableScan, read_scan
+from vertebra.tasks.medical.reading import read_scan
+from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 37, 53)).astype(np.float32)
 VOLUME = np.random.default_rng(1).normal(size=(1, 12, 17, 20)).astype(np.float32)

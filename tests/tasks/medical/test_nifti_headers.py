@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vertebra.tasks.medical import memory, nifti
-from vertebra.tasks.medical.scans import UnreadableScan, read_scan
+from vertebra.tasks.medical.reading import read_scan
+from vertebra.tasks.medical.scans import UnreadableScan
 
 VOXELS = np.random.default_rng(0).integers(-900, 900, (5, 6, 7)).astype(np.int16)
 

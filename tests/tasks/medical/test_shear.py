@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vertebra.tasks.medical.geometry import Resample, to_own_space
-from vertebra.tasks.medical.scans import UnreadableScan, read_scan
+from vertebra.tasks.medical.reading import read_scan
+from vertebra.tasks.medical.scans import UnreadableScan
 from vertebra.tasks.medical.shear import straightened
 
 RAMP = np.array([0.7, -1.3, 0.4, 200.0])  # linear in space, which linear interpolation keeps exactly

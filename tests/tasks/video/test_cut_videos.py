@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from vertebra.tasks.video.decoding import UnreadableVideo, open_video
+from vertebra.tasks.video.decoding import open_video
+from vertebra.tasks.video.video import UnreadableVideo
 
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:keyint=12:min-keyint=12:scenecut=0"}
 

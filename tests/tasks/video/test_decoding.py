@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vertebra.tasks.video.decoding import UnreadableVideo, open_video
+from vertebra.tasks.video.decoding import open_video
 from vertebra.tasks.video.pyav_video import PyAVVideo
+from vertebra.tasks.video.video import UnreadableVideo
 
 DECODERS = ["pyav", "opencv"]
 
