@@ -14,7 +14,7 @@ from vertebra.backbones.pyramid import (
     Extra,
     dimension,
     extra_levels,
-    initialise,
+    initialize,
     pyramid_conv,
     pyramid_levels,
     resized,
@@ -65,7 +65,7 @@ class BiFPN(nn.Module):
         # one level has nobody to exchange with
         rounds = repeats if len(self.levels) > 1 else 0
         self.rounds = nn.Sequential(*(Round(self.levels, channels, norm) for _ in range(rounds)))
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         maps = [block(features[name]) for name, block in zip(self.inputs, self.inner_blocks, strict=True)]
@@ -109,7 +109,7 @@ class Round(nn.Module):
 
 
 class Node(nn.Module):
-    """The weighted mean of some maps (fast normalised fusion), and a depthwise separable convolution of it.
+    """The weighted mean of some maps (fast normalized fusion), and a depthwise separable convolution of it.
 
     Args:
         dim: 2 for images, 3 for clips and volumes.

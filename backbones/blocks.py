@@ -15,7 +15,7 @@ from vertebra.backbones.layers import Convolution, Norm, conv, norm_layer
 from vertebra.backbones.shortcuts import Shortcut, projection
 
 
-class BlockPlace(NamedTuple):
+class BlockSpec(NamedTuple):
     """Where a block stands in its network.
 
     Attributes:
@@ -64,7 +64,7 @@ class BasicBlock(nn.Module):
 
     def __init__(
         self,
-        place: BlockPlace,
+        place: BlockSpec,
         shortcut: Shortcut = projection,
         squeeze: float | None = None,
         convolution: Convolution = conv,
@@ -126,7 +126,7 @@ class Bottleneck(nn.Module):
 
     def __init__(
         self,
-        place: BlockPlace,
+        place: BlockSpec,
         groups: int = 1,
         base_width: int = 64,
         shortcut: Shortcut = projection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.blocks import BlockSpec
 from vertebra.backbones.layers import conv, norm_layer
 
 
@@ -28,7 +28,7 @@ class PlainBlock(nn.Module):
 
     folds = (("conv1", "bn1"), ("conv2", "bn2"))
 
-    def __init__(self, place: BlockPlace) -> None:
+    def __init__(self, place: BlockSpec) -> None:
         super().__init__()
         refuse_drop_path(place)
         dim, norm, width = place.dim, place.norm, place.width
@@ -66,7 +66,7 @@ class HighwayBlock(nn.Module):
 
     folds = (("conv1", "bn1"),)
 
-    def __init__(self, place: BlockPlace) -> None:
+    def __init__(self, place: BlockSpec) -> None:
         super().__init__()
         refuse_drop_path(place)
         dim, width = place.dim, place.width
@@ -87,7 +87,7 @@ class HighwayBlock(nn.Module):
         return transformed * gate + x * (1 - gate)
 
 
-def refuse_drop_path(place: BlockPlace) -> None:
+def refuse_drop_path(place: BlockSpec) -> None:
     """Raise a ValueError where stochastic depth is asked of a block that has no residual branch."""
     if place.drop_rate:
         raise ValueError(

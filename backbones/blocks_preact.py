@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.blocks import BlockSpec
 from vertebra.backbones.layers import Norm, conv, norm_layer
 from vertebra.backbones.shortcuts import Shortcut, bare_projection
 
@@ -33,7 +33,7 @@ class PreActBasicBlock(nn.Module):
     expansion = 1
     folds = (("conv1", "bn2"),)
 
-    def __init__(self, place: BlockPlace, shortcut: Shortcut = bare_projection) -> None:
+    def __init__(self, place: BlockSpec, shortcut: Shortcut = bare_projection) -> None:
         super().__init__()
         dim, norm, width = place.dim, place.norm, place.width
         self.out_channels = width * self.expansion
@@ -76,7 +76,7 @@ class PreActBottleneck(nn.Module):
     expansion = 4
     folds = (("conv1", "bn2"), ("conv2", "bn3"))
 
-    def __init__(self, place: BlockPlace, shortcut: Shortcut = bare_projection) -> None:
+    def __init__(self, place: BlockSpec, shortcut: Shortcut = bare_projection) -> None:
         super().__init__()
         dim, norm, width = place.dim, place.norm, place.width
         self.out_channels = width * self.expansion

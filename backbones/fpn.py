@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.layers import Norm
-from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_conv, pyramid_levels, resized
+from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialize, pyramid_conv, pyramid_levels, resized
 
 
 class FPN(nn.Module):
@@ -40,7 +40,7 @@ class FPN(nn.Module):
         self.inner_blocks = nn.ModuleList(pyramid_conv(dim, level.channels, channels, 1, norm) for level in levels)
         self.layer_blocks = nn.ModuleList(pyramid_conv(dim, channels, channels, 3, norm) for _ in levels)
         self.extra_blocks = extra_levels(extra, levels, channels)
-        initialise(self)
+        initialize(self)
         self.inputs = [level.name for level in levels]
         self.levels = pyramid_levels(levels, channels, self.extra_blocks.num_levels if self.extra_blocks else 0)
 

@@ -12,24 +12,24 @@ from vertebra.backbones.backbone import Backbone
 
 
 def inflate(
-    state_2d: Mapping[str, Tensor], body_3d: Backbone, how: Literal["mean", "centre"] = "mean"
+    state_2d: Mapping[str, Tensor], body_3d: Backbone, how: Literal["mean", "center"] = "mean"
 ) -> dict[str, Tensor]:
     """Turn the weights of a 2-D network into those of a 3-D network of the same blocks.
 
     Quo Vadis, Action Recognition?, Carreira and Zisserman 2017, https://arxiv.org/abs/1705.07750. On a clip that
     repeats one frame the 3-D network then gives the 2-D network's features: with `mean` where no kernel reaches over
-    the first or the last frame, with `centre` everywhere. Load what comes out with `load_weights(body_3d, ...)`.
+    the first or the last frame, with `center` everywhere. Load what comes out with `load_weights(body_3d, ...)`.
 
     Args:
         state_2d: state dict of the 2-D network, under our names or those of a publisher whom we know.
         body_3d: the network to inflate for; it tells how long each kernel is. It is not changed.
-        how: `mean` spreads a kernel evenly over its frames, `centre` lets it begin as the 2-D one, with zeros around.
+        how: `mean` spreads a kernel evenly over its frames, `center` lets it begin as the 2-D one, with zeros around.
 
     Raises:
         ValueError: `how` is neither.
     """
-    if how not in ("mean", "centre"):
-        raise ValueError(f"how is {how!r}; choose mean or centre.")
+    if how not in ("mean", "center"):
+        raise ValueError(f"how is {how!r}; choose mean or center.")
     own = body_3d.state_dict()
     state = body_3d.own_names(state_2d)
     return {

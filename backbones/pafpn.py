@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.fpn import FPN
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer
-from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialise, pyramid_levels, resized, steps
+from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialize, pyramid_levels, resized, steps
 
 
 class PAFPN(nn.Module):
@@ -42,7 +42,7 @@ class PAFPN(nn.Module):
         self.down_blocks = nn.ModuleList(_block(dim, channels, step, norm) for step in steps(levels))
         self.fusion_blocks = nn.ModuleList(_block(dim, channels, 1, norm) for _ in levels[1:])
         self.extra_blocks = extra_levels(extra, levels, channels)
-        initialise(self)
+        initialize(self)
         self.coarsest = levels[-1].name
         self.levels = pyramid_levels(levels, channels, self.extra_blocks.num_levels if self.extra_blocks else 0)
 

@@ -46,7 +46,7 @@ def steps(levels: Sequence[Level]) -> list[tuple[int, ...]]:
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """Return `x` by nearest neighbours in the size of `like`; sizes that are odd halve to one of two numbers."""
+    """Return `x` by nearest neighbors in the size of `like`; sizes that are odd halve to one of two numbers."""
     return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
@@ -56,7 +56,7 @@ def pyramid_conv(dim: int, in_channels: int, channels: int, size: int, norm: Nor
     return nn.Sequential(convolution, *([norm_layer(dim, channels, norm)] if norm else []))
 
 
-def initialise(neck: nn.Module) -> None:
+def initialize(neck: nn.Module) -> None:
     """Draw convolutions for an output as large as the input (LeCun's uniform), with biases of zero."""
     for module in neck.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):

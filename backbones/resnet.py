@@ -11,7 +11,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
-from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.blocks import BlockSpec
 from vertebra.backbones.checkpointing import checkpointed
 from vertebra.backbones.layers import Norm, Size, per_axis
 from vertebra.backbones.stems import Stem, plain_stem
@@ -43,7 +43,7 @@ class ResNet(Backbone):
 
     def __init__(
         self,
-        block: Callable[[BlockPlace], nn.Module],
+        block: Callable[[BlockSpec], nn.Module],
         depths: Sequence[int],
         options: BackboneOptions | None = None,
         *,
@@ -72,7 +72,7 @@ class ResNet(Backbone):
             blocks = []
             for i in range(depth):
                 # the first block still stands on the grid of the stage before: its first kernel keeps that dilation
-                place = BlockPlace(
+                place = BlockSpec(
                     dim=dim,
                     stage=index,
                     number=i,
@@ -92,7 +92,7 @@ class ResNet(Backbone):
             levels.append(Level(f"C{index + 2}", channels, cast("tuple[int, int, int]", reduction)))
         self.closing = closing(dim, channels, options.norm) if closing else None
 
-        initialise(self, options.zero_init)
+        initialize(self, options.zero_init)
         if dim == 2:
             levels = [level._replace(reduction=cast("tuple[int, ...]", level.reduction)[0]) for level in levels]
         self.choose_levels(levels, options.out_levels)
@@ -116,7 +116,7 @@ class ResNet(Backbone):
         return features
 
 
-def initialise(network: nn.Module, zero_init: bool) -> None:
+def initialize(network: nn.Module, zero_init: bool) -> None:
     """Draw convolutions as in "Delving Deep into Rectifiers" (He et al. 2015), from the fan-out."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):

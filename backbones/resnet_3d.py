@@ -14,7 +14,7 @@ from functools import partial
 from torch import nn
 
 from vertebra.backbones.backbone import BackboneOptions
-from vertebra.backbones.blocks import BasicBlock, BlockPlace
+from vertebra.backbones.blocks import BasicBlock, BlockSpec
 from vertebra.backbones.convolutions import frame_wise, matching_channels, spatial_then_temporal
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet
@@ -36,7 +36,7 @@ def mc3_18(options: BackboneOptions) -> ResNet:
     return ResNet(_mixed_block, (2, 2, 2, 2), options, dim=3, stem=unpooled_stem, strides=strides)
 
 
-def _mixed_block(place: BlockPlace) -> nn.Module:
+def _mixed_block(place: BlockSpec) -> nn.Module:
     return BasicBlock(place) if place.stage == 0 else BasicBlock(place, convolution=frame_wise)
 
 
@@ -46,7 +46,7 @@ def r2plus1d_18(options: BackboneOptions) -> ResNet:
     return ResNet(_shared_middle_block, (2, 2, 2, 2), options, dim=3, stem=factored_clip_stem)
 
 
-def _shared_middle_block(place: BlockPlace) -> nn.Module:
+def _shared_middle_block(place: BlockSpec) -> nn.Module:
     middle = matching_channels(place.in_channels, place.width)
     return BasicBlock(place, convolution=partial(spatial_then_temporal, norm=place.norm, middle=middle))
 
@@ -60,5 +60,5 @@ def r2plus1d_34(options: BackboneOptions) -> ResNet:
     return ResNet(_factored_block, (3, 4, 6, 3), options, dim=3, stem=factored_clip_stem)
 
 
-def _factored_block(place: BlockPlace) -> nn.Module:
+def _factored_block(place: BlockSpec) -> nn.Module:
     return BasicBlock(place, convolution=partial(spatial_then_temporal, norm=place.norm))

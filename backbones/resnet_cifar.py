@@ -18,7 +18,7 @@ from functools import partial
 from torch import nn
 
 from vertebra.backbones.backbone import BackboneOptions
-from vertebra.backbones.blocks import BasicBlock, BlockPlace
+from vertebra.backbones.blocks import BasicBlock, BlockSpec
 from vertebra.backbones.blocks_plain import HighwayBlock, PlainBlock
 from vertebra.backbones.blocks_preact import PreActBasicBlock, PreActBottleneck, norm_and_relu
 from vertebra.backbones.registry import register
@@ -30,7 +30,7 @@ DEPTHS = (20, 32, 44, 56, 110, 1202)
 
 
 def small_resnet(
-    options: BackboneOptions, block: Callable[[BlockPlace], nn.Module], blocks: int, widen: int = 1
+    options: BackboneOptions, block: Callable[[BlockSpec], nn.Module], blocks: int, widen: int = 1
 ) -> ResNet:
     """Build three stages of `blocks` blocks."""
     widths = (16 * widen, 32 * widen, 64 * widen)
@@ -38,7 +38,7 @@ def small_resnet(
 
 
 def small_preact(
-    options: BackboneOptions, block: Callable[[BlockPlace], nn.Module], blocks: int, widen: int = 1
+    options: BackboneOptions, block: Callable[[BlockSpec], nn.Module], blocks: int, widen: int = 1
 ) -> ResNet:
     """Build three stages of `blocks` pre-activation blocks."""
     widths = (16 * widen, 32 * widen, 64 * widen)

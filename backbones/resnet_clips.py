@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import BackboneOptions
-from vertebra.backbones.blocks import BlockPlace, Bottleneck
+from vertebra.backbones.blocks import BlockSpec, Bottleneck
 from vertebra.backbones.convolutions import along_time, depthwise, frame_wise, temporal_then_spatial
 from vertebra.backbones.layers import Convolution
 from vertebra.backbones.registry import register
@@ -41,7 +41,7 @@ class FramePoolingBottleneck(Bottleneck):
         the last frame stands alone, where pytorchvideo drops it.
     """
 
-    def __init__(self, place: BlockPlace, entry: Convolution, convolution: Convolution) -> None:
+    def __init__(self, place: BlockSpec, entry: Convolution, convolution: Convolution) -> None:
         frames, *steps = place.stride
         super().__init__(place._replace(stride=(1, *steps)), entry=entry, convolution=convolution)
         self.frames = frames
@@ -51,29 +51,29 @@ class FramePoolingBottleneck(Bottleneck):
         return super().forward(F.max_pool3d(x, size, stride=(self.frames, 1, 1), ceil_mode=True))
 
 
-def inflated_block(place: BlockPlace) -> nn.Module:
+def inflated_block(place: BlockSpec) -> nn.Module:
     """Build a block of I3D: in every other one the first convolution looks along the time."""
     # of the first stage all; of the last the second, of the others the first, third, ...
     looks = place.stage == 0 or place.number % 2 == (1 if place.stage == 3 else 0)
     return _frame_wise(place, along_time if looks else frame_wise)
 
 
-def flat_block(place: BlockPlace) -> nn.Module:
+def flat_block(place: BlockSpec) -> nn.Module:
     """Build a block of C2D, which sees every frame for itself."""
     return _frame_wise(place, frame_wise)
 
 
-def _frame_wise(place: BlockPlace, entry: Convolution) -> nn.Module:
+def _frame_wise(place: BlockSpec, entry: Convolution) -> nn.Module:
     pooling = place.stride[0] > 1
     return (FramePoolingBottleneck if pooling else Bottleneck)(place, entry=entry, convolution=frame_wise)
 
 
-def slow_block(place: BlockPlace) -> nn.Module:
+def slow_block(place: BlockSpec) -> nn.Module:
     """Build a block of SlowOnly: in the last two stages the first convolution looks along the time."""
     return Bottleneck(place, entry=along_time if place.stage >= 2 else frame_wise, convolution=frame_wise)
 
 
-def factored_block(place: BlockPlace) -> nn.Module:
+def factored_block(place: BlockSpec) -> nn.Module:
     """Build a block of R(2+1)D with a bottleneck."""
     return Bottleneck(place, convolution=partial(temporal_then_spatial, norm=place.norm))
 

@@ -119,7 +119,7 @@ def _strides(dim: int, stride: Size) -> bool:
 
 
 class AverageAhead(nn.Module):
-    """The mean of a pixel and its next neighbours: the average shortcut where a stage dilates and does not stride.
+    """The mean of a pixel and its next neighbors: the average shortcut where a stage dilates and does not stride.
 
     Shape:
         (N, C, ...) -> (N, C, ...)

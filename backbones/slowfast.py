@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
-from vertebra.backbones.blocks import BlockPlace, Bottleneck
+from vertebra.backbones.blocks import BlockSpec, Bottleneck
 from vertebra.backbones.checkpointing import checkpointed
 from vertebra.backbones.convolutions import along_time, frame_wise
 from vertebra.backbones.layers import conv, norm_layer
 from vertebra.backbones.registry import register
-from vertebra.backbones.resnet import ResNet, initialise
+from vertebra.backbones.resnet import ResNet, initialize
 from vertebra.backbones.resnet_clips import FRAMES_KEPT, slow_block
 from vertebra.backbones.stems import clip_stem
 
@@ -67,7 +67,7 @@ class SlowFast(Backbone):
             )
             for channels in told
         )
-        initialise(self.fusions, zero_init=False)
+        initialize(self.fusions, zero_init=False)
         self.checkpointing = options.checkpointing
         for module in self.fast.modules():
             if isinstance(module, nn.BatchNorm3d) and module.num_features < _FEW_CHANNELS:
@@ -120,13 +120,13 @@ def _fewer_frames(x: Tensor) -> Tensor:
     return F.avg_pool3d(x, size, stride=(ALPHA, 1, 1), ceil_mode=True, count_include_pad=False)
 
 
-def _fused_block(place: BlockPlace) -> nn.Module:
+def _fused_block(place: BlockSpec) -> nn.Module:
     if place.number == 0:  # what the fast path tells comes in beside the slow path's own
         place = place._replace(in_channels=place.in_channels + place.in_channels * FUSED // BETA)
     return slow_block(place)
 
 
-def _fast_block(place: BlockPlace) -> nn.Module:
+def _fast_block(place: BlockSpec) -> nn.Module:
     return Bottleneck(place, entry=along_time, convolution=frame_wise)
 
 

@@ -64,7 +64,7 @@ def load_weights(
             timm (`resnet50.a1_in1k`) or torchvision (`ResNet50_Weights.IMAGENET1K_V2`) calls them; or `pretrained` for
             torchvision's newest, or timm's where torchvision has none.
         name: the backbone's registered name, which `pretrained` asks for.
-        adapt: fit a first layer for another number of input channels: three colours are summed into one channel, or
+        adapt: fit a first layer for another number of input channels: three colors are summed into one channel, or
             repeated over more and scaled by old / new, so that what comes out stays about as large.
         ignore: prefixes of keys in `source` that this network has no place for; those of a classifier always are.
 
@@ -174,7 +174,7 @@ def adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
 
 
 def _with_input_channels(weight: Tensor, channels: int) -> Tensor:
-    """Sum the colours of a convolution into one channel, or repeat them over more and scale by old / new."""
+    """Sum the colors of a convolution into one channel, or repeat them over more and scale by old / new."""
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     repeats = -(-channels // weight.shape[1])

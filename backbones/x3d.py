@@ -12,7 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from vertebra.backbones.attention import SqueezeExcite
 from vertebra.backbones.backbone import BackboneOptions
-from vertebra.backbones.blocks import BlockPlace
+from vertebra.backbones.blocks import BlockSpec
 from vertebra.backbones.convolutions import depthwise
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer
 from vertebra.backbones.registry import register
@@ -65,7 +65,7 @@ class X3DBlock(nn.Module):
 
     folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
-    def __init__(self, place: BlockPlace) -> None:
+    def __init__(self, place: BlockSpec) -> None:
         super().__init__()
         dim, norm, self.out_channels = place.dim, place.norm, place.width
         inner = int(place.width * EXPANSION)

@@ -130,7 +130,7 @@ def test_the_rules_find_what_they_forbid(tmp_path, monkeypatch):
     for file, line in [
         ("backbones/timm_bridge.py", "import timm"),
         ("tasks/detection/a.py", "from vertebra.tasks.detection import boxes"),
-        ("tasks/detection/a.py", "from vertebra.tasks.loading.samplers import Draw"),
+        ("tasks/detection/a.py", "from vertebra.tasks.loading.samplers import SampleRequest"),
         ("tasks/training/a.py", "from vertebra.tasks.reporting.report import Section"),
     ]:
         (tmp_path / file).write_text(line)

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "classes.txt beside the folders)",
     )
     parser.add_argument(
-        "--ignored", type=int, nargs="+", default=[], help="more values of masks that nobody has labelled"
+        "--ignored", type=int, nargs="+", default=[], help="more values of masks that nobody has labeled"
     )
     parser.add_argument(
         "--channels",
@@ -114,10 +114,10 @@ def _find_sources(options: argparse.Namespace) -> list[Source]:
     from vertebra.tools.checks.boxes import find_boxes
     from vertebra.tools.checks.classes import find_classes
     from vertebra.tools.checks.masks import find_masks
-    from vertebra.tools.checks.medical import find_studies, find_unlabelled_scans
+    from vertebra.tools.checks.medical import find_studies, find_unlabeled_scans
 
     # each lists what it finds at a path, and the first that finds anything has the path
-    finders = (find_studies, find_masks, find_boxes, find_classes, find_unlabelled_scans)
+    finders = (find_studies, find_masks, find_boxes, find_classes, find_unlabeled_scans)
     sources: list[Source] = []
     for path in dict.fromkeys(options.paths):
         if not path.exists():

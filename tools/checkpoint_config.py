@@ -20,9 +20,9 @@ import yaml
 OWN = ("vertebra.backbones", "vertebra.tasks")
 TRAINING = {
     "model": ("optimizer", "schedule", "loss", "mixing", "compile_mode"),
-    "data": ("augment", "crop", "root", "train", "val", "test", "classes", "predict", "names"),
+    "data": ("augment", "crop", "root", "train", "val", "test", "classes", "predict", "class_names"),
 }
-FIRST_WEIGHTS = ("weights", "inflated")  # paths or names, which the checkpoint's own weights would replace
+FIRST_WEIGHTS = ("weights", "inflate_from")  # paths or names, which the checkpoint's own weights would replace
 
 _WORD = re.compile(r"\w[\w.]*")  # which is itself in YAML, or a number
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vertebra.tasks.classification.labelled_images import LabelledImages
+    from vertebra.tasks.classification.labeled_images import LabeledImages
 
 _DESCRIPTION = """\
 Train networks without shortcuts and with them, of two depths each, on the same images, and draw their training and
@@ -96,21 +96,21 @@ def _run(args: argparse.Namespace) -> None:
     print(f"report: {args.output / 'report.html'}, {time.monotonic() - started:.0f} seconds in all")
 
 
-def _data(archive: Path | None, num_images: int | None) -> tuple[LabelledImages, LabelledImages]:
+def _data(archive: Path | None, num_images: int | None) -> tuple[LabeledImages, LabeledImages]:
     import numpy as np
 
-    from vertebra.tasks.classification.formats import read_labelled_images
-    from vertebra.tasks.classification.labelled_images import LabelledImages
+    from vertebra.tasks.classification.formats import read_labeled_images
+    from vertebra.tasks.classification.labeled_images import LabeledImages
     from vertebra.tools.samples.classification import CLASSES, draw_textures
 
     if archive is None:
         drawn = []
         for stream, number in enumerate((num_images or 1500, _NUM_VAL)):
             pixels, labels = draw_textures(number, _SIZE, stream=stream)
-            drawn.append(LabelledImages(CLASSES, np.arange(number).astype(str), labels, pixels))
+            drawn.append(LabeledImages(CLASSES, np.arange(number).astype(str), labels, pixels))
         return drawn[0], drawn[1]
-    train, _ = read_labelled_images(archive, "train")
-    val, _ = read_labelled_images(archive, "val" if archive.suffix == ".npz" else "test")
+    train, _ = read_labeled_images(archive, "train")
+    val, _ = read_labeled_images(archive, "val" if archive.suffix == ".npz" else "test")
     if num_images is not None and num_images < train.size:
         train = train.only(np.random.default_rng(0).permutation(train.size)[:num_images])
     return train, val

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="vertebra predict",
         description="Use a checkpoint on images. A detector writes detections.json (COCO results) and pictures/, a "
-        "classifier predictions.csv, a segmenter masks/ (one number a class, in colour) and pictures/.",
+        "classifier predictions.csv, a segmenter masks/ (one number a class, in color) and pictures/.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -90,7 +90,7 @@ def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False)
         raise ValueError(f"{checkpoint}: {error}") from error
     arguments = config["data"]["init_args"]
     arguments["predict"] = [str(path) for path in paths]
-    arguments["names"] = content["class_names"]
+    arguments["class_names"] = content["class_names"]
     return config
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 
 
-def read_arrays(file: Path, split: str) -> LabelledImages:
+def read_arrays(file: Path, split: str) -> LabeledImages:
     """Read one split of an `.npz` that holds `train_images`, `train_labels` and the like for other splits.
 
     Images are (N, H, W) or (N, H, W, 3) uint8, labels (N,) or (N, 1) whole numbers from 0 on. The classes are the
@@ -56,4 +56,4 @@ def read_arrays(file: Path, split: str) -> LabelledImages:
         images = images[..., None]
     images = np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
     called = np.array([f"{file.name} {split} {i}" for i in range(len(images))], dtype=str)
-    return LabelledImages(tuple(names), called, labels.reshape(-1).astype(np.int64), images)
+    return LabeledImages(tuple(names), called, labels.reshape(-1).astype(np.int64), images)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.file_check import look_at_all, unreadable
+from vertebra.tasks.loading.files.file_check import run_checks, unreadable
 from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
 from vertebra.tasks.loading.files.pixels import Pixels
 
@@ -21,7 +21,7 @@ def check_files(
         advance: called once for each image: for a progress bar.
         pixels: which channels of the files will be seen, and in which range.
     """
-    yield from look_at_all(partial(_check_file, pixels=pixels), files, advance=advance)
+    yield from run_checks(partial(_check_file, pixels=pixels), files, advance=advance)
 
 
 def _check_file(file: str, pixels: Pixels) -> Fault | None:

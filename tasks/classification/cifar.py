@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 
 _SIDE = 32  # pixels
 _WANTED = re.compile(r"((data|test)_batch(_\d)?(\.bin)?|(train|test)(\.bin)?|batches\.meta(\.txt)?|meta|fine_label.*)")
@@ -30,7 +30,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-def read_cifar(archive: Path, split: str) -> LabelledImages:
+def read_cifar(archive: Path, split: str) -> LabeledImages:
     """Read the 32 x 32 images of one split of CIFAR-10 or CIFAR-100 (its 100 fine classes).
 
     Args:
@@ -71,7 +71,7 @@ def read_cifar(archive: Path, split: str) -> LabelledImages:
         ) from error
     images = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     called = np.array([f"{archive.name} {split} {i}" for i in range(len(labels))])
-    return LabelledImages(tuple(name.decode() for name in names), called, labels, np.ascontiguousarray(images))
+    return LabeledImages(tuple(name.decode() for name in names), called, labels, np.ascontiguousarray(images))
 
 
 def _members(archive: Path) -> dict[str, bytes]:

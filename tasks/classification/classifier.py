@@ -18,7 +18,7 @@ class ImageClassifier(nn.Module):
         head: features to logits, (N, C) -> (N, K), where C is the channels of the backbone's last level.
 
     Shape:
-        - images: (N, C, H, W) float, already normalised
+        - images: (N, C, H, W) float, already normalized
         - output: (N, K) logits; label k is the k-th class, from 0 on
 
     Attributes:
@@ -55,7 +55,7 @@ def image_classifier(
     norm: Norm = "batch",
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
-    probe: bool = False,
+    linear_probe: bool = False,
 ) -> ImageClassifier:
     """Assemble a classifier; with `resnet50` it is torchvision's and timm's `resnet50`.
 
@@ -68,14 +68,14 @@ def image_classifier(
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         drop_rate: dropout in front of the linear layer.
         drop_path_rate: for a backbone given by name: stochastic depth at its last block.
-        probe: train the linear layer alone (a linear probe): the backbone is frozen, norms and all.
+        linear_probe: train the linear layer alone (a linear probe): the backbone is frozen, norms and all.
     """
     if isinstance(backbone, str):
         of_backbone = without_checkpoint(weights)
         backbone = create_backbone(
             backbone, in_channels=in_channels, norm=norm, drop_path_rate=drop_path_rate, weights=of_backbone
         )
-    if probe:
+    if linear_probe:
         backbone.freeze(*(name for name, _ in backbone.named_children()))
     head = LinearHead(backbone.levels[-1].channels, num_classes, drop_rate)
     return warm_start(ImageClassifier(backbone, head), weights)

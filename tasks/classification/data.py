@@ -10,8 +10,8 @@ import albumentations as A
 import numpy as np
 
 from vertebra.tasks.classification.dataset import ClassificationDataset, collate
-from vertebra.tasks.classification.formats import read_labelled_images
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.formats import read_labeled_images
+from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.transforms import Augment, Resize
 from vertebra.tasks.loading.class_names import warn_of_absent
 from vertebra.tasks.loading.data import TaskData
@@ -19,13 +19,13 @@ from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.loading.labelled_files import UNLABELLED, divide
+from vertebra.tasks.loading.labeled_files import UNLABELED, stratified_split
 
 # what loading does about faults; any other stops it
 MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
-class ClassificationData(TaskData[LabelledImages]):
+class ClassificationData(TaskData[LabeledImages]):
     """Loads images with one label each in the forms that people have; classes are read from the training split.
 
     Args:
@@ -36,7 +36,8 @@ class ClassificationData(TaskData[LabelledImages]):
         test: the split of `vertebra test`, as `train`.
         val_fraction: above 0, `val` is not read but drawn from `train`: this part of every class, always the same.
         predict: images and folders of images for `vertebra predict`.
-        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
+            checkpoint.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees.
@@ -55,7 +56,7 @@ class ClassificationData(TaskData[LabelledImages]):
         test: str = "test",
         val_fraction: float = 0.0,
         predict: list[str] | None = None,
-        names: list[str] | None = None,
+        class_names: list[str] | None = None,
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
@@ -63,7 +64,7 @@ class ClassificationData(TaskData[LabelledImages]):
         batch_size: int = 32,
         num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, names, predict)
+        super().__init__(batch_size, num_workers, missing, class_names, predict)
         self.root = Path(root)
         self.sources = {"train": train, "val": val, "test": test}
         self.val_fraction = val_fraction
@@ -73,33 +74,33 @@ class ClassificationData(TaskData[LabelledImages]):
             augment = [A.RandomResizedCrop(size=self.resize.size), A.HorizontalFlip(p=0.5)]
         self.augment = Augment(augment, self.resize)
 
-    def load(self, split: str, class_names: Sequence[str] | None) -> LabelledImages:
+    def load(self, split: str, class_names: Sequence[str] | None) -> LabeledImages:
         if not self.val_fraction or split == "test":
             return self._load(split, class_names)
-        rest, part = divide(self._whole.labels, self.val_fraction)
+        rest, part = stratified_split(self._whole.labels, self.val_fraction)
         return self._whole.only(rest if split == "train" else part)
 
-    def unlabelled(self, paths: Sequence[str]) -> LabelledImages:
+    def unlabeled(self, paths: Sequence[str]) -> LabeledImages:
         files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
-        return LabelledImages(self.class_names, files, np.full(len(files), UNLABELLED), rule=self.pixels)
+        return LabeledImages(self.class_names, files, np.full(len(files), UNLABELED), rule=self.pixels)
 
-    def dataset(self, records: LabelledImages, training: bool, missing: Missing) -> ClassificationDataset:
+    def dataset(self, records: LabeledImages, training: bool, missing: Missing) -> ClassificationDataset:
         return ClassificationDataset(records, self.resize, self.augment if training else None, missing)
 
     collate = staticmethod(collate)
 
     @cached_property
-    def _whole(self) -> LabelledImages:
+    def _whole(self) -> LabeledImages:
         """The training split, of which a part is held apart to measure on."""
         return self._load("train", None)
 
-    def _load(self, split: str, class_names: Sequence[str] | None) -> LabelledImages:
+    def _load(self, split: str, class_names: Sequence[str] | None) -> LabeledImages:
         source = self.sources[split]
-        images, found = read_labelled_images(self.root, source, class_names)
+        images, found = read_labeled_images(self.root, source, class_names)
         # a class may be empty where nothing is learned
-        self.heed(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
+        self.handle_faults(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
         if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
-            images = images.only(self.existing(images.names))
+            images = images.only(self.drop_missing(images.names))
         if not images.size:
             raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
         if split != "train":

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.transforms import Augment, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 
 
 class Sample(NamedTuple):
@@ -53,14 +53,14 @@ class ClassificationDataset(TaskDataset[Sample]):
     """
 
     def __init__(
-        self, images: LabelledImages, resize: Resize, augment: Augment | None = None, missing: Missing = "error"
+        self, images: LabeledImages, resize: Resize, augment: Augment | None = None, missing: Missing = "error"
     ) -> None:
         super().__init__(images.size, missing)
         self.images = images
         self.resize = resize
         self.augment = augment
 
-    def read(self, index: int, draw: Draw | None) -> Sample:
+    def read(self, index: int, draw: SampleRequest | None) -> Sample:
         image = self.images.read(index)
         image = self.resize(image) if self.augment is None or draw is None else self.augment(image, draw.seed)
         return Sample(image, int(self.images.labels[index]), index, str(self.images.names[index]))

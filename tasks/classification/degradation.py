@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertebra.tasks.classification.classifier import image_classifier
-from vertebra.tasks.classification.labelled_images import LabelledImages
-from vertebra.tasks.training.normalise import Normalise
+from vertebra.tasks.classification.labeled_images import LabeledImages
+from vertebra.tasks.training.normalize import Normalize
 from vertebra.tasks.training.schedules import MultiStep
 
 _EVALUATION_BATCH = 500
@@ -74,8 +74,8 @@ class Pair(NamedTuple):
 
 def train_network(
     name: str,
-    train: LabelledImages,
-    val: LabelledImages,
+    train: LabeledImages,
+    val: LabeledImages,
     epochs: int,
     batch_size: int,
     seed: int,
@@ -102,23 +102,23 @@ def train_network(
     steps = epochs * -(-train.size // batch_size)
     schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.75))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / steps))
-    normalise = Normalise().to(device)
-    chance = torch.Generator().manual_seed(seed)
+    normalize = Normalize().to(device)
+    rng = torch.Generator().manual_seed(seed)
     images, labels = _tensors(train)
     train_errors, val_errors = [], []
     for _ in range(epochs):
         network.train()
         wrong = 0
-        for indices in torch.randperm(len(images), generator=chance).split(batch_size):
-            batch, truth = _augment(images[indices], chance).to(device), labels[indices].to(device)
-            logits = network(_normalised(batch, normalise))
+        for indices in torch.randperm(len(images), generator=rng).split(batch_size):
+            batch, truth = _augment(images[indices], rng).to(device), labels[indices].to(device)
+            logits = network(_normalized(batch, normalize))
             optimizer.zero_grad()
             F.cross_entropy(logits, truth).backward()
             optimizer.step()
             scheduler.step()
             wrong += int((logits.argmax(dim=1) != truth).sum())
         train_errors.append(wrong / len(images))
-        val_errors.append(_error(network.eval(), val, normalise, device))
+        val_errors.append(_error(network.eval(), val, normalize, device))
     return train_errors, val_errors
 
 
@@ -161,37 +161,37 @@ def verdict(plain: Pair, residual: Pair) -> list[str]:
     return [*sentences, follows]
 
 
-def _tensors(data: LabelledImages) -> tuple[Tensor, Tensor]:
+def _tensors(data: LabeledImages) -> tuple[Tensor, Tensor]:
     if data.pixels is None:
         raise ValueError(
-            f"{data.size} images are files ({data.names[0]}, ...), but the experiment keeps its images in memory; "
+            f"{data.size} images are files ({data.class_names[0]}, ...), but the experiment keeps images in memory; "
             "give CIFAR's archive or an .npz."
         )
     return torch.from_numpy(data.pixels).permute(0, 3, 1, 2), torch.from_numpy(data.labels)
 
 
-def _augment(images: Tensor, chance: torch.Generator) -> Tensor:
+def _augment(images: Tensor, rng: torch.Generator) -> Tensor:
     """Cut each image (N, C, H, W) out of a zero border of an eighth of its side, and mirror half of them."""
     number, _, height, width = images.shape
     border = height // 8
     padded = F.pad(images, (border,) * 4)
-    tops, lefts = torch.randint(2 * border + 1, (2, number, 1), generator=chance)
+    tops, lefts = torch.randint(2 * border + 1, (2, number, 1), generator=rng)
     rows, columns = tops + torch.arange(height), lefts + torch.arange(width)
-    mirrored = torch.rand(number, 1, generator=chance) < 0.5
+    mirrored = torch.rand(number, 1, generator=rng) < 0.5
     columns = torch.where(mirrored, columns.flip(1), columns)
     cut = padded[torch.arange(number)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
     return cut.permute(0, 3, 1, 2)
 
 
-def _normalised(images: Tensor, normalise: Normalise) -> Tensor:
-    return normalise(images).contiguous(memory_format=torch.channels_last)
+def _normalized(images: Tensor, normalize: Normalize) -> Tensor:
+    return normalize(images).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def _error(network: torch.nn.Module, data: LabelledImages, normalise: Normalise, device: torch.device) -> float:
+def _error(network: torch.nn.Module, data: LabeledImages, normalize: Normalize, device: torch.device) -> float:
     images, labels = _tensors(data)
     wrong = 0
     for batch, truth in zip(images.split(_EVALUATION_BATCH), labels.split(_EVALUATION_BATCH), strict=True):
-        logits = network(_normalised(batch.to(device), normalise))
+        logits = network(_normalized(batch.to(device), normalize))
         wrong += int((logits.argmax(dim=1).cpu() != truth).sum())
     return wrong / len(images)

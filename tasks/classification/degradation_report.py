@@ -15,7 +15,7 @@ from vertebra.tasks.reporting.charts import Line, line_chart
 from vertebra.tasks.reporting.report import Section, columns, note, table
 
 _COLORS = ("#0072b2", "#d55e00")  # the shallow one, the deep one
-_VALIDATION = 6  # looks count six colours in solid lines, then the same six dashed
+_VALIDATION = 6  # looks count six colors in solid lines, then the same six dashed
 
 
 def degradation_sections(plain: Pair, residual: Pair, setting: str) -> list[Section]:

@@ -1,4 +1,4 @@
-"""Labelled images in any of the forms that people have: which one is told by what the source is."""
+"""Labeled images in any of the forms that people have: which one is told by what the source is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vertebra.tasks.classification.arrays import read_arrays
 from vertebra.tasks.classification.cifar import read_cifar
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.loading.class_folders import read_folders
 from vertebra.tasks.loading.class_tables import read_table
 from vertebra.tasks.loading.files.faults import Fault
@@ -17,9 +17,9 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _CIFAR_FILES = ("test_batch", "test_batch.bin", "train", "train.bin")  # of which a folder holds one, unpacked
 
 
-def read_labelled_images(
+def read_labeled_images(
     root: Path, source: str, class_names: Sequence[str] | None = None
-) -> tuple[LabelledImages, list[Fault]]:
+) -> tuple[LabeledImages, list[Fault]]:
     """Read one split.
 
     Args:
@@ -44,10 +44,10 @@ def read_labelled_images(
     path = root / source
     if path.suffix.lower() == ".csv" and path.is_file():
         files, told = read_table(path, root, class_names)
-        return LabelledImages(files.class_names, files.names, files.labels), told
+        return LabeledImages(files.class_names, files.names, files.labels), told
     if path.is_dir():
         files, told = read_folders(path, IMAGE_SUFFIXES, class_names)
-        return LabelledImages(files.class_names, files.names, files.labels), told
+        return LabeledImages(files.class_names, files.names, files.labels), told
     if root.is_file() or path.exists():
         raise ValueError(
             f"{path if root.is_dir() else root}: is none of the known forms; give a folder with one folder for each "

@@ -17,10 +17,10 @@ from vertebra.tasks.classification.predictions import Prediction, TableWriter
 from vertebra.tasks.classification.report import classification_sections
 from vertebra.tasks.classification.views import Views
 from vertebra.tasks.reporting.report import Section
-from vertebra.tasks.scoring.class_metrics import ClassificationMetric, likeliest
+from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
 from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tasks.training.normalise import normalise_for
+from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
@@ -38,7 +38,7 @@ class ClassificationModule(TaskModule):
         mixing: of training batches; None trains on the images as they are.
         views: of each image in all that is measured or predicted, also while training; None for the image alone.
         embeddings: `vertebra predict` also writes the features that the head sees.
-        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalise_for`.
+        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
         std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
     """
@@ -66,11 +66,11 @@ class ClassificationModule(TaskModule):
         self.mixing = mixing
         self.views = views
         self.embeddings = embeddings
-        self.normalise = normalise_for(network, mean, std)
+        self.normalize = normalize_for(network, mean, std)
         self.metric = ClassificationMetric(self.class_names)
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         images, target = self._images(batch), batch.labels
         if self.mixing is not None:
             images, target = self.mixing(images, target, len(self.class_names))
@@ -78,15 +78,15 @@ class ClassificationModule(TaskModule):
         return self.log_losses({"loss": loss}, len(images))
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         if len(batch.images):
             self.metric.update(self._logits(batch), batch.labels, batch.indices)
 
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> list[Prediction]:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         if not len(batch.images):
             return []
-        scores, labels = (part.numpy() for part in likeliest(self._logits(batch)))
+        scores, labels = (part.numpy() for part in topk(self._logits(batch)))
         features: Sequence[np.ndarray | None] = [None] * len(batch.images)
         if self.embeddings:
             features = list(self.network.embed(self._images(batch)).float().cpu().numpy())
@@ -102,7 +102,7 @@ class ClassificationModule(TaskModule):
         return classification_sections(self.results, images, metrics_csv)
 
     def _images(self, batch: ClassificationBatch) -> Tensor:
-        return self.arranged(self.normalise(batch.images))
+        return self.to_memory_format(self.normalize(batch.images))
 
     def _logits(self, batch: ClassificationBatch) -> Tensor:
         images = self._images(batch)

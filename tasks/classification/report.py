@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.reporting.class_report import class_sections
 from vertebra.tasks.reporting.report import Picture, Section, gallery, note, training_section
 from vertebra.tasks.scoring.class_metrics import ClassificationResults
@@ -19,7 +19,7 @@ _LONGER_SIDE, _SMALLEST_SIDE = 480, 320  # pixels of a picture in the gallery
 
 
 def classification_sections(
-    results: ClassificationResults, images: LabelledImages | None, metrics_csv: Sequence[Path]
+    results: ClassificationResults, images: LabeledImages | None, metrics_csv: Sequence[Path]
 ) -> list[Section]:
     """Return the sections of a report, for `vertebra.tasks.reporting.report.write_report`.
 
@@ -39,7 +39,7 @@ def classification_sections(
     ]
 
 
-def _galleries(results: ClassificationResults, images: LabelledImages) -> list[Section]:
+def _galleries(results: ClassificationResults, images: LabeledImages) -> list[Section]:
     surest = np.argsort(-results.images.top_scores[:, 0], kind="stable")
     correct = results.correct[surest]
     sections = []
@@ -53,7 +53,7 @@ def _galleries(results: ClassificationResults, images: LabelledImages) -> list[S
     return sections
 
 
-def _picture(results: ClassificationResults, images: LabelledImages, row: int) -> Picture:
+def _picture(results: ClassificationResults, images: LabeledImages, row: int) -> Picture:
     seen, names = results.images, results.class_names
     index, truth = int(seen.indices[row]), names[seen.labels[row]]
     found = f"{names[seen.top_labels[row, 0]]} {seen.top_scores[row, 0]:.3f}"

@@ -48,8 +48,8 @@ def encode(boxes: Tensor, references: Tensor, weights: Sequence[float]) -> Tenso
     Returns:
         (..., 4) deltas.
     """
-    x, y, width, height = _centres(references)
-    box_x, box_y, box_width, box_height = _centres(boxes)
+    x, y, width, height = _centers(references)
+    box_x, box_y, box_width, box_height = _centers(boxes)
     wx, wy, ww, wh = weights
     return torch.stack(
         (
@@ -64,7 +64,7 @@ def encode(boxes: Tensor, references: Tensor, weights: Sequence[float]) -> Tenso
 
 def decode(deltas: Tensor, references: Tensor, weights: Sequence[float]) -> Tensor:
     """Return the boxes (..., 4) that `encode` would turn into `deltas` (..., 4)."""
-    x, y, width, height = _centres(references)
+    x, y, width, height = _centers(references)
     dx, dy, dw, dh = (delta / weight for delta, weight in zip(deltas.unbind(-1), weights, strict=True))
     box_x, box_y = dx * width + x, dy * height + y
     half_width = 0.5 * torch.exp(dw.clamp(max=MAX_LOG_SCALE)) * width
@@ -83,7 +83,7 @@ def has_size(boxes: Tensor, minimum: float) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0] >= minimum) & (boxes[..., 3] - boxes[..., 1] >= minimum)
 
 
-def _centres(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _centers(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x1, y1, x2, y2 = boxes.unbind(-1)
     width, height = x2 - x1, y2 - y1
     return x1 + 0.5 * width, y1 + 0.5 * height, width, height

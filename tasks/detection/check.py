@@ -10,7 +10,7 @@ import numpy as np
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.file_check import look_at_all, unreadable
+from vertebra.tasks.loading.files.file_check import run_checks, unreadable
 from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
 from vertebra.tasks.loading.files.pixels import Pixels
 
@@ -30,7 +30,7 @@ def check_images(
         pixels: which channels of the files will be seen, and in which range.
     """
     skipped = {fault.file for fault in known if fault.kind in (faults.UNREADABLE_IMAGE, faults.MISSING_FILE)}
-    yield from look_at_all(partial(_check_image, skipped, pixels), annotations.files.tolist(), advance=advance)
+    yield from run_checks(partial(_check_image, skipped, pixels), annotations.files.tolist(), advance=advance)
 
 
 def _check_image(skipped: Collection[str], pixels: Pixels, file: str) -> Fault | None:

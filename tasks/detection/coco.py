@@ -22,7 +22,7 @@ from vertebra.tasks.detection.coco_fields import (
     reference,
     repeated_ids,
 )
-from vertebra.tasks.detection.draft import Draft, number_classes
+from vertebra.tasks.detection.draft import RawAnnotations, number_classes
 from vertebra.tasks.detection.finish import finish
 from vertebra.tasks.detection.orientation import Orientation, read_headers
 from vertebra.tasks.loading.data_root import find_outside
@@ -97,7 +97,7 @@ def read_coco(
     categories = [reference(record, "category_id") for record in records]
     annotation_ids = np.array([numbers[i] for i in placed], dtype=np.int64)
     annotations, of_boxes = finish(
-        Draft(
+        RawAnnotations(
             class_names=names,
             category_ids=class_ids,
             files=files,

@@ -60,7 +60,8 @@ class DetectionData(TaskData[Annotations]):
         val: the split that is measured on while training.
         test: the split of `vertebra test`.
         predict: images and folders of images for `vertebra predict`.
-        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
+            checkpoint.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees.
@@ -85,7 +86,7 @@ class DetectionData(TaskData[Annotations]):
         val: Split | None = None,
         test: Split | None = None,
         predict: list[str] | None = None,
-        names: list[str] | None = None,
+        class_names: list[str] | None = None,
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform] | None = None,
@@ -95,7 +96,7 @@ class DetectionData(TaskData[Annotations]):
         num_workers: int | None = None,
         pad_to: int = DIVISOR,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, names, predict)
+        super().__init__(batch_size, num_workers, missing, class_names, predict)
         if pad_to < DIVISOR or pad_to % DIVISOR:
             raise ValueError(f"pad_to is {pad_to}; every level of a pyramid halves, so give a multiple of {DIVISOR}.")
         self.root = Path(root)
@@ -113,18 +114,18 @@ class DetectionData(TaskData[Annotations]):
         images = self.root / wanted.images if wanted.images else None
         source = self.root / wanted.annotations
         annotations, found = read_annotations(source, images, split, class_names, self.orientation)
-        if split != "train" and self.splits["train"] is not None and not self.names:
+        if split != "train" and self.splits["train"] is not None and not self._class_names:
             training = self.splits["train"].annotations
             found += find_untrained(annotations, self.records("train"), str(source), f"the training split {training}")
-        self.heed(found, MENDED)
-        annotations = annotations.only(self.existing(annotations.files))
+        self.handle_faults(found, MENDED)
+        annotations = annotations.only(self.drop_missing(annotations.files))
         if split == "train" and not len(annotations):
             raise ValueError(f"{wanted}: holds no images to train on.")
         if not len(annotations.boxes):
             _refuse_no_boxes(split, source, found)
         return annotations
 
-    def unlabelled(self, paths: Sequence[str]) -> Annotations:
+    def unlabeled(self, paths: Sequence[str]) -> Annotations:
         return without_boxes(images_to_predict(paths), self.class_names)
 
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.batch import Targets, pad_targets
-from vertebra.tasks.detection.transforms import Augment, LabelledImage, Resize
+from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
 from vertebra.tasks.loading.files.images import VIEWED, read_image
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 
 LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
 DIVISOR = 32  # of the padded height and width at least, so that every level of the pyramid halves evenly
@@ -49,7 +49,7 @@ class Source(NamedTuple):
 class Sample(NamedTuple):
     """A resized image with its boxes, and where it comes from."""
 
-    image: LabelledImage
+    image: LabeledImage
     source: Source
 
 
@@ -96,11 +96,11 @@ class DetectionDataset(TaskDataset[Sample]):
         self.augment = augment
         self.pixel_rule = pixels
 
-    def read(self, index: int, draw: Draw | None) -> Sample:
+    def read(self, index: int, draw: SampleRequest | None) -> Sample:
         records, boxes = self.annotations, self.annotations.of_image(index)
         file = str(records.files[index])
         pixels = read_image(file, self.pixel_rule)
-        image = LabelledImage(
+        image = LabeledImage(
             pixels, records.boxes[boxes].astype(np.float32), records.labels[boxes], records.crowd[boxes]
         )
         short = None

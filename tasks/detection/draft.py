@@ -16,7 +16,7 @@ LARGEST_SIDE = 2**31 - 1  # pixels of a height or width that an annotation may s
 
 
 @dataclass(frozen=True)
-class Draft:
+class RawAnnotations:
     """Images and boxes in the order of the files, not checked yet.
 
     Attributes:

@@ -21,7 +21,7 @@ def draw_boxes(
     scores: np.ndarray | None = None,
     dashed: bool = False,
 ) -> np.ndarray:
-    """Draw boxes, each with a tag of its class and score, in the colour of its class.
+    """Draw boxes, each with a tag of its class and score, in the color of its class.
 
     Lines and text grow with the picture. A tag never leaves the picture; where even the smallest legible one does not
     fit, the box goes without.

@@ -32,7 +32,7 @@ class FasterRCNN(nn.Module):
         roi_heads: pyramid and proposals to detections.
 
     Shape:
-        - images: a list of (C, H, W) float tensors of any sizes, already normalised, or an `ImageBatch`
+        - images: a list of (C, H, W) float tensors of any sizes, already normalized, or an `ImageBatch`
         - targets: for training, a list of dicts with `boxes` (G, 4) xyxy and `labels` (G,) in 1..K, or `Targets`
         - output: with targets a dict of four losses, else one dict an image: `boxes` (D, 4) xyxy in that image's own
           pixels, `scores` (D,) in 0..1, `labels` (D,) in 1..K, best score first

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.draft import Draft
+from vertebra.tasks.detection.draft import RawAnnotations
 from vertebra.tasks.detection.orientation import Orientation, find_frames, turned
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
@@ -16,7 +16,7 @@ from vertebra.tasks.loading.files.faults import Fault
 NAMED = 20  # classes in a message; a data set may have a million
 
 
-def finish(draft: Draft, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
+def finish(draft: RawAnnotations, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
     """Check the boxes, leave out those that mean nothing, clip the others to their image, sort them by image.
 
     An image whose size is not known clips nothing, and no box lies outside of it. Boxes are checked in the frame in
@@ -85,12 +85,12 @@ def finish(draft: Draft, orientation: Orientation | None = None) -> tuple[Annota
     return annotations, found
 
 
-def _in_pixels(draft: Draft, sizes: np.ndarray) -> np.ndarray:
+def _in_pixels(draft: RawAnnotations, sizes: np.ndarray) -> np.ndarray:
     """Return the boxes (M, 4) in pixels of images of these sizes (I, 2)."""
     return draft.boxes * sizes[draft.image_of][:, [1, 0, 1, 0]] if draft.in_fractions else draft.boxes
 
 
-def _repeated_files(draft: Draft) -> Iterator[Fault]:
+def _repeated_files(draft: RawAnnotations) -> Iterator[Fault]:
     counts = Counter(draft.files)
     if len(counts) == len(draft.files):
         return
@@ -99,7 +99,7 @@ def _repeated_files(draft: Draft) -> Iterator[Fault]:
             yield Fault(faults.DUPLICATE_FILE, source, f"{title} is listed {count} times; expected once.")
 
 
-def _repeated_boxes(draft: Draft, boxes: np.ndarray, kept: np.ndarray) -> Iterator[Fault]:
+def _repeated_boxes(draft: RawAnnotations, boxes: np.ndarray, kept: np.ndarray) -> Iterator[Fault]:
     """Find boxes that equal another one of their image, class included; crowds count by themselves."""
     columns = [draft.image_of[kept], draft.labels[kept], draft.crowd[kept], *boxes[kept].T]
     order = np.lexsort((kept, *columns))  # by the columns, equal boxes in the order of the file
@@ -116,7 +116,7 @@ def _repeated_boxes(draft: Draft, boxes: np.ndarray, kept: np.ndarray) -> Iterat
         yield draft.fault(faults.DUPLICATE_BOX, number, message)
 
 
-def _unit_hint(draft: Draft, box: int) -> str:
+def _unit_hint(draft: RawAnnotations, box: int) -> str:
     """Return what may be wrong with numbers that are no fractions."""
     if not draft.in_fractions or np.abs(draft.boxes[box]).max() <= 2:
         return ""

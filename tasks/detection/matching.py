@@ -33,7 +33,7 @@ def match(
     targets: Targets,
     foreground: float,
     background: float,
-    rescue: bool = False,
+    allow_low_quality_matches: bool = False,
     valid: Tensor | None = None,
 ) -> Match:
     """Give each box the class of the object that it overlaps most.
@@ -43,7 +43,7 @@ def match(
         targets: the true boxes.
         foreground: least intersection over union with an object to be of its class.
         background: an intersection over union below this is background; what lies between is ignored.
-        rescue: also take, for every object, the boxes that overlap it most, however little that is.
+        allow_low_quality_matches: also take, for every object, the boxes that overlap it most, however little that is.
         valid: (N, B) bool, False for padding, which is ignored.
     """
     overlaps = iou(targets.boxes, boxes)  # (N, G, B)
@@ -51,7 +51,7 @@ def match(
     best, objects = overlaps.max(dim=1)  # (N, B)
     labels = targets.labels.gather(1, objects)
     is_object = best >= foreground
-    if rescue:
+    if allow_low_quality_matches:
         most = overlaps.amax(dim=2, keepdim=True)  # (N, G, 1)
         # an object that no box touches rescues none: a largest overlap of 0 is shared by every box
         is_object |= ((overlaps == most) & (most > 0)).any(dim=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vertebra.tasks.detection.average_precision import precision_and_recall
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
-from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.loading.processes import all_gather
 
 # Places in the arrays of `precision_and_recall`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10, 100
 # boxes.
@@ -96,7 +96,7 @@ class CocoMetric:
                 if len(labels) and not 1 <= labels.min() <= labels.max() <= len(self.class_names):
                     raise ValueError(
                         f"{image.file}: a {whose} has a label in {labels.min()}..{labels.max()}, but the "
-                        f"{len(self.class_names)} classes are labelled 1..{len(self.class_names)}; check that the "
+                        f"{len(self.class_names)} classes are labeled 1..{len(self.class_names)}; check that the "
                         "network's num_classes and the data set's classes agree."
                     )
             self._images.append(image)
@@ -133,7 +133,7 @@ class CocoMetric:
 def _gather(images: list[EvaluatedImage]) -> tuple[EvaluatedImage, ...]:
     """Return the images of all processes, each once: samplers repeat some to give every process as many."""
     unique: dict[int, EvaluatedImage] = {}
-    for image in gathered(images):
+    for image in all_gather(images):
         unique.setdefault(image.image_id, image)
     # One order whatever the number of processes, and the one by which COCOeval breaks ties between equal scores.
     return tuple(unique[image_id] for image_id in sorted(unique))

@@ -20,7 +20,7 @@ from vertebra.tasks.detection.report import detection_sections
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tasks.training.normalise import normalise_for
+from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
@@ -32,7 +32,7 @@ class DetectionModule(TaskModule):
     Args:
         network: the detector.
         class_names: the K classes; label k is `class_names[k - 1]`.
-        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalise_for`.
+        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
         std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
     """
@@ -50,7 +50,7 @@ class DetectionModule(TaskModule):
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
-        self.normalise = normalise_for(network, mean, std)
+        self.normalize = normalize_for(network, mean, std)
         self.metric = CocoMetric(self.class_names)
         self.category_ids = list(range(1, len(self.class_names) + 1))
 
@@ -60,15 +60,15 @@ class DetectionModule(TaskModule):
             self.category_ids[:] = data.records("train").category_ids.tolist()
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         return self.log_losses(self.network(self._images(batch), batch.targets), len(batch.images))
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         self.metric.update(self._evaluate(batch))
 
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> list[EvaluatedImage]:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         return self._evaluate(batch)
 
     def prediction_writer(self) -> PredictionWriter:
@@ -81,8 +81,8 @@ class DetectionModule(TaskModule):
         return [source.file for source in batch.sources]
 
     def _images(self, batch: DetectionBatch) -> ImageBatch:
-        images = self.normalise(batch.images, batch.sizes)
-        return ImageBatch(self.arranged(images), batch.sizes)
+        images = self.normalize(batch.images, batch.sizes)
+        return ImageBatch(self.to_memory_format(images), batch.sizes)
 
     def _evaluate(self, batch: DetectionBatch) -> list[EvaluatedImage]:
         """Detect, and bring the boxes back to the pixels of the image files."""

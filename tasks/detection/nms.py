@@ -33,18 +33,18 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
     return nms(boxes.double() + shift[:, None], scores.double(), threshold)
 
 
-def nms_masks(levels: Sequence[Tensor], threshold: float, may_wait: bool = True) -> list[Tensor]:
+def nms_masks(levels: Sequence[Tensor], threshold: float, allow_sync: bool = True) -> list[Tensor]:
     """Return which boxes survive the suppression within their image and level.
 
     Args:
         levels: for each level boxes (N, B_l, 4) xyxy, best first; boxes without area suppress nothing.
         threshold: intersection over union in 0..1 above which the better of two boxes stays.
-        may_wait: whether the host may wait for a GPU, as it does anyway where detections are the end of it.
+        allow_sync: whether the host may wait for a GPU, as it does anyway where detections are the end of it.
 
     Returns:
         For each level (N, B_l) bool.
     """
-    if may_wait or levels[0].device.type == "cpu":
+    if allow_sync or levels[0].device.type == "cpu":
         return [torch.stack([_one_nms_mask(boxes, threshold) for boxes in level]) for level in levels]
     most = max(level.shape[1] for level in levels)
     padded = torch.stack([F.pad(level, (0, 0, 0, most - level.shape[1])) for level in levels])  # (L, N, most, 4)

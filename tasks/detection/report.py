@@ -83,7 +83,7 @@ def _curves(results: DetectionResults) -> tuple[list[str], str]:
         text = f" Drawn are the mean over {len(known)} classes, and the {half} best and the {half} worst of them."
         lines = [Line("mean", recall, results.precision_at_50[:, known].mean(axis=1), look=None)]
     for i, k in enumerate(shown.tolist()):
-        # The class has its colour of the pictures, as long as there are few enough classes for that.
+        # The class has its color of the pictures, as long as there are few enough classes for that.
         look = i if len(known) > _MOST_CURVES or max(shown) >= _MOST_CURVES else k
         name = f"{results.class_names[k]} ({results.per_class_ap50[k]:.3f})"
         lines.append(Line(name, recall, results.precision_at_50[:, k], look))
@@ -97,7 +97,7 @@ def _confusion(results: DetectionResults) -> str:
     matrix = np.roll(matrix, -1, axis=(0, 1))  # the background behind the classes
     rows, found_as = [*names, "(nothing there)"], [*names, "(missed)"]
     text = (
-        f"Rows are the truth, columns what was found with a score of {_SCORE} or more at IoU 0.5; the colour is "
+        f"Rows are the truth, columns what was found with a score of {_SCORE} or more at IoU 0.5; the color is "
         "the share of the row. The last column holds missed objects, the last row false positives."
     )
     wrong = np.where(np.eye(len(rows), dtype=bool), 0, matrix)

@@ -160,7 +160,7 @@ class RegionProposalNetwork(nn.Module):
             # what has no area suppresses nothing; filled and not multiplied, since a box of NaN stays one
             all_boxes.append(boxes.masked_fill(~keep[..., None], 0.0))
             all_scores.append(best.values.sigmoid().masked_fill(~keep, -1.0))
-        survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold, may_wait=not self.training), dim=1)
+        survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold, allow_sync=not self.training), dim=1)
         boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1).masked_fill(~survive, -1.0)
         best = scores.topk(min(per_image, scores.shape[1]), dim=1)
         valid = best.values >= 0
@@ -169,7 +169,7 @@ class RegionProposalNetwork(nn.Module):
 
     def losses(self, logits: Tensor, deltas: Tensor, anchors: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Compare logits (N, A) and deltas (N, A, 4) of a sample of the anchors with the truth."""
-        matched = match(anchors, targets, self.foreground, self.background, rescue=True)
+        matched = match(anchors, targets, self.foreground, self.background, allow_low_quality_matches=True)
         sample = self.sampler(matched.labels)
         taken, is_object = sample.labels >= 0, sample.labels > 0
         count = taken.sum().clamp(min=1)

@@ -17,7 +17,7 @@ LEAST_VISIBILITY = 0.1
 LEAST_SIZE = 1.0  # pixels
 
 
-class LabelledImage(NamedTuple):
+class LabeledImage(NamedTuple):
     """An image with its true boxes.
 
     Attributes:
@@ -32,7 +32,7 @@ class LabelledImage(NamedTuple):
     labels: np.ndarray
     crowd: np.ndarray
 
-    def without_flat_boxes(self, least: float) -> LabelledImage:
+    def without_flat_boxes(self, least: float) -> LabeledImage:
         """Return the image with those of its boxes that are at least `least` pixels wide and high."""
         keep = (self.boxes[:, 2:] - self.boxes[:, :2] >= least).all(axis=1)
         return self._replace(boxes=self.boxes[keep], labels=self.labels[keep], crowd=self.crowd[keep])
@@ -54,7 +54,7 @@ class Resize:
         """Return the factor for an image of this size."""
         return min(short / min(height, width), self.longest / max(height, width))
 
-    def __call__(self, sample: LabelledImage, short: int | None = None) -> tuple[LabelledImage, tuple[float, float]]:
+    def __call__(self, sample: LabeledImage, short: int | None = None) -> tuple[LabeledImage, tuple[float, float]]:
         """Return the resized sample, and by how much its height and its width were scaled."""
         height, width = sample.image.shape[:2]
         scale = self.scale(height, width, short or self.short[-1])
@@ -84,13 +84,13 @@ class Augment:
         )
         self.compose = A.Compose(list(transforms), bbox_params=boxes) if transforms else None
 
-    def __call__(self, sample: LabelledImage, seed: int) -> LabelledImage:
+    def __call__(self, sample: LabeledImage, seed: int) -> LabeledImage:
         """Return the augmented sample; the same `seed` gives the same result in any worker."""
         if self.compose is None:
             return sample
         self.compose.set_random_seed(seed)
         result = self.compose(image=sample.image, bboxes=sample.boxes, labels=sample.labels, crowd=sample.crowd)
-        return LabelledImage(
+        return LabeledImage(
             image=result["image"],
             boxes=np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4),
             labels=np.asarray(result["labels"], dtype=np.int64),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.draft import Draft, number_classes
+from vertebra.tasks.detection.draft import RawAnnotations, number_classes
 from vertebra.tasks.detection.finish import finish
 from vertebra.tasks.detection.orientation import Orientation, read_headers
 from vertebra.tasks.detection.voc_xml import VocImage, read_xml
@@ -79,7 +79,7 @@ def read_voc(
     label_of = {name: label for label, name in enumerate(names, start=1)}
     counts = [len(image.objects) for _, _, image in read]
     annotations, of_boxes = finish(
-        Draft(
+        RawAnnotations(
             class_names=names,
             category_ids=category_ids,
             files=files,

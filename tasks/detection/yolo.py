@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.draft import Draft, number_classes
+from vertebra.tasks.detection.draft import RawAnnotations, number_classes
 from vertebra.tasks.detection.finish import finish
 from vertebra.tasks.detection.orientation import Orientation, read_headers
 from vertebra.tasks.detection.yolo_labels import (
@@ -85,7 +85,7 @@ def read_yolo(
 
     files = [str(paths[i]) for i in kept]
     annotations, of_boxes = finish(
-        Draft(
+        RawAnnotations(
             class_names=names,
             category_ids=category_ids,
             files=files,

@@ -43,7 +43,7 @@ class Line(NamedTuple):
 def label_files(images: Iterable[Path]) -> list[Path | None]:
     """Find the label file of each image: in `labels` in place of the last folder `images`, or beside the image.
 
-    The second is Darknet's layout. None where an image has no label file: it has no objects, or nobody labelled it.
+    The second is Darknet's layout. None where an image has no label file: it has no objects, or nobody labeled it.
     """
     return [next((file for file in places(image) if os.path.lexists(file)), None) for image in images]
 

@@ -11,7 +11,7 @@ from vertebra.tasks.loading.class_names import class_faults
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.listing import contents, entries, files_below
-from vertebra.tasks.loading.labelled_files import LabelledFiles
+from vertebra.tasks.loading.labeled_files import LabeledFiles
 
 # a folder and the endings that count -> the paths of the samples below it, in order
 FindSamples = Callable[[Path, Collection[str]], Iterable[str]]
@@ -22,7 +22,7 @@ def read_folders(
     suffixes: Collection[str],
     class_names: Sequence[str] | None = None,
     find: FindSamples = files_below,
-) -> tuple[LabelledFiles, list[Fault]]:
+) -> tuple[LabeledFiles, list[Fault]]:
     """List the files of a folder that holds one folder for each class.
 
     Args:
@@ -61,7 +61,7 @@ def read_folders(
             told.append(Fault(faults.EMPTY_CLASS, str(folder / name), message))
         files += inside
         labels += [label_of[name]] * len(inside)
-    return LabelledFiles(names, np.array(files, dtype=str), np.array(labels, dtype=np.int64)), told
+    return LabeledFiles(names, np.array(files, dtype=str), np.array(labels, dtype=np.int64)), told
 
 
 def is_folder_per_class(folder: Path, suffixes: Collection[str], find: FindSamples = files_below) -> bool:

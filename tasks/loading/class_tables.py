@@ -13,7 +13,7 @@ from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.csv_rows import path_of, read_rows
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.labelled_files import LabelledFiles
+from vertebra.tasks.loading.labeled_files import LabeledFiles
 
 COLUMNS = ("path", "label")
 REMEDY = "give a folder that holds it as an absolute path: data.root, --images of vertebra check"
@@ -21,7 +21,7 @@ REMEDY = "give a folder that holds it as an absolute path: data.root, --images o
 
 def read_table(
     file: Path, root: Path | None = None, class_names: Sequence[str] | None = None, group: str | None = None
-) -> tuple[LabelledFiles, list[Fault]]:
+) -> tuple[LabeledFiles, list[Fault]]:
     """Read the files of a CSV with the columns `path` and `label`; other columns do not matter.
 
     Args:
@@ -69,4 +69,4 @@ def read_table(
     names = np.array(list(seen), dtype=str)
     labels = np.array([label_of[label] for _, label, _ in seen.values()], dtype=np.int64)
     groups = np.array([where for *_, where in seen.values()], dtype=str) if group else None
-    return LabelledFiles(tuple(class_names), names, labels, groups), told
+    return LabeledFiles(tuple(class_names), names, labels, groups), told

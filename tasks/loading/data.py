@@ -67,7 +67,8 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         batch_size: samples in a batch of one process.
         num_workers: loader processes of one process; None for one per core, at most eight, less one.
         missing: `error` stops at a sample that cannot be read; `skip` leaves it out, counts it and names it.
-        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
+            checkpoint.
         predict: files and folders for `vertebra predict`.
     """
 
@@ -76,7 +77,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         batch_size: int,
         num_workers: int | None = None,
         missing: Missing = "error",
-        names: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
         predict: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         self.batch_size = batch_size
         self.num_workers = default_num_workers() if num_workers is None else num_workers
         self.missing = missing
-        self.names = names
+        self._class_names = class_names
         self.paths = list(predict or [])
         self._records: dict[str, R] = {}
         self._loader: ResumableLoader | None = None
@@ -105,7 +106,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         """
 
     @abstractmethod
-    def unlabelled(self, paths: Sequence[str]) -> R:
+    def unlabeled(self, paths: Sequence[str]) -> R:
         """Return what is to be predicted on: the files at `paths`, and those of the folders among them."""
 
     @abstractmethod
@@ -128,7 +129,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The K classes, in the order of their labels, as the training split tells them."""
-        return tuple(self.names) if self.names else self.records("train").class_names
+        return tuple(self._class_names) if self._class_names else self.records("train").class_names
 
     @property
     def num_classes(self) -> int:
@@ -167,9 +168,9 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
 
     def predict_dataset(self) -> TaskDataset:
         """Return the samples of `vertebra predict`; one broken file among many is no reason to refuse the others."""
-        return self.dataset(self.unlabelled(self.paths), False, "skip")
+        return self.dataset(self.unlabeled(self.paths), False, "skip")
 
-    def heed(self, found: Sequence[Fault], mended: Mapping[str, str]) -> None:
+    def handle_faults(self, found: Sequence[Fault], mended: Mapping[str, str]) -> None:
         """Warn once for each kind of fault that loading repairs, and refuse all others.
 
         Args:
@@ -193,7 +194,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
                 f"{files[0]}{more}: {mended[kind]} {count} x {kind}; `vertebra check` lists them.", stacklevel=2
             )
 
-    def existing(self, files: np.ndarray) -> np.ndarray:
+    def drop_missing(self, files: np.ndarray) -> np.ndarray:
         """Return which of the files (N,) exist, as indices; those that do not are an error, or told and left out."""
         # os.path and not Path, which raises of a name that is too long; a video may be a folder
         absent = np.array([not os.path.exists(str(file)) for file in files], dtype=bool)

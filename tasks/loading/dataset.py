@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 from torch.utils.data import Dataset
 
 from vertebra.tasks.loading.files.faults import UnreadableFile
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 
 S = TypeVar("S")
 Missing = Literal["error", "skip"]
@@ -32,7 +32,7 @@ class Read(Generic[S]):
 class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
     """Reads samples, and knows what to do about one that cannot be read.
 
-    It is asked for a `Draw` in training and for an index in evaluation.
+    It is asked for a `SampleRequest` in training and for an index in evaluation.
 
     Args:
         size: number of samples.
@@ -45,7 +45,7 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
         self.missing = missing
 
     @abstractmethod
-    def read(self, index: int, draw: Draw | None) -> S:
+    def read(self, index: int, draw: SampleRequest | None) -> S:
         """Return a sample.
 
         Args:
@@ -59,7 +59,7 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, wanted: Draw | int) -> Read[S]:
+    def __getitem__(self, wanted: SampleRequest | int) -> Read[S]:
         if isinstance(wanted, int):  # evaluation: this sample as it is, or none
             return self._try(wanted, None)
         skipped: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
                 return Read(found.sample, skipped)
         raise UnreadableFile(f"{skipped[0]} None of the {self.size} samples can be read.")
 
-    def _try(self, index: int, draw: Draw | None) -> Read[S]:
+    def _try(self, index: int, draw: SampleRequest | None) -> Read[S]:
         try:
             return Read(self.read(index, draw))
         except UnreadableFile as error:

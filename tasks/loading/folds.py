@@ -22,7 +22,7 @@ def check_division(val_fraction: float, folds: int, fold: int) -> None:
         raise ValueError(f"val_fraction is {val_fraction} and folds {folds}; give one of them.")
 
 
-def fold_of(labels: np.ndarray, groups: np.ndarray, num_folds: int, seed: int = 0) -> np.ndarray:
+def stratified_group_kfold(labels: np.ndarray, groups: np.ndarray, num_folds: int, seed: int = 0) -> np.ndarray:
     """Deal groups out to folds, so that the folds are about as large and have about as much of every class.
 
     The groups come by size, the largest first, those of one size by chance; each goes to the fold that then is nearest

@@ -11,7 +11,7 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 
-def gathered(items: Sequence[T]) -> list[T]:
+def all_gather(items: Sequence[T]) -> list[T]:
     """Return the items of all processes, the first process's first; every process must call this.
 
     Args:

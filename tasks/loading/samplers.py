@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class Draw(NamedTuple):
+class SampleRequest(NamedTuple):
     """One sample as the data set is asked for it.
 
     Attributes:
@@ -23,7 +23,7 @@ class Draw(NamedTuple):
     batch_seed: int
 
 
-class GroupedBatches(Sampler[list[Draw]]):
+class GroupedBatches(Sampler[list[SampleRequest]]):
     """Random batches of samples of one group, such as portrait or landscape images, so that padding wastes little.
 
     Every process draws the same batches and takes its share of them; where they cannot be shared out evenly, the first
@@ -77,25 +77,25 @@ class GroupedBatches(Sampler[list[Draw]]):
         batches = sum(size // self.batch_size for size in sizes) + -(-rest // self.batch_size)
         return int(-(-batches // self.world_size))
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleRequest]]:
         yield from self.batches_of(self.epoch)[self.skip[1] if self.skip[0] == self.epoch else 0 :]
 
-    def batches_of(self, epoch: int) -> list[list[Draw]]:
+    def batches_of(self, epoch: int) -> list[list[SampleRequest]]:
         """Return all batches of this process in an epoch."""
         batches = self._batches(epoch)
         places = range(self.rank, len(self) * self.world_size, self.world_size)
         return [batches[place % len(batches)] for place in places]
 
-    def _batches(self, epoch: int) -> list[list[Draw]]:
-        chance = np.random.default_rng((self.seed, epoch))
-        order = chance.permutation(len(self.groups))
-        seeds = chance.integers(2**31, size=(2, len(order)))
+    def _batches(self, epoch: int) -> list[list[SampleRequest]]:
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(len(self.groups))
+        seeds = rng.integers(2**31, size=(2, len(order)))
         own = seeds[0, order]  # a sample that is drawn twice does not look the same
         if self.weights is not None:
             for group in np.unique(self.groups):  # group by group, so that every epoch has as many batches
                 members = np.flatnonzero(self.groups == group)
                 share = self.weights[members] / self.weights[members].sum()
-                order[self.groups[order] == group] = chance.choice(members, size=len(members), p=share)
+                order[self.groups[order] == group] = rng.choice(members, size=len(members), p=share)
         waiting: dict[int, list[tuple[int, int]]] = {int(group): [] for group in np.unique(self.groups)}
         chosen: list[list[tuple[int, int]]] = []
         for index, seed in zip(order.tolist(), own.tolist(), strict=True):
@@ -112,9 +112,10 @@ class GroupedBatches(Sampler[list[Draw]]):
             else:
                 index, seed = chosen[0][0]
                 chosen[-1].append((index, seed ^ 1))  # with another seed it looks different
-        chance.shuffle(chosen)
+        rng.shuffle(chosen)
         return [
-            [Draw(index, seed, int(seeds[1, number])) for index, seed in batch] for number, batch in enumerate(chosen)
+            [SampleRequest(index, seed, int(seeds[1, number])) for index, seed in batch]
+            for number, batch in enumerate(chosen)
         ]
 
 

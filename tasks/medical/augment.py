@@ -16,7 +16,7 @@ _DEGREES = math.pi / 180
 
 
 class Augment:
-    """MONAI transforms of arrays, such as `monai.transforms.RandFlip`, in order; some may be without chance.
+    """MONAI transforms of arrays, such as `monai.transforms.RandFlip`, in order; some may be deterministic.
 
     Args:
         transforms: they take channels first, (C, H, W) or (C, D, H, W), and keep the size.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.file_check import look_at_all
+from vertebra.tasks.loading.files.file_check import run_checks
 from vertebra.tasks.medical.balance import class_counts, known_counts
 from vertebra.tasks.medical.leaks import digest, shared_images, shared_patients
 from vertebra.tasks.medical.scans import UnreadableScan
@@ -34,7 +34,7 @@ class StudyCheck:
         Args:
             advance: called once for each study: for a progress bar.
         """
-        yield from look_at_all(self._look, range(self.studies.size), advance=advance)
+        yield from run_checks(self._look, range(self.studies.size), advance=advance)
         if self.has_labels:
             yield from absent_classes(self.studies, self.title)
 

@@ -18,7 +18,7 @@ def medical_classifier(
     *,
     in_channels: int = 1,
     weights: str | None = None,
-    inflated: str | None = None,
+    inflate_from: str | None = None,
     norm: Norm = "batch",
     drop_rate: float = 0.0,
 ) -> MedicalClassifier:
@@ -29,9 +29,9 @@ def medical_classifier(
         num_classes: K, the classes, grades or findings; binary is two classes, or one finding.
         in_channels: for a backbone given by name: channels of the input, 1 for gray images.
         weights: for a backbone given by name: a path, such as that of a MedicalNet checkpoint, or `pretrained`. Three
-            colours in its first layer are summed into one. A checkpoint of `vertebra fit` fills all of the network that
+            colors in its first layer are summed into one. A checkpoint of `vertebra fit` fills all of the network that
             fits, see `vertebra.backbones.warm_start`.
-        inflated: path of a checkpoint of the 2-D network of the same blocks, for a 3-D network to begin with; see
+        inflate_from: path of a checkpoint of the 2-D network of the same blocks, for a 3-D network to begin with; see
             `vertebra.backbones.inflate`.
         norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
         drop_rate: dropout in front of the linear layer, in 0..1.
@@ -40,7 +40,7 @@ def medical_classifier(
         ValueError: there is no such backbone, the weights do not fit it, or a number is none that can be.
         FileNotFoundError: there is no such file.
     """
-    body = _backbone(backbone, in_channels, weights, inflated, norm)
+    body = _backbone(backbone, in_channels, weights, inflate_from, norm)
     network = MedicalClassifier(body, LinearHead(body.levels[-1].channels, num_classes, drop_rate))
     return warm_start(network, weights)
 
@@ -60,7 +60,7 @@ def slice_classifier(
     Args:
         backbone: as for `medical_classifier`, of images.
         num_classes: K.
-        pooling: how slices come together: `mean`, `max`, or learnt `attention`.
+        pooling: how slices come together: `mean`, `max`, or learned `attention`.
         in_channels: as for `medical_classifier`.
         weights: as for `medical_classifier`.
         norm: as for `medical_classifier`.
@@ -87,7 +87,7 @@ def study_classifier(
     pooling: Pooling = "attention",
     in_channels: int = 1,
     weights: str | None = None,
-    inflated: str | None = None,
+    inflate_from: str | None = None,
     norm: Norm = "batch",
     drop_rate: float = 0.0,
 ) -> StudyClassifier:
@@ -96,33 +96,33 @@ def study_classifier(
     Args:
         backbone: as for `medical_classifier`.
         num_classes: K.
-        pooling: how the images of a study come together: `mean`, `max`, or learnt `attention`.
+        pooling: how the images of a study come together: `mean`, `max`, or learned `attention`.
         in_channels: as for `medical_classifier`.
         weights: as for `medical_classifier`.
-        inflated: as for `medical_classifier`.
+        inflate_from: as for `medical_classifier`.
         norm: as for `medical_classifier`.
         drop_rate: as for `medical_classifier`.
 
     Raises:
         ValueError: as for `medical_classifier`.
     """
-    body = _backbone(backbone, in_channels, weights, inflated, norm)
+    body = _backbone(backbone, in_channels, weights, inflate_from, norm)
     channels = body.levels[-1].channels
     head = LinearHead(channels, num_classes, drop_rate)
     return warm_start(StudyClassifier(body, pooling_layer(pooling, channels), head), weights)
 
 
 def _backbone(
-    backbone: str | Backbone, in_channels: int, weights: str | None, inflated: str | None, norm: Norm
+    backbone: str | Backbone, in_channels: int, weights: str | None, inflate_from: str | None, norm: Norm
 ) -> Backbone:
     name = backbone if isinstance(backbone, str) else type(backbone).__name__
     if isinstance(backbone, str):
         of_backbone = without_checkpoint(weights)
         backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=of_backbone)
-    if inflated is not None:
+    if inflate_from is not None:
         if isinstance(backbone.levels[-1].reduction, int):
             raise ValueError(
-                f"inflated is {inflated}, but {name} takes images; give it as weights, or take a 3-D backbone."
+                f"inflate_from is {inflate_from}, but {name} takes images; give it as weights, or take a 3-D backbone."
             )
-        load_weights(backbone, inflate(backbone_state_dict(inflated), backbone), adapt=True)
+        load_weights(backbone, inflate(backbone_state_dict(inflate_from), backbone), adapt=True)
     return backbone

@@ -26,7 +26,7 @@ from vertebra.tasks.medical.intensity import Intensity, Percentiles
 from vertebra.tasks.medical.leaks import Leak, digests_of, shared_images, shared_patients
 from vertebra.tasks.medical.scan_folders import find_scans
 from vertebra.tasks.medical.splits import fold, part
-from vertebra.tasks.medical.studies import Kind, Studies, unlabelled_studies
+from vertebra.tasks.medical.studies import Kind, Studies, unlabeled_studies
 from vertebra.tasks.medical.study_tables import Columns
 
 MENDED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
@@ -64,8 +64,8 @@ class MedicalData(TaskData[Studies]):
         cache_mib: memory in MiB for the scans of one split that are ready to be augmented, of all loader processes
             together; 0 reads each anew in every epoch.
         predict: scans and folders of scans for `vertebra predict`.
-        names: the classes, where the training split is not at hand or does not tell them (the order of grades, what
-            the numbers of an `.npz` mean); `vertebra predict` takes them from the checkpoint.
+        class_names: the classes, where no training split gives them (the order of grades, what the numbers of an
+            `.npz` mean); `vertebra predict` takes them from the checkpoint.
         missing: `error` stops at a scan that cannot be read; `skip` leaves it out, counts it and names it.
         batch_size: studies in a batch of one process.
         num_workers: loader processes of one process; None for what suits the machine.
@@ -89,12 +89,12 @@ class MedicalData(TaskData[Studies]):
         balance: float = 0.0,
         cache_mib: float = 512.0,
         predict: list[str] | None = None,
-        names: list[str] | None = None,
+        class_names: list[str] | None = None,
         missing: Missing = "error",
         batch_size: int = 8,
         num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, names, predict)
+        super().__init__(batch_size, num_workers, missing, class_names, predict)
         check_division(val_fraction, folds, fold)
         if not 0 <= balance <= 1:
             raise ValueError(f"balance is {balance}; it is from 0 (each study once) to 1 (every class alike).")
@@ -117,7 +117,7 @@ class MedicalData(TaskData[Studies]):
     @property
     def class_names(self) -> tuple[str, ...]:
         # as the list tells them: for this alone no scan is compared with any other
-        return tuple(self.names) if self.names else self._studies("train").class_names
+        return tuple(self._class_names) if self._class_names else self._studies("train").class_names
 
     @property
     def class_counts(self) -> list[int]:
@@ -136,18 +136,18 @@ class MedicalData(TaskData[Studies]):
         leaks: dict[int, Fault] = {}
         for leak in sorted(found, key=lambda leak: leak.study):
             leaks.setdefault(leak.study, leak.fault)  # a study is left out once, for the first reason
-        self.heed(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
+        self.handle_faults(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
         studies = studies.only(np.setdiff1d(np.arange(studies.size), list(leaks)))
         if split == "train" and not (self.folds or self.val_fraction):
-            self.heed(list(unlearned_classes(studies, self._studies("val"))), {})
+            self.handle_faults(list(unlearned_classes(studies, self._studies("val"))), {})
         if not studies.size:
             raise ValueError(f"{self._title(split)}: holds no study that can be used; data.{split} needs some.")
         for fault in absent_classes(studies, self._title(split)):
             warnings.warn(str(fault), stacklevel=2)
         return studies
 
-    def unlabelled(self, paths: Sequence[str]) -> Studies:
-        return unlabelled_studies(find_scans(paths), self.class_names, self.kind, self.columns.study is not None)
+    def unlabeled(self, paths: Sequence[str]) -> Studies:
+        return unlabeled_studies(find_scans(paths), self.class_names, self.kind, self.columns.study is not None)
 
     def weights(self, records: Studies) -> Sequence[float] | None:
         return study_weights(records, self.balance) if self.balance else None
@@ -179,9 +179,9 @@ class MedicalData(TaskData[Studies]):
         source = self.sources[split]
         if source is None:
             raise ValueError(f"data.{split} is not given; set it as data.train is set.")
-        class_names = self.names if split == "train" else self.class_names
+        class_names = self._class_names if split == "train" else self.class_names
         studies, found = read_studies(self.root, source, self.kind, self.columns, class_names)
-        self.heed(found, dict.fromkeys(MENDED, "left out"))
+        self.handle_faults(found, dict.fromkeys(MENDED, "left out"))
         return studies
 
     def _title(self, split: str) -> str:

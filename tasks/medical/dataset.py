@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.medical.augment import Augment
 from vertebra.tasks.medical.cache import Cache
 from vertebra.tasks.medical.geometry import Resample
@@ -86,7 +86,7 @@ class MedicalDataset(TaskDataset[Sample]):
         self.augment = augment
         self.cache = cache or Cache(0)
 
-    def read(self, index: int, draw: Draw | None) -> Sample:
+    def read(self, index: int, draw: SampleRequest | None) -> Sample:
         images = self.cache.get(index, self._prepared)
         if self.augment is not None and draw is not None:
             images = np.stack([self.augment(image, draw.seed + number) for number, image in enumerate(images)])

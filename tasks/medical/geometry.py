@@ -44,7 +44,7 @@ class Resample:
         fit: `resize` scales every scan to `size`, each axis for itself; `crop` keeps its spacing, or the one asked for,
             and cuts off or pads evenly at both ends. If not given: `crop` with a spacing, else `resize`, which knows
             none.
-        channels: 1 or 3. Gray is repeated for 3; for 1 a scan in colour is an error.
+        channels: 1 or 3. Gray is repeated for 3; for 1 a scan in color is an error.
     """
 
     size: tuple[int, ...] = (224, 224)
@@ -65,7 +65,7 @@ class Resample:
                 "spacing; leave out one of them."
             )
         if self.channels not in (1, 3):
-            raise ValueError(f"channels is {self.channels}; give 1 for gray or 3 for colour.")
+            raise ValueError(f"channels is {self.channels}; give 1 for gray or 3 for color.")
 
     def __call__(self, scan: Scan, outside: float) -> np.ndarray:
         """Return the pixels (channels, *size) float32.
@@ -76,13 +76,13 @@ class Resample:
 
         Raises:
             UnreadableScan: the scan is an image where a volume is wanted or the other way round, it has no spacing
-                where one is wanted, or is in colour where gray is wanted.
+                where one is wanted, or is in color where gray is wanted.
         """
         pixels = scan.pixels
         if len(pixels) != self.channels:
             if self.channels == 1:
                 raise UnreadableScan(
-                    f"{scan.name}: is in colour, {len(pixels)} channels; expected gray. Set data.resample.channels=3, "
+                    f"{scan.name}: is in color, {len(pixels)} channels; expected gray. Set data.resample.channels=3, "
                     "and in_channels=3 of the network, or convert it."
                 )
             pixels = np.repeat(pixels, self.channels, axis=0)

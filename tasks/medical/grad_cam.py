@@ -51,7 +51,7 @@ def grad_cam(
     # whoever evaluates does so without gradients, and tensors made in inference mode cannot have any: hence the copy
     with torch.inference_mode(False), torch.enable_grad(), _evaluating(network):
         images = images.clone().requires_grad_()  # so that there are gradients in frozen networks, too
-        features, logits = network.see(images, counts)
+        features, logits = network.forward_features(images, counts)
         level = choose_level(features) if level is None else level
         if level not in features:
             raise ValueError(f"level is {level!r}, but the backbone gives {', '.join(features)}; choose one of those.")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vertebra.backbones import Backbone
 
 
-class Seen(NamedTuple):
+class Activations(NamedTuple):
     """What a classifier says, and what it says it by.
 
     Attributes:
@@ -47,13 +47,13 @@ class MedicalClassifier(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-        return self.see(images, counts).logits
+        return self.forward_features(images, counts).logits
 
-    def see(self, images: Tensor, counts: Sequence[int] | None = None) -> Seen:
+    def forward_features(self, images: Tensor, counts: Sequence[int] | None = None) -> Activations:
         """Return the logits and the maps that they come from; M is N."""
         check_axes(images, self.backbone, several=False)
         features = self.backbone(images)
-        return Seen(features, self.head(means(features)))
+        return Activations(features, self.head(means(features)))
 
     def placed(self, maps: Tensor, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return maps (M, ...) of the images that were looked at in the order of `images`; here they are."""

@@ -10,7 +10,7 @@ import numpy as np
 
 Preset = Literal["abdomen", "bone", "brain", "liver", "lung", "mediastinum", "soft tissue"]
 
-# centre and width in Hounsfield units: https://radiopaedia.org/articles/windowing-ct
+# center and width in Hounsfield units: https://radiopaedia.org/articles/windowing-ct
 _PRESETS = {
     "abdomen": (50.0, 400.0),
     "bone": (400.0, 1800.0),
@@ -102,7 +102,7 @@ class Percentiles(Intensity):
 
 
 @dataclass
-class Standardise(Intensity):
+class Standardize(Intensity):
     """Bring a scan to zero mean and unit variance: for MR, whose values differ from scanner to scanner.
 
     Args:

@@ -67,7 +67,7 @@ def read_medmnist(file: Path, split: str, kind: Kind, class_names: Sequence[str]
     if len(odd):
         raise ValueError(
             f"{file}: {split} {odd[0]} has label {labels[odd[0]].tolist()} ({len(odd)} such); expected 0..{highest}. "
-            "Mend the labels, or give every class a name in data.names."
+            "Mend the labels, or give every class a name in data.class_names."
         )
     if is_multiple and len(names) != number:
         raise ValueError(f"{file}: has {number} findings, but {len(names)} names: {', '.join(names)}. Name each.")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from vertebra.tasks.loading.labelled_files import UNLABELLED
-from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.loading.labeled_files import UNLABELED
+from vertebra.tasks.loading.processes import all_gather
 from vertebra.tasks.medical.measures import Evaluated
 from vertebra.tasks.medical.results import MedicalResults
 from vertebra.tasks.medical.studies import Kind
@@ -45,11 +45,11 @@ class MedicalMetric:
         self._batches: list[Evaluated] = []
 
     def update(self, logits: Tensor, labels: Tensor, indices: Tensor) -> None:
-        """Add studies; those that nobody has labelled are left out.
+        """Add studies; those that nobody has labeled are left out.
 
         Args:
             logits: (N, K).
-            labels: (N,) int64 in 0..K-1 or `UNLABELLED`, or (N, K) of 0, 1 and NaN (unknown) for findings.
+            labels: (N,) int64 in 0..K-1 or `UNLABELED`, or (N, K) of 0, 1 and NaN (unknown) for findings.
             indices: (N,) int64, unique in the data set.
 
         Raises:
@@ -64,16 +64,16 @@ class MedicalMetric:
                 f"logits are {tuple(logits.shape)} and labels {tuple(labels.shape)}, but {num_classes} {self.kind} "
                 f"have logits {shape} and labels {expected}; check that network, target and data set agree."
             )
-        unknown = labels.isnan() if self.kind == "findings" else labels == UNLABELLED
+        unknown = labels.isnan() if self.kind == "findings" else labels == UNLABELED
         known, most = labels[~unknown], 1 if self.kind == "findings" else num_classes - 1
         if len(known) and not 0 <= known.min() <= known.max() <= most:
             raise ValueError(
                 f"labels are {known.min():g}..{known.max():g}; those of {num_classes} {self.kind} are 0..{most}. "
                 "Measure with the classes of the training."
             )
-        labelled = ~(unknown.all(dim=1) if self.kind == "findings" else unknown)
+        labeled = ~(unknown.all(dim=1) if self.kind == "findings" else unknown)
         parts = (indices.cpu(), labels, logits.detach().cpu().double())
-        self._batches.append(Evaluated(*(part[labelled].numpy() for part in parts)))
+        self._batches.append(Evaluated(*(part[labeled].numpy() for part in parts)))
 
     def reset(self) -> None:
         """Forget all studies."""
@@ -103,7 +103,7 @@ class MedicalMetric:
         """Return the studies of all processes, each once and in one order whatever the number of processes."""
         number = len(self.class_names)
         labels = np.zeros((0, number)) if self.kind == "findings" else np.zeros(0, dtype=np.int64)
-        parts = [Evaluated(np.zeros(0, dtype=np.int64), labels, np.zeros((0, number))), *gathered(self._batches)]
+        parts = [Evaluated(np.zeros(0, dtype=np.int64), labels, np.zeros((0, number))), *all_gather(self._batches)]
         whole = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         _, first = np.unique(whole.indices, return_index=True)  # sorted by index
         return Evaluated(*(column[first] for column in whole))

@@ -17,7 +17,7 @@ from vertebra.tasks.medical.grad_cam import grad_cam
 from vertebra.tasks.medical.image_network import MedicalClassifier
 from vertebra.tasks.medical.metrics import MedicalMetric
 from vertebra.tasks.medical.predictions import Prediction, StudyWriter, model_hash
-from vertebra.tasks.medical.report import NUM_SHOWN, Examined, medical_sections
+from vertebra.tasks.medical.report import NUM_SHOWN, Example, medical_sections
 from vertebra.tasks.medical.results import MedicalResults
 from vertebra.tasks.medical.study_network import StudyClassifier
 from vertebra.tasks.medical.targets import Classes, Target
@@ -93,17 +93,17 @@ class MedicalModule(TaskModule):
             self.target.prepare(data.class_counts, data.known_counts)
 
     def training_step(self, batch: MedicalBatch, batch_idx: int) -> Tensor:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         loss = self.target.loss(self._logits(batch), batch.labels)
         return self.log_losses({"loss": loss}, len(batch.images))
 
     def validation_step(self, batch: MedicalBatch, batch_idx: int) -> None:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         if len(batch.images):
             self.metric.update(self.finite(self._logits(batch), batch.names), batch.labels, batch.indices)
 
     def predict_step(self, batch: MedicalBatch, batch_idx: int) -> list[Prediction]:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         if not len(batch.images):
             return []
         logits = self.finite(self._logits(batch), batch.names).cpu()
@@ -120,7 +120,7 @@ class MedicalModule(TaskModule):
     def prediction_writer(self) -> PredictionWriter:
         return StudyWriter(self.class_names, self._fingerprint)
 
-    def judged(self, results: MedicalResults, split: str) -> MedicalResults:
+    def calibrate(self, results: MedicalResults, split: str) -> MedicalResults:
         if split == "val":
             calibrated = results.at(results.fit_temperature())
             self.temperature = calibrated.temperature
@@ -133,8 +133,8 @@ class MedicalModule(TaskModule):
     def on_test_start(self) -> None:
         self._begin("test")
 
-    def look_again(self, loader: DataLoader) -> list[Examined]:
-        examined: list[Examined] = []
+    def collect_examples(self, loader: DataLoader) -> list[Example]:
+        examined: list[Example] = []
         for condition, label in enumerate(self.results.conditions.classes[:_MOST_CONDITIONS].tolist()):
             for rows in (*self.results.errors(condition), self.results.hits(condition)):
                 examined += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]
@@ -172,7 +172,7 @@ class MedicalModule(TaskModule):
         return model_hash(self.network.state_dict(), self.temperature, self.thresholds.tolist())
 
     def _logits(self, batch: MedicalBatch) -> Tensor:
-        return self.network(self.arranged(batch.images), batch.counts).float()
+        return self.network(self.to_memory_format(batch.images), batch.counts).float()
 
     def _explained(self, probs: np.ndarray) -> np.ndarray:
         """Return which class of each study a map is made for: the condition of two classes, else the likeliest."""
@@ -181,12 +181,12 @@ class MedicalModule(TaskModule):
         return probs.argmax(axis=1)
 
     def _maps(self, batch: MedicalBatch, labels: Tensor) -> np.ndarray:
-        cams = grad_cam(self.network, self.arranged(batch.images), labels, counts=batch.counts)
+        cams = grad_cam(self.network, self.to_memory_format(batch.images), labels, counts=batch.counts)
         return cams.cpu().numpy()
 
-    def _examine(self, loader: Any, row: int, condition: int, label: int) -> Examined:
+    def _examine(self, loader: Any, row: int, condition: int, label: int) -> Example:
         batch = self.batch_of(loader, int(self.results.studies.indices[row]))
         with self.trainer.precision_plugin.forward_context():
             cam = self._maps(batch, torch.tensor([label], device=self.device))[0]
         image = batch.images[0].float().cpu().numpy()
-        return Examined(batch.names[0], condition, row, image, cam)
+        return Example(batch.names[0], condition, row, image, cam)

@@ -11,7 +11,7 @@ from vertebra.tasks.medical.scans import Scan, UnreadableScan
 def read_picture(path: str) -> Scan:
     """Read an image: gray of 16 bits in 0..65535, any other in 0..255.
 
-    One whose three colours are the same everywhere is gray: many X-rays are saved so.
+    One whose three colors are the same everywhere is gray: many X-rays are saved so.
 
     Raises:
         UnreadableScan: the file is broken or no image.
@@ -26,8 +26,8 @@ def read_picture(path: str) -> Scan:
         raise UnreadableScan(str(error)) from error
 
 
-def channels_first(colours: np.ndarray) -> np.ndarray:
+def channels_first(colors: np.ndarray) -> np.ndarray:
     """Return (H, W, 3) as (3, H, W) float32, or as (1, H, W) where all three are the same."""
-    gray = colours[..., :1]
-    kept = gray if (colours == gray).all() else colours
+    gray = colors[..., :1]
+    kept = gray if (colors == gray).all() else colors
     return np.ascontiguousarray(np.moveaxis(kept, -1, 0), dtype=np.float32)

@@ -34,7 +34,7 @@ class MaxPooling(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """A mean whose weights are learnt: which images of a study tell its class is found without labels of images.
+    """A mean whose weights are learned: which images of a study tell its class is found without labels of images.
 
     Attention-based Deep Multiple Instance Learning, Ilse et al. 2018, https://arxiv.org/abs/1802.04712, gated
     (equation 9), with biases in the two inner layers as in the authors' code.

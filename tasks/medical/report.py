@@ -44,7 +44,7 @@ _ERRORS = "False positives with the highest probability and false negatives with
 _HITS = "Studies that have the condition, and are called so with the highest probability." + _SHOWN
 
 
-class Examined(NamedTuple):
+class Example(NamedTuple):
     """A study that is shown.
 
     Attributes:
@@ -63,7 +63,7 @@ class Examined(NamedTuple):
 
 
 def medical_sections(
-    results: MedicalResults, examined: Sequence[Examined], metrics_csv: Sequence[Path]
+    results: MedicalResults, examined: Sequence[Example], metrics_csv: Sequence[Path]
 ) -> list[Section]:
     """Return the sections of a report.
 
@@ -154,7 +154,7 @@ def _curves(results: MedicalResults) -> str:
 
 def _confusion(results: MedicalResults) -> str:
     names = results.class_names
-    text = "Rows are the truth, columns the decision; the colour is the share of the row."
+    text = "Rows are the truth, columns the decision; the color is the share of the row."
     return confusion_chart(results.confusion, names, names) + note(text)
 
 
@@ -182,7 +182,7 @@ def _reliability_line(name: str, bins: Reliability, look: int) -> Line:
     return Line(name, bins.confidence[filled], bins.accuracy[filled], look=look)
 
 
-def _gallery(results: MedicalResults, examined: Sequence[Examined], text: str) -> str:
+def _gallery(results: MedicalResults, examined: Sequence[Example], text: str) -> str:
     pictures = []
     for one in examined:
         prob = results.conditions.probs[one.row, one.condition]
@@ -191,7 +191,7 @@ def _gallery(results: MedicalResults, examined: Sequence[Examined], text: str) -
     return gallery(pictures) + note(text)
 
 
-def _kind(results: MedicalResults, one: Examined) -> str:
+def _kind(results: MedicalResults, one: Example) -> str:
     if not results.conditions.truth[one.row, one.condition]:
         return "false positive"
     called = results.conditions.probs[one.row, one.condition] >= results.thresholds[one.condition]

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 _LEAST_SIDE = 224  # pixels of a picture; small scans are enlarged
-_STRENGTH = 0.55  # of the colour where a map is 1
+_STRENGTH = 0.55  # of the color where a map is 1
 
 
 def explained(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
-    """Return an image beside the same with its map in colour; of a volume the slice that has the map's highest voxel.
+    """Return an image beside the same with its map in color; of a volume the slice that has the map's highest voxel.
 
     Args:
         image: (C, H, W) or (C, D, H, W) float, or (I, C, ...) of a study, of any range.

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from vertebra.tasks.loading.folds import fold_of
+from vertebra.tasks.loading.folds import stratified_group_kfold
 from vertebra.tasks.medical.balance import rarest_classes
 from vertebra.tasks.medical.studies import Studies
 
@@ -19,7 +19,7 @@ def fold(studies: Studies, num_folds: int, number: int) -> tuple[np.ndarray, np.
     Raises:
         ValueError: there are fewer patients than folds.
     """
-    inside = fold_of(rarest_classes(studies), studies.patients, num_folds) == number
+    inside = stratified_group_kfold(rarest_classes(studies), studies.patients, num_folds) == number
     return np.flatnonzero(~inside), np.flatnonzero(inside)
 
 
@@ -49,5 +49,5 @@ def part(studies: Studies, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     most = min(MOST_PARTS, num_patients)
     share = Fraction(fraction).limit_denominator(most)
     share = min(max(share, Fraction(1, most)), Fraction(most - 1, most))
-    held = fold_of(rarest_classes(studies), studies.patients, share.denominator) < share.numerator
+    held = stratified_group_kfold(rarest_classes(studies), studies.patients, share.denominator) < share.numerator
     return np.flatnonzero(~held), np.flatnonzero(held)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.loading.labeled_files import UNLABELED
 from vertebra.tasks.medical.reading import read_scan
 from vertebra.tasks.medical.scans import Scan, finite
 
@@ -70,7 +70,7 @@ class Arrays(Images):
     """Pixels in memory, in the type that the file has, shared by all splits that are drawn from them.
 
     Args:
-        pixels: (A, H, W), (A, H, W, 3) of images in colour, or (A, D, H, W).
+        pixels: (A, H, W), (A, H, W, 3) of images in color, or (A, D, H, W).
         places: (N,) int64, where in `pixels` each study stands.
         title: what the pixels are called by, before their number.
     """
@@ -83,8 +83,8 @@ class Arrays(Images):
     def read(self, index: int) -> list[Scan]:
         place = int(self.places[index])
         pixels = self.pixels[place]
-        in_colour = pixels.ndim == 3 and pixels.shape[2] == 3
-        channels = np.moveaxis(pixels, 2, 0) if in_colour else pixels[None]
+        in_color = pixels.ndim == 3 and pixels.shape[2] == 3
+        channels = np.moveaxis(pixels, 2, 0) if in_color else pixels[None]
         return [finite(Scan(f"{self.title} {place}", np.ascontiguousarray(channels, dtype=np.float32)))]
 
     def only(self, indices: np.ndarray) -> Arrays:
@@ -97,7 +97,7 @@ class Studies(NamedTuple):
     Attributes:
         class_names: the K classes, grades or findings.
         names: (N,) str, what each study is called: a path, `pneumonia.npz train 17`, or the id of a study.
-        labels: (N,) int64 in 0..K-1 of classes and grades, `UNLABELLED` where nobody told; or (N, K) float32 of
+        labels: (N,) int64 in 0..K-1 of classes and grades, `UNLABELED` where nobody told; or (N, K) float32 of
             findings, 1 there, 0 not there, NaN unknown.
         patients: (N,) str; where nobody told, every study is a patient of its own, called by the study's name.
         images: where the images come from.
@@ -145,7 +145,7 @@ class Studies(NamedTuple):
         return Fault(kind, str(self.names[index]), message)
 
 
-def unlabelled_studies(files: Sequence[str], class_names: Sequence[str], kind: Kind, grouped: bool) -> Studies:
+def unlabeled_studies(files: Sequence[str], class_names: Sequence[str], kind: Kind, grouped: bool) -> Studies:
     """Return scans of which nothing is known, each a study and a patient of its own.
 
     Args:
@@ -155,7 +155,7 @@ def unlabelled_studies(files: Sequence[str], class_names: Sequence[str], kind: K
         grouped: whether the network takes studies of several images.
     """
     names = np.array(files, dtype=str)
-    unknown: np.ndarray = np.full(len(files), UNLABELLED, dtype=np.int64)
+    unknown: np.ndarray = np.full(len(files), UNLABELED, dtype=np.int64)
     if kind == "findings":
         unknown = np.full((len(files), len(class_names)), np.nan, dtype=np.float32)
     images = ScanFiles(names, np.arange(len(files) + 1), grouped)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vertebra.backbones import Backbone
-from vertebra.tasks.medical.image_network import Seen, check_axes, means
+from vertebra.tasks.medical.image_network import Activations, check_axes, means
 from vertebra.tasks.medical.pooling import AttentionPooling
 
 
@@ -39,12 +39,12 @@ class StudyClassifier(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-        return self.see(images, counts).logits
+        return self.forward_features(images, counts).logits
 
-    def see(self, images: Tensor, counts: Sequence[int] | None = None) -> Seen:
+    def forward_features(self, images: Tensor, counts: Sequence[int] | None = None) -> Activations:
         """Return the logits and the maps that they come from; M is the sum of the counts."""
         features, embedded, places = self._embed(images, counts)
-        return Seen(features, self.head(self.pooling(embedded, _present(images, places))))
+        return Activations(features, self.head(self.pooling(embedded, _present(images, places))))
 
     def attention(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return how much each image counts for the answer, (N, I) float32: sums are 1, and 0 stands for padding.

@@ -127,7 +127,7 @@ def _grades(file: Path, words: Sequence[str]) -> list[str]:
     if not all(map(_is_number, words)):
         raise ValueError(
             f"{file}: its grades are {', '.join(sorted(set(words)))}, of which nobody knows the order; tell it: "
-            "data.names=[none, mild, severe]."
+            "data.class_names=[none, mild, severe]."
         )
     numbers = [int(word) for word in words]
     if max(numbers, default=0) - min(numbers, default=0) >= MOST_GRADES:

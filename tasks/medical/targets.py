@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.loading.labeled_files import UNLABELED
 from vertebra.tasks.medical.losses import binary_cross_entropy, class_balanced, cross_entropy, focal, squared_emd
 from vertebra.tasks.medical.studies import Kind
 
@@ -61,7 +61,7 @@ class Target(nn.Module, ABC):
 
         Args:
             logits: (N, K).
-            labels: (N,) int64 in 0..K-1 or `UNLABELLED`; of findings (N, K) float, 1 there, 0 not there, NaN unknown.
+            labels: (N,) int64 in 0..K-1 or `UNLABELED`; of findings (N, K) float, 1 there, 0 not there, NaN unknown.
         """
 
     @abstractmethod
@@ -107,7 +107,7 @@ class Classes(Target):
         return focal(cross_entropy(logits, labels), self.gamma)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        known = labels != UNLABELLED
+        known = labels != UNLABELED
         filled = torch.where(known, labels, 0)
         weight = self._weight(logits)
         weights = known.float() if weight is None else known * weight[filled]

@@ -14,7 +14,7 @@ def load_weights(classifier: MedicalClassifier | StudyClassifier, source: Weight
     """Load a classifier's weights, its last layer included, or those of a network without one, all of them or none.
 
     A checkpoint without a last layer, such as MedicalNet's, fills the backbone; head and pooling stay as they are. One
-    for other classes, or with three colours, loads into `classifier.backbone` with `vertebra.backbones.load_weights`.
+    for other classes, or with three colors, loads into `classifier.backbone` with `vertebra.backbones.load_weights`.
 
     Args:
         classifier: the network to fill.

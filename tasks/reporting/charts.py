@@ -15,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-# Okabe and Ito's colours, which colour-blind people tell apart, less black and yellow, which vanish on dark and on
+# Okabe and Ito's colors, which color-blind people tell apart, less black and yellow, which vanish on dark and on
 # light paper.
 _PALETTE = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233))
 _DASHES = ("solid", "dashed", "dotted")
 NUM_LOOKS = len(_PALETTE) * len(_DASHES)
 
-# Colours that stand for the page's own and are replaced once the chart is SVG.
+# Colors that stand for the page's own and are replaced once the chart is SVG.
 _INK, _FAINT = "#010203", "#040506"
 _PAGE_COLORS = {_INK: "currentColor", _FAINT: "var(--line)"}
 _STYLE: dict[Any, Any] = {  # not all releases of matplotlib type the names of settings
@@ -46,7 +46,7 @@ class Line(NamedTuple):
         name: stands in the legend.
         x: (N,) numbers.
         y: (N,) numbers, NaN where there is a gap.
-        look: number of its colour and dash, in 0..NUM_LOOKS - 1; None draws it bold in the ink of the text.
+        look: number of its color and dash, in 0..NUM_LOOKS - 1; None draws it bold in the ink of the text.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Line(NamedTuple):
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """Return the colour of class `label` in 1..K as 8-bit RGB; the first 18 classes differ, then it starts again."""
+    """Return the color of class `label` in 1..K as 8-bit RGB; the first 18 classes differ, then it starts again."""
     turn, index = divmod((label - 1) % (3 * len(_PALETTE)), len(_PALETTE))
     red, green, blue = ((c, 0.55 * c, c + 0.55 * (255 - c))[turn] for c in _PALETTE[index])
     return round(red), round(green), round(blue)
@@ -104,7 +104,7 @@ def line_chart(
 
 
 def confusion_chart(matrix: np.ndarray, row_names: Sequence[str], column_names: Sequence[str]) -> str:
-    """Return a confusion matrix as HTML: colour is the share of its row, and counts are written where they fit.
+    """Return a confusion matrix as HTML: color is the share of its row, and counts are written where they fit.
 
     Args:
         matrix: (R, C) counts; rows are the truth, columns the prediction.
@@ -168,7 +168,7 @@ def _svg(figure: Figure, label: str) -> str:
 
 
 def color_legend(names: Sequence[str], colors: Sequence[Sequence[int]]) -> str:
-    """Return the names of filled areas with their colours (8-bit RGB), as HTML."""
+    """Return the names of filled areas with their colors (8-bit RGB), as HTML."""
     keys = [
         f'<li><i style="border-top: 0.8rem solid {_hex(color)}"></i>{escape(name)}</li>'
         for name, color in zip(names, colors, strict=True)

@@ -45,7 +45,7 @@ def _confusion(results: ClassificationResults) -> str:
     wrong = np.where(np.eye(len(names), dtype=bool), 0, matrix)
     shown, text = (
         np.arange(len(names)),
-        "Rows are the truth, columns the prediction; the colour is the share of the row.",
+        "Rows are the truth, columns the prediction; the color is the share of the row.",
     )
     if len(names) > _MOST_CLASSES:
         part = wrong.sum(axis=0) + wrong.sum(axis=1)
@@ -69,8 +69,8 @@ def _calibration(results: ClassificationResults, things: str) -> str:
         Line("as sure as right", ends, ends, look=None),
         Line("measured", bins.confidence[filled], bins.accuracy[filled], look=0),
     ]
-    centres = (np.arange(len(bins.counts)) + 0.5) / len(bins.counts)
-    shares = [Line(things, centres, bins.counts / bins.counts.sum(), look=0)]
+    centers = (np.arange(len(bins.counts)) + 0.5) / len(bins.counts)
+    shares = [Line(things, centers, bins.counts / bins.counts.sum(), look=0)]
     text = (
         f"Predictions in {len(bins.counts)} bins by their score. Below the diagonal it is surer than it should be, "
         f"above it less sure. The expected calibration error is the mean distance from the diagonal over all {things}."

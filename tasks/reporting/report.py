@@ -194,7 +194,7 @@ def _read_rows(metrics_csv: Path) -> list[dict[str, str]]:
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average neighbours until no more than `_MOST_POINTS` points are left."""
+    """Average neighbors until no more than `_MOST_POINTS` points are left."""
     if len(x) <= _MOST_POINTS:
         return x, y
     parts = np.array_split(np.arange(len(x)), _MOST_POINTS)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.loading.processes import all_gather
 from vertebra.tasks.scoring.calibration import Reliability, reliability
 
 NUM_TOP = 5
@@ -127,7 +127,7 @@ class ClassificationMetric:
                 "classes; check that the network's num_classes and the data set's classes agree."
             )
         logits, labels = logits.detach().cpu(), labels.cpu()
-        scores, top_labels = likeliest(logits)
+        scores, top_labels = topk(logits)
         losses = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
         probs = logits.double().softmax(dim=1).float()[:, : num_classes if self.keep_probs else 0]
         parts = (indices.cpu(), labels, top_labels, scores, losses, probs)
@@ -163,13 +163,13 @@ class ClassificationMetric:
         nothing = np.zeros(0, dtype=np.int64)
         no_probs = np.zeros((0, len(self.class_names) if self.keep_probs else 0), dtype=np.float32)
         none = Evaluated(nothing, nothing, nothing.reshape(0, num_top), np.zeros((0, num_top)), np.zeros(0), no_probs)
-        parts = [none, *gathered(self._batches)]
+        parts = [none, *all_gather(self._batches)]
         whole = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         _, first = np.unique(whole.indices, return_index=True)  # sorted by index
         return Evaluated(*(column[first] for column in whole))
 
 
-def likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+def topk(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return probabilities (N, T) float64 and labels (N, T) int64 of the T = min(5, K) likeliest classes, on the CPU.
 
     Of classes that are equally likely the first comes first.

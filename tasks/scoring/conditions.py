@@ -25,7 +25,7 @@ class Conditions(NamedTuple):
 
 
 def conditions_of(labels: np.ndarray, probs: np.ndarray) -> Conditions:
-    """Return the conditions of labelled studies.
+    """Return the conditions of labeled studies.
 
     Args:
         labels: (N,) int64 in 0..K-1 for exclusive classes or grades, (N, K) of 0, 1 and NaN for findings.

@@ -9,11 +9,11 @@ import numpy as np
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.images import image_size
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 
 
-def class_counts(records: LabelledMasks) -> np.ndarray:
-    """Count the labelled pixels of each class in each image, (N, K) int64, by reading every mask.
+def class_counts(records: LabeledMasks) -> np.ndarray:
+    """Count the labeled pixels of each class in each image, (N, K) int64, by reading every mask.
 
     A mask that cannot be read has none: whether that is an error is for the one who reads it to train on it.
     """
@@ -26,7 +26,7 @@ def class_counts(records: LabelledMasks) -> np.ndarray:
     return counts
 
 
-def image_weights(records: LabelledMasks, strength: float = 1.0) -> list[float]:
+def image_weights(records: LabeledMasks, strength: float = 1.0) -> list[float]:
     """Return how often each image is drawn beside the others.
 
     An image counts for its rarest class: the repeat factors of LVIS, Gupta et al. 2019,

@@ -46,7 +46,7 @@ class BoundaryCounts(NamedTuple):
 def boundary_counts(labels: Tensor, mask: Tensor, num_classes: int) -> Tensor:
     """Count the border pixels of one image.
 
-    A pixel is on the border of its class where one of its eight neighbours is labelled and of another class. Ignored
+    A pixel is on the border of its class where one of its eight neighbors is labeled and of another class. Ignored
     pixels are on no border and make none: the prediction is ignored there, too.
 
     Args:
@@ -67,7 +67,7 @@ def boundary_counts(labels: Tensor, mask: Tensor, num_classes: int) -> Tensor:
 
 
 def _border(areas: Tensor, known: Tensor) -> Tensor:
-    """Return the pixels of areas (K, H, W) that have a labelled neighbour outside of their area."""
+    """Return the pixels of areas (K, H, W) that have a labeled neighbor outside of their area."""
     return areas & _widened(~areas & known, 1)
 
 

@@ -7,11 +7,11 @@ from threading import Lock
 
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
-from vertebra.tasks.loading.files.file_check import look_at_all, unreadable
+from vertebra.tasks.loading.files.file_check import run_checks, unreadable
 from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.segmentation.coverage import Coverage
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, UnknownValues, WrongSize
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, UnknownValues, WrongSize
 
 
 class MaskCheck:
@@ -30,7 +30,7 @@ class MaskCheck:
 
     def __init__(
         self,
-        records: LabelledMasks,
+        records: LabeledMasks,
         title: str,
         needs_all: bool = True,
         trained: MaskCheck | None = None,
@@ -50,7 +50,7 @@ class MaskCheck:
         Args:
             advance: called once for each image: for a progress bar.
         """
-        yield from look_at_all(self._look, range(self.records.size), advance=advance)
+        yield from run_checks(self._look, range(self.records.size), advance=advance)
         yield from self.coverage.faults()
         if self.needs_all:
             yield from self.coverage.empty_classes()
@@ -60,12 +60,12 @@ class MaskCheck:
     def told(self) -> str:
         """Return how many pixels were seen and which part of them each class has."""
         counts = self.coverage.pixels
-        labelled, total = int(counts[:-1].sum()), int(counts.sum())
+        labeled, total = int(counts[:-1].sum()), int(counts.sum())
         shares = [
-            f"{name} {count / max(1, labelled):.2%}"
+            f"{name} {count / max(1, labeled):.2%}"
             for name, count in zip(self.records.class_names, counts.tolist(), strict=False)
         ]
-        ignored = f"{(total - labelled) / max(1, total):.2%} ignored"
+        ignored = f"{(total - labeled) / max(1, total):.2%} ignored"
         return f"{total} pixels, {ignored}; of the others {', '.join(shares)}"
 
     def _untrained_classes(self, trained: MaskCheck) -> Iterator[Fault]:

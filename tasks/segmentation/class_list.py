@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 # names of unlabeled pixels in the class files of several tools
-_VOID = frozenset({"void", "unlabelled", "unlabeled", "__ignore__"})
+_VOID = frozenset({"void", "unlabeled", "__ignore__"})
 
 
 class ClassList(NamedTuple):

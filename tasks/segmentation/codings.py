@@ -1,4 +1,4 @@
-"""What the numbers or the colours in the files of masks stand for."""
+"""What the numbers or the colors in the files of masks stand for."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Coding(NamedTuple):
 
     Attributes:
         class_names: the K classes.
-        values: (M,) int64, ascending: gray values or indices into a palette in 0..255, or colours as
+        values: (M,) int64, ascending: gray values or indices into a palette in 0..255, or colors as
             `red * 65536 + green * 256 + blue`.
         meanings: (M,) int64, the label of each in 0..K-1, or `IGNORE_INDEX`.
-        in_color: whether the values are colours.
+        in_color: whether the values are colors.
         assumes_void: whether 255 is ignored by default: neither the classes nor the user say what it is.
     """
 
@@ -45,7 +45,7 @@ class Coding(NamedTuple):
         order = np.argsort(-counts, kind="stable")
         pairs = ", ".join(f"{self._shown(int(found[i]))} ({counts[i]} pixels)" for i in order[:8])
         more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-        kind = "colours" if self.in_color else "values"
+        kind = "colors" if self.in_color else "values"
         return f"the {kind} {pairs}{more} stand for no class. Name them in data.ignored, or add the class."
 
     def _shown(self, value: int) -> str:
@@ -63,8 +63,8 @@ def coding(
     Args:
         class_names: the K classes.
         values: value in the file -> label; None for value k standing for class k.
-        ignored: values of pixels that nobody has labelled. Beside them 255 is ignored, unless it stands for a class.
-        in_color: whether the values are colours, see `Coding`.
+        ignored: values of pixels that nobody has labeled. Beside them 255 is ignored, unless it stands for a class.
+        in_color: whether the values are colors, see `Coding`.
 
     Raises:
         ValueError: a value is out of range, is ignored and a class at once, or a label is not in 0..K-1.

@@ -11,7 +11,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 from vertebra.tasks.loading.files.images import image_size
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 
 _LEAST = 16  # masks that are read before training: enough to meet a second source of masks mixed into the first
 _MOST = 200  # masks that are read in search of every class; a second class is searched for in all of them
@@ -30,7 +30,7 @@ class Coverage:
         num_masks: masks that were counted.
     """
 
-    def __init__(self, records: LabelledMasks, title: str) -> None:
+    def __init__(self, records: LabeledMasks, title: str) -> None:
         self.records = records
         self.title = title
         number = len(records.class_names) + 1

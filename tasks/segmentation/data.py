@@ -18,7 +18,7 @@ from vertebra.tasks.segmentation.balance import image_weights
 from vertebra.tasks.segmentation.coverage import Coverage
 from vertebra.tasks.segmentation.dataset import SegmentationDataset, collate
 from vertebra.tasks.segmentation.formats import Split, read_split
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, NoMasks
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, NoMasks
 from vertebra.tasks.segmentation.transforms import Augment, RandomCrop, Resize
 
 # by leaving them out; any other fault stops loading
@@ -29,7 +29,7 @@ MENDED = {
 }
 
 
-class SegmentationData(TaskData[LabelledMasks]):
+class SegmentationData(TaskData[LabeledMasks]):
     """Loads images and masks in the forms that people have, see `formats.Split`.
 
     Args:
@@ -39,11 +39,12 @@ class SegmentationData(TaskData[LabelledMasks]):
         test: the split of `vertebra test`.
         classes: what the values of masks stand for: `camvid`, `cityscapes` or `voc`; or a file, below `root` or
             anywhere, see `class_files.read_classes`; `classes.txt` if not given. COCO's files tell it themselves.
-        ignored: more values of pixels that nobody has labelled; 255 is one unless it stands for a class.
+        ignored: more values of pixels that nobody has labeled; 255 is one unless it stands for a class.
         balance: draw images of rare classes more often, see `balance.image_weights`; 0 draws each once an epoch, 1 in
             full proportion.
         predict: images and folders of images for `vertebra predict`.
-        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
+            checkpoint.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees in evaluation.
@@ -64,7 +65,7 @@ class SegmentationData(TaskData[LabelledMasks]):
         ignored: list[int] | None = None,
         balance: float = 0.0,
         predict: list[str] | None = None,
-        names: list[str] | None = None,
+        class_names: list[str] | None = None,
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         crop: RandomCrop | None = None,
@@ -73,7 +74,7 @@ class SegmentationData(TaskData[LabelledMasks]):
         batch_size: int = 8,
         num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, names, predict)
+        super().__init__(batch_size, num_workers, missing, class_names, predict)
         if not 0 <= balance <= 1:
             raise ValueError(f"balance is {balance}; it is from 0 (each image once) to 1 (in full proportion).")
         self.root = Path(root)
@@ -85,32 +86,32 @@ class SegmentationData(TaskData[LabelledMasks]):
         self.resize = resize or Resize()
         self.augment = Augment(crop or RandomCrop(), [A.HorizontalFlip(p=0.5)] if augment is None else augment)
 
-    def load(self, split: str, class_names: Sequence[str] | None) -> LabelledMasks:
+    def load(self, split: str, class_names: Sequence[str] | None) -> LabeledMasks:
         wanted = self.splits[split]
         if wanted is None:
             raise ValueError(
                 f"data.{split} is not given; set --data.{split}.images and --data.{split}.masks to its folders."
             )
         records, found = read_split(self.root, wanted, self.classes, self.ignored, class_names)
-        self.heed(found, {**MENDED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
+        self.handle_faults(found, {**MENDED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
         if not records.size:
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
         coverage = Coverage(records, str(self.root / wanted.masks))
         coverage.read_some()
-        self.heed(list(coverage.faults()), {faults.ONE_CLASS: "kept"} if split != "train" else {})
+        self.handle_faults(list(coverage.faults()), {faults.ONE_CLASS: "kept"} if split != "train" else {})
         if split == "train" and coverage.num_masks == records.size:
             for fault in coverage.empty_classes():
                 warnings.warn(f"{fault} Nothing is learned about it.", stacklevel=2)
         return records
 
-    def weights(self, records: LabelledMasks) -> Sequence[float] | None:
+    def weights(self, records: LabeledMasks) -> Sequence[float] | None:
         return image_weights(records, self.balance) if self.balance else None
 
-    def unlabelled(self, paths: Sequence[str]) -> LabelledMasks:
+    def unlabeled(self, paths: Sequence[str]) -> LabeledMasks:
         files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
-        return LabelledMasks(self.class_names, files, NoMasks())
+        return LabeledMasks(self.class_names, files, NoMasks())
 
-    def dataset(self, records: LabelledMasks, training: bool, missing: Missing) -> SegmentationDataset:
+    def dataset(self, records: LabeledMasks, training: bool, missing: Missing) -> SegmentationDataset:
         return SegmentationDataset(records, self.resize, self.augment if training else None, missing, self.pixels)
 
     collate = staticmethod(collate)

@@ -12,9 +12,9 @@ from torch import Tensor
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
 from vertebra.tasks.loading.files.images import VIEWED, read_image
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 from vertebra.tasks.segmentation.transforms import Augment, Resize
 
 
@@ -70,7 +70,7 @@ class SegmentationDataset(TaskDataset[Sample]):
 
     def __init__(
         self,
-        records: LabelledMasks,
+        records: LabeledMasks,
         resize: Resize,
         augment: Augment | None = None,
         missing: Missing = "error",
@@ -82,7 +82,7 @@ class SegmentationDataset(TaskDataset[Sample]):
         self.augment = augment
         self.pixels = pixels
 
-    def read(self, index: int, draw: Draw | None) -> Sample:
+    def read(self, index: int, draw: SampleRequest | None) -> Sample:
         file = str(self.records.images[index])
         image = read_image(file, self.pixels)
         mask = self.records.read_mask(index, image.shape[:2])

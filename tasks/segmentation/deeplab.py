@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones import Level
 from vertebra.backbones.layers import Norm
-from vertebra.tasks.segmentation.layers import conv_norm, initialise, pooled_conv_norm, resized, separable_conv_norm
+from vertebra.tasks.segmentation.layers import conv_norm, initialize, pooled_conv_norm, resized, separable_conv_norm
 
 RATES_AT_16 = (6, 12, 18)  # dilations at output stride 16; at 8 they are twice as large, to see as much of the image
 
@@ -81,7 +81,7 @@ class DeepLabV3(nn.Module):
         self.channels = channels
         self.aspp = ASPP(levels[-1].channels, aspp_rates(levels[-1]), channels, norm, drop_rate=drop_rate)
         self.fuse = conv_norm(channels, channels, norm=norm)
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         return self.fuse(self.aspp(features[self.level]))
@@ -124,7 +124,7 @@ class DeepLabV3Plus(nn.Module):
         self.fuse = nn.Sequential(
             block(channels + skip_channels, channels, norm=norm), block(channels, channels, norm=norm)
         )
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         fine, coarse = (features[name] for name in self.names)

@@ -7,11 +7,11 @@ import numpy as np
 from vertebra.tasks.reporting.charts import class_color
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
-_STRENGTH = 0.6  # of the colours over the image
+_STRENGTH = 0.6  # of the colors over the image
 
 
 def palette(num_classes: int) -> np.ndarray:
-    """Return the colour of each value of a mask, (256, 3) uint8 RGB; what is no class is black."""
+    """Return the color of each value of a mask, (256, 3) uint8 RGB; what is no class is black."""
     colors = np.zeros((256, 3), dtype=np.uint8)
     colors[:num_classes] = [class_color(label + 1) for label in range(num_classes)]
     return colors

@@ -10,7 +10,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.image_files import find_images
 from vertebra.tasks.segmentation.codings import Coding
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, MaskFiles
 from vertebra.tasks.segmentation.mask_files import LOSSY_SUFFIXES, NOT_LOSSY
 
 # what known data sets put behind the name that an image and its mask share
@@ -19,7 +19,7 @@ _ENDINGS = ("_leftImg8bit", "_gtFine_labelIds", "_L")
 _OTHER_IMAGES = ("_gtFine_color", "_gtFine_instanceIds", "_gtFine_labelTrainIds")
 
 
-def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:
+def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabeledMasks, list[Fault]]:
     """Pair images with masks.
 
     An image `a/b.jpg` below the one folder belongs to the mask `a/b.png` below the other; the endings `_leftImg8bit`,
@@ -68,7 +68,7 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabelledMas
         if key not in keys and not key.endswith(_OTHER_IMAGES)
     ]
     columns = np.array(pairs, dtype=str).reshape(-1, 2)
-    return LabelledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
+    return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
 
 
 def _key(file: Path, folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.segmentation.class_files import read_classes
 from vertebra.tasks.segmentation.folders import read_folders
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 from vertebra.tasks.segmentation.lists import read_list
 from vertebra.tasks.segmentation.polygons import read_polygons
 
@@ -30,7 +30,7 @@ class Split:
 
 def read_split(
     root: Path, split: Split, classes: str | None, ignored: Sequence[int] = (), class_names: Sequence[str] | None = None
-) -> tuple[LabelledMasks, list[Fault]]:
+) -> tuple[LabeledMasks, list[Fault]]:
     """Read what the files of a split say.
 
     Args:
@@ -38,7 +38,7 @@ def read_split(
         split: the split.
         classes: see `class_files.read_classes`; a file of that name below `root` goes before any other. None for
             `classes.txt`. COCO's files tell their classes themselves.
-        ignored: more values of masks that nobody has labelled.
+        ignored: more values of masks that nobody has labeled.
         class_names: the classes that there must be, those of the training split; None to read them.
 
     Raises:

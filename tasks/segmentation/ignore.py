@@ -1,3 +1,3 @@
-"""The label of pixels that nobody has labelled."""
+"""The label of pixels that nobody has labeled."""
 
 IGNORE_INDEX = 255

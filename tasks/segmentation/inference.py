@@ -32,7 +32,7 @@ class WholeImage(Inference):
 class SlidingWindow(Inference):
     """Windows that overlap; where they do, those with the pixel near their middle count for more.
 
-    An image smaller than a window is padded with zeros, which is the mean colour of a normalised image.
+    An image smaller than a window is padded with zeros, which is the mean color of a normalized image.
 
     Args:
         size: height and width of a window, in pixels.

@@ -44,9 +44,9 @@ def separable_conv_norm(
 class PooledBatchNorm(nn.BatchNorm2d):
     """Batch norm behind global pooling, where a batch of one image leaves one value a channel.
 
-    One value has no variance, and normalising it by itself would give zero whatever it is; PyTorch raises an error.
+    One value has no variance, and normalizing it by itself would give zero whatever it is; PyTorch raises an error.
     This norm takes its running statistics then and leaves them as they are, which keeps the value and its gradient.
-    In every other case it is an ordinary batch norm, with the same state dict, and converts to a synchronised one.
+    In every other case it is an ordinary batch norm, with the same state dict, and converts to a synchronized one.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W)
@@ -98,7 +98,7 @@ def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Draw convolutions by He's rule, Delving Deep into Rectifiers, 2015, https://arxiv.org/abs/1502.01852."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

@@ -12,10 +12,10 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.text_files import read_text
 from vertebra.tasks.segmentation.codings import Coding
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, MaskFiles
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, MaskFiles
 
 
-def read_list(file: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:
+def read_list(file: Path, coding: Coding) -> tuple[LabeledMasks, list[Fault]]:
     """Read `ImageSets/Segmentation/SPLIT.txt`, a name a line: `JPEGImages/NAME.jpg`, `SegmentationClass/NAME.png`.
 
     The visual object classes challenge: A retrospective, Everingham et al. 2015,
@@ -57,4 +57,4 @@ def read_list(file: Path, coding: Coding) -> tuple[LabelledMasks, list[Fault]]:
         if not absent:
             pairs.append([str(path) for path in pair])
     columns = np.array(pairs, dtype=str).reshape(-1, 2)
-    return LabelledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
+    return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told

@@ -1,4 +1,4 @@
-"""Losses on pixels. In all of them a pixel labelled `IGNORE_INDEX` counts for nothing, neither above nor below.
+"""Losses on pixels. In all of them a pixel labeled `IGNORE_INDEX` counts for nothing, neither above nor below.
 
 Each takes logits (N, K, H, W) and labels (N, H, W) int64 in 0..K-1 or `IGNORE_INDEX`, and gives one number in float32.
 Where every pixel is ignored, that is a zero that gradients (of zero) flow through.
@@ -60,7 +60,7 @@ class OHEM(nn.Module):
 
     Args:
         threshold: a pixel is hard below this probability, in 0..1.
-        least: part of the labelled pixels that counts even if they are not hard, in 0..1.
+        least: part of the labeled pixels that counts even if they are not hard, in 0..1.
     """
 
     def __init__(self, threshold: float = 0.7, least: float = 0.0625) -> None:

@@ -1,4 +1,4 @@
-"""Read the file of a mask as the numbers that stand in it, and in colours only where those are what is meant."""
+"""Read the file of a mask as the numbers that stand in it, and in colors only where those are what is meant."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def read_values(path: str | os.PathLike[str], in_color: bool = False) -> np.ndar
 
     Args:
         path: of the file.
-        in_color: whether the colours are meant, and not the numbers.
+        in_color: whether the colors are meant, and not the numbers.
 
     Returns:
-        (H, W), the gray values or the indices into the palette as uint8, or the colours as int64,
+        (H, W), the gray values or the indices into the palette as uint8, or the colors as int64,
         `red * 65536 + green * 256 + blue`.
 
     Raises:
@@ -60,7 +60,7 @@ def _values(image: Image.Image) -> np.ndarray:
             return gray
     raise ValueError(
         f"its mode is {image.mode}; expected a gray or palette image with one number a class, or data.classes with "
-        "lines `R G B name` that say what its colours stand for"
+        "lines `R G B name` that say what its colors stand for"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.loading.processes import all_gather
 from vertebra.tasks.segmentation.boundaries import BoundaryCounts, boundary_counts
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
@@ -59,12 +59,12 @@ class SegmentationResults:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Part of the labelled pixels that is right."""
+        """Part of the labeled pixels that is right."""
         return float(_ratio(np.diag(self.confusion).sum(), self.confusion.sum()))
 
     @property
     def per_image_miou(self) -> np.ndarray:
-        """(N,) float64, the mean IoU of each image by itself; NaN where it has no labelled pixel."""
+        """(N,) float64, the mean IoU of each image by itself; NaN where it has no labeled pixel."""
         return np.array([_mean(ious(matrix)) for matrix in self.matrices])
 
     def caveat(self) -> str | None:
@@ -147,7 +147,7 @@ class SegmentationMetric:
             (int(index), matrix.cpu().numpy(), counts.cpu().numpy())
             for index, matrix, counts in zip(self._indices, self._matrices, self._boundaries, strict=True)
         ]
-        images = {index: (matrix, counts) for index, matrix, counts in gathered(parts)}
+        images = {index: (matrix, counts) for index, matrix, counts in all_gather(parts)}
         order = sorted(images)
         matrices = np.array([images[index][0] for index in order], dtype=np.int64).reshape(-1, number, number)
         counts = np.array([images[index][1] for index in order], dtype=np.int64).reshape(-1, 4, number)

@@ -19,10 +19,10 @@ from vertebra.tasks.segmentation.inference import Inference, WholeImage
 from vertebra.tasks.segmentation.losses import CrossEntropy
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.predictions import MaskWriter, Prediction
-from vertebra.tasks.segmentation.report import NUM_WORST, Examined, segmentation_sections
+from vertebra.tasks.segmentation.report import NUM_WORST, Example, segmentation_sections
 from vertebra.tasks.segmentation.segmenter import Segmenter
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tasks.training.normalise import normalise_for
+from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
@@ -37,7 +37,7 @@ class SegmentationModule(TaskModule):
         loss: of logits (N, K, H, W) and labels (N, H, W); cross-entropy if not given.
         aux_weight: weight of the loss of the auxiliary head, where the network has one.
         inference: how a trained network is asked: the whole image at once if not given.
-        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalise_for`.
+        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
         std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
     """
@@ -63,12 +63,12 @@ class SegmentationModule(TaskModule):
         self.loss = loss or CrossEntropy()
         self.aux_weight = aux_weight
         self.inference = inference or WholeImage()
-        self.normalise = normalise_for(network, mean, std)
+        self.normalize = normalize_for(network, mean, std)
         self.metric = SegmentationMetric(self.class_names)
         self._warned: set[str] = set()  # splits whose classes were looked through
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         target = batch.masks.long()
         logits, aux_logits = self.network.all_logits(self._images(batch))
         losses = {"loss_main": self.loss(logits, target)}
@@ -77,7 +77,7 @@ class SegmentationModule(TaskModule):
         return self.log_losses(losses, len(batch.images))
 
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> None:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         for place, labels in self._labels(batch):
             height, width = batch.mask_sizes[place].tolist()
             mask = batch.masks[place, :height, :width]
@@ -92,7 +92,7 @@ class SegmentationModule(TaskModule):
         self._warn_of_caveat()
 
     def predict_step(self, batch: SegmentationBatch, batch_idx: int) -> list[Prediction]:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         return [
             Prediction(int(batch.indices[place]), batch.names[place], labels.to(torch.uint8).cpu().numpy())
             for place, labels in self._labels(batch)
@@ -101,16 +101,16 @@ class SegmentationModule(TaskModule):
     def prediction_writer(self) -> PredictionWriter:
         return MaskWriter(self.class_names)
 
-    def look_again(self, loader: DataLoader) -> list[Examined]:
-        examined: list[Examined] = []
+    def collect_examples(self, loader: DataLoader) -> list[Example]:
+        examined: list[Example] = []
         scores = self.results.per_image_miou
-        rows = np.argsort(scores, kind="stable")[:NUM_WORST]  # NaN, where nothing is labelled, comes last
+        rows = np.argsort(scores, kind="stable")[:NUM_WORST]  # NaN, where nothing is labeled, comes last
         for row in rows[~np.isnan(scores[rows])].tolist():
             batch = self.batch_of(loader, int(self.results.indices[row]))
             with self.trainer.precision_plugin.forward_context():
                 for place, labels in self._labels(batch):
                     mask, said = (x.to(torch.uint8).cpu().numpy() for x in (batch.masks[place], labels))
-                    examined.append(Examined(batch.names[place], float(scores[row]), mask, said))
+                    examined.append(Example(batch.names[place], float(scores[row]), mask, said))
         return examined
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
@@ -125,13 +125,13 @@ class SegmentationModule(TaskModule):
             rank_zero_warn(f"{self.split}: {caveat}")
 
     def _images(self, batch: SegmentationBatch) -> Tensor:
-        return self.arranged(self.normalise(batch.images, batch.sizes))
+        return self.to_memory_format(self.normalize(batch.images, batch.sizes))
 
     def _labels(self, batch: SegmentationBatch) -> Iterator[tuple[int, Tensor]]:
         """Yield the place in the batch and the labels (H, W) int64 of each image, in the pixels of its file.
 
         Images of one size are looked at together and others apart, without their padding: what is said about an image
-        does not hang on its neighbours.
+        does not hang on its neighbors.
         """
         images = self._images(batch)
         for height, width in torch.unique(batch.sizes, dim=0).tolist():

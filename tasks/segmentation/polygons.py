@@ -15,7 +15,7 @@ from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.similar_names import similar_names
 from vertebra.tasks.segmentation.coco_content import read_content
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
-from vertebra.tasks.segmentation.labelled_masks import LabelledMasks, Masks, check_size
+from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, Masks, check_size
 from vertebra.tasks.segmentation.outlines import draw_outline
 
 BACKGROUND = "background"
@@ -48,7 +48,7 @@ class Outlines(Masks):
 
 def read_polygons(
     file: Path, images: Path, class_names: Sequence[str] | None = None, root: Path | None = None
-) -> tuple[LabelledMasks, list[Fault]]:
+) -> tuple[LabeledMasks, list[Fault]]:
     """Read the objects of a COCO file as masks.
 
     Microsoft COCO, Lin et al. 2014, https://arxiv.org/abs/1405.0312. Labels are the categories in the order of their
@@ -118,4 +118,4 @@ def read_polygons(
             objects[image].append((classes.index(names[category]), segmentation))
     sizes = np.array([content.sizes[number] for number in here], dtype=np.int64).reshape(-1, 2)
     masks = Outlines(str(file), sizes, list(objects.values()))
-    return LabelledMasks(tuple(classes), np.array(list(here.values()), dtype=str), masks), told
+    return LabeledMasks(tuple(classes), np.array(list(here.values()), dtype=str), masks), told

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones import Level
 from vertebra.backbones.layers import Norm
-from vertebra.tasks.segmentation.layers import conv_norm, initialise, pooled_conv_norm, resized
+from vertebra.tasks.segmentation.layers import conv_norm, initialize, pooled_conv_norm, resized
 
 GRIDS = (1, 2, 3, 6)
 
@@ -60,7 +60,7 @@ class PSPNet(nn.Module):
         self.channels = channels
         width = levels[-1].channels
         self.pooling = PyramidPooling(width, max(1, width // len(GRIDS)), channels, norm)
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         return self.pooling(features[self.level])
@@ -90,7 +90,7 @@ class UPerNet(nn.Module):
         )
         self.smooth = nn.ModuleList(conv_norm(channels, channels, norm=norm) for _ in levels[:-1])
         self.fuse = conv_norm(len(levels) * channels, channels, norm=norm)
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         maps = [lateral(features[name]) for name, lateral in zip(self.names, self.lateral, strict=False)]

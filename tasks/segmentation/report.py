@@ -21,7 +21,7 @@ _LONGER_SIDE = 360  # pixels of each of the four pictures of an image
 _GAP = 4  # white pixels between them
 
 
-class Examined(NamedTuple):
+class Example(NamedTuple):
     """An image that is shown.
 
     Attributes:
@@ -38,7 +38,7 @@ class Examined(NamedTuple):
 
 
 def segmentation_sections(
-    results: SegmentationResults, worst: Sequence[Examined], metrics_csv: Sequence[Path]
+    results: SegmentationResults, worst: Sequence[Example], metrics_csv: Sequence[Path]
 ) -> list[Section]:
     """Return the sections of a report.
 
@@ -49,7 +49,7 @@ def segmentation_sections(
     """
     training = training_section(metrics_csv)
     confusion = confusion_chart(results.confusion, results.class_names, results.class_names)
-    text = "Rows are the truth, columns the prediction, in pixels; the colour is the share of the row."
+    text = "Rows are the truth, columns the prediction, in pixels; the color is the share of the row."
     return [
         Section("Classes", _classes(results)),
         Section("Confusion", confusion + note(text)),
@@ -75,7 +75,7 @@ def _classes(results: SegmentationResults) -> str:
     return warning + table(header, list(zip(*values, strict=True))) + note(text)
 
 
-def _gallery(results: SegmentationResults, worst: Sequence[Examined]) -> Section:
+def _gallery(results: SegmentationResults, worst: Sequence[Example]) -> Section:
     number = len(results.class_names)
     text = (
         "The images with the lowest mean IoU over their own classes. Of each: the image and the truth, the prediction "
@@ -86,7 +86,7 @@ def _gallery(results: SegmentationResults, worst: Sequence[Examined]) -> Section
     return Section("Worst images", gallery(pictures) + color_legend(results.class_names, colors) + note(text))
 
 
-def _picture(examined: Examined, num_classes: int) -> Picture:
+def _picture(examined: Example, num_classes: int) -> Picture:
     name, remark = os.path.basename(examined.file), f"mean IoU {examined.miou:.3f}"
     try:
         image = read_for_display(examined.file)

@@ -83,7 +83,7 @@ class Segmenter(nn.Module):
         aux: maps to logits for a second loss that reaches the backbone by a shorter way; not used in evaluation.
 
     Shape:
-        - images: (N, C, H, W) float, already normalised, of any size
+        - images: (N, C, H, W) float, already normalized, of any size
         - output: (N, K, H, W) logits; label k is the k-th class, from 0 on
 
     Attributes:

@@ -41,38 +41,36 @@ class RandomCrop:
     Args:
         size: height and width of the part.
         scale: least and largest factor on the size of the file.
-        most: part of the labelled pixels that one class may fill, in 0..1; a crop that breaks it is drawn anew, up to
-            ten times.
+        max_class_fraction: largest part of the labeled pixels that one class may fill, in 0..1; a crop above it is
+            drawn again, up to ten times.
     """
 
     size: tuple[int, int] = (512, 512)
     scale: tuple[float, float] = (0.5, 2.0)
-    most: float = 0.75
+    max_class_fraction: float = 0.75
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1 or not 0 < self.scale[0] <= self.scale[1] or not 0 < self.most <= 1:
+        if min(self.size) < 1 or not 0 < self.scale[0] <= self.scale[1] or not 0 < self.max_class_fraction <= 1:
             raise ValueError(
-                f"crop has size {self.size}, scale {self.scale} and most {self.most}; expected pixels, two factors "
-                "above 0, the smaller one first, and a part up to 1."
+                f"crop has size {self.size}, scale {self.scale} and max_class_fraction {self.max_class_fraction}; "
+                "expected pixels, two factors above 0, the smaller one first, and a part up to 1."
             )
 
-    def __call__(
-        self, image: np.ndarray, mask: np.ndarray, chance: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return the part of an image (H, W, C) uint8 and of its mask (H, W) uint8."""
         # in equal proportion smaller and larger
-        factor = float(np.exp(chance.uniform(np.log(self.scale[0]), np.log(self.scale[1]))))
+        factor = float(np.exp(rng.uniform(np.log(self.scale[0]), np.log(self.scale[1]))))
         height, width = (max(1, round(side * factor)) for side in mask.shape)
         image = resized(image, height, width)
         mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         low, wide = max(0, self.size[0] - height), max(0, self.size[1] - width)
         for _ in range(_TRIES):
-            top = int(chance.integers(height + low - self.size[0] + 1))
-            left = int(chance.integers(width + wide - self.size[1] + 1))
+            top = int(rng.integers(height + low - self.size[0] + 1))
+            left = int(rng.integers(width + wide - self.size[1] + 1))
             place = (slice(top, top + self.size[0]), slice(left, left + self.size[1]))
-            if _largest_share(mask[place]) <= self.most:
+            if _largest_share(mask[place]) <= self.max_class_fraction:
                 break
-        above, before = (int(chance.integers(rest + 1)) for rest in (low, wide))
+        above, before = (int(rng.integers(rest + 1)) for rest in (low, wide))
         sides = (above, low - above, before, wide - before)
         part = image[place]
         filled = np.zeros((*self.size, image.shape[2]), dtype=np.uint8)
@@ -115,7 +113,7 @@ def _every(transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> list[A.Bas
 
 
 def _largest_share(mask: np.ndarray) -> float:
-    """Return which part of the labelled pixels the most frequent class has; 1 where there is none."""
+    """Return which part of the labeled pixels the most frequent class has; 1 where there is none."""
     counts = np.bincount(mask.ravel(), minlength=256)
     counts[IGNORE_INDEX] = 0
     return float(counts.max() / counts.sum()) if counts.any() else 1.0

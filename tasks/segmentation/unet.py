@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones import Level
 from vertebra.backbones.layers import Norm
-from vertebra.tasks.segmentation.layers import conv_norm, initialise, resized
+from vertebra.tasks.segmentation.layers import conv_norm, initialize, resized
 
 WIDTHS = (256, 128, 64, 32, 16)
 
@@ -46,7 +46,7 @@ class UNet(nn.Module):
             channels = width
         self.blocks = nn.ModuleList(blocks)
         self.channels = channels
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         maps = [features[name] for name in self.names]

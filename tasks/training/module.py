@@ -71,7 +71,7 @@ class TaskModule(LightningModule, ABC):
             back as CUDA graphs. None leaves it as it is: compiling takes minutes, and needs a C++ compiler on a CPU.
         layer_decay: the learning rate of each layer is so many times that of the layer behind it, from the head down
             to the stem; 1 for one rate. Layers are those of `vertebra.tasks.training.layers.layers_of`.
-        head_factor: the learning rate of the head is so many times the optimizer's.
+        head_lr_mult: the learning rate of the head is so many times the optimizer's.
         on_divergence: what to do about a step whose loss or gradient is not finite: `stop` the run, or `skip` the
             step, which then changes no weight, no momentum and no statistic of a norm, and is counted.
 
@@ -100,28 +100,28 @@ class TaskModule(LightningModule, ABC):
         channels_last: bool = True,
         compile_mode: CompileMode | None = None,
         layer_decay: float = 1.0,
-        head_factor: float = 1.0,
+        head_lr_mult: float = 1.0,
         on_divergence: OnDivergence = "stop",
     ) -> None:
         super().__init__()
         if not 0 < layer_decay <= 1:
             raise ValueError(f"layer_decay is {layer_decay}; it is a factor above 0 and up to 1 (no decay).")
-        if head_factor <= 0:
-            raise ValueError(f"head_factor is {head_factor}; it is a factor on the learning rate, above 0.")
+        if head_lr_mult <= 0:
+            raise ValueError(f"head_lr_mult is {head_lr_mult}; it is a factor on the learning rate, above 0.")
         self.channels_last = channels_last
         replace_convolutions(network)  # networks from elsewhere have right gradients, too
         self.network = network
         for parameter in network.parameters():
-            parameter.data = self.arranged(parameter.data)
+            parameter.data = self.to_memory_format(parameter.data)
         self.class_names = list(class_names)
         self.make_optimizer = optimizer
         self.schedule = schedule or Cosine()
         self.compile_mode = compile_mode
         self.layer_decay = layer_decay
-        self.head_factor = head_factor
+        self.head_lr_mult = head_lr_mult
         self.on_divergence = on_divergence
         self.losses_of_step: dict[str, Tensor] = {}
-        self.by_layer = layer_decay < 1 or head_factor != 1
+        self.by_layer = layer_decay < 1 or head_lr_mult != 1
         self.results: Any = None
         self.split = ""
         self.examined: list[Any] = []
@@ -132,7 +132,7 @@ class TaskModule(LightningModule, ABC):
             compile_parts(self.network, mode=self.compile_mode)
 
     def configure_optimizers(self) -> Any:
-        factors = (self.layer_decay, self.head_factor) if self.by_layer else None
+        factors = (self.layer_decay, self.head_lr_mult) if self.by_layer else None
         optimizer = self.make_optimizer(parameter_groups(self.network, factors))
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_factor", 1.0)
@@ -154,7 +154,7 @@ class TaskModule(LightningModule, ABC):
         if isinstance(loader := self.trainer.train_dataloader, ResumableLoader):
             loader.position = (epoch, batches)
 
-    def arranged(self, x: Tensor) -> Tensor:
+    def to_memory_format(self, x: Tensor) -> Tensor:
         """Return images (N, C, H, W), clips or volumes (N, C, D, H, W), or weights in the memory format of the run."""
         inner = {4: torch.channels_last, 5: torch.channels_last_3d}
         if x.dim() not in inner:
@@ -203,7 +203,7 @@ class TaskModule(LightningModule, ABC):
             return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
         return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]
 
-    def tell_skipped(self, messages: Sequence[str]) -> None:
+    def warn_skipped(self, messages: Sequence[str]) -> None:
         """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""
         for message in messages:
             if message not in self._told:
@@ -219,11 +219,11 @@ class TaskModule(LightningModule, ABC):
     def on_test_epoch_end(self) -> None:
         self._score("test", self.trainer.test_dataloaders)
 
-    def judged(self, results: Any, split: str) -> Any:
+    def calibrate(self, results: Any, split: str) -> Any:
         """Return the results of `val` or `test` as they count; a task may fit on `val` what it then applies."""
         return results
 
-    def look_again(self, loader: DataLoader) -> list[Any]:
+    def collect_examples(self, loader: DataLoader) -> list[Any]:
         """Return what the report shows of single samples, such as the worst: to keep all of them takes too much memory.
 
         Every process does it for all of them, so that networks whose weights are dealt out stay in step.
@@ -239,12 +239,12 @@ class TaskModule(LightningModule, ABC):
         return self.transfer_batch_to_device(batch, self.device, 0)
 
     def _score(self, split: str, loader: Any) -> None:
-        self.results, self.split = self.judged(self.metric.compute(), split), split
+        self.results, self.split = self.calibrate(self.metric.compute(), split), split
         self.metric.reset()
         # every process has the same results; the mean over them is what each of them says
         for name, score in self.results.scores().items():
             self.log(f"{split}/{name}", score, prog_bar=f"val/{name}" == self.monitor[0], sync_dist=True)
-        self.examined = [] if self.trainer.state.fn == TrainerFn.FITTING else self.look_again(loader)
+        self.examined = [] if self.trainer.state.fn == TrainerFn.FITTING else self.collect_examples(loader)
 
     def report(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
         """Return the headline numbers and the sections of the report on the last evaluation.

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.loading.processes import all_gather
 
 P = TypeVar("P")
 
@@ -56,11 +56,11 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         self._kept += self.keep(outputs, Path(trainer.default_root_dir), trainer)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not sum(gathered([self._number])):
+        if not sum(all_gather([self._number])):
             raise ValueError(
                 "none of the files could be read, so that there is nothing to predict on; the warnings above name each "
                 "of them and what is wrong with it. Give others."
             )
-        predictions = gathered(self._kept)
+        predictions = all_gather(self._kept)
         if trainer.is_global_zero:
             self.finish(predictions, Path(trainer.default_root_dir))

@@ -10,7 +10,7 @@ import numpy as np
 
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.file_check import look_at_all
+from vertebra.tasks.loading.files.file_check import run_checks
 from vertebra.tasks.video.decoding import Decoder, open_video
 from vertebra.tasks.video.frame_folder import FrameFolder
 from vertebra.tasks.video.video import UnreadableVideo
@@ -26,7 +26,7 @@ def check_videos(
         advance: called once for each video: for a progress bar.
         decoder: see `open_video`.
     """
-    yield from look_at_all(partial(_check_video, decoder=decoder), files, advance=advance)
+    yield from run_checks(partial(_check_video, decoder=decoder), files, advance=advance)
 
 
 def _check_video(file: str, decoder: Decoder) -> Fault | None:

@@ -21,7 +21,7 @@ class VideoClassifier(nn.Module):
         head: the last of them to logits.
 
     Shape:
-        - clips: (N, in_channels, T, H, W) float, already normalised
+        - clips: (N, in_channels, T, H, W) float, already normalized
         - output: (N, num_classes), logits
 
     Attributes:
@@ -44,7 +44,7 @@ def video_classifier(
     num_classes: int,
     *,
     weights: str | None = None,
-    inflated: str | None = None,
+    inflate_from: str | None = None,
     norm: Norm = "batch",
     drop_rate: float = 0.5,
 ) -> VideoClassifier:
@@ -55,7 +55,7 @@ def video_classifier(
         num_classes: number of classes.
         weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
             network that fits, see `vertebra.backbones.warm_start`.
-        inflated: path of a checkpoint of the 2-D network of the same blocks, to begin with; see
+        inflate_from: path of a checkpoint of the 2-D network of the same blocks, to begin with; see
             `vertebra.backbones.inflate`.
         norm: for a backbone given by name, and for a norm in the head: `batch`, `frozen`, `sync` or `group`.
         drop_rate: ahead of the last layer, in training; pytorchvideo's networks have 0.5, but CSN 0, as torchvision's.
@@ -72,8 +72,8 @@ def video_classifier(
         of_backbone = without_checkpoint(weights)
         backbone = create_backbone(backbone, norm=norm, out_levels=("C5",), weights=of_backbone)
     level = _last_of_clips(backbone, name)
-    if inflated is not None:
-        load_weights(backbone, inflate(backbone_state_dict(inflated), backbone))
+    if inflate_from is not None:
+        load_weights(backbone, inflate(backbone_state_dict(inflate_from), backbone))
     if isinstance(backbone, X3D):  # the only family whose paper has more than a linear layer here
         head: nn.Module = X3DHead(level.channels, num_classes, drop_rate, norm)
     else:

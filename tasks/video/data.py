@@ -13,11 +13,11 @@ from vertebra.tasks.loading.class_names import warn_of_absent
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
-from vertebra.tasks.loading.folds import check_division, fold_of
-from vertebra.tasks.loading.labelled_files import UNLABELLED, LabelledFiles, divide
+from vertebra.tasks.loading.folds import check_division, stratified_group_kfold
+from vertebra.tasks.loading.labeled_files import UNLABELED, LabeledFiles, stratified_split
 from vertebra.tasks.video.dataset import VideoDataset, collate
 from vertebra.tasks.video.decoding import Decoder
-from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.labeled_videos import read_labeled_videos
 from vertebra.tasks.video.sampling import Dense, Sampling
 from vertebra.tasks.video.timeline import TimelineDataset
 from vertebra.tasks.video.transforms import Augment, Resize
@@ -27,12 +27,12 @@ from vertebra.tasks.video.video_files import find_videos
 MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
-class VideoData(TaskData[LabelledFiles]):
+class VideoData(TaskData[LabeledFiles]):
     """Loads videos with one label each; classes are read from the training split.
 
     Args:
         root: folder that everything stands in.
-        train: the training split, see `labelled_videos.read_labelled_videos`.
+        train: the training split, see `labeled_videos.read_labeled_videos`.
         val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`, as `train`.
         val_fraction: above 0, this part of every class of `train` is held apart to measure on, always the same.
@@ -40,13 +40,14 @@ class VideoData(TaskData[LabelledFiles]):
         fold: from 0 to below `folds`.
         group: column of a CSV that tells where a video comes from; a fold has all videos of a group or none.
         predict: videos and folders of videos for `vertebra predict`.
-        names: the classes, where the training split is not at hand; `vertebra predict` takes them from the checkpoint.
+        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
+            checkpoint.
         sampling: which frames make a clip; 16 frames, every second one, if not given.
         resize: to the size that the network sees.
         augment: albumentations transforms for training, in order, the same for every frame of a clip; a random part of
             the image if not given.
         flip: how often left and right are exchanged in training.
-        unflipped: classes in which left and right matter; they are never flipped.
+        no_flip_classes: classes in which left and right matter; they are never flipped.
         repeats: clips that training draws from one decoded video (Augment your batch, Hoffer et al. 2019,
             https://arxiv.org/abs/1901.09335).
         val_clips: clips that a video is measured by, evenly over its length.
@@ -67,12 +68,12 @@ class VideoData(TaskData[LabelledFiles]):
         fold: int = 0,
         group: str | None = None,
         predict: list[str] | None = None,
-        names: list[str] | None = None,
+        class_names: list[str] | None = None,
         sampling: Sampling | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
         flip: float = 0.5,
-        unflipped: list[str] | None = None,
+        no_flip_classes: list[str] | None = None,
         repeats: int = 1,
         val_clips: int = 3,
         decoder: Decoder = "pyav",
@@ -80,7 +81,7 @@ class VideoData(TaskData[LabelledFiles]):
         batch_size: int = 8,
         num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, names, predict)
+        super().__init__(batch_size, num_workers, missing, class_names, predict)
         check_division(val_fraction, folds, fold)
         if min(repeats, val_clips) < 1:
             raise ValueError(f"repeats is {repeats} and val_clips {val_clips}; both are 1 or more.")
@@ -94,54 +95,56 @@ class VideoData(TaskData[LabelledFiles]):
         self.resize = resize or Resize()
         self.transforms = [A.RandomResizedCrop(size=self.resize.size, scale=(0.4, 1.0))] if augment is None else augment
         self.flip = flip
-        self.unflipped = unflipped or []
+        self.no_flip_classes = no_flip_classes or []
         self.repeats = repeats
         self.val_clips = val_clips
         self.decoder: Decoder = decoder
 
-    def load(self, split: str, class_names: Sequence[str] | None) -> LabelledFiles:
+    def load(self, split: str, class_names: Sequence[str] | None) -> LabeledFiles:
         if split == "test" or not (self.folds or self.val_fraction):
             return self._load(split, class_names)
         whole = self._whole
         if self.folds:
             groups = np.arange(whole.size) if whole.groups is None else whole.groups
-            held = fold_of(whole.labels, groups, self.folds) == self.fold
+            held = stratified_group_kfold(whole.labels, groups, self.folds) == self.fold
             return whole.only(np.flatnonzero(~held if split == "train" else held))
-        rest, part = divide(whole.labels, self.val_fraction)
+        rest, part = stratified_split(whole.labels, self.val_fraction)
         return whole.only(rest if split == "train" else part)
 
-    def unlabelled(self, paths: Sequence[str]) -> LabelledFiles:
+    def unlabeled(self, paths: Sequence[str]) -> LabeledFiles:
         files = np.array(find_videos(paths), dtype=str)
-        return LabelledFiles(self.class_names, files, np.full(len(files), UNLABELLED))
+        return LabeledFiles(self.class_names, files, np.full(len(files), UNLABELED))
 
-    def dataset(self, records: LabelledFiles, training: bool, missing: Missing) -> VideoDataset:
+    def dataset(self, records: LabeledFiles, training: bool, missing: Missing) -> VideoDataset:
         augment = None
         if training:
-            unknown = sorted(set(self.unflipped) - set(records.class_names))
+            unknown = sorted(set(self.no_flip_classes) - set(records.class_names))
             if unknown:
-                raise ValueError(f"data.unflipped names {unknown}; the classes are {', '.join(records.class_names)}.")
-            labels = frozenset(records.class_names.index(name) for name in self.unflipped)
+                raise ValueError(
+                    f"data.no_flip_classes names {unknown}; the classes are {', '.join(records.class_names)}."
+                )
+            labels = frozenset(records.class_names.index(name) for name in self.no_flip_classes)
             augment = Augment(self.transforms, self.resize, self.flip, labels)
         clips = self.repeats if training else self.val_clips
         return VideoDataset(records, self.sampling, self.resize, augment, clips, self.decoder, missing)
 
     def predict_dataset(self) -> TimelineDataset:
-        return TimelineDataset(self.unlabelled(self.paths), self.sampling, self.resize, self.decoder)
+        return TimelineDataset(self.unlabeled(self.paths), self.sampling, self.resize, self.decoder)
 
     collate = staticmethod(collate)
 
     @cached_property
-    def _whole(self) -> LabelledFiles:
+    def _whole(self) -> LabeledFiles:
         """The training split, of which a part is held apart to measure on."""
         return self._load("train", None)
 
-    def _load(self, split: str, class_names: Sequence[str] | None) -> LabelledFiles:
+    def _load(self, split: str, class_names: Sequence[str] | None) -> LabeledFiles:
         source = self.sources[split]
-        videos, found = read_labelled_videos(self.root, source, class_names, self.group)
+        videos, found = read_labeled_videos(self.root, source, class_names, self.group)
         # a class may be empty where nothing is learned
-        self.heed(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
+        self.handle_faults(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
         if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
-            videos = videos.only(self.existing(videos.names))
+            videos = videos.only(self.drop_missing(videos.names))
         if not videos.size:
             raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
         if split != "train":

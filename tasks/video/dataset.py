@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
-from vertebra.tasks.loading.labelled_files import LabelledFiles
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.labeled_files import LabeledFiles
+from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.video.decoding import Decoder, open_video
 from vertebra.tasks.video.sampling import Sampling
 from vertebra.tasks.video.transforms import Augment, Resize
@@ -63,14 +63,14 @@ class VideoDataset(TaskDataset[Sample]):
         sampling: which frames make a clip.
         resize: to the size that the network sees.
         augment: for training, else None.
-        clips: of each video: in training drawn by chance, each augmented by itself; else evenly over the video.
+        clips: of each video: in training drawn at random, each augmented by itself; else evenly over the video.
         decoder: see `open_video`.
         missing: see `TaskDataset`.
     """
 
     def __init__(
         self,
-        videos: LabelledFiles,
+        videos: LabeledFiles,
         sampling: Sampling,
         resize: Resize,
         augment: Augment | None = None,
@@ -86,15 +86,15 @@ class VideoDataset(TaskDataset[Sample]):
         self.clips = clips
         self.decoder = decoder
 
-    def read(self, index: int, draw: Draw | None) -> Sample:
+    def read(self, index: int, draw: SampleRequest | None) -> Sample:
         name, label = str(self.videos.names[index]), int(self.videos.labels[index])
         with open_video(name, self.decoder) as video:
             count = len(video.timestamps)
             if draw is None:
                 indices = self.sampling.evenly(count, self.clips)
             else:
-                chance = np.random.default_rng(draw.seed)
-                indices = np.stack([self.sampling.random(count, chance) for _ in range(self.clips)])
+                rng = np.random.default_rng(draw.seed)
+                indices = np.stack([self.sampling.random(count, rng) for _ in range(self.clips)])
             frames = video.read(indices.ravel())  # one pass over the file for all clips
             times = video.timestamps[indices]
         clips = frames.reshape(*indices.shape, *frames.shape[1:])

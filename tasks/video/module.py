@@ -18,12 +18,12 @@ from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tasks.training.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from vertebra.tasks.training.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.video.classifier import VideoClassifier
 from vertebra.tasks.video.data import VideoData
 from vertebra.tasks.video.dataset import VideoBatch
-from vertebra.tasks.video.report import NUM_WORST, Examined, video_sections
+from vertebra.tasks.video.report import NUM_WORST, Example, video_sections
 from vertebra.tasks.video.timeline import Prediction, TimelineWriter
 
 
@@ -63,17 +63,17 @@ class VideoModule(TaskModule):
             raise ValueError(f"label_smoothing is {label_smoothing}; it is a part of the label, from 0 to below 1.")
         self.label_smoothing = label_smoothing
         self.mixing = mixing
-        self.normalise = Normalise(mean, std)
+        self.normalize = Normalize(mean, std)
         self.metric = ClassificationMetric(self.class_names, keep_probs=True)
         self._step_ended: float | None = None
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         clips, target = self._clips(batch), batch.labels.repeat_interleave(batch.clips.shape[1])
         if self.mixing is not None:
             frames = clips.shape[2]
             mixed, target = self.mixing(clips.flatten(1, 2), target, len(self.class_names))  # all frames alike
-            clips = self.arranged(mixed.unflatten(1, (-1, frames)))
+            clips = self.to_memory_format(mixed.unflatten(1, (-1, frames)))
         loss = F.cross_entropy(self.network(clips).float(), target, label_smoothing=self.label_smoothing)
         return self.log_losses({"loss": loss}, len(clips))
 
@@ -90,14 +90,14 @@ class VideoModule(TaskModule):
         self._step_ended = time.perf_counter()
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         if len(batch.clips):
             # the logarithm of a mean probability is a logit of it
             logits = self._probs(batch).mean(dim=1).clamp(min=torch.finfo(torch.float32).tiny).log()
             self.metric.update(logits, batch.labels, batch.indices)
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> list[Prediction]:
-        self.tell_skipped(batch.skipped)
+        self.warn_skipped(batch.skipped)
         if not len(batch.clips):
             return []
         scores = self._probs(batch).double().cpu().numpy()
@@ -110,8 +110,8 @@ class VideoModule(TaskModule):
     def prediction_writer(self) -> PredictionWriter:
         return TimelineWriter(self.class_names)
 
-    def look_again(self, loader: DataLoader) -> list[Examined]:
-        examined: list[Examined] = []
+    def collect_examples(self, loader: DataLoader) -> list[Example]:
+        examined: list[Example] = []
         videos = self.results.images
         for row in np.argsort(-videos.losses, kind="stable")[:NUM_WORST].tolist():
             batch = self.batch_of(loader, int(videos.indices[row]))
@@ -119,7 +119,7 @@ class VideoModule(TaskModule):
                 scores = self._probs(batch)[0].double().cpu().numpy()
             frames = batch.clips[0].permute(0, 2, 3, 4, 1).flatten(0, 1).cpu().numpy()
             order = np.argsort(batch.times[0].flatten().cpu().numpy(), kind="stable")
-            examined.append(Examined(batch.names[0], int(videos.labels[row]), frames[order], scores))
+            examined.append(Example(batch.names[0], int(videos.labels[row]), frames[order], scores))
         return examined
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
@@ -135,10 +135,10 @@ class VideoModule(TaskModule):
         return EvaluatedTable(tuple(self.class_names), names, groups, seen.labels, seen.probs)
 
     def _clips(self, batch: VideoBatch) -> Tensor:
-        """Return all views of all videos, (N * V, 3, T, H, W), normalised."""
+        """Return all views of all videos, (N * V, 3, T, H, W), normalized."""
         clips = batch.clips.flatten(0, 1)
         frames = clips.transpose(1, 2).flatten(0, 1)  # (N * V * T, 3, H, W)
-        return self.arranged(self.normalise(frames).unflatten(0, (len(clips), -1)).transpose(1, 2))
+        return self.to_memory_format(self.normalize(frames).unflatten(0, (len(clips), -1)).transpose(1, 2))
 
     def _probs(self, batch: VideoBatch) -> Tensor:
         """Return the probabilities of every view, (N, V, K) float32."""

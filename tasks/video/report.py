@@ -20,7 +20,7 @@ _HEIGHT, _BARS = 96, 34  # pixels of the frames, and of the bars below them
 _TRUE, _SAID = (0, 158, 115), (213, 94, 0)
 
 
-class Examined(NamedTuple):
+class Example(NamedTuple):
     """A video that is shown.
 
     Attributes:
@@ -37,7 +37,7 @@ class Examined(NamedTuple):
 
 
 def video_sections(
-    results: ClassificationResults, worst: Sequence[Examined], metrics_csv: Sequence[Path]
+    results: ClassificationResults, worst: Sequence[Example], metrics_csv: Sequence[Path]
 ) -> list[Section]:
     """Return the sections of a report.
 
@@ -54,7 +54,7 @@ def video_sections(
     ]
 
 
-def _gallery(results: ClassificationResults, worst: Sequence[Examined]) -> Section:
+def _gallery(results: ClassificationResults, worst: Sequence[Example]) -> Section:
     text = (
         "The videos whose true class was given the lowest probability. Below the frames, clip by clip, the "
         "probability of the true class (green) and of the class that was said (orange)."
@@ -62,7 +62,7 @@ def _gallery(results: ClassificationResults, worst: Sequence[Examined]) -> Secti
     return Section("Worst videos", gallery([_strip(video, results.class_names) for video in worst]) + note(text))
 
 
-def _strip(video: Examined, class_names: Sequence[str]) -> Picture:
+def _strip(video: Example, class_names: Sequence[str]) -> Picture:
     mean = video.scores.mean(axis=0)
     said = int(mean.argmax())
     chosen = video.frames[np.linspace(0, len(video.frames) - 1, min(_FRAMES, len(video.frames))).round().astype(int)]

@@ -18,8 +18,8 @@ class Sampling(ABC):
     frames: int
 
     @abstractmethod
-    def random(self, num_frames: int, chance: np.random.Generator) -> np.ndarray:
-        """Return the frames of a clip at a place drawn by chance, (T,) int64 in 0..num_frames-1."""
+    def random(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the frames of a clip at a place drawn at random, (T,) int64 in 0..num_frames-1."""
 
     @abstractmethod
     def evenly(self, num_frames: int, clips: int) -> np.ndarray:
@@ -51,8 +51,8 @@ class Dense(Sampling):
         """Frames of the video from the first of a clip to the last."""
         return (self.frames - 1) * self.stride + 1
 
-    def random(self, num_frames: int, chance: np.random.Generator) -> np.ndarray:
-        return self._from(np.array([chance.integers(max(0, num_frames - self.span) + 1)]), num_frames)[0]
+    def random(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        return self._from(np.array([rng.integers(max(0, num_frames - self.span) + 1)]), num_frames)[0]
 
     def evenly(self, num_frames: int, clips: int) -> np.ndarray:
         room = max(0, num_frames - self.span)
@@ -83,8 +83,8 @@ class Segments(Sampling):
         if self.frames < 1:
             raise ValueError(f"frames is {self.frames}; a clip has 1 or more.")
 
-    def random(self, num_frames: int, chance: np.random.Generator) -> np.ndarray:
-        return self._at(chance.random(self.frames), num_frames)
+    def random(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        return self._at(rng.random(self.frames), num_frames)
 
     def evenly(self, num_frames: int, clips: int) -> np.ndarray:
         return np.stack([self._at(np.full(self.frames, (clip + 0.5) / clips), num_frames) for clip in range(clips)])

@@ -13,8 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from matplotlib.figure import Figure
 
 from vertebra.tasks.loading.dataset import TaskDataset
-from vertebra.tasks.loading.labelled_files import UNLABELLED, LabelledFiles
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.labeled_files import UNLABELED, LabeledFiles
+from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.reporting.score_table import write_scores
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.video.dataset import Sample
@@ -37,7 +37,7 @@ class TimelineDataset(TaskDataset[Sample]):
         decoder: see `open_video`.
     """
 
-    def __init__(self, videos: LabelledFiles, sampling: Sampling, resize: Resize, decoder: Decoder) -> None:
+    def __init__(self, videos: LabeledFiles, sampling: Sampling, resize: Resize, decoder: Decoder) -> None:
         self.clips: list[tuple[int, np.ndarray]] = []
         for index, name in enumerate(videos.names.tolist()):
             try:
@@ -51,13 +51,13 @@ class TimelineDataset(TaskDataset[Sample]):
         self.resize = resize
         self.decoder = decoder
 
-    def read(self, index: int, draw: Draw | None) -> Sample:
+    def read(self, index: int, draw: SampleRequest | None) -> Sample:
         place, indices = self.clips[index]
         name = str(self.videos.names[place])
         with open_video(name, self.decoder) as video:
             views = self.resize(video.read(indices))
             times = video.timestamps[indices][None].repeat(len(views), axis=0)
-        return Sample(views, times, UNLABELLED, place, name)
+        return Sample(views, times, UNLABELED, place, name)
 
 
 class Prediction(NamedTuple):

@@ -56,7 +56,7 @@ class Augment:
         transforms: any of albumentations' image transforms, in order.
         resize: what they leave in another size is resized so.
         flip: how often left and right are exchanged, in 0..1.
-        unflipped: labels of the classes in which left and right matter.
+        no_flip_classes: labels of the classes in which left and right matter.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class Augment:
         transforms: Sequence[A.BasicTransform | A.BaseCompose],
         resize: Resize,
         flip: float = 0.5,
-        unflipped: frozenset[int] = frozenset(),
+        no_flip_classes: frozenset[int] = frozenset(),
     ) -> None:
         if not 0 <= flip <= 1:
             raise ValueError(f"flip is {flip}; it is a probability, 0..1.")
         self.compose = A.Compose(list(transforms))
         self.resize = resize
         self.flip = flip
-        self.unflipped = unflipped
+        self.no_flip_classes = no_flip_classes
 
     def __call__(self, frames: np.ndarray, label: int, seed: int) -> np.ndarray:
         """Return the clip (T, h, w, 3) of (T, H, W, 3) uint8, augmented alike in any worker for one `seed`."""
         self.compose.set_random_seed(seed)
         frames = self.compose(images=frames)["images"]
-        if label not in self.unflipped and np.random.default_rng(seed).random() < self.flip:
+        if label not in self.no_flip_classes and np.random.default_rng(seed).random() < self.flip:
             frames = frames[:, :, ::-1]
         if frames.shape[1:3] == self.resize.size:
             return frames

@@ -36,7 +36,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def randomise(network):
+def randomize(network):
     """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
@@ -107,7 +107,7 @@ def count(network):
 @pytest.mark.parametrize("name", quick_or_slow(TORCHVISIONS))
 @torch.no_grad()
 def test_features_are_torchvisions(name):
-    peer = randomise(torchvisions(name))
+    peer = randomize(torchvisions(name))
     ours = create_backbone(name).eval()
     load_weights(ours, peer.state_dict())
     getter = IntermediateLayerGetter(peer, {f"layer{i + 1}": level for i, level in enumerate(LEVELS)})
@@ -117,7 +117,7 @@ def test_features_are_torchvisions(name):
 @pytest.mark.parametrize("name", quick_or_slow(PYTORCHVIDEOS))
 @torch.no_grad()
 def test_features_are_pytorchvideos(name):
-    peer = randomise(pytorchvideos(name))
+    peer = randomize(pytorchvideos(name))
     ours = create_backbone(name).eval()
     load_weights(ours, peer.state_dict())
     frames = 8 if name in POOLED or name.startswith("slowfast") else 9  # where the peer pools, it drops an odd frame

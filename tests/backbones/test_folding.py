@@ -21,7 +21,7 @@ NAMES = {
 }
 
 
-def randomised(name, norm="batch"):
+def randomized(name, norm="batch"):
     torch.manual_seed(0)
     body = create_backbone(name, norm=norm)
     for module in body.modules():
@@ -35,7 +35,7 @@ def randomised(name, norm="batch"):
 
 @pytest.mark.parametrize(("name", "staying"), NAMES.items())
 def test_folding_changes_no_feature(name, staying):
-    body = randomised(name)
+    body = randomized(name)
     images = torch.randn(1, 3, *(() if isinstance(body.levels[0].reduction, int) else (5,)), 49, 33)
     with torch.no_grad():
         expected = body(images)
@@ -47,7 +47,7 @@ def test_folding_changes_no_feature(name, staying):
 
 
 def test_frozen_norms_fold_too():
-    body = randomised("resnet18", norm="frozen")
+    body = randomized("resnet18", norm="frozen")
     images = torch.randn(1, 3, 33, 49)
     with torch.no_grad():
         expected = body(images)["C5"]

@@ -15,7 +15,7 @@ def seed():
     torch.manual_seed(0)
 
 
-def randomise(network):
+def randomize(network):
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.weight.data.uniform_(0.3, 0.8)
@@ -39,11 +39,11 @@ def flat_stem(kernel):
 def networks(block=BasicBlock, kernel=(3, 3, 3)):
     flat = ResNet(block, (1, 1), widths=WIDTHS, strides=(1, 2), stem=flat_stem(kernel))
     deep = ResNet(block, (1, 1), dim=3, widths=WIDTHS, strides=(1, (1, 2, 2)), stem=flat_stem(kernel))
-    return randomise(flat), randomise(deep)
+    return randomize(flat), randomize(deep)
 
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
-@pytest.mark.parametrize("how", ["mean", "centre"])
+@pytest.mark.parametrize("how", ["mean", "center"])
 def test_a_still_clip_gives_the_features_of_its_frame(how, block):
     flat, deep = networks(block)
     load_weights(deep, inflate(flat.state_dict(), deep, how))
@@ -51,8 +51,8 @@ def test_a_still_clip_gives_the_features_of_its_frame(how, block):
     with torch.no_grad():
         expected, clip = flat(image), deep(image[:, :, None].expand(-1, -1, 13, -1, -1))
     for name, x in expected.items():
-        inner = clip[name] if how == "centre" else clip[name][:, :, 5:8]  # five 3x3x3 kernels reach 5 frames far
-        assert inner.shape[2] == (13 if how == "centre" else 3)
+        inner = clip[name] if how == "center" else clip[name][:, :, 5:8]  # five 3x3x3 kernels reach 5 frames far
+        assert inner.shape[2] == (13 if how == "center" else 3)
         torch.testing.assert_close(inner, x[:, :, None].expand_as(inner), rtol=1e-5, atol=1e-5)
     if how == "mean":
         assert not torch.allclose(clip["C3"][:, :, 0], expected["C3"], atol=1e-2)
@@ -60,7 +60,7 @@ def test_a_still_clip_gives_the_features_of_its_frame(how, block):
 
 def test_strides_in_time_keep_it():
     flat, deep = (ResNet(BasicBlock, (1, 1), dim=dim, widths=WIDTHS, strides=(1, 2)) for dim in (2, 3))
-    load_weights(randomise(deep), inflate(randomise(flat).state_dict(), deep))
+    load_weights(randomize(deep), inflate(randomize(flat).state_dict(), deep))
     image = torch.randn(1, 3, 33, 33)
     with torch.no_grad():
         expected, clip = flat(image), deep(image[:, :, None].expand(-1, -1, 73, -1, -1))
@@ -69,7 +69,7 @@ def test_strides_in_time_keep_it():
         torch.testing.assert_close(clip[name][:, :, middle], x, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["mean", "centre"])
+@pytest.mark.parametrize("how", ["mean", "center"])
 @pytest.mark.parametrize("kernel", [(1, 3, 3), (5, 1, 1)])
 def test_kernels_of_any_shape(how, kernel):
     flat, deep = networks(kernel=kernel)
@@ -101,5 +101,5 @@ def test_another_number_of_channels_is_reported():
     deep = ResNet(BasicBlock, (1, 1), BackboneOptions(in_channels=2), dim=3, widths=WIDTHS, strides=(1, 2))
     with pytest.raises(ValueError, match=r"conv1\.weight is \(8, 3, 7, 3, 3\) in the state dict"):
         load_weights(deep, inflate(flat.state_dict(), deep))
-    with pytest.raises(ValueError, match="how is 'center'; choose mean or centre"):
+    with pytest.raises(ValueError, match="how is 'center'; choose mean or center"):
         inflate(flat.state_dict(), deep, "center")

@@ -31,7 +31,7 @@ def maps(levels, sizes):
     return {level.name: torch.randn(2, level.channels, *size) for level, size in zip(levels, sizes, strict=True)}
 
 
-def randomise(network):
+def randomize(network):
     for parameter in network.parameters():
         parameter.data.normal_(0, 0.2)
     for module in network.modules():
@@ -53,7 +53,7 @@ def randomise(network):
 )
 def test_pyramid_is_torchvisions(norm, extra, theirs, names):
     layer = nn.BatchNorm2d if norm else None
-    peer = randomise(FeaturePyramidNetwork(list(CHANNELS), 10, extra_blocks=theirs(), norm_layer=layer))
+    peer = randomize(FeaturePyramidNetwork(list(CHANNELS), 10, extra_blocks=theirs(), norm_layer=layer))
     ours = FPN(LEVELS, channels=10, extra=extra, norm=norm).eval()
     ours.load_state_dict(peer.state_dict())  # strict: the names are torchvision's
     features = maps(LEVELS, SIZES)
@@ -163,7 +163,7 @@ def test_necks_by_name():
 
 
 def test_path_aggregation_by_the_formula():
-    neck = randomise(PAFPN(LEVELS, channels=6, norm="batch"))
+    neck = randomize(PAFPN(LEVELS, channels=6, norm="batch"))
     features = maps(LEVELS, SIZES)
     with torch.no_grad():
         found, expected = neck(features), list(neck.fpn(features).values())
@@ -185,7 +185,7 @@ def test_what_the_finest_map_shows_reaches_the_coarsest():
 
 
 def test_bidirectional_fusion_by_the_formula():
-    neck = randomise(BiFPN(LEVELS[:3], channels=6, norm="batch", repeats=1))
+    neck = randomize(BiFPN(LEVELS[:3], channels=6, norm="batch", repeats=1))
     for module in neck.modules():
         if isinstance(module, Node):
             module.weights.data = torch.rand_like(module.weights) + 0.1

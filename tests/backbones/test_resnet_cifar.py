@@ -45,7 +45,7 @@ def test_shortcuts_b_and_c_add_projections():
     assert count("resnet20_c") - count("resnet20") == added_c
 
 
-def randomise(network):
+def randomize(network):
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -73,7 +73,7 @@ def block_a(x, state, prefix, stride, residual):
 
 @pytest.mark.parametrize(("name", "residual"), [("resnet20", True), ("plain20", False)])
 def test_features_are_the_written_out_ones(name, residual):
-    body = randomise(create_backbone(name))
+    body = randomize(create_backbone(name))
     state, images = body.state_dict(), torch.randn(2, 3, 33, 31)
     with torch.no_grad():
         features = body(images)
@@ -94,7 +94,7 @@ def wide_block(x, state, prefix, stride):
 
 
 def test_wide_features_are_the_written_out_ones():
-    body = randomise(create_backbone("wrn_16_8"))
+    body = randomize(create_backbone("wrn_16_8"))
     state, images = body.state_dict(), torch.randn(1, 3, 17, 15)
     with torch.no_grad():
         x = F.conv2d(images, state["conv1.weight"], padding=1)
@@ -106,7 +106,7 @@ def test_wide_features_are_the_written_out_ones():
 
 
 def test_a_highway_layer_mixes_what_it_makes_with_what_it_got():
-    block = randomise(create_backbone("highway20")).layer1[1]
+    block = randomize(create_backbone("highway20")).layer1[1]
     x, state = torch.randn(2, 16, 9, 7), block.state_dict()
     with torch.no_grad():
         made = F.relu(normed(F.conv2d(x, state["conv1.weight"], padding=1), state, "bn1"))
@@ -116,7 +116,7 @@ def test_a_highway_layer_mixes_what_it_makes_with_what_it_got():
 
 
 def test_weights_saved_from_several_gpus_and_with_a_linear_classifier_load():
-    body = randomise(create_backbone("resnet20"))
+    body = randomize(create_backbone("resnet20"))
     state = {f"module.{key}": value for key, value in body.state_dict().items()}
     state |= {"module.linear.weight": torch.zeros(10, 64), "module.linear.bias": torch.zeros(10)}
     fresh = create_backbone("resnet20").eval()

@@ -32,7 +32,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def randomise(network):
+def randomize(network):
     """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
@@ -49,13 +49,13 @@ def randomise(network):
 
 def torchvision_features(name, output_stride=32):
     network = getattr(torchvision.models, name)(replace_stride_with_dilation=DILATED[output_stride])
-    randomise(network)
+    randomize(network)
     return network, IntermediateLayerGetter(network, {f"layer{i + 1}": level for i, level in enumerate(LEVELS)})
 
 
 def timm_features(name, output_stride=32):
     network = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4), output_stride=output_stride)
-    randomise(network)
+    randomize(network)
     return network, lambda images: dict(zip(LEVELS, network(images), strict=True))
 
 

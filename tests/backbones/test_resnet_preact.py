@@ -9,7 +9,7 @@ QUICK = ["resnetv2_18", "resnetv2_34d", "resnetv2_50", "resnetv2_50t"]
 LEVELS = ("C2", "C3", "C4", "C5")
 
 
-def randomised(name, **options):
+def randomized(name, **options):
     network = timm.create_model(name, num_classes=0, **options)
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
@@ -24,7 +24,7 @@ def randomised(name, **options):
 
 
 def assert_same_features(name, output_stride=32):
-    theirs = randomised(name, output_stride=output_stride)
+    theirs = randomized(name, output_stride=output_stride)
     ours = create_backbone(name, output_stride=output_stride).eval()
     load_weights(ours, theirs.state_dict())
     images = torch.randn(2, 3, 65, 49, generator=torch.Generator().manual_seed(1))

@@ -18,7 +18,7 @@ def seed():
     torch.manual_seed(0)
 
 
-def randomise(network):
+def randomize(network):
     """Draw norms anew: as they are born, two swapped norms would pass unseen."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -35,7 +35,7 @@ def randomise(network):
 )
 def test_features_are_timms(name):
     timms = name.removeprefix("timm:")
-    classifier = randomise(timm.create_model(timms))
+    classifier = randomize(timm.create_model(timms))
     body = create_backbone(name).eval()
     load_weights(body, classifier.state_dict())
     levels = [level.name for level in body.levels]
@@ -59,7 +59,7 @@ def test_features_are_timms(name):
 
 
 def test_densenets_weights_are_torchvisions_old_files_too():
-    theirs = randomise(torchvision.models.densenet121(weights=None))
+    theirs = randomize(torchvision.models.densenet121(weights=None))
     dotted = {}
     for key, value in theirs.state_dict().items():
         for part in ("norm1", "norm2", "conv1", "conv2"):
@@ -179,7 +179,7 @@ def test_wrong_weights_are_reported():
 def test_norms_of_batches_can_be_frozen():
     body = create_backbone("timm:regnetx_002", norm="frozen").train()
     assert not [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
-    classifier = randomise(timm.create_model("regnetx_002"))
+    classifier = randomize(timm.create_model("regnetx_002"))
     load_weights(body, classifier.state_dict())
     assert torch.equal(body.network.stem.bn.running_var, classifier.stem.bn.running_var)
     body = create_backbone("timm:mobilenetv3_small_050", norm="sync")

@@ -20,7 +20,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def randomise(network):
+def randomize(network):
     """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
@@ -60,14 +60,14 @@ def assert_same_features(name, network, state, tolerance=1e-5):
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def test_features_are_monais(name):
-    network = randomise(peer(name))
+    network = randomize(peer(name))
     assert_same_features(name, network, network.state_dict())
 
 
 def test_features_of_small_volumes_are_monais():
     layers, widths = [2, 2, 2, 2], monai.get_inplanes()
     small = {"conv1_t_size": 3, "conv1_t_stride": 2, "no_max_pool": True, "widen_factor": 0.5}
-    network = randomise(
+    network = randomize(
         monai.ResNet("basic", layers, widths, n_input_channels=1, bias_downsample=False, feed_forward=False, **small)
     )
     network.maxpool = nn.Identity()  # it is there, but passed by
@@ -75,12 +75,12 @@ def test_features_of_small_volumes_are_monais():
 
 
 def test_biases_of_shortcuts_go_into_the_norms():
-    network = randomise(peer("resnet18_3d", bias_downsample=True))
+    network = randomize(peer("resnet18_3d", bias_downsample=True))
     assert_same_features("resnet18_3d", network, network.state_dict())
 
 
 def test_a_medicalnet_checkpoint_is_read_as_it_is(tmp_path):
-    network = randomise(peer("resnet18a_3d"))
+    network = randomize(peer("resnet18a_3d"))
     state = {f"module.{key}": value for key, value in network.state_dict().items()}  # of a network on many GPUs
     torch.save({"state_dict": state, "epoch": 1}, tmp_path / "resnet_18.pth")
     assert_same_features("resnet18a_3d", network, tmp_path / "resnet_18.pth")

@@ -76,25 +76,25 @@ def test_data_parallel_prefixes_and_frozen_norms():
     assert_same(body, state)
 
 
-def test_one_channel_sees_the_sum_of_the_colours():
-    colours, gray = tiny().eval(), tiny(in_channels=1).eval()
-    load_weights(gray, colours.state_dict(), adapt=True)
+def test_one_channel_sees_the_sum_of_the_colors():
+    colors, gray = tiny().eval(), tiny(in_channels=1).eval()
+    load_weights(gray, colors.state_dict(), adapt=True)
     image = torch.randn(1, 1, 33, 40)
-    expected = colours(image.expand(-1, 3, -1, -1))
+    expected = colors(image.expand(-1, 3, -1, -1))
     for name, x in gray(image).items():
         torch.testing.assert_close(x, expected[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [2, 5, 6])
-def test_more_channels_repeat_the_colours(channels):
-    colours, more = tiny().eval(), tiny(in_channels=channels).eval()
-    load_weights(more, colours.state_dict(), adapt=True)
+def test_more_channels_repeat_the_colors(channels):
+    colors, more = tiny().eval(), tiny(in_channels=channels).eval()
+    load_weights(more, colors.state_dict(), adapt=True)
     for channel in range(channels):
-        expected = colours.conv1.weight[:, channel % 3] * 3 / channels
+        expected = colors.conv1.weight[:, channel % 3] * 3 / channels
         torch.testing.assert_close(more.conv1.weight[:, channel], expected)
     if channels == 6:  # both triples see the same: as loud as one
         image = torch.randn(1, 3, 33, 40)
-        torch.testing.assert_close(more.conv1(image.repeat(1, 2, 1, 1)), colours.conv1(image), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(more.conv1(image.repeat(1, 2, 1, 1)), colors.conv1(image), rtol=1e-4, atol=1e-5)
 
 
 def test_adapting_leaves_the_source_alone():

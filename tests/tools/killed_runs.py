@@ -263,18 +263,18 @@ def uninterrupted(root):
     return whole
 
 
-def chain(task, root, kills, chance):
+def chain(task, root, kills, rng):
     """Kill a run of a task so many times, let it end, and return (kills, what is not as in the uninterrupted run)."""
     config, whole = root / "run.yaml", uninterrupted(root)
     folder, faults, killed = root / "killed", [], 0
     folder.mkdir()
     while killed < kills:
         Counter.steps.value = 0
-        more = chance.randrange(6)  # 0: while it starts
+        more = rng.randrange(6)  # 0: while it starts
         in_save = killed % 3 == 2
         process = start(config, folder, "--ckpt_path", "last", slow_disk=in_save)
         step = step_of(folder) + more if more else 0
-        if not kill(process, folder, step, chance.uniform(0.0, 0.3 if more else 3.0), in_save):
+        if not kill(process, folder, step, rng.uniform(0.0, 0.3 if more else 3.0), in_save):
             break  # it came to its end
         killed += 1
         done, saved = Counter.steps.value, step_of(folder)
@@ -295,7 +295,7 @@ def chain(task, root, kills, chance):
 
 def main(folder, kills, *tasks):
     warnings.filterwarnings("ignore")
-    chance, done, equal, chains = random.Random(int(os.environ.get("KILL_SEED", "0"))), 0, 0, 0
+    rng, done, equal, chains = random.Random(int(os.environ.get("KILL_SEED", "0"))), 0, 0, 0
     for task in tasks or RUNS:
         root = Path(folder) / task
         WRITERS[task](root)
@@ -305,7 +305,7 @@ def main(folder, kills, *tasks):
         root = Path(folder) / task
         if (root / "killed").exists():
             (root / "killed").rename(root / f"killed_{chains}")
-        killed, faults = chain(task, root, min(KILLS_OF_A_RUN, int(kills) - done), chance)
+        killed, faults = chain(task, root, min(KILLS_OF_A_RUN, int(kills) - done), rng)
         done, chains, equal = done + killed, chains + 1, equal + (not faults)
         print(f"{task}: {killed} kills, " + ("equal to the last bit" if not faults else f"NOT EQUAL: {faults[:10]}"))
     print(f"{done} kills in {chains} runs; {equal} of {chains} ended equal to the uninterrupted run")

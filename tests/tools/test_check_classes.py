@@ -20,7 +20,7 @@ from vertebra.tasks.reporting.class_report import class_sections
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 from vertebra.tasks.segmentation.formats import Split, read_split
 from vertebra.tasks.video import VideoData
-from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.labeled_videos import read_labeled_videos
 from vertebra.tools import check
 
 SOUND = "path,label\nx/0.png,cat\nx/1.png,dog\n"
@@ -124,7 +124,7 @@ def test_videos_of_lists_lie_below_the_root(root):
     for source in ("list.txt", "list.json"):
         with pytest.raises(ValueError, match="outside the data root"):
             VideoData(str(root), source).records("train")
-        files, _ = read_labelled_videos(root, source)
+        files, _ = read_labeled_videos(root, source)
         assert not any("secret" in name or "hostname" in name for name in files.names)  # they may be devices
 
 

@@ -44,7 +44,7 @@ CONFIG = {
             "train": {"annotations": "train.json", "images": "images"},
             "resize": {"short": [64], "longest": 80},
             "augment": [{"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}],
-            "names": ["os.system"],
+            "class_names": ["os.system"],
             "missing": "error",
         },
     },

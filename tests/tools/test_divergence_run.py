@@ -39,7 +39,7 @@ DATA = {
         {
             "sampling": {"class_path": "vertebra.tasks.video.sampling.Dense", "init_args": {"frames": 4, "stride": 2}},
             "resize": {"size": [32, 32]},
-            "unflipped": ["left", "right"],
+            "no_flip_classes": ["left", "right"],
         },
     ),
     "medical": (

@@ -30,7 +30,7 @@ def test_every_way_gives_the_same_images_but_for_flips(annotations, monkeypatch)
     assert all(batch[..., 600:, :].abs().max() == 0 for batch in ours)
 
 
-def test_every_way_changes_colours(annotations, monkeypatch):
+def test_every_way_changes_colors(annotations, monkeypatch):
     torch.manual_seed(0)
     ways = loading.ways(annotations).values()
     monkeypatch.setattr(loading, "COLOUR", NO_CHANGE)

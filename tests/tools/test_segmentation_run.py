@@ -35,7 +35,7 @@ model:
         inference:
           class_path: vertebra.tasks.segmentation.inference.SlidingWindow
           init_args: {size: [56, 64]}
-    head_factor: 10.0
+    head_lr_mult: 10.0
 data:
   class_path: vertebra.tasks.segmentation.SegmentationData
   init_args:

@@ -30,7 +30,7 @@ data:
       class_path: vertebra.tasks.video.sampling.Dense
       init_args: {frames: 4, stride: 2}
     resize: {size: [32, 32]}
-    unflipped: [left, right]
+    no_flip_classes: [left, right]
     repeats: 2
     val_clips: 2
     batch_size: 4

@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.video.data import VideoData
 from vertebra.tasks.video.decoding import open_video
 from vertebra.tasks.video.sampling import Dense
@@ -53,8 +53,8 @@ def ways(file: Path, clips: int) -> dict[str, Callable[[], None]]:
     """
     with open_video(str(file)) as video:
         frames = len(video.timestamps)
-    chance = np.random.default_rng(0)
-    places = [SAMPLING.random(frames, chance) for _ in range(clips)]
+    rng = np.random.default_rng(0)
+    places = [SAMPLING.random(frames, rng) for _ in range(clips)]
     for number in range(clips):
         copy = file.parent / "train" / f"class {number % 2}" / f"{number:03d}.mp4"
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def ways(file: Path, clips: int) -> dict[str, Callable[[], None]]:
 
     def from_dataset() -> None:
         for number in range(clips):
-            dataset[Draw(number, seed=number, batch_seed=0)]
+            dataset[SampleRequest(number, seed=number, batch_seed=0)]
 
     def from_loader() -> None:
         for _ in loader:

@@ -74,7 +74,7 @@ def _build_detectron2(fast: bool, backbone: str, batch: int, size: tuple[int, in
     network = modeling.build_model(configuration).to(memory_format=layout)
     samples = [
         {
-            "image": image * 58 + 114,  # of 0 to 255, which it normalises
+            "image": image * 58 + 114,  # of 0 to 255, which it normalizes
             "instances": structures.Instances(size, gt_boxes=structures.Boxes(box), gt_classes=labels),
         }
         for image, box in zip(images.contiguous(memory_format=layout), boxes, strict=True)
@@ -88,7 +88,7 @@ def _build_detectron2(fast: bool, backbone: str, batch: int, size: tuple[int, in
 
 
 def _inputs(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return images (N, 3, H, W), normalised, boxes (N, G, 4) in them and their labels (G,) from 0."""
+    """Return images (N, 3, H, W), normalized, boxes (N, G, 4) in them and their labels (G,) from 0."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     height, width = size

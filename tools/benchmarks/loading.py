@@ -1,4 +1,4 @@
-"""Training images of a detector: from JPEG files to normalised batches, torchvision's reference way and ours."""
+"""Training images of a detector: from JPEG files to normalized batches, torchvision's reference way and ours."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from torchvision.transforms import v2
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.dataset import DetectionDataset, collate
 from vertebra.tasks.detection.transforms import Augment, Resize
-from vertebra.tasks.loading.samplers import Draw
-from vertebra.tasks.training.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from vertebra.tasks.loading.samplers import SampleRequest
+from vertebra.tasks.training.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from vertebra.tools.benchmarks.table import Table, table_of_ways
 from vertebra.tools.benchmarks.timing import one_core
 
@@ -43,7 +43,7 @@ def table_of(images: int, rounds: int) -> Table:
     with tempfile.TemporaryDirectory() as folder, one_core():
         entries = ways(write_images(Path(folder), images))
         return table_of_ways(
-            f"JPEG of {WIDTH} x {HEIGHT} to normalised batches of {BATCH}, the shorter side {SHORT}",
+            f"JPEG of {WIDTH} x {HEIGHT} to normalized batches of {BATCH}, the shorter side {SHORT}",
             {name: partial(_read_all, batches) for name, batches in entries.items()},
             (images, "images"),
             ("torch", "torchvision", "pillow", "albumentations"),
@@ -60,7 +60,7 @@ def _read_all(batches: Callable[[], Iterator[Tensor]]) -> None:
 def ways(annotations: Annotations) -> dict[str, Callable[[], Iterator[Tensor]]]:
     """Return ways to read all images of a data set with their boxes, as batches (N, 3, H, W) float32 with zero padding.
 
-    torchvision's are those of its references/detection: colour and flip on Pillow's images, the default backend of its
+    torchvision's are those of its references/detection: color and flip on Pillow's images, the default backend of its
     training script, or on tensors; and the rest by `GeneralizedRCNNTransform`, its detectors' own.
 
     Args:
@@ -114,11 +114,13 @@ def _target(annotations: Annotations, index: int, size: tuple[int, int]) -> dict
 
 
 def _read_ours(dataset: DetectionDataset) -> Iterator[Tensor]:
-    normalise = Normalise()
+    normalize = Normalize()
     for start in range(0, len(dataset), BATCH):
-        draws = [Draw(index, seed=index, batch_seed=0) for index in range(start, min(start + BATCH, len(dataset)))]
+        draws = [
+            SampleRequest(index, seed=index, batch_seed=0) for index in range(start, min(start + BATCH, len(dataset)))
+        ]
         read = collate([dataset[draw] for draw in draws])
-        yield normalise(read.images, read.sizes)
+        yield normalize(read.images, read.sizes)
 
 
 def write_images(folder: Path, count: int) -> Annotations:
@@ -128,13 +130,13 @@ def write_images(folder: Path, count: int) -> Annotations:
         folder: to write into; it exists.
         count: of images.
     """
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     files = [str(folder / f"{number:03d}.jpg") for number in range(count)]
     for file in files:
-        noise = chance.standard_normal((HEIGHT, WIDTH, 3)).astype(np.float32)
+        noise = rng.standard_normal((HEIGHT, WIDTH, 3)).astype(np.float32)
         smooth = 900 * cv2.GaussianBlur(noise, (0, 0), 6) + 60 * cv2.GaussianBlur(noise, (0, 0), 1)
         Image.fromarray(np.clip(128 + smooth, 0, 255).astype(np.uint8)).save(file, quality=90)
-    corners = chance.uniform(0, (WIDTH, HEIGHT), (count * BOXES, 2, 2))
+    corners = rng.uniform(0, (WIDTH, HEIGHT), (count * BOXES, 2, 2))
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     return Annotations(
         class_names=("thing",),

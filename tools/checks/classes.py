@@ -21,16 +21,16 @@ from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
 from vertebra.tasks.loading.files.listing import files_below
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.files.text_files import read_text
-from vertebra.tasks.loading.labelled_files import LabelledFiles
+from vertebra.tasks.loading.labeled_files import LabeledFiles
 from vertebra.tasks.loading.leaks import find_leaks
 from vertebra.tasks.video.check import check_videos
-from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.labeled_videos import read_labeled_videos
 from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, holds_frame_folders, videos_below
 from vertebra.tools.checks.source import Content, Source, counted, pixels_of
 
 
 class _Kind(NamedTuple):
-    """What is labelled, the endings of the files, what lists them below a folder, and what checks them."""
+    """What is labeled, the endings of the files, what lists them below a folder, and what checks them."""
 
     things: str
     suffixes: Collection[str]
@@ -43,7 +43,7 @@ _VIDEOS = _Kind("videos", VIDEO_SUFFIXES, videos_below, check_videos)
 
 
 def find_classes(path: Path, options: argparse.Namespace) -> list[Source]:
-    """List the splits of labelled files at a path; the first of all tells which classes there are."""
+    """List the splits of labeled files at a path; the first of all tells which classes there are."""
     splits = [split for given in options.paths for split, _ in _splits(given, options)]
     return [
         Source(str(split), str(split), split, partial(_read, split, kind, splits[0], options))
@@ -52,7 +52,7 @@ def find_classes(path: Path, options: argparse.Namespace) -> list[Source]:
 
 
 def _splits(path: Path, options: argparse.Namespace) -> list[tuple[Path, _Kind]]:
-    """List the splits at a path, the one that tells the classes first: none where it holds no labelled files."""
+    """List the splits at a path, the one that tells the classes first: none where it holds no labeled files."""
     if path.is_file():
         return [(path, _kind_of_rows(path, options.images or path.parent))] if path.suffix.lower() == ".csv" else []
     if not path.is_dir():
@@ -84,29 +84,27 @@ def _read(split: Path, kind: _Kind, first: Path, options: argparse.Namespace) ->
             return read_folders(path, kind.suffixes, names, kind.find)
         if kind is _VIDEOS:
             root = options.images or path.parent
-            return read_labelled_videos(root, os.path.relpath(path, root), names, options.group)
+            return read_labeled_videos(root, os.path.relpath(path, root), names, options.group)
         return read_table(path, options.images, names, options.group)
 
     names = None if split == first else read(first, None)[0].class_names
-    labelled, faults = read(split, names)
-    counts = np.bincount(labelled.labels, minlength=len(labelled.class_names))
-    files = labelled.names.tolist()
+    labeled, faults = read(split, names)
+    counts = np.bincount(labeled.labels, minlength=len(labeled.class_names))
+    files = labeled.names.tolist()
     return Content(
         files=files,
-        told=partial(counted, "labels", dict(zip(labelled.class_names, counts.tolist(), strict=True))),
+        told=partial(counted, "labels", dict(zip(labeled.class_names, counts.tolist(), strict=True))),
         faults=faults,
-        check_files=partial(_check_files, kind, labelled, pixels_of(options)),
+        check_files=partial(_check_files, kind, labeled, pixels_of(options)),
         things=kind.things,
-        groups=None if labelled.groups is None else labelled.groups.tolist(),
+        groups=None if labeled.groups is None else labeled.groups.tolist(),
     )
 
 
-def _check_files(
-    kind: _Kind, labelled: LabelledFiles, pixels: Pixels, advance: Callable[[], object]
-) -> Iterator[Fault]:
+def _check_files(kind: _Kind, labeled: LabeledFiles, pixels: Pixels, advance: Callable[[], object]) -> Iterator[Fault]:
     """Yield the faults of the files, and the files of two classes that have the same content."""
     options = {"pixels": pixels} if kind is _IMAGES else {}
-    yield from kind.check(labelled.names.tolist(), advance, **options)
-    files = {name: labelled.names[labelled.labels == k].tolist() for k, name in enumerate(labelled.class_names)}
+    yield from kind.check(labeled.names.tolist(), advance, **options)
+    files = {name: labeled.names[labeled.labels == k].tolist() for k, name in enumerate(labeled.class_names)}
     for fault in find_leaks(files):
         yield fault._replace(kind=CONFLICTING_LABELS)

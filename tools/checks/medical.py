@@ -18,7 +18,7 @@ from vertebra.tasks.medical.formats import read_studies
 from vertebra.tasks.medical.npz import read_headers
 from vertebra.tasks.medical.scan_folders import find_scans
 from vertebra.tasks.medical.scans import DICOM_SUFFIXES, NIFTI_SUFFIXES
-from vertebra.tasks.medical.studies import Kind, Studies, unlabelled_studies
+from vertebra.tasks.medical.studies import Kind, Studies, unlabeled_studies
 from vertebra.tasks.medical.study_tables import Columns
 from vertebra.tools.checks.source import Content, Source, counted
 
@@ -26,7 +26,7 @@ _SUFFIXES = (*NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 
 
 def find_studies(path: Path, options: argparse.Namespace) -> list[Source]:
-    """List the splits of labelled studies at a path; the first of all tells which classes there are."""
+    """List the splits of labeled studies at a path; the first of all tells which classes there are."""
     splits = [split for given in options.paths for split in _splits(given, options)]
     sources = []
     for root, source in _splits(path, options):
@@ -36,11 +36,11 @@ def find_studies(path: Path, options: argparse.Namespace) -> list[Source]:
     return sources
 
 
-def find_unlabelled_scans(path: Path, options: argparse.Namespace) -> list[Source]:
+def find_unlabeled_scans(path: Path, options: argparse.Namespace) -> list[Source]:
     """List the scans at a path of which nothing is said, those of train, val and test apart."""
     inside = [path / name for name in ("train", "val", "test") if (path / name).is_dir()]
     return [
-        Source(str(place), str(place), place, partial(_read_unlabelled, place))
+        Source(str(place), str(place), place, partial(_read_unlabeled, place))
         for place in inside or [path]
         if _holds_scans(place)
     ]
@@ -103,8 +103,8 @@ def _read(root: Path, source: str, first: tuple[Path, str], title: str, options:
     return _content(studies, title, faults, has_labels=True)
 
 
-def _read_unlabelled(path: Path) -> Content:
-    return _content(unlabelled_studies(find_scans([path]), (), "classes", False), str(path), [], has_labels=False)
+def _read_unlabeled(path: Path) -> Content:
+    return _content(unlabeled_studies(find_scans([path]), (), "classes", False), str(path), [], has_labels=False)
 
 
 def _content(studies: Studies, title: str, faults: Iterable[Fault], has_labels: bool) -> Content:

@@ -1,6 +1,6 @@
 """A generated classification data set: ten textures, in a folder for each class.
 
-Only its pattern tells what a texture is: colours, light and noise are drawn alike for every class.
+Only its pattern tells what a texture is: colors, light and noise are drawn alike for every class.
 """
 
 from __future__ import annotations
@@ -75,16 +75,16 @@ def _draw(rng: np.random.Generator, pattern: Callable[[np.random.Generator, Fiel
     turn, cell = rng.uniform(0, 2 * np.pi), rng.uniform(*_PIXELS_A_CELL)
     u = (np.cos(turn) * columns + np.sin(turn) * rows) / cell
     v = (np.cos(turn) * rows - np.sin(turn) * columns) / cell
-    weight = pattern(rng, u, v)[:, :, None]  # 0 shows one colour, 1 the other
-    dark, light = _colours(rng)
+    weight = pattern(rng, u, v)[:, :, None]  # 0 shows one color, 1 the other
+    dark, light = _colors(rng)
     image = dark + weight * (light - dark)
     image *= 1 + rng.uniform(0, 0.35) * np.sin(turn + (u + v)[:, :, None] * rng.uniform(0.05, 0.25))  # uneven light
     image = np.asarray(cv2.GaussianBlur(image, (3, 3), rng.uniform(0.3, 0.8)), dtype=np.float64)
     return (image + rng.uniform(4, 18) * rng.standard_normal((size, size, 1))).clip(0, 255)
 
 
-def _colours(rng: np.random.Generator) -> tuple[Field, Field]:
-    """Return two RGB colours that can be told apart, in any order of brightness."""
+def _colors(rng: np.random.Generator) -> tuple[Field, Field]:
+    """Return two RGB colors that can be told apart, in any order of brightness."""
     while True:
         first, second = rng.uniform(20, 235, (2, 3))
         if abs(first.mean() - second.mean()) > 45:

@@ -1,6 +1,6 @@
 """A generated detection data set in COCO format: five shapes that overlap on textured grounds.
 
-Only its shape tells what an object is: colour, texture, size, rotation and place are drawn alike for every category.
+Only its shape tells what an object is: color, texture, size, rotation and place are drawn alike for every category.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def draw_image(
     rng: np.random.Generator,
     size: tuple[int, int],
     max_objects: int,
-    colours_of: Callable[[np.random.Generator, int, int], NDArray[np.float64]] | None = None,
+    colors_of: Callable[[np.random.Generator, int, int], NDArray[np.float64]] | None = None,
 ) -> DrawnImage:
     """Draw one picture.
 
@@ -118,21 +118,21 @@ def draw_image(
         rng: of all that chance decides.
         size: (height, width).
         max_objects: most objects that it holds; it may hold none.
-        colours_of: draws colours of a category, or of the ground (0), so many (M, 3), of which one is chosen; None
+        colors_of: draws colors of a category, or of the ground (0), so many (M, 3), of which one is chosen; None
             draws them alike for all.
     """
     num_objects = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, max_objects + 1))
     shapes = _drop_hidden([_place(rng, size) for _ in range(num_objects)])
 
-    draw = colours_of or (lambda rng, _, number: _muted_colours(rng, number))
-    colours = [draw(rng, 0, 1)[0]]
-    canvas = _paint(rng, colours[0], size)
+    draw = colors_of or (lambda rng, _, number: _muted_colors(rng, number))
+    colors = [draw(rng, 0, 1)[0]]
+    canvas = _paint(rng, colors[0], size)
     for shape in shapes:
-        colours.append(_most_distinct(draw(rng, shape.category_id, 12), colours))
+        colors.append(_most_distinct(draw(rng, shape.category_id, 12), colors))
         x, y, width, height = cv2.boundingRect(shape.coverage)
         alpha = shape.coverage[y : y + height, x : x + width, None] / np.float32(255)
         patch = canvas[y : y + height, x : x + width]
-        patch += alpha * (_paint(rng, colours[-1], (height, width)) - patch)
+        patch += alpha * (_paint(rng, colors[-1], (height, width)) - patch)
 
     canvas *= 1 + 0.15 * _gradient(rng, size)[..., None]  # the light falls in from one side
     noise = rng.uniform(1, 6) * rng.standard_normal((*size, 1), dtype=np.float32)
@@ -146,10 +146,10 @@ def _place(rng: np.random.Generator, size: tuple[int, int]) -> _Shape:
     category_id = int(rng.choice(list(CATEGORIES)))
     # uniform in the logarithm: as many small objects as large ones
     radius = np.exp(rng.uniform(np.log(MIN_EXTENT), np.log(MAX_EXTENT * min(size)))) / 2
-    centre = rng.uniform(0.4 * radius, np.array(size[::-1]) - 0.4 * radius)  # (x, y); a border may cut off 30 %
+    center = rng.uniform(0.4 * radius, np.array(size[::-1]) - 0.4 * radius)  # (x, y); a border may cut off 30 %
     lean, stretch, turn = rng.uniform(0, np.pi), rng.uniform(0.85, 1), rng.uniform(0, 2 * np.pi)
     frame = radius * _rotation(lean) @ np.diag([1.0, stretch]) @ _rotation(turn)
-    outlines = [outline @ frame.T + centre for outline in _OUTLINES[CATEGORIES[category_id]]]
+    outlines = [outline @ frame.T + center for outline in _OUTLINES[CATEGORIES[category_id]]]
 
     coverage = np.zeros(size, dtype=np.uint8)
     # OpenCV counts from the middle of a pixel; several outlines in one call leave holes
@@ -175,25 +175,25 @@ def _rotation(angle: float) -> NDArray[np.float64]:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _muted_colours(rng: np.random.Generator, num_colours: int) -> NDArray[np.float64]:
-    """Draw RGB colours of 0..255 between full colour and nearly grey, (num_colours, 3)."""
-    colours = rng.uniform(15, 240, size=(num_colours, 3))
-    grey = colours.mean(axis=1, keepdims=True)
-    return grey + rng.uniform(0.2, 1, size=(num_colours, 1)) * (colours - grey)
+def _muted_colors(rng: np.random.Generator, num_colors: int) -> NDArray[np.float64]:
+    """Draw RGB colors of 0..255 between full color and nearly gray, (num_colors, 3)."""
+    colors = rng.uniform(15, 240, size=(num_colors, 3))
+    gray = colors.mean(axis=1, keepdims=True)
+    return gray + rng.uniform(0.2, 1, size=(num_colors, 1)) * (colors - gray)
 
 
-def _most_distinct(candidates: NDArray[np.float64], colours: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the one of the candidates (M, 3) that lies farthest from all of `colours`."""
-    distances = np.linalg.norm(candidates[:, None] - np.array(colours)[None], axis=2)
+def _most_distinct(candidates: NDArray[np.float64], colors: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the one of the candidates (M, 3) that lies farthest from all of `colors`."""
+    distances = np.linalg.norm(candidates[:, None] - np.array(colors)[None], axis=2)
     return candidates[distances.min(axis=1).argmax()]
 
 
-def _paint(rng: np.random.Generator, colour: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Paint (H, W, 3) float32 with a random texture around an RGB colour of 0..255."""
+def _paint(rng: np.random.Generator, color: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Paint (H, W, 3) float32 with a random texture around an RGB color of 0..255."""
     texture = (_clouds, _patches, _stripes, _gradient)[rng.integers(4)](rng, size)
     swing = rng.uniform(-35, 35, size=3).astype(np.float32)
     grain = rng.uniform(5, 25) * _clouds(rng, size)
-    return colour.astype(np.float32) + swing * texture[..., None] + grain[..., None]
+    return color.astype(np.float32) + swing * texture[..., None] + grain[..., None]
 
 
 def _clouds(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -37,11 +37,11 @@ class Nodule(NamedTuple):
     """Where a nodule is.
 
     Attributes:
-        centre: (3,) in voxels of the drawn volume.
+        center: (3,) in voxels of the drawn volume.
         radius: in mm.
     """
 
-    centre: Field
+    center: Field
     radius: float
 
 
@@ -65,7 +65,7 @@ def write_medical_samples(root: Path, train: int = 600, val: int = 210, size: in
     """Write `volumes/<split>/*.nii.gz`, `<split>.csv` and `nodules.csv` below `root`.
 
     The table of a split has the columns path, label and patient; `nodules.csv` has a row for each nodule with its path,
-    its centre x, y, z in mm in the space of the file (to the right, front and top), and its radius in mm. A volume
+    its center x, y, z in mm in the space of the file (to the right, front and top), and its radius in mm. A volume
     depends on the seed, its split and its number only, not on how many volumes there are.
 
     Args:
@@ -91,7 +91,7 @@ def write_medical_samples(root: Path, train: int = 600, val: int = 210, size: in
             rows.append([path, CLASSES[bool(nodules)], patient.name])
             affine = _affine(patient, volume.shape)
             for nodule in nodules:
-                place = nib.affines.apply_affine(affine, nodule.centre)
+                place = nib.affines.apply_affine(affine, nodule.center)
                 found.append([path, *(f"{value:.2f}" for value in (*place, nodule.radius))])
         _write_table(root / f"{split}.csv", ["path", "label", "patient"], rows)
     _write_table(root / "nodules.csv", ["path", "x", "y", "z", "radius"], found)
@@ -137,7 +137,7 @@ def draw_volume(index: int, size: int = 32, seed: int = 0, stream: int = 0) -> t
         radius = float(rng.uniform(*_RADII))
         margin = radius / patient.spacing
         nodule = Nodule(rng.uniform(margin, size - 1 - margin), radius)
-        _paint(volume, rng, radius - np.linalg.norm(grid - nodule.centre * patient.spacing, axis=-1))
+        _paint(volume, rng, radius - np.linalg.norm(grid - nodule.center * patient.spacing, axis=-1))
         nodules.append(nodule)
     volume += patient.noise * rng.standard_normal(volume.shape)
     return volume.round().clip(-1024, 3071).astype(np.int16), nodules

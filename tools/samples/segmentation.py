@@ -52,7 +52,7 @@ def write_segmentation_samples(
 
 
 def _hues(rng: np.random.Generator, category_id: int, number: int) -> NDArray[np.float64]:
-    """Return colours (number, 3) RGB in 0..255: around the hue of a category, or dull ones for the ground (0)."""
+    """Return colors (number, 3) RGB in 0..255: around the hue of a category, or dull ones for the ground (0)."""
     degrees, saturation = rng.uniform(0, 360, number), rng.uniform(0, 0.25, number)
     if category_id:
         place = list(CATEGORIES).index(category_id)

@@ -1,6 +1,6 @@
 """A generated video data set: nine motions of drawn shapes.
 
-Only its motion tells what a video is: shapes, colours, sizes and places are drawn alike for every class, so that a
+Only its motion tells what a video is: shapes, colors, sizes and places are drawn alike for every class, so that a
 single frame tells nothing. `shrinking` is `growing` played backwards.
 """
 
@@ -23,7 +23,7 @@ _WAY = 0.34  # how far a shape goes, in parts of the side
 _TURN = np.pi * 0.75  # how far it turns
 
 Field = NDArray[np.float64]
-# centre (2,) as (x, y) from the middle in -0.5..0.5, radius and angle of the shape, at a time in 0..1
+# center (2,) as (x, y) from the middle in -0.5..0.5, radius and angle of the shape, at a time in 0..1
 Path3 = Callable[[float], tuple[Field, float, float]]
 
 
@@ -66,28 +66,28 @@ def write_mp4(file: Path, frames: NDArray[np.uint8], rate: int) -> None:
 
 def draw_motion(rng: np.random.Generator, name: str, size: int, frames: int) -> NDArray[np.uint8]:
     """Draw a motion of class `name` as (frames, size, size, 3) uint8 RGB."""
-    ground, colour = _dark_and_light(rng)
+    ground, color = _dark_and_light(rng)
     texture = cv2.GaussianBlur(rng.standard_normal((size, size, 1)), (0, 0), 1.5)[:, :, None]
     canvas = np.clip(ground + 40 * texture / np.abs(texture).max(), 0, 255)
     corners = int(rng.integers(3, 6))
     motion = _MOTIONS[name](rng)
     video = np.empty((frames, size, size, 3), dtype=np.uint8)
     for number in range(frames):
-        centre, radius, angle = motion(number / (frames - 1))
+        center, radius, angle = motion(number / (frames - 1))
         turns = angle + 2 * np.pi * np.arange(corners) / corners
         # one corner is further out, so that a turn is seen
         reach = radius * np.where(np.arange(corners) == 0, 1.7, 0.7)
-        outline = (centre + 0.5 + np.stack([np.cos(turns), np.sin(turns)], axis=1) * reach[:, None]) * size - 0.5
+        outline = (center + 0.5 + np.stack([np.cos(turns), np.sin(turns)], axis=1) * reach[:, None]) * size - 0.5
         mask = np.zeros((size, size), dtype=np.uint8)
         cv2.fillPoly(mask, [np.round(outline * 2**_SHIFT).astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
         alpha = mask[:, :, None] / 255
         noise = 4 * rng.standard_normal((size, size, 1))
-        video[number] = (canvas + alpha * (colour - canvas) + noise).clip(0, 255)
+        video[number] = (canvas + alpha * (color - canvas) + noise).clip(0, 255)
     return video
 
 
 def _dark_and_light(rng: np.random.Generator) -> tuple[Field, Field]:
-    """Draw the colours of the ground and of the shape.
+    """Draw the colors of the ground and of the shape.
 
     Always the lighter one moves. Were it either, an edge that passes would say nothing of its direction without the
     shape it belongs to: a 3-D ResNet-18 was still at chance after 150 steps.

@@ -11,7 +11,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 
 
-def look_at_all(
+def run_checks(
     look: Callable[..., Fault | None], *columns: Iterable[Any], advance: Callable[[], object]
 ) -> Iterator[Fault]:
     """Call `look` in threads with a value of each column, and yield the faults that it returns, in order.

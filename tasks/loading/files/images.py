@@ -73,7 +73,7 @@ def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndar
 
     Args:
         path: of the file.
-        pixels: the rule; if not given, the image is upright, in colour, transparency over white.
+        pixels: the rule; if not given, the image is upright, in color, transparency over white.
 
     Returns:
         (H, W, C) uint8, upright: RGB, gray repeated, or with `pixels.channels` so many bands.

@@ -70,7 +70,7 @@ def read_layout(path: str | os.PathLike[str]) -> list[Page]:
 
 
 def is_plain(pages: list[Page]) -> bool:
-    """Return whether a viewer shows all there is: one page of up to 8 bits, gray or in colour, perhaps with alpha."""
+    """Return whether a viewer shows all there is: one page of up to 8 bits, gray or in color, perhaps with alpha."""
     page = pages[0]
     if len(pages) > 1 or page.bits > 8 or page.kind != "u":
         return False

@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vertebra.tasks.loading.processes import gathered
+from vertebra.tasks.loading.processes import all_gather
 from vertebra.tasks.training.divergence.finite import (
     Diverged,
     listed,
@@ -182,8 +182,8 @@ def _verdict(first: ReadBatch | None, trainer: Trainer, module: Any, before: str
         before: what the sentence starts with.
     """
     where = [] if first is None else [(first.watched.epoch, first.watched.batch, trainer.global_rank)]
-    is_mine = min(gathered(where))[2] == trainer.global_rank
-    return gathered([before + _sentence(first, trainer, module)] if is_mine and first is not None else [])[0]
+    is_mine = min(all_gather(where))[2] == trainer.global_rank
+    return all_gather([before + _sentence(first, trainer, module)] if is_mine and first is not None else [])[0]
 
 
 def _sentence(first: ReadBatch, trainer: Trainer, module: Any) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vertebra.tasks.loading.data import ResumableLoader
 from vertebra.tasks.loading.files.faults import UnreadableFile
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.training.divergence.watch import ReadBatch
 
 NAME = "diverged.pt"
@@ -41,7 +41,7 @@ class Replay:
     batch: int
     rank: int
     files: list[str]
-    draws: list[Draw]
+    draws: list[SampleRequest]
     values: dict[str, float]
     state_dict: dict[str, Tensor]
 
@@ -80,7 +80,7 @@ def read_replay(file: Path) -> Replay:
         raise FileNotFoundError(f"{file} does not exist; give the {NAME} that a diverged run left in its folder.")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-        content["draws"] = [Draw(*draw) for draw in content["draws"]]
+        content["draws"] = [SampleRequest(*draw) for draw in content["draws"]]
         return Replay(**content)
     except Exception as error:  # what torch.load raises depends on which byte is wrong
         raise UnreadableFile(

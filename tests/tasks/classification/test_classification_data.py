@@ -5,12 +5,12 @@ import torch
 
 from vertebra.tasks.classification import ClassificationData, Resize
 from vertebra.tasks.classification.dataset import ClassificationDataset, collate
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.transforms import Augment
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.images import UnreadableImage
-from vertebra.tasks.loading.labelled_files import divide
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.labeled_files import stratified_split
+from vertebra.tasks.loading.samplers import SampleRequest
 
 
 def data(root, **options):
@@ -43,12 +43,12 @@ def test_a_part_of_every_class_is_kept_for_validation(classification_samples):
 
 def test_the_division_is_stratified_and_keeps_small_classes():
     labels = np.repeat([0, 1, 2], [40, 2, 1])
-    rest, part = divide(labels, 0.1)
+    rest, part = stratified_split(labels, 0.1)
     assert np.bincount(labels[part], minlength=3).tolist() == [4, 1, 0]
     assert sorted([*rest, *part]) == list(range(43))
-    assert divide(labels, 0.1, seed=1)[1].tolist() != part.tolist()
+    assert stratified_split(labels, 0.1, seed=1)[1].tolist() != part.tolist()
     with pytest.raises(ValueError, match=r"val_fraction is 1\.0"):
-        divide(labels, 1.0)
+        stratified_split(labels, 1.0)
 
 
 @pytest.fixture
@@ -83,13 +83,13 @@ def test_broken_files_stop_or_are_replaced_in_training_and_left_out_in_evaluatio
 
 
 def test_a_batch_without_a_readable_image_is_empty():
-    images = LabelledImages(("a",), np.array(["nowhere.png"]), np.array([0]))
+    images = LabeledImages(("a",), np.array(["nowhere.png"]), np.array([0]))
     dataset = ClassificationDataset(images, Resize((8, 8)), None, "skip")
     batch = collate([dataset[0]])
     assert batch.images.shape == (0, 3, 0, 0)
     assert batch.labels.dtype == torch.int64
     with pytest.raises(UnreadableFile, match="None of the 1 samples can be read"):
-        dataset[Draw(0, 1, 1)]
+        dataset[SampleRequest(0, 1, 1)]
 
 
 def test_faults_of_the_files_stop_with_a_sentence(table):

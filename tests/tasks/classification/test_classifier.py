@@ -8,7 +8,7 @@ from vertebra.tasks.classification import image_classifier, load_weights
 from vertebra.tasks.training.layers import layers_of
 
 
-def randomise(network):
+def randomize(network):
     """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
@@ -40,7 +40,7 @@ def noise(number=2, height=65, width=49):
     ],
 )
 def test_a_peers_weights_give_its_logits(name, build, tmp_path):
-    peer = randomise(build())
+    peer = randomize(build())
     file = tmp_path / "peer.pth"
     torch.save(peer.state_dict(), file)
     ours = image_classifier(name, 7).eval()
@@ -70,7 +70,7 @@ def test_own_weights_and_those_of_a_checkpoint_load(tmp_path):
 
 
 def test_a_batch_is_its_images_and_the_embedding_is_the_mean_of_the_last_map():
-    network = randomise(image_classifier("resnet18", 5))
+    network = randomize(image_classifier("resnet18", 5))
     images = noise(3)
     with torch.no_grad():
         logits = network(images)
@@ -109,7 +109,7 @@ def test_every_backbone_for_images_classifies_and_has_layers(name):
 
 
 def test_a_probe_trains_its_head_alone_and_keeps_the_statistics():
-    network = image_classifier("resnet18", 4, probe=True).train()
+    network = image_classifier("resnet18", 4, linear_probe=True).train()
     assert {name for name, weight in network.named_parameters() if weight.requires_grad} == {
         "head.fc.weight",
         "head.fc.bias",

@@ -4,7 +4,7 @@ import torch
 
 from vertebra.tasks.classification.degradation import Curve, Pair, _augment, curve, train_network, verdict
 from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tools.samples.classification import CLASSES, draw_textures
 
 
@@ -51,7 +51,7 @@ def test_page_and_picture(tmp_path):
 @pytest.fixture(scope="module")
 def textures():
     pixels, labels = draw_textures(40, 18)
-    return LabelledImages(CLASSES, np.arange(40).astype(str), labels, pixels)
+    return LabeledImages(CLASSES, np.arange(40).astype(str), labels, pixels)
 
 
 def test_training_is_repeatable_and_differs_by_seed(textures):
@@ -64,7 +64,7 @@ def test_training_is_repeatable_and_differs_by_seed(textures):
 
 
 def test_files_are_refused(tmp_path):
-    images = LabelledImages(("a",), np.array(["a.png"]), np.array([0]))
+    images = LabeledImages(("a",), np.array(["a.png"]), np.array([0]))
     with pytest.raises(ValueError, match=r"1 images are files \(a\.png, \.\.\.\).*give CIFAR's archive"):
         train_network("resnet18", images, images, 1, 1, 0)
 
@@ -75,6 +75,6 @@ def test_augmented_images_are_shifted_and_mirrored_by_chance():
     assert cut.shape == images.shape
     inner = cut[:, 0, 4:12, 4:12].long()
     steps = (inner[:, :, 1:] - inner[:, :, :-1]).unique()
-    assert steps.tolist() == [-1, 1]  # neighbours stay neighbours, in one direction or the other
+    assert steps.tolist() == [-1, 1]  # neighbors stay neighbors, in one direction or the other
     assert ((inner[:, 1:] - inner[:, :-1]).unique() == 16).all()
     assert len({tuple(one.flatten().tolist()) for one in cut}) > 20

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vertebra.tasks.classification.labelled_images import LabelledImages
+from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.report import classification_sections
 from vertebra.tasks.reporting.report import write_report
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
@@ -25,7 +25,7 @@ def made_up(folder, num_classes, number=40, sharpness=2.0, perfect=False, in_mem
             Image.fromarray(image).save(file)
     metric = ClassificationMetric(names)
     metric.update(logits, torch.tensor(labels), torch.arange(number))
-    images = LabelledImages(tuple(names), np.array(files), labels, pixels if in_memory else None)
+    images = LabeledImages(tuple(names), np.array(files), labels, pixels if in_memory else None)
     return metric.compute(), images
 
 
@@ -85,5 +85,5 @@ def test_pictures_that_have_gone_are_captions(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_without_images(tmp_path):
     results = ClassificationMetric(["a", "b"]).compute()
-    sections = classification_sections(results, LabelledImages(("a", "b"), np.zeros(0, str), np.zeros(0, int)), [])
+    sections = classification_sections(results, LabeledImages(("a", "b"), np.zeros(0, str), np.zeros(0, int)), [])
     assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration"]

@@ -10,7 +10,7 @@ from vertebra.tasks.detection.dataset import DetectionDataset, collate
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.images import UnreadableImage
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 
 SIZES = ((40, 60), (50, 30), (64, 64), (33, 48))
 BOXES = (((10, 10, 30, 30), (5, 20, 25, 39)), ((4, 6, 24, 36),), (), ((1, 2, 40, 30),))
@@ -77,7 +77,7 @@ def test_a_draw_is_one_sample_whatever_came_before(annotations):
     def dataset():
         return DetectionDataset(annotations, Resize((20, 30, 40)), Augment([A.HorizontalFlip(), A.RandomCrop(25, 25)]))
 
-    draws = [Draw(i % 4, seed, seed // 4) for i, seed in enumerate(range(12))]
+    draws = [SampleRequest(i % 4, seed, seed // 4) for i, seed in enumerate(range(12))]
     first, second = dataset(), dataset()
     forwards = [first[draw].sample for draw in draws]
     backwards = [second[draw].sample for draw in reversed(draws)][::-1]
@@ -89,7 +89,7 @@ def test_a_draw_is_one_sample_whatever_came_before(annotations):
 
 def test_a_draw_is_the_same_in_any_worker(annotations):
     dataset = DetectionDataset(annotations, Resize((20, 30)), Augment([A.HorizontalFlip(), A.RandomCrop(25, 25)]))
-    draws = [[Draw(i % 4, i, i), Draw(0, 50 + i, i)] for i in range(4)]
+    draws = [[SampleRequest(i % 4, i, i), SampleRequest(0, 50 + i, i)] for i in range(4)]
     loaders = [DataLoader(dataset, batch_sampler=draws, collate_fn=collate, num_workers=n) for n in (0, 2)]
     for alone, shared in zip(*loaders, strict=True):
         assert torch.equal(alone.images, shared.images)
@@ -99,18 +99,18 @@ def test_a_draw_is_the_same_in_any_worker(annotations):
 def test_a_batch_has_one_length_of_its_shorter_side(annotations):
     dataset = DetectionDataset(annotations, Resize((20, 30, 40)))
     for batch_seed in range(5):
-        assert len({min(dataset[Draw(i, i, batch_seed)].sample.image.image.shape[:2]) for i in range(4)}) == 1
-    assert {min(dataset[Draw(0, 0, seed)].sample.image.image.shape[:2]) for seed in range(20)} == {20, 30, 40}
+        assert len({min(dataset[SampleRequest(i, i, batch_seed)].sample.image.image.shape[:2]) for i in range(4)}) == 1
+    assert {min(dataset[SampleRequest(0, 0, seed)].sample.image.image.shape[:2]) for seed in range(20)} == {20, 30, 40}
 
 
 def test_sources_keep_the_truth_that_augmentation_moves(annotations):
     dataset = DetectionDataset(annotations, Resize((40,)), Augment([A.HorizontalFlip(p=1)]))
-    sample = dataset[Draw(0, 1, 2)].sample
+    sample = dataset[SampleRequest(0, 1, 2)].sample
     np.testing.assert_allclose(sample.image.boxes[0], [30, 10, 50, 30], atol=1e-3)
     assert sample.source.boxes[0].tolist() == [10, 10, 30, 30]
 
 
-@pytest.mark.parametrize("request_", [1, Draw(1, 0, 0)])
+@pytest.mark.parametrize("request_", [1, SampleRequest(1, 0, 0)])
 def test_a_broken_file_is_an_error_that_names_it(annotations, request_):
     dataset = DetectionDataset(broken(annotations, 1), Resize((40,)))
     with pytest.raises(UnreadableImage, match=r"1\.png: .*leave such files out with data\.missing=skip"):
@@ -119,16 +119,16 @@ def test_a_broken_file_is_an_error_that_names_it(annotations, request_):
 
 def test_in_training_another_image_stands_in(annotations):
     dataset = DetectionDataset(broken(annotations, 0, 1), Resize((40,)), missing="skip")
-    found = dataset[Draw(0, 5, 6)]
+    found = dataset[SampleRequest(0, 5, 6)]
     assert found.sample.source.image_id == 300
     assert [message.split(":")[0].rsplit("/", 1)[-1] for message in found.skipped] == ["0.png", "1.png"]
-    assert dataset[Draw(3, 5, 6)].skipped == ()
+    assert dataset[SampleRequest(3, 5, 6)].skipped == ()
 
 
 def test_training_needs_an_image(annotations):
     dataset = DetectionDataset(broken(annotations, 0, 1, 2, 3), Resize((40,)), missing="skip")
     with pytest.raises(UnreadableFile, match=r"2\.png.* None of the 4 samples can be read"):
-        dataset[Draw(2, 0, 0)]
+        dataset[SampleRequest(2, 0, 0)]
 
 
 def test_in_evaluation_a_broken_file_is_left_out(annotations):

@@ -17,12 +17,12 @@ WARMING, EPOCHS = 2, 10
 
 def write_coco(root: Path) -> None:
     """Write a few small images, under as many names as the data set has images."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(FILES):
-        Image.fromarray(chance.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(root / f"{number}.jpg")
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(root / f"{number}.jpg")
     for number in range(FILES, IMAGES):
         os.link(root / f"{number % FILES}.jpg", root / f"{number}.jpg")
-    boxes = np.concatenate([chance.uniform(0, 20, (IMAGES * BOXES, 2)), chance.uniform(5, 25, (IMAGES * BOXES, 2))], 1)
+    boxes = np.concatenate([rng.uniform(0, 20, (IMAGES * BOXES, 2)), rng.uniform(5, 25, (IMAGES * BOXES, 2))], 1)
     images = [{"id": i, "file_name": f"{i}.jpg", "height": SIDE, "width": SIDE} for i in range(IMAGES)]
     annotations = [
         {"id": i + 1, "image_id": i // BOXES, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}

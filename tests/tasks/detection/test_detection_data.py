@@ -85,7 +85,7 @@ def test_a_class_that_training_has_no_box_of_is_warned(tmp_path):
 
 
 def test_names_can_be_given(root):
-    assert data(root, train=None, names=["dog", "cat"]).class_names == ("dog", "cat")
+    assert data(root, train=None, class_names=["dog", "cat"]).class_names == ("dog", "cat")
 
 
 def test_a_split_that_is_not_given_is_named(root):
@@ -213,7 +213,7 @@ def test_left_right_flips_if_nothing_else_is_said(root):
 
 def test_prediction_leaves_broken_pictures_out(root):
     (root / "val" / "1.jpg").write_bytes(b"no image")
-    loaded = data(root, train=None, names=["cat"], predict=[str(root / "val"), str(root / "train" / "0.jpg")])
+    loaded = data(root, train=None, class_names=["cat"], predict=[str(root / "val"), str(root / "train" / "0.jpg")])
     batches = list(loaded.predict_dataloader())
     assert [source.image_id for batch in batches for source in batch.sources] == [1, 3, 4, 5]
     assert all(source.boxes.shape == (0, 4) for batch in batches for source in batch.sources)

@@ -8,15 +8,15 @@ NAMES = [f"class number {i}" for i in range(1, 81)]
 
 
 def drawn(height=240, width=320, box=(80, 100, 260, 200), label=1, **options):
-    grey = np.full((height, width, 3), 128, np.uint8)
-    return draw_boxes(grey, np.array([box], float), np.array([label]), NAMES, **options)
+    gray = np.full((height, width, 3), 128, np.uint8)
+    return draw_boxes(gray, np.array([box], float), np.array([label]), NAMES, **options)
 
 
 def changed(picture):
     return (picture != 128).any(axis=2)
 
 
-def test_the_box_is_drawn_in_the_colour_of_its_class_and_the_image_stays():
+def test_the_box_is_drawn_in_the_color_of_its_class_and_the_image_stays():
     image = np.full((240, 320, 3), 128, np.uint8)
     picture = draw_boxes(image, np.array([[80.0, 100, 260, 200]]), np.array([5]), NAMES)
     assert (image == 128).all()

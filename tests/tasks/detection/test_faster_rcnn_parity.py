@@ -15,7 +15,7 @@ NUM_CLASSES = 5
 EVERYTHING = 1_000_000
 
 
-def randomise(network: nn.Module) -> None:
+def randomize(network: nn.Module) -> None:
     """Give weights, norms and statistics values that no two layers share, so that swapped ones are seen."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -34,12 +34,12 @@ def build_theirs(name: str, **options: float) -> TheirFasterRCNN:
     body = resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5)
     theirs = TheirFasterRCNN(body, NUM_CLASSES + 1, image_mean=[0.0] * 3, image_std=[1.0] * 3, **options)
     theirs.transform.resize = lambda image, target: (image, target)
-    randomise(theirs)
+    randomize(theirs)
     return theirs
 
 
 def spread_classes(theirs: TheirFasterRCNN, images: list[torch.Tensor]) -> None:
-    """Centre the logits over the proposals and stretch them: random weights alone see one class everywhere."""
+    """Center the logits over the proposals and stretch them: random weights alone see one class everywhere."""
     seen = []
     hook = theirs.roi_heads.box_predictor.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs[0]))
     with torch.no_grad():

@@ -21,13 +21,13 @@ def random_targets(counts):
     return [{"boxes": random_boxes(count), "labels": torch.randint(1, 6, (count,))} for count in counts]
 
 
-@pytest.mark.parametrize("rescue", [False, True])
+@pytest.mark.parametrize("allow_low_quality_matches", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
-def test_equals_torchvisions_image_by_image(rescue, shared):
+def test_equals_torchvisions_image_by_image(allow_low_quality_matches, shared):
     targets = random_targets([3, 1, 7, 2])
     boxes = random_boxes(300) if shared else random_boxes(4, 300)
-    found = match(boxes, pad_targets(targets), 0.6, 0.3, rescue=rescue)
-    matcher = Matcher(0.6, 0.3, allow_low_quality_matches=rescue)
+    found = match(boxes, pad_targets(targets), 0.6, 0.3, allow_low_quality_matches=allow_low_quality_matches)
+    matcher = Matcher(0.6, 0.3, allow_low_quality_matches=allow_low_quality_matches)
     for i, target in enumerate(targets):
         expected = matcher(box_iou(target["boxes"], boxes if shared else boxes[i]))
         labels = target["labels"][expected.clamp(min=0)]
@@ -44,21 +44,21 @@ def test_thresholds_that_meet_ignore_nothing():
     assert (found.labels > 0).any()
 
 
-@pytest.mark.parametrize("rescue", [False, True])
-def test_images_without_objects_are_background(rescue):
-    found = match(random_boxes(50), pad_targets(random_targets([0, 4, 0])), 0.7, 0.3, rescue)
+@pytest.mark.parametrize("allow_low_quality_matches", [False, True])
+def test_images_without_objects_are_background(allow_low_quality_matches):
+    found = match(random_boxes(50), pad_targets(random_targets([0, 4, 0])), 0.7, 0.3, allow_low_quality_matches)
     assert (found.labels[[0, 2]] == 0).all()
-    assert (found.labels[1] > 0).any() or not rescue
-    alone = match(random_boxes(50), pad_targets(random_targets([0])), 0.7, 0.3, rescue)
+    assert (found.labels[1] > 0).any() or not allow_low_quality_matches
+    alone = match(random_boxes(50), pad_targets(random_targets([0])), 0.7, 0.3, allow_low_quality_matches)
     assert (alone.labels == 0).all()
 
 
 def test_an_object_that_no_box_touches_rescues_none():
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
     far = {"boxes": torch.tensor([[50.0, 50.0, 60.0, 60.0]]), "labels": torch.tensor([3])}
-    assert match(boxes, pad_targets([far]), 0.7, 0.3, rescue=True).labels.tolist() == [[0, 0]]
+    assert match(boxes, pad_targets([far]), 0.7, 0.3, allow_low_quality_matches=True).labels.tolist() == [[0, 0]]
     near = {"boxes": torch.tensor([[50.0, 50.0, 60.0, 60.0], [9.0, 0.0, 18.0, 9.0]]), "labels": torch.tensor([3, 2])}
-    assert match(boxes, pad_targets([near]), 0.7, 0.3, rescue=True).labels.tolist() == [[2, 0]]
+    assert match(boxes, pad_targets([near]), 0.7, 0.3, allow_low_quality_matches=True).labels.tolist() == [[2, 0]]
 
 
 def test_boxes_within_a_crowd_are_not_background():
@@ -113,7 +113,10 @@ def test_more_padding_of_the_targets_changes_nothing():
         torch.cat((targets.labels, torch.zeros(3, 5, dtype=torch.int64)), dim=1),
         torch.zeros(3, 4, 4),
     )
-    expected, found = match(boxes, targets, 0.7, 0.3, rescue=True), match(boxes, padded, 0.7, 0.3, rescue=True)
+    expected, found = (
+        match(boxes, targets, 0.7, 0.3, allow_low_quality_matches=True),
+        match(boxes, padded, 0.7, 0.3, allow_low_quality_matches=True),
+    )
     assert torch.equal(found.labels, expected.labels)
     assert torch.equal(found.objects, expected.objects)
 

@@ -12,7 +12,7 @@ from vertebra.tasks.detection.transforms import Resize
 
 def build(root: Path) -> tuple[DetectionModule, DetectionData]:
     data = DetectionData(
-        names=["cat"], predict=[str(root)], resize=Resize([32], 48), batch_size=2, num_workers=0, train=None
+        class_names=["cat"], predict=[str(root)], resize=Resize([32], 48), batch_size=2, num_workers=0, train=None
     )
     network = faster_rcnn(
         "resnet18",
@@ -27,11 +27,11 @@ def build(root: Path) -> tuple[DetectionModule, DetectionData]:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name in ("a/0.png", "b/0.png", "a/1.png"):
         file = tmp_path / "images" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(chance.integers(0, 255, (32, 40, 3), dtype=np.uint8)).save(file)
+        Image.fromarray(rng.integers(0, 255, (32, 40, 3), dtype=np.uint8)).save(file)
     return tmp_path / "images"
 
 

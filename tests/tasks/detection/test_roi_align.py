@@ -23,7 +23,7 @@ def pyramid(num_images=2, channels=6, dtype=torch.float32):
 
 def boxes_of_every_kind(num_images=2):
     sizes = 2.0 ** (1 + 8 * torch.rand(num_images, 30, 1) + torch.rand(num_images, 30, 2))  # 2 to 1024 pixels
-    centres = torch.rand(num_images, 30, 2) * torch.tensor([WIDTH, HEIGHT])
+    centers = torch.rand(num_images, 30, 2) * torch.tensor([WIDTH, HEIGHT])
     special = torch.tensor(
         [
             [0.0, 0.0, WIDTH, HEIGHT],
@@ -37,7 +37,7 @@ def boxes_of_every_kind(num_images=2):
             [0.0, 0.0, 112.0, 112.0],  # at the border between two levels
         ]
     )
-    boxes = torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
+    boxes = torch.cat((centers - sizes / 2, centers + sizes / 2), dim=-1)
     return torch.cat((boxes, special.expand(num_images, -1, -1)), dim=1)
 
 

@@ -45,7 +45,7 @@ def test_head_speaks_in_the_order_of_the_anchors():
     assert [x.shape for x in logits] == [(1, 72), (1, 18)]
     assert [x.shape for x in deltas] == [(1, 72, 4), (1, 18, 4)]
     expected = head.conv(maps[0])
-    pixel = (2 * 6 + 3) * 3  # the neighbour below and right, which the 3x3 convolution reaches
+    pixel = (2 * 6 + 3) * 3  # the neighbor below and right, which the 3x3 convolution reaches
     torch.testing.assert_close(logits[0][0, pixel : pixel + 3], head.cls_logits(expected)[0, :, 2, 3])
     torch.testing.assert_close(deltas[0][0, pixel : pixel + 3].flatten(), head.bbox_pred(expected)[0, :, 2, 3])
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vertebra.tasks.detection.transforms import Augment, LabelledImage, Resize
+from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 
 
 def bright(height, width, *boxes, labels=None, crowd=None):
@@ -12,7 +12,7 @@ def bright(height, width, *boxes, labels=None, crowd=None):
     image = np.zeros((height, width, 3), dtype=np.uint8)
     for x1, y1, x2, y2 in boxes:
         image[y1:y2, x1:x2] = 255
-    return LabelledImage(
+    return LabeledImage(
         image,
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
         np.array([1] * len(boxes) if labels is None else labels, dtype=np.int64),
@@ -133,7 +133,7 @@ def chancy():
 
 def noise():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    return LabelledImage(pixels, np.array([[5, 5, 35, 35]], dtype=np.float32), np.array([1]), np.array([False]))
+    return LabeledImage(pixels, np.array([[5, 5, 35, 35]], dtype=np.float32), np.array([1]), np.array([False]))
 
 
 def test_the_seed_decides():

@@ -27,7 +27,7 @@ class NumberData(TaskData):
     def load(self, split, class_names):
         return SimpleNamespace(class_names=("odd", "even"))
 
-    def unlabelled(self, paths):
+    def unlabeled(self, paths):
         return self.load("predict", None)
 
     def dataset(self, records, training, missing):
@@ -202,8 +202,8 @@ def test_a_task_without_records_is_none():
 
 def test_the_training_split_tells_the_classes():
     assert NumberData(1).class_names == ("odd", "even")
-    assert NumberData(1, names=["a", "b", "c"]).class_names == ("a", "b", "c")
-    assert NumberData(1, names=["a", "b", "c"]).num_classes == 3
+    assert NumberData(1, class_names=["a", "b", "c"]).class_names == ("a", "b", "c")
+    assert NumberData(1, class_names=["a", "b", "c"]).num_classes == 3
 
 
 def test_prediction_wants_something_to_predict_on():
@@ -215,10 +215,10 @@ def test_prediction_wants_something_to_predict_on():
 def test_faults_are_mended_or_stop():
     found = [Fault(faults.OUTSIDE_BOX, "a.json", "box 3"), Fault(faults.MISSING_FILE, "b.jpg", "does not exist")]
     with pytest.warns(UserWarning, match=r"a\.json: dropped 1 x outside box"):
-        NumberData(1).heed(found[:1], {faults.OUTSIDE_BOX: "dropped"})
+        NumberData(1).handle_faults(found[:1], {faults.OUTSIDE_BOX: "dropped"})
     with pytest.raises(ValueError, match=r"b\.jpg: does not exist .*Mend the file, or data\.missing=skip"):
-        NumberData(1).heed(found, {faults.OUTSIDE_BOX: "dropped"})
+        NumberData(1).handle_faults(found, {faults.OUTSIDE_BOX: "dropped"})
     with pytest.warns(UserWarning, match=r"b\.jpg: left out 1 x missing file"):
-        NumberData(1, missing="skip").heed(found[1:], {})
+        NumberData(1, missing="skip").handle_faults(found[1:], {})
     with pytest.raises(ValueError, match=r"a\.json: box 3 \[outside box\] \(and 1 more faults\)\. Mend the file;"):
-        NumberData(1).heed(found, {})
+        NumberData(1).handle_faults(found, {})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vertebra.tasks.loading.folds import check_division, fold_of
+from vertebra.tasks.loading.folds import check_division, stratified_group_kfold
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -9,7 +9,7 @@ def test_groups_stay_together_and_folds_are_alike(seed):
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, 40, 400)
     labels = (groups + rng.integers(0, 2, 400)) % 2
-    folds = fold_of(labels, groups.astype(str), 5, seed)
+    folds = stratified_group_kfold(labels, groups.astype(str), 5, seed)
     assert set(folds) == set(range(5))
     for group in np.unique(groups):
         assert len(set(folds[groups == group])) == 1
@@ -17,12 +17,12 @@ def test_groups_stay_together_and_folds_are_alike(seed):
     assert sizes.min() > 0.75 * 80
     shares = [labels[folds == fold].mean() for fold in range(5)]
     assert max(shares) - min(shares) < 0.12
-    np.testing.assert_array_equal(fold_of(labels, groups.astype(str), 5, seed), folds)
+    np.testing.assert_array_equal(stratified_group_kfold(labels, groups.astype(str), 5, seed), folds)
 
 
 def test_more_folds_than_groups_are_refused():
     with pytest.raises(ValueError, match="5 folds of 2 groups"):
-        fold_of(np.zeros(4, int), np.array(["a", "a", "b", "b"]), 5)
+        stratified_group_kfold(np.zeros(4, int), np.array(["a", "a", "b", "b"]), 5)
 
 
 @pytest.mark.parametrize("division", [(0.0, 0, 0), (0.2, 0, 0), (0.0, 3, 2), (0.0, 2, 0)])

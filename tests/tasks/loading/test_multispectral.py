@@ -26,10 +26,10 @@ SIZE = (40, 48)
 
 def write_samples(root, write_tiff, channels, number=4):
     """Squares of two kinds that differ in one band: as classes, as masks and as boxes."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     images, boxes = [], []
     for k in range(number):
-        values = chance.random((*SIZE, channels)) * 600
+        values = rng.random((*SIZE, channels)) * 600
         values[8:28, 4:30, k % channels] += 2300
         mask = np.zeros(SIZE, np.uint8)
         mask[8:28, 4:30] = 1 + k % 2

@@ -130,10 +130,10 @@ def test_arrays_without_a_place_are_written_with_their_spacing(tmp_path):
     assert nibabel.load(tmp_path / "b.nii").affine.diagonal() == pytest.approx([0.2, 0.1, 1, 1])
 
 
-def test_gray_is_repeated_and_colour_is_not_guessed():
+def test_gray_is_repeated_and_color_is_not_guessed():
     seen = Resample((37, 53), channels=3)(Scan("a", IMAGE), outside=0.0)
     np.testing.assert_array_equal(seen, np.repeat(IMAGE, 3, axis=0))
-    with pytest.raises(UnreadableScan, match=r"a\.png: is in colour, 3 channels; expected gray"):
+    with pytest.raises(UnreadableScan, match=r"a\.png: is in color, 3 channels; expected gray"):
         Resample((4, 4))(Scan("a.png", seen), outside=0.0)
 
 

@@ -149,13 +149,13 @@ def test_the_network_is_left_as_it_was(training):
     network(images).sum().backward()
     modes = [module.training for module in network.modules()]
     gradients = [weight.grad.clone() for weight in network.parameters()]
-    state, chance = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    state, rng = copy.deepcopy(network.state_dict()), torch.get_rng_state()
     with torch.no_grad():
         cams = grad_cam(network, images, 1)
     assert not cams.requires_grad
     assert not images.requires_grad
     assert [module.training for module in network.modules()] == modes
-    assert torch.equal(torch.get_rng_state(), chance)
+    assert torch.equal(torch.get_rng_state(), rng)
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in state.items())
     assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
     torch.testing.assert_close(grad_cam(network.eval(), images, 1), cams)

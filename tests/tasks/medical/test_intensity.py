@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from monai.transforms import NormalizeIntensity, ScaleIntensityRangePercentiles
 
-from vertebra.tasks.medical.intensity import Percentiles, Range, Standardise, Window
+from vertebra.tasks.medical.intensity import Percentiles, Range, Standardize, Window
 
 PIXELS = np.random.default_rng(0).normal(100, 30, (1, 8, 9, 10)).astype(np.float32)
 
@@ -56,9 +56,9 @@ def test_percentiles_are_monais():
 def test_standardising_is_monais(nonzero):
     pixels = PIXELS * (PIXELS > 90)
     theirs = NormalizeIntensity(nonzero=nonzero)(pixels).numpy()
-    ours = Standardise(nonzero)(pixels)
+    ours = Standardize(nonzero)(pixels)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert ours.dtype == np.float32
     assert ((ours == 0) == (pixels == 0)).all() == nonzero
     for constant in (0, 5):
-        assert (Standardise(nonzero)(np.full((1, 3, 3), constant, np.float32)) == 0).all()
+        assert (Standardize(nonzero)(np.full((1, 3, 3), constant, np.float32)) == 0).all()

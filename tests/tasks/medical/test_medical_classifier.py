@@ -21,7 +21,7 @@ def seed():
     torch.manual_seed(0)
 
 
-def randomise(network):
+def randomize(network):
     """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
@@ -73,19 +73,19 @@ def assert_same_logits(ours, peer, size):
 @pytest.mark.parametrize("biased", [False, True])
 def test_logits_are_those_of_monais_layers(block, biased):
     body, peer = narrow(block)
-    assert_same_logits(medical_classifier(body, 5), randomise(peer(num_classes=5, bias_downsample=biased)), (9, 13, 11))
+    assert_same_logits(medical_classifier(body, 5), randomize(peer(num_classes=5, bias_downsample=biased)), (9, 13, 11))
 
 
 @pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_logits_are_monais(depth):
     build = getattr(monai, f"resnet{depth}")
-    peer = randomise(build(n_input_channels=1, conv1_t_stride=2, num_classes=5, bias_downsample=depth == 50))
+    peer = randomize(build(n_input_channels=1, conv1_t_stride=2, num_classes=5, bias_downsample=depth == 50))
     assert_same_logits(medical_classifier(f"resnet{depth}_3d", 5), peer, (33, 49, 41))
 
 
 def test_a_checkpoint_without_a_last_layer_fills_the_backbone_alone(tmp_path):
     body, peer = narrow(shortcut=zero_padded)
-    published = randomise(peer(shortcut_type="A", feed_forward=False)).state_dict()
+    published = randomize(peer(shortcut_type="A", feed_forward=False)).state_dict()
     state = {f"module.{key}": value for key, value in published.items()}  # as MedicalNet writes it
     state["module.conv_seg.0.weight"] = torch.zeros(3)
     torch.save({"state_dict": state}, tmp_path / "resnet_18.pth")
@@ -119,8 +119,8 @@ def test_own_weights_come_back(tmp_path, prefix):
     assert torch.equal(target(volumes), source(volumes))
 
 
-def test_colours_are_summed_for_gray_images(tmp_path):
-    published = randomise(torchvision.models.resnet18())
+def test_colors_are_summed_for_gray_images(tmp_path):
+    published = randomize(torchvision.models.resnet18())
     torch.save(published.state_dict(), tmp_path / "resnet18.pth")
     ours = medical_classifier("resnet18", 3, weights=str(tmp_path / "resnet18.pth")).eval()
     images = torch.randn(2, 1, 65, 49)
@@ -131,15 +131,17 @@ def test_colours_are_summed_for_gray_images(tmp_path):
 
 
 def test_a_2d_checkpoint_inflates_and_turns_gray(tmp_path):
-    published = randomise(torchvision.models.resnet18()).state_dict()
+    published = randomize(torchvision.models.resnet18()).state_dict()
     torch.save(published, tmp_path / "resnet18.pth")
-    ours = medical_classifier("resnet18_3d", 3, inflated=str(tmp_path / "resnet18.pth"))
+    ours = medical_classifier("resnet18_3d", 3, inflate_from=str(tmp_path / "resnet18.pth"))
     gray = published["conv1.weight"].sum(dim=1, keepdim=True)
     torch.testing.assert_close(ours.backbone.conv1.weight.sum(dim=2), gray)
     torch.testing.assert_close(ours.backbone.layer3[0].conv1.weight.sum(2), published["layer3.0.conv1.weight"])
     assert torch.equal(ours.backbone.layer4[1].bn2.running_var, published["layer4.1.bn2.running_var"])
-    with pytest.raises(ValueError, match=r"inflated is .*resnet18\.pth, but resnet18 takes images; give it as weights"):
-        medical_classifier("resnet18", 3, inflated=str(tmp_path / "resnet18.pth"))
+    with pytest.raises(
+        ValueError, match=r"inflate_from is .*resnet18\.pth, but resnet18 takes images; give it as weights"
+    ):
+        medical_classifier("resnet18", 3, inflate_from=str(tmp_path / "resnet18.pth"))
 
 
 def all_kinds():
@@ -158,7 +160,7 @@ def all_kinds():
 @pytest.mark.parametrize("kind", all_kinds())
 def test_a_batch_is_its_studies(kind):
     network, images = all_kinds()[kind]
-    randomise(network)
+    randomize(network)
     with torch.no_grad():
         logits = network(images)
         single = torch.cat([network(image[None]) for image in images])
@@ -184,7 +186,7 @@ def embedded(network, images):
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_a_study_is_the_mean_or_the_maximum_of_its_images(pooling):
-    network = randomise(study_classifier(tiny(), 3, pooling=pooling))
+    network = randomize(study_classifier(tiny(), 3, pooling=pooling))
     images, counts = torch.randn(3, 4, 1, 33, 33), torch.tensor([4, 1, 2])
     with torch.no_grad():
         logits = network(images, counts)
@@ -197,7 +199,7 @@ def test_a_study_is_the_mean_or_the_maximum_of_its_images(pooling):
 
 
 def test_attention_weighs_the_images_of_a_study():
-    network = randomise(study_classifier(tiny(3), 3))
+    network = randomize(study_classifier(tiny(3), 3))
     images, counts = torch.randn(2, 3, 1, 9, 33, 33), torch.tensor([3, 2])
     with torch.no_grad():
         weights, logits = network.attention(images, counts), network(images, counts)
@@ -233,8 +235,8 @@ def test_padding_is_never_looked_at(pooling):
 
 def test_slices_are_a_study_of_images():
     volumes = torch.randn(2, 1, 5, 33, 41)
-    slices = randomise(slice_classifier(tiny(), 3))
-    study = randomise(study_classifier(tiny(), 3))
+    slices = randomize(slice_classifier(tiny(), 3))
+    study = randomize(study_classifier(tiny(), 3))
     counts = torch.ones(2, dtype=torch.int64)  # one volume to a study
     with torch.no_grad():
         expected = study(volumes.transpose(1, 2))

@@ -11,7 +11,7 @@ from monai.transforms import RandGaussianNoise
 
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.loading.files.faults import UnreadableFile
-from vertebra.tasks.loading.samplers import Draw
+from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.medical.cache import MIB, Cache
 from vertebra.tasks.medical.data import MedicalData
 from vertebra.tasks.medical.geometry import Resample
@@ -77,7 +77,7 @@ def test_one_seed_gives_one_sample_in_any_worker(volumes):
     assert one.names == other.names
     torch.testing.assert_close(one.images, other.images, rtol=0, atol=0)
     dataset = alone.dataset(alone.records("train"), True, "error")
-    seen = [dataset[Draw(0, seed, 0)].sample.images for seed in (1, 2, 1)]
+    seen = [dataset[SampleRequest(0, seed, 0)].sample.images for seed in (1, 2, 1)]
     np.testing.assert_array_equal(seen[0], seen[2])
     assert not np.array_equal(seen[0], seen[1])
     plain = dataset.read(0, None).images
@@ -88,7 +88,7 @@ def test_images_of_one_study_are_augmented_each_for_itself(volumes):
     shutil.copy(volumes / "0.nii.gz", volumes / "twin.nii.gz")
     (volumes / "train.csv").write_text("path,label,visit\n0.nii.gz,a,1\ntwin.nii.gz,a,1\n1.nii.gz,b,2\n")
     data = data_of(volumes, columns=Columns(study="visit"), augment=[RandGaussianNoise(1.0)], leak="checked")
-    images = data.dataset(data._studies("train"), True, "error")[Draw(0, 5, 0)].sample.images
+    images = data.dataset(data._studies("train"), True, "error")[SampleRequest(0, 5, 0)].sample.images
     assert images.shape == (2, 1, 4, 5, 6)
     assert not np.array_equal(images[0], images[1])
 
@@ -200,7 +200,7 @@ def test_an_absent_class_is_told(volumes):
 def test_a_class_that_cannot_be_learned_is_refused(volumes):
     text = (volumes / "train.csv").read_text()
     (volumes / "train.csv").write_text(text.replace("well", "sick"))
-    names = {"names": ["sick", "well"]}
+    names = {"class_names": ["sick", "well"]}
     with pytest.raises(
         ValueError, match=r"no study is of class 'well', of which .*val\.csv has 2: it cannot be learned"
     ):
@@ -244,13 +244,15 @@ def test_scans_to_predict_on(volumes, write_series):
     series = write_series(volumes / "ct", np.zeros((6, 5, 4), np.int16), left_out=[2])
     whole = write_series(volumes / "other/ct", np.arange(120).reshape(6, 5, 4).astype(np.int16))
     paths = [str(volumes / "3.nii.gz"), str(volumes / "ct"), str(volumes / "other")]
-    data = data_of(volumes, names=["sick", "well"], predict=paths, columns=None)
+    data = data_of(volumes, class_names=["sick", "well"], predict=paths, columns=None)
     (batch,) = data.predict_dataloader()
     assert batch.names == [paths[0], whole]
     assert batch.labels.tolist() == [-1, -1]
     assert len(batch.skipped) == 1
     assert batch.skipped[0].startswith(f"{series}: between ")
-    findings = data_of(volumes, names=["a", "b", "c"], predict=paths[:1], kind="findings", columns=Columns(study="v"))
+    findings = data_of(
+        volumes, class_names=["a", "b", "c"], predict=paths[:1], kind="findings", columns=Columns(study="v")
+    )
     (batch,) = findings.predict_dataloader()
     assert batch.labels.isnan().all()
     assert tuple(batch.labels.shape) == (1, 3)
@@ -265,7 +267,7 @@ def test_arrays_of_medmnist(tmp_path):
         arrays[f"{split}_labels"] = np.arange(number)[:, None] % 2
     arrays["val_images"][3] = arrays["train_images"][11]
     np.savez(tmp_path / "a.npz", **arrays)
-    options = {"train": "train", "val": "val", "intensity": Range(), "names": ["well", "sick"]}
+    options = {"train": "train", "val": "val", "intensity": Range(), "class_names": ["well", "sick"]}
     data = data_of(tmp_path / "a.npz", resample=Resample((28, 28), channels=3), **options)
     (batch, _) = data.val_dataloader()
     np.testing.assert_allclose(batch.images.numpy(), np.moveaxis(arrays["val_images"][:3], 3, 1) / 127.5 - 1, atol=1e-6)
@@ -273,7 +275,7 @@ def test_arrays_of_medmnist(tmp_path):
     with pytest.raises(ValueError, match=r"a\.npz: train 11: a\.npz train 11 has the same pixels as a\.npz val 3\."):
         data.train_dataloader()
     gray = data_of(tmp_path / "a.npz", resample=Resample((28, 28)), leak="drop", **options)
-    with pytest.raises(UnreadableFile, match=r"a\.npz val 0: is in colour"):
+    with pytest.raises(UnreadableFile, match=r"a\.npz val 0: is in color"):
         next(iter(gray.val_dataloader()))
 
 

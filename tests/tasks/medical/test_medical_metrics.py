@@ -7,7 +7,7 @@ import torch
 from sklearn import metrics as sk
 from torch.nn import functional as F
 
-from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.loading.labeled_files import UNLABELED
 from vertebra.tasks.medical import metrics
 from vertebra.tasks.medical.metrics import MedicalMetric
 from vertebra.tasks.scoring.calibration import reliability
@@ -184,7 +184,7 @@ def test_processes_together_are_as_one(case, monkeypatch):
     everything = copy.deepcopy([batch for share in shares for batch in share._batches])
     assert pickle.dumps(everything)  # as which they travel
     alone = measured(case, 50)
-    monkeypatch.setattr(metrics, "gathered", lambda own: everything)
+    monkeypatch.setattr(metrics, "all_gather", lambda own: everything)
     for together in (share.compute() for share in shares):
         assert together.measured == pytest.approx(alone.measured, abs=0, nan_ok=True)
         for a, b in zip(together.studies, alone.studies, strict=True):
@@ -283,14 +283,14 @@ def test_studies_that_come_twice_count_once_and_keep_their_patients():
 
 
 @pytest.mark.parametrize("case", KINDS)
-def test_studies_that_nobody_labelled_are_left_out(case):
+def test_studies_that_nobody_labeled_are_left_out(case):
     kind, classes = KINDS[case]
     logits, labels = drawn(case, 30)
     names = [f"class {k}" for k in range(classes)]
     known = torch.arange(30) % 4 > 0
     some, all_of_them = MedicalMetric(names, kind), MedicalMetric(names, kind)
     some.update(logits[known], labels[known], torch.arange(30)[known])
-    labels[~known] = torch.nan if kind == "findings" else UNLABELLED
+    labels[~known] = torch.nan if kind == "findings" else UNLABELED
     all_of_them.update(logits, labels, torch.arange(30))
     assert all_of_them.compute().measured == some.compute().measured
     assert set(all_of_them.compute().studies.indices) <= set(np.flatnonzero(known))

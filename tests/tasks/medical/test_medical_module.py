@@ -85,7 +85,7 @@ def test_errors_and_hits_are_shown_with_what_speaks_for_them(medical_samples, ma
     for threshold, shown in ((2.0, "Worst errors"), (0.0, "Surest hits")):
         module.thresholds[:] = threshold  # nobody is called positive, then everybody is
         module.results = module.results.at(1.0, module.thresholds.copy())
-        module.examined = module.look_again(module.trainer.val_dataloaders)
+        module.examined = module.collect_examples(module.trainer.val_dataloaders)
         assert set(positives) <= {one.row for one in module.examined}
         assert all(one.cam.shape == (12, 12, 12) and one.image.shape == (1, 12, 12, 12) for one in module.examined)
         titles = [section.title for section in module.report([])[1]]

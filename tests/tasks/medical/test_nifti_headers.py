@@ -48,7 +48,7 @@ REFUSED = {
     "eight axes": ({"dim": {0: 8}}, r"says 8 axes"),
     "time": ({"dim": {0: 4, 3: 1, 4: 7}}, r"7 volumes in one file"),
     "complex": ({"datatype": 32, "bitpix": 64}, "complex64"),
-    "colour": ({"datatype": 128, "bitpix": 24}, "expected gray"),
+    "color": ({"datatype": 128, "bitpix": 24}, "expected gray"),
     "no datatype": ({"datatype": 3}, "its datatype is 3"),
     "bits": ({"datatype": 1, "bitpix": 1}, "datatype"),
     "bitpix": ({"bitpix": 64}, "64 bits"),

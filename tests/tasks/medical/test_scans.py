@@ -91,19 +91,19 @@ def test_dicom_images(tmp_path, write_dicom):
     signed = np.array([[-128, 127]], np.int8)
     turned = read_scan(write_dicom(tmp_path / "s.dcm", signed, PhotometricInterpretation="MONOCHROME1"))
     np.testing.assert_array_equal(turned.pixels, [[[127, -128]]])
-    colour = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(read_scan(write_dicom(tmp_path / "rgb", colour)).pixels, np.moveaxis(colour, 2, 0))
+    color = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(read_scan(write_dicom(tmp_path / "rgb", color)).pixels, np.moveaxis(color, 2, 0))
 
 
 def test_pictures(tmp_path):
     rng = np.random.default_rng(0)
     gray = rng.integers(0, 255, (4, 6), dtype=np.uint8)
     deep = rng.integers(0, 65535, (4, 6), dtype=np.uint16)
-    colour = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    color = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
     opaque = np.concatenate([np.repeat(gray[..., None], 3, axis=2), np.full((4, 6, 1), 255, np.uint8)], axis=2)
     for name, pixels, expected in [
         ("gray.png", gray, gray[None]),
-        ("rgb.png", colour, np.moveaxis(colour, 2, 0)),
+        ("rgb.png", color, np.moveaxis(color, 2, 0)),
         ("rgba.png", opaque, gray[None]),  # as some of ChestX-ray14
         ("deep.png", deep, deep[None]),
         ("real.tif", gray.astype(np.float32) / 7, gray[None].astype(np.float32) / 7),
@@ -130,8 +130,8 @@ def test_what_cannot_be_read_is_named(tmp_path, write_volume, write_dicom):
     broken[3, 4, 5] = np.nan
     broken[3, 4, 6] = np.inf
     write_volume(tmp_path / "nan.nii", broken)
-    colour = np.zeros((2, 2, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    write_volume(tmp_path / "colour.nii", colour)
+    color = np.zeros((2, 2, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    write_volume(tmp_path / "color.nii", color)
     flat = nibabel.Nifti1Image(volume, np.eye(4))
     flat.header["sform_code"], flat.header["qform_code"] = 1, 0
     flat.header["srow_z"], flat.header["vox_offset"] = flat.header["srow_y"], 352
@@ -151,7 +151,7 @@ def test_what_cannot_be_read_is_named(tmp_path, write_volume, write_dicom):
         "nothing": "holds no DICOM image",
         "time.nii": "is 2 x 3 x 4 x 5, 5 volumes in one file; expected one",
         "nan.nii": r"2 of 720 pixels are NaN or infinite, the first at \(5, 4, 4\)",
-        "colour.nii": "expected gray",
+        "color.nii": "expected gray",
         "flat.nii": "two of its axes are one",
         "frames.dcm": "holds 3 images; expected one a file",
         "cut.dcm": "cannot be decoded",

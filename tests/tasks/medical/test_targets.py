@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from vertebra.tasks.loading.labelled_files import UNLABELLED
+from vertebra.tasks.loading.labeled_files import UNLABELED
 from vertebra.tasks.medical.losses import class_balanced
 from vertebra.tasks.medical.targets import Classes, Findings, Grades
 
@@ -40,7 +40,7 @@ def drawn(target, number=12):
 
 
 def unknown(target):
-    return torch.nan if target.kind == "findings" else UNLABELLED
+    return torch.nan if target.kind == "findings" else UNLABELED
 
 
 @pytest.mark.parametrize("target", [*EXCLUSIVE, *MANY], ids=name)
@@ -61,7 +61,7 @@ def test_unknown_labels_are_as_if_they_were_not_there(target):
         hidden = labels.clone()
         hidden[~known] = torch.nan  # whole studies, so that the rest can be asked by itself
     else:
-        hidden = torch.where(known, labels, UNLABELLED)
+        hidden = torch.where(known, labels, UNLABELED)
     logits.requires_grad_()
     value = target.loss(logits, hidden)
     value.backward()
@@ -83,9 +83,9 @@ def test_single_findings_of_a_study_may_be_unknown():
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 3.0]])
 def test_classes_cost_what_torch_says(weights):
     logits, labels = drawn(Classes())
-    labels[:3] = UNLABELLED
+    labels[:3] = UNLABELED
     expected = F.cross_entropy(
-        logits, labels, weight=None if weights is None else torch.tensor(weights), ignore_index=UNLABELLED
+        logits, labels, weight=None if weights is None else torch.tensor(weights), ignore_index=UNLABELED
     )
     torch.testing.assert_close(Classes(weights=weights).loss(logits, labels), expected)
 

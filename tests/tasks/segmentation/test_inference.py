@@ -73,7 +73,7 @@ def test_a_mirror_image_is_turned_back():
 def test_sizes_are_averaged_at_the_size_of_the_image():
     network, images = Pointwise(), torch.rand(1, 3, 1, 1).expand(1, 3, 20, 30)
     probs = MultiScale((0.5, 1.0, 1.5), inference=SlidingWindow((10, 10)))(network, images)
-    torch.testing.assert_close(probs, WholeImage()(network, images), atol=1e-6, rtol=1e-5)  # of one colour
+    torch.testing.assert_close(probs, WholeImage()(network, images), atol=1e-6, rtol=1e-5)  # of one color
     asked = Pointwise()
     MultiScale((0.5, 1.5), flip=True)(asked, images)
     assert asked.sizes == [(10, 15)] * 2 + [(30, 45)] * 2

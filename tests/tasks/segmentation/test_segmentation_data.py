@@ -74,7 +74,7 @@ def test_values_and_sizes_that_are_wrong_are_told_with_their_file(tmp_path):
         records.read_mask(0, SIZE)
 
 
-def test_colours_are_classes_where_a_list_says_so(tmp_path):
+def test_colors_are_classes_where_a_list_says_so(tmp_path):
     (tmp_path / "label_colors.txt").write_text("64 128 64\tAnimal\n0 0 0\t\tVoid\n128 0 0 Traffic Light\n")
     photo(tmp_path / "images/0001_L.png")
     colors = np.array([(64, 128, 64), (128, 0, 0), (0, 0, 0)])
@@ -85,7 +85,7 @@ def test_colours_are_classes_where_a_list_says_so(tmp_path):
     np.testing.assert_array_equal(records.read_mask(0, SIZE), values(0, 1, IGNORE_INDEX))
     colors[1] = (128, 0, 1)
     save(tmp_path / "masks/0001.png", colors[values(0, 1, 2)])
-    with pytest.raises(UnreadableFile, match=r"colours \(128, 0, 1\) \(16 pixels\)"):
+    with pytest.raises(UnreadableFile, match=r"colors \(128, 0, 1\) \(16 pixels\)"):
         records.read_mask(0, SIZE)
     (tmp_path / "label_colors.txt").write_text("1 1 1 a\n1 1 1 b\n")
     with pytest.raises(ValueError, match="another class"):
@@ -270,10 +270,10 @@ def test_a_crop_that_one_class_fills_is_drawn_anew():
     mask = np.zeros((64, 64), np.uint8)
     mask[:, 40:] = 1
     image = np.zeros((64, 64, 3), np.uint8)
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def largest(most):
-        parts = [RandomCrop((20, 20), (1.0, 1.0), most)(image, mask, chance)[1] for _ in range(60)]
+        parts = [RandomCrop((20, 20), (1.0, 1.0), most)(image, mask, rng)[1] for _ in range(60)]
         return np.mean([np.bincount(part.ravel()).max() / part.size <= 0.75 for part in parts])
 
     assert largest(1.0) < 0.5

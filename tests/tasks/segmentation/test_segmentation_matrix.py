@@ -90,7 +90,7 @@ def test_one_image_trains_behind_global_pooling(name):
     assert pooled[0].running_mean.any()
 
 
-def test_a_synchronised_norm_behind_global_pooling_stands_one_image_too():
+def test_a_synchronized_norm_behind_global_pooling_stands_one_image_too():
     network = pspnet("resnet18", 3, channels=8, norm="sync")
     (norm, *others) = [module for module in network.modules() if isinstance(module, PooledSyncBatchNorm)]
     assert len(others) == 3

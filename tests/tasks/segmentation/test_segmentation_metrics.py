@@ -126,7 +126,7 @@ def test_a_class_that_is_only_predicted_counts_as_zero():
     assert results.miou == 0.25
 
 
-def test_nothing_labelled_is_no_score():
+def test_nothing_labeled_is_no_score():
     metric = SegmentationMetric(["a", "b"])
     metric.update(torch.zeros(1, 4, 4).long(), torch.full((1, 4, 4), IGNORE_INDEX), torch.tensor([0]))
     assert all(np.isnan(score) for score in metric.compute().headline().values())

@@ -11,7 +11,7 @@ OURS = {"deeplabv3": deeplabv3, "fcn": fcn}
 SIZE = (65, 97)
 
 
-def randomised(network, seed=0):
+def randomized(network, seed=0):
     """Give every norm weights and statistics of its own: fresh ones are alike, and could be swapped unseen."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -31,7 +31,7 @@ def randomised(network, seed=0):
 def test_torchvisions_weights_give_its_logits(name, aux):
     torch.manual_seed(0)
     options = {"weights": None, "weights_backbone": None, "num_classes": 5}
-    theirs = randomised(getattr(segmentation, name)(aux_loss=aux, **options))
+    theirs = randomized(getattr(segmentation, name)(aux_loss=aux, **options))
     kind, backbone = name.split("_")
     ours = OURS[kind](backbone, 5, output_stride=8, aux=aux).eval()
     load_weights(ours, theirs.state_dict())

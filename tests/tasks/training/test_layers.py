@@ -157,13 +157,13 @@ def test_the_schedule_keeps_the_layers_apart(tmp_path):
 def test_the_head_has_its_own_rate(tmp_path):
     watch = Watch()
     sgd = partial(torch.optim.SGD, lr=0.1)
-    module = Module(Network(), ["a"], optimizer=sgd, schedule=MultiStep(0.0, ()), head_factor=10.0)
+    module = Module(Network(), ["a"], optimizer=sgd, schedule=MultiStep(0.0, ()), head_lr_mult=10.0)
     fit(module, tmp_path, watch, epochs=1)
     assert [[round(rate, 6) for rate in rates] for rates in watch.rates] == [[0.1, 1.0]] * 2
     factors = [group["lr_factor"] for group in parameter_groups(Network(), (0.5, 10.0))]
     assert sorted(set(factors)) == [0.25, 0.5, 10.0]
-    with pytest.raises(ValueError, match="head_factor is 0"):
-        Module(Network(), ["a"], head_factor=0)
+    with pytest.raises(ValueError, match="head_lr_mult is 0"):
+        Module(Network(), ["a"], head_lr_mult=0)
 
 
 @pytest.mark.filterwarnings("ignore")

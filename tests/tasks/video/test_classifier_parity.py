@@ -38,7 +38,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def randomise(network):
+def randomize(network):
     """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
@@ -84,13 +84,13 @@ def assert_same_logits(name, peer, theirs, frames):
 
 @pytest.mark.parametrize("name", quick_or_slow(TORCHVISIONS))
 def test_logits_are_torchvisions(name):
-    assert_same_logits(name, randomise(getattr(video, name)()), clips(9), 9)
+    assert_same_logits(name, randomize(getattr(video, name)()), clips(9), 9)
 
 
 @pytest.mark.parametrize("name", quick_or_slow(PYTORCHVIDEOS))
 def test_logits_are_pytorchvideos(name):
     theirs = [clips(8)[:, :, ::4], clips(8)] if name.startswith("slowfast") else clips(8)
-    assert_same_logits(name, randomise(pytorchvideos(name)), theirs, 8)
+    assert_same_logits(name, randomize(pytorchvideos(name)), theirs, 8)
 
 
 @pytest.mark.parametrize(("name", "parameters"), PYTORCHVIDEOS.items())

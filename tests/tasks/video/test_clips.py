@@ -11,8 +11,8 @@ from vertebra.tasks.video.transforms import Augment, Resize
 @pytest.mark.parametrize("num_frames", [1, 2, 7, 15, 16, 31, 32, 100])
 @pytest.mark.parametrize("sampling", [Dense(8, 2), Dense(4, 1), Segments(8), Segments(3), Dense(1, 1)])
 def test_frames_are_in_the_video_and_in_order(sampling, num_frames):
-    chance = np.random.default_rng(0)
-    clips = [sampling.random(num_frames, chance) for _ in range(50)]
+    rng = np.random.default_rng(0)
+    clips = [sampling.random(num_frames, rng) for _ in range(50)]
     clips += [*sampling.evenly(num_frames, 1), *sampling.evenly(num_frames, 4), *sampling.sliding(num_frames)]
     for clip in clips:
         assert clip.shape == (sampling.frames,)
@@ -22,8 +22,8 @@ def test_frames_are_in_the_video_and_in_order(sampling, num_frames):
 
 
 def test_dense_clips_reach_every_place_and_both_ends():
-    sampling, chance = Dense(4, 3), np.random.default_rng(0)
-    starts = {int(sampling.random(20, chance)[0]) for _ in range(300)}
+    sampling, rng = Dense(4, 3), np.random.default_rng(0)
+    starts = {int(sampling.random(20, rng)[0]) for _ in range(300)}
     assert starts == set(range(11))
     assert sampling.evenly(20, 3).tolist() == [[0, 3, 6, 9], [5, 8, 11, 14], [10, 13, 16, 19]]
     assert sampling.evenly(20, 1).tolist() == [[5, 8, 11, 14]]
@@ -38,9 +38,9 @@ def test_sliding_clips_leave_nothing_out():
 
 
 def test_segments_have_a_frame_of_every_part():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(50):
-        assert (Segments(8).random(80, chance) // 10 == np.arange(8)).all()
+        assert (Segments(8).random(80, rng) // 10 == np.arange(8)).all()
     assert Segments(4).evenly(8, 1).tolist() == [[1, 3, 5, 7]]
     assert Segments(4).evenly(8, 2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
@@ -86,7 +86,7 @@ def test_every_frame_of_a_clip_is_treated_alike():
 
 def test_classes_in_which_left_and_right_matter_are_not_flipped():
     frames = still((20, 20))
-    augment = Augment([], Resize((20, 20)), flip=0.5, unflipped=frozenset({1}))
+    augment = Augment([], Resize((20, 20)), flip=0.5, no_flip_classes=frozenset({1}))
     flipped = [not np.array_equal(augment(frames, 0, seed), frames) for seed in range(200)]
     assert 0.35 < np.mean(flipped) < 0.65
     assert all(np.array_equal(augment(frames, 1, seed), frames) for seed in range(50))

@@ -7,7 +7,7 @@ from PIL import Image
 from vertebra.tasks.loading.class_folders import read_folders
 from vertebra.tasks.video.check import check_videos
 from vertebra.tasks.video.decoding import open_video
-from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.labeled_videos import read_labeled_videos
 from vertebra.tasks.video.video import UnreadableVideo
 from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, find_videos, holds_frame_folders, videos_below
 
@@ -65,15 +65,15 @@ def test_whatever_ffmpeg_reads_is_listed(tmp_path, suffix):
     touch(tmp_path, f"run/a{suffix}")
     assert suffix.lower() in VIDEO_SUFFIXES
     assert find_videos([str(tmp_path)]) == [str(tmp_path / "run" / f"a{suffix}")]
-    assert read_labelled_videos(tmp_path, ".")[0].size == 1
+    assert read_labeled_videos(tmp_path, ".")[0].size == 1
 
 
 def test_folders_of_frames_are_videos(tmp_path):
     for name in ("run/1", "run/2", "run/10", "jump/a"):
         draw(tmp_path / name, (1, 2))
     touch(tmp_path, "jump/b.mp4", "jump/cover.png", "jump/notes/a.txt", "jump/c/poster.png", "jump/c/c.mkv")
-    labelled, found = read_folders(tmp_path, VIDEO_SUFFIXES, find=videos_below)
-    names = [name.removeprefix(f"{tmp_path}/") for name in labelled.names.tolist()]
+    labeled, found = read_folders(tmp_path, VIDEO_SUFFIXES, find=videos_below)
+    names = [name.removeprefix(f"{tmp_path}/") for name in labeled.names.tolist()]
     assert names == ["jump/b.mp4", "jump/a", "jump/c/c.mkv", "run/1", "run/2", "run/10"]
     assert found == []
     assert find_videos([str(tmp_path / "run" / "10")]) == [str(tmp_path / "run" / "10")]
@@ -85,7 +85,7 @@ def test_lists_without_a_head_name_folders_of_frames(tmp_path):
     (tmp_path / "list.csv").write_text("v1/00,left\n")
     (tmp_path / "list.txt").write_text("v1/00 left\n")
     for source in ("list.csv", "list.txt"):
-        videos, _ = read_labelled_videos(tmp_path, source)
+        videos, _ = read_labeled_videos(tmp_path, source)
         assert videos.names.tolist() == [str(tmp_path / "v1" / "00")]
         assert videos.class_names == ("left",)
 

@@ -50,7 +50,7 @@ def test_a_video_counts_by_the_mean_of_its_views(video_samples):
     assert results.images.top_labels.tolist() == labels[:, :5].tolist()
 
 
-def test_clips_are_normalised_frame_by_frame(video_samples):
+def test_clips_are_normalized_frame_by_frame(video_samples):
     module, data = build(video_samples)
     batch = next(iter(data.val_dataloader()))
     clips = module._clips(batch)
@@ -78,7 +78,7 @@ def test_a_flat_checkpoint_starts_a_network_of_clips(tmp_path):
     torch.manual_seed(0)
     flat = create_backbone("resnet50")
     torch.save(flat.state_dict(), tmp_path / "flat.pth")
-    network = video_classifier("slow_r50", 3, inflated=str(tmp_path / "flat.pth"))
+    network = video_classifier("slow_r50", 3, inflate_from=str(tmp_path / "flat.pth"))
     torch.testing.assert_close(network.backbone.layer1[0].conv1.weight[:, :, 0], flat.layer1[0].conv1.weight)
     deep = network.backbone.layer4[0].conv1.weight
     torch.testing.assert_close(deep.sum(dim=2), flat.layer4[0].conv1.weight)

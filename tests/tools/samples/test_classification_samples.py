@@ -24,7 +24,7 @@ def test_images_depend_on_their_seed_stream_and_number_alone():
         draw_textures(1, 10)
 
 
-def test_colour_does_not_tell_the_class():
+def test_color_does_not_tell_the_class():
     images, labels = draw_textures(400, 24)
     means = images.mean(axis=(1, 2))
     by_class = np.array([means[labels == label].mean(axis=0) for label in range(10)])

@@ -67,7 +67,7 @@ def test_objects_stand_out_where_the_masks_say():
             if around.sum() > 30:
                 steps.append(np.linalg.norm(drawn.image[mask].mean(0) - drawn.image[around].mean(0)))
     assert len(steps) > 40
-    assert min(steps) > 50  # grey values; below 30 if colours were drawn without regard to each other
+    assert min(steps) > 50  # gray values; below 30 if colors were drawn without regard to each other
 
 
 def test_hidden_objects_are_taken_away_and_hide_nothing():
@@ -121,10 +121,10 @@ def test_pycocotools_reads_it_and_files_exist(root):
         assert pixels.shape == (image["height"], image["width"], 3)
 
 
-def test_colours_are_written_as_drawn(root):
+def test_colors_are_written_as_drawn(root):
     pixels = cv2.cvtColor(cv2.imread(str(root / "images" / "train" / "000000.jpg")), cv2.COLOR_BGR2RGB)
     drawn = draw_image(stream(0, 0, 0), SIZE, max_objects=6).image
-    assert np.abs(pixels.astype(float) - drawn).mean() < 6  # grey values, by the compression
+    assert np.abs(pixels.astype(float) - drawn).mean() < 6  # gray values, by the compression
 
 
 @pytest.mark.parametrize(("wrong", "message"), [({"size": (20, 64)}, "28 or more"), ({"max_objects": 0}, "at least 1")])

@@ -69,10 +69,10 @@ def test_files_hold_what_was_drawn_in_the_orientation_that_they_tell(root):
 
 def test_nodules_lie_where_their_table_says(root):
     rows = table(root / "nodules.csv")
-    labelled = {
+    labeled = {
         row["path"] for split in ("train", "val") for row in table(root / f"{split}.csv") if row["label"] != "clear"
     }
-    assert {row["path"] for row in rows} == labelled
+    assert {row["path"] for row in rows} == labeled
     for row in rows:
         image = nib.load(root / row["path"])
         place = np.array([float(row[axis]) for axis in "xyz"])
@@ -99,8 +99,8 @@ def test_nodules_are_inside_and_one_volume_in_six_has_them(volumes):
         assert bool(nodules) == (index % 6 == 5)
         for nodule in nodules:
             margin = nodule.radius / patient_of(index).spacing
-            assert (nodule.centre >= margin).all()
-            assert (nodule.centre <= SIZE - 1 - margin).all()
+            assert (nodule.center >= margin).all()
+            assert (nodule.center <= SIZE - 1 - margin).all()
     assert {len(nodules) for _, nodules in volumes} == {0, 1, 2}
 
 

@@ -99,7 +99,7 @@ def test_palette(tmp_path, picture, suffix):
     np.testing.assert_array_equal(read_image(saved(tmp_path / f"a{suffix}", image)), picture)
 
 
-def test_transparent_colour_of_a_palette_is_white(tmp_path, picture):
+def test_transparent_color_of_a_palette_is_white(tmp_path, picture):
     image = Image.fromarray(picture).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
     file = saved(tmp_path / "a.png", image, transparency=image.getpixel((0, 0)))
     pixels = read_image(file)

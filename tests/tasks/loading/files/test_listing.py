@@ -52,18 +52,18 @@ def test_every_listing_is_in_natural_order(tmp_path):
     expected = [f"class{k}/part{part}/{n}.png" for k in (1, 9, 10) for part in (2, 10) for n in (1, 9, 10)]
     assert [os.path.relpath(file, tmp_path) for file in files_below(tmp_path, {".png"})] == expected
     assert [file.relative_to(tmp_path).as_posix() for file in find_images([tmp_path])] == expected
-    labelled, found = read_folders(tmp_path, {".png"})
-    assert labelled.class_names == ("class1", "class9", "class10")
-    assert [os.path.relpath(file, tmp_path) for file in labelled.names] == expected
+    labeled, found = read_folders(tmp_path, {".png"})
+    assert labeled.class_names == ("class1", "class9", "class10")
+    assert [os.path.relpath(file, tmp_path) for file in labeled.names] == expected
     assert found == []
 
 
 def test_leavings_are_no_data(tmp_path):
     touch(tmp_path, "cats/1.png", "dogs/2.png", *LEAVINGS)
     assert [file.relative_to(tmp_path).as_posix() for file in find_images([tmp_path])] == ["cats/1.png", "dogs/2.png"]
-    labelled, found = read_folders(tmp_path, {".png"})
-    assert labelled.class_names == ("cats", "dogs")
-    assert labelled.size == 2
+    labeled, found = read_folders(tmp_path, {".png"})
+    assert labeled.class_names == ("cats", "dogs")
+    assert labeled.size == 2
     assert found == []
     assert entries(tmp_path) == (["cats", "dogs"], [])
     assert contents(tmp_path) == "2 files (.png 2)"

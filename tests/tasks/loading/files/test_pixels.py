@@ -52,7 +52,7 @@ def test_an_empty_picture_of_16_bits_is_black(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_colours_of_16_bits(tmp_path, name):
+def test_colors_of_16_bits(tmp_path, name):
     colors = np.random.default_rng(0).integers(0, 4096, (5, 6, 3)).astype(np.uint16)
     file = saved_16(tmp_path / name, colors)
     with pytest.raises(UnreadableImage, match="fill little"):
@@ -62,14 +62,14 @@ def test_colours_of_16_bits(tmp_path, name):
     assert decode_image(file) == ((5, 6), (5, 6))
 
 
-def test_colours_of_16_bits_with_alpha_are_over_white(tmp_path):
+def test_colors_of_16_bits_with_alpha_are_over_white(tmp_path):
     colors = np.array([[[65535, 0, 0, 65535], [0, 0, 0, 0], [0, 0, 0, 13107]]], dtype=np.uint16)
     found = read_image(saved_16(tmp_path / "a.png", colors))
     np.testing.assert_array_equal(found, [[[255, 0, 0], [255, 255, 255], [204, 204, 204]]])
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", Pixels(channels=4, white=65535))[0, 2], [0, 0, 0, 51])
 
 
-def test_a_png_of_16_bit_colours_that_is_cut_short_is_named(tmp_path):
+def test_a_png_of_16_bit_colors_that_is_cut_short_is_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 65535, (64, 64, 3)).astype(np.uint16)
     file = saved_16(tmp_path / "a.png", noise)
     file.write_bytes(file.read_bytes()[:9000])

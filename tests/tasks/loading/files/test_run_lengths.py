@@ -6,10 +6,10 @@ from vertebra.tasks.loading.files.run_lengths import box_of_runs, read_runs
 
 
 def masks():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for height, width in [(1, 1), (7, 5), (40, 33), (300, 200)]:
         for share in (0.02, 0.5, 0.98):
-            yield (chance.random((height, width)) < share).astype(np.uint8)
+            yield (rng.random((height, width)) < share).astype(np.uint8)
     large = np.zeros((600, 500), dtype=np.uint8)
     large[100:300, 50:70] = 1
     yield large

@@ -95,9 +95,9 @@ def fit(tmp_path, poisons, every=None, optimizer=FUSED_SGD, callbacks=(), epochs
     constant = MultiStep(warmup=0.0, milestones=())
     module = Fragile(network, ["a"], optimizer=optimizer, schedule=constant, **training)
     module.every = every
-    chance = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     batches = [
-        Batch(torch.randn(5, 3, generator=chance), torch.tensor(poison), [f"{number}.png"])
+        Batch(torch.randn(5, 3, generator=rng), torch.tensor(poison), [f"{number}.png"])
         for number, poison in enumerate(poisons)
     ]
     trainer = Trainer(

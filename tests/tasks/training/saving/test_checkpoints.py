@@ -39,7 +39,7 @@ class NumberData(TaskData):
     def load(self, split, class_names):
         return Numbers()
 
-    def unlabelled(self, paths):
+    def unlabeled(self, paths):
         return Numbers()
 
     def dataset(self, records, training, missing):

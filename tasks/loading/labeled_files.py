@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNLABELLED = -1
+UNLABELED = -1
 
 
-class LabelledFiles(NamedTuple):
+class LabeledFiles(NamedTuple):
     """Files and their classes.
 
     Attributes:
         class_names: the K classes.
         names: (N,) str, paths.
-        labels: (N,) int64 in 0..K-1, or `UNLABELLED`.
+        labels: (N,) int64 in 0..K-1, or `UNLABELED`.
         groups: (N,) str, where each comes from (a patient, a recording), or None where nobody told. Files of one group
             belong into one split.
     """
@@ -30,13 +30,13 @@ class LabelledFiles(NamedTuple):
         """N; the length of a named tuple is that of its fields."""
         return len(self.labels)
 
-    def only(self, indices: np.ndarray) -> LabelledFiles:
+    def only(self, indices: np.ndarray) -> LabeledFiles:
         """Return the files at `indices`."""
         groups = None if self.groups is None else self.groups[indices]
         return self._replace(names=self.names[indices], labels=self.labels[indices], groups=groups)
 
 
-def divide(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw a part of the samples, as large in every class; the same labels and seed give the same part.
 
     Args:

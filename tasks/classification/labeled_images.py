@@ -10,13 +10,13 @@ from vertebra.tasks.loading.files.images import VIEWED, read_for_display, read_i
 from vertebra.tasks.loading.files.pixels import Pixels
 
 
-class LabelledImages(NamedTuple):
+class LabeledImages(NamedTuple):
     """Images and their classes.
 
     Attributes:
         class_names: the K classes.
         names: (N,) str: paths of the files, or what an archive's images are called by.
-        labels: (N,) int64 in 0..K-1, or `UNLABELLED`.
+        labels: (N,) int64 in 0..K-1, or `UNLABELED`.
         pixels: (N, H, W, 3) uint8 RGB where the images are no files of their own.
         rule: which channels of the files are seen, and in which range.
     """
@@ -48,7 +48,7 @@ class LabelledImages(NamedTuple):
         """
         return read_for_display(str(self.names[index])) if self.pixels is None else self.pixels[index]
 
-    def only(self, indices: np.ndarray) -> LabelledImages:
+    def only(self, indices: np.ndarray) -> LabeledImages:
         """Return the images at `indices`."""
         pixels = None if self.pixels is None else self.pixels[indices]
         return self._replace(names=self.names[indices], labels=self.labels[indices], pixels=pixels)

@@ -19,13 +19,13 @@ from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.listing import natural_key
 from vertebra.tasks.loading.files.text_files import read_text
-from vertebra.tasks.loading.labelled_files import LabelledFiles
+from vertebra.tasks.loading.labeled_files import LabeledFiles
 from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, videos_below
 
 
-def read_labelled_videos(
+def read_labeled_videos(
     root: Path, source: str, class_names: Sequence[str] | None = None, group: str | None = None
-) -> tuple[LabelledFiles, list[Fault]]:
+) -> tuple[LabeledFiles, list[Fault]]:
     """Read one split.
 
     Args:
@@ -131,7 +131,7 @@ def _existing(root: Path, path: str) -> str:
 
 def _numbered(
     names: list[str], labels: list[str], class_names: Sequence[str] | None, file: Path, root: Path
-) -> tuple[LabelledFiles, list[Fault]]:
+) -> tuple[LabeledFiles, list[Fault]]:
     """Number the labels, and report videos twice or outside of `root` and labels that are not among `class_names`."""
     told: list[Fault] = []
     if class_names is None:
@@ -153,4 +153,4 @@ def _numbered(
         else:
             kept[name] = label
     numbers = np.array([label_of[label] for label in kept.values()], dtype=np.int64)
-    return LabelledFiles(tuple(class_names), np.array(list(kept), dtype=str), numbers), told
+    return LabeledFiles(tuple(class_names), np.array(list(kept), dtype=str), numbers), told

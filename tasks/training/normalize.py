@@ -17,9 +17,9 @@ def input_channels(network: nn.Module) -> int:
     return 3 if first is None else first.shape[1]
 
 
-def normalise_for(
+def normalize_for(
     network: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-) -> Normalise:
+) -> Normalize:
     """Return the normalization of the images that a network takes.
 
     Args:
@@ -41,11 +41,11 @@ def normalise_for(
                 "channel that the network takes."
             )
         kept.append(numbers)
-    return Normalise(*kept)
+    return Normalize(*kept)
 
 
-class Normalise(nn.Module):
-    """Centre and scale the channels of 8-bit images, on the device that trains, and leave padding at zero.
+class Normalize(nn.Module):
+    """Center and scale the channels of 8-bit images, on the device that trains, and leave padding at zero.
 
     Args:
         mean: of each channel, where the brightest value is 1.

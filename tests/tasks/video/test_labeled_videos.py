@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vertebra.tasks.video import VideoData
-from vertebra.tasks.video.labelled_videos import read_labelled_videos
+from vertebra.tasks.video.labeled_videos import read_labeled_videos
 
 
 def touch(root: Path, *names: str) -> None:
@@ -16,7 +16,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def told(root: Path, source: str, names=None):
-    files, faults = read_labelled_videos(root, source, names)
+    files, faults = read_labeled_videos(root, source, names)
     pairs = [(str(Path(f).relative_to(root)), files.class_names[label]) for f, label in zip(*files[1:3], strict=True)]
     return pairs, [fault.kind for fault in faults]
 
@@ -25,10 +25,10 @@ def test_folders_and_tables(tmp_path):
     touch(tmp_path, "train/run/a.mp4", "train/jump/deep/b.AVI", "train/jump/notes.txt")
     assert told(tmp_path, "train") == ([("train/jump/deep/b.AVI", "jump"), ("train/run/a.mp4", "run")], [])
     (tmp_path / "list.csv").write_text("path,label,from\ntrain/run/a.mp4,run,x\ntrain/jump/deep/b.AVI,jump,y\n")
-    files, _ = read_labelled_videos(tmp_path, "list.csv", group="from")
+    files, _ = read_labeled_videos(tmp_path, "list.csv", group="from")
     assert files.groups.tolist() == ["x", "y"]
     with pytest.raises(ValueError, match="expected path and label and camera"):
-        read_labelled_videos(tmp_path, "list.csv", group="camera")
+        read_labeled_videos(tmp_path, "list.csv", group="camera")
 
 
 @pytest.mark.parametrize("between", [" ", ",", "\t"])
@@ -36,7 +36,7 @@ def test_kinetics_lists_have_no_head(tmp_path, between):
     touch(tmp_path, "v/a b.mp4", "v/c.mp4")
     (tmp_path / "train.csv").write_text(f"v/a b.mp4{between}10\nv/c.mp4{between}9\n")
     assert told(tmp_path, "train.csv") == ([("v/a b.mp4", "10"), ("v/c.mp4", "9")], [])
-    assert read_labelled_videos(tmp_path, "train.csv")[0].class_names == ("9", "10")
+    assert read_labeled_videos(tmp_path, "train.csv")[0].class_names == ("9", "10")
 
 
 def test_ucf101(tmp_path):

@@ -75,13 +75,13 @@ class MaskFiles(Masks):
 
 
 class NoMasks(Masks):
-    """Nobody has labelled anything: all is ignored."""
+    """Nobody has labeled anything: all is ignored."""
 
     def read(self, index: int, image: str, size: tuple[int, int]) -> np.ndarray:
         return np.full(size, IGNORE_INDEX, dtype=np.uint8)
 
 
-class LabelledMasks(NamedTuple):
+class LabeledMasks(NamedTuple):
     """Images with the truth about their pixels.
 
     Attributes:
