@@ -1,4 +1,4 @@
-"""The classes that a training split names: their order, and what is wrong with them."""
+"""Class names of a training split: order and faults."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from vertebra.tasks.loading.similar_names import similar_names
 
 
 def ordered_classes(labels: Iterable[str]) -> list[str]:
-    """Return the distinct labels in natural order, in which 2 comes before 10, as among folders of classes."""
+    """Return the distinct labels in natural order (2 before 10), the order of class folders."""
     return sorted(set(labels), key=natural_key)
 
 
 def class_faults(source: Path, names: Sequence[str]) -> Iterator[Fault]:
-    """Yield what is wrong with the classes of a training split.
+    """Yield the faults of the class names of a training split.
 
     Args:
         source: the file or folder that names them.
         names: the classes.
     """
     if len(names) == 1:
-        message = f"{names[0]!r} is the only class, and a choice of one is always right. Add samples of another class."
+        message = (
+            f"{names[0]!r} is the only class, so that every prediction would be correct. Add samples of another class."
+        )
         yield Fault(faults.ONE_CLASS, str(source), message)
-    for one, other in similar_names(names):
-        message = f"the classes {one!r} and {other!r} have nearly the same name; give both the same, or rename one."
+    for first, second in similar_names(names):
+        message = f"the classes {first!r} and {second!r} have nearly the same name; give both the same, or rename one."
         yield Fault(faults.SIMILAR_CLASSES, str(source), message)
 
 
 def warn_of_absent(source: Path | str, names: Sequence[str], labels: np.ndarray) -> None:
-    """Warn of the classes of which a split that is measured on has no sample: their scores are undefined.
+    """Warn of classes without samples in an evaluation split, whose scores are undefined.
 
     Args:
         source: the split.
@@ -47,4 +49,4 @@ def warn_of_absent(source: Path | str, names: Sequence[str], labels: np.ndarray)
     if absent:
         shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
         message = f"{source}: has samples of {len(names) - len(absent)} of {len(names)} classes, and none of {shown}"
-        warnings.warn(f"{message}; means over classes leave those out.", stacklevel=2)
+        warnings.warn(f"{message}; means over classes ignore them.", stacklevel=2)

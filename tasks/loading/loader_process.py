@@ -1,4 +1,4 @@
-"""How a process that loads samples behaves beside those of its run."""
+"""Setup of loader worker processes: threads and signals."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import cv2
 
 
 def begin_loader_process(worker: int) -> None:
-    """Keep OpenCV to one thread, and leave the ending of the run to the process that trains.
+    """Limit OpenCV to one thread, and ignore the signals that the training process handles.
 
-    Ctrl-C in a terminal, and what many schedulers send, reach every process of a run; a loader that ended at once would
-    take the batch from the training step that is to end in good order.
+    Ctrl-C in a terminal, and the signals of many schedulers, reach every process of a run; a worker that exits at once
+    would deprive the last training step of its batch.
     """
-    # as torch does by itself in a loader process; 0 and not 1, which would wait for threads that a fork does not have
+    # torch limits itself in workers; 0, not 1, which waits forever for threads that do not survive a fork
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ignore_first)
 
 
 def _ignore_first(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)  # the second is from the loader, which ends a process that hangs
+    signal.signal(number, signal.SIG_DFL)  # a second signal comes from the DataLoader, which terminates hanging workers

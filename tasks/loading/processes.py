@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other."""
+"""Communication between the processes of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def all_gather(items: Sequence[T]) -> list[T]:
-    """Return the items of all processes, the first process's first; every process must call this.
+    """Return the items of all processes in order of rank; a collective call.
 
     Args:
-        items: anything that can be pickled; in a run of one process they come back as they are.
+        items: any picklable objects; returned unchanged in a single-process run.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return list(items)
@@ -25,10 +25,10 @@ def all_gather(items: Sequence[T]) -> list[T]:
 
 
 class Consensus:
-    """The largest of the numbers that the processes of a run pass in, the same in all of them.
+    """Asynchronous maximum of a number over all processes, equal in all of them.
 
-    Several processes learn it one call late: the exchange runs on the hosts while they compute, and no device waits for
-    it. All of them must construct it, and call it equally often.
+    With several processes the result lags one call behind: the reduction runs on the hosts (gloo) during computation
+    and no device waits for it. All processes must construct it and call it equally often.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,10 @@ class Consensus:
         self._sent: tuple[torch.Tensor, Any] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Consensus:
-        return self  # Lightning's weight averaging copies a module with its trainer, and a process group has no copy
+        return self  # weight averaging deep-copies the module with its trainer, and a process group cannot be copied
 
     def __call__(self, number: int) -> int:
-        """Pass in a number of this process and return the largest of the numbers of the call before, or of this one.
-
-        It is of this one in a run of one process.
-        """
+        """Contribute a number and return the maximum of the previous call (of this call with a single process)."""
         if self._group is None:
             return number
         sent, numbers = self._sent, torch.tensor([number])
@@ -54,6 +51,6 @@ class Consensus:
         return int(sent[0])
 
     def now(self, number: int) -> int:
-        """Pass in a number of this process, wait for the others, and return the largest."""
+        """Contribute a number, wait for all processes, and return the maximum."""
         self(number)
         return self(number)

@@ -1,4 +1,4 @@
-"""Class names that differ in spelling only: by case, by spaces, by leading zeros."""
+"""Detection of class names that differ only in case, separators or leading zeros."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 
 def similar_names(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of names that are most likely one class, such as `Cat` and `cat `, or `01` and `1`.
+    """Yield pairs of names that most likely mean one class, such as `Cat` and `cat `, or `01` and `1`.
 
-    Single letters are left alone: handwritten `a` and `A` are two classes.
+    Single letters are exempt: in handwriting data `a` and `A` are two classes.
     """
     first: dict[str, str] = {}
     for name in names:

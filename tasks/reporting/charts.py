@@ -1,4 +1,4 @@
-"""Charts as HTML fragments: inline SVG that takes its ink from the page, so that it reads on light and on dark."""
+"""Charts as inline SVG in HTML fragments; colors follow the light or dark theme of the page."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-# Okabe and Ito's colors, which color-blind people tell apart, less black and yellow, which vanish on dark and on
-# light paper.
+# Okabe and Ito's color-blind-safe palette without black and yellow, which vanish on a dark and on a light page
 _PALETTE = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233))
 _DASHES = ("solid", "dashed", "dotted")
 NUM_LOOKS = len(_PALETTE) * len(_DASHES)
 
-# Colors that stand for the page's own and are replaced once the chart is SVG.
+# placeholders for the page's own colors, replaced in the SVG text
 _INK, _FAINT = "#010203", "#040506"
 _PAGE_COLORS = {_INK: "currentColor", _FAINT: "var(--line)"}
 _STYLE: dict[Any, Any] = {  # not all releases of matplotlib type the names of settings
-    "svg.fonttype": "none",  # text stays text: the page's font, and it can be searched
-    "svg.hashsalt": "vertebra",  # the same numbers give the same file
+    "svg.fonttype": "none",  # text stays text: it uses the font of the page and can be searched
+    "svg.hashsalt": "vertebra",  # equal numbers give equal files
     "font.size": 11,
     "text.color": _INK,
     "axes.labelcolor": _INK,
@@ -40,13 +39,13 @@ _STYLE: dict[Any, Any] = {  # not all releases of matplotlib type the names of s
 
 
 class Line(NamedTuple):
-    """One line of a chart.
+    """One line of a line chart.
 
     Attributes:
-        name: stands in the legend.
-        x: (N,) numbers.
-        y: (N,) numbers, NaN where there is a gap.
-        look: number of its color and dash, in 0..NUM_LOOKS - 1; None draws it bold in the ink of the text.
+        name: legend entry.
+        x: (N,) x values.
+        y: (N,) y values; NaN leaves a gap.
+        look: index of its color and dash style, in 0..NUM_LOOKS - 1; None draws it bold in the text color.
     """
 
     name: str
@@ -56,9 +55,9 @@ class Line(NamedTuple):
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """Return the color of class `label` in 1..K as 8-bit RGB; the first 18 classes differ, then it starts again."""
-    turn, index = divmod((label - 1) % (3 * len(_PALETTE)), len(_PALETTE))
-    red, green, blue = ((c, 0.55 * c, c + 0.55 * (255 - c))[turn] for c in _PALETTE[index])
+    """Return the color of class `label` in 1..K as 8-bit RGB; colors repeat after 18 classes."""
+    shade, index = divmod((label - 1) % (3 * len(_PALETTE)), len(_PALETTE))
+    red, green, blue = ((c, 0.55 * c, c + 0.55 * (255 - c))[shade] for c in _PALETTE[index])
     return round(red), round(green), round(blue)
 
 
@@ -70,15 +69,15 @@ def line_chart(
     x_limits: tuple[float, float] | None = None,
     y_limits: tuple[float, float] | None = None,
 ) -> str:
-    """Return a chart of lines with its legend below, as HTML.
+    """Return a line chart with its legend as HTML.
 
     Args:
-        lines: drawn in this order.
+        lines: in drawing order.
         title: what the y axis measures.
         x_label: what the x axis measures.
-        log_y: logarithmic y axis; every y must be positive.
-        x_limits: ends of the x axis, None for those of the data.
-        y_limits: ends of the y axis.
+        log_y: use a logarithmic y axis; every y must be positive.
+        x_limits: limits of the x axis; None fits the data.
+        y_limits: limits of the y axis; None fits the data.
     """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(380, 250)
@@ -92,7 +91,7 @@ def line_chart(
             axes.yaxis.set_minor_formatter(NullFormatter())
         for line in lines:
             color = _INK if line.look is None else _hex(_PALETTE[line.look % len(_PALETTE)])
-            # Few points are measurements to be seen one by one, and a single one has no line at all.
+            # mark the points of a short series; a single point has no line at all
             marker = "o" if len(line.x) <= 20 else ""
             style = "solid" if line.look is None else _DASHES[line.look // len(_PALETTE)]
             width = 2.4 if line.look is None else 1.7
@@ -104,7 +103,7 @@ def line_chart(
 
 
 def confusion_chart(matrix: np.ndarray, row_names: Sequence[str], column_names: Sequence[str]) -> str:
-    """Return a confusion matrix as HTML: color is the share of its row, and counts are written where they fit.
+    """Return a confusion matrix as HTML, colored by row-normalized counts, with counts where they fit.
 
     Args:
         matrix: (R, C) counts; rows are the truth, columns the prediction.
@@ -120,10 +119,10 @@ def confusion_chart(matrix: np.ndarray, row_names: Sequence[str], column_names: 
         for (row, column), share in np.ndenumerate(shares):
             if matrix[row, column]:
                 _draw_cell(axes, row, column, int(matrix[row, column]), float(share), written=cell > 40)
-        axes.set(xlim=(-0.5, num_columns - 0.5), ylim=(num_rows - 0.5, -0.5), xlabel="predicted", ylabel="truth")
-        turned = num_columns > 16 or max(len(_short(name)) for name in column_names) * 0.6 * font > cell
+        axes.set(xlim=(-0.5, num_columns - 0.5), ylim=(num_rows - 0.5, -0.5), xlabel="predicted", ylabel="true")
+        vertical = num_columns > 16 or max(len(_short(name)) for name in column_names) * 0.6 * font > cell
         names = [_short(name) for name in column_names]
-        axes.set_xticks(range(num_columns), names, rotation=90 if turned else 0)
+        axes.set_xticks(range(num_columns), names, rotation=90 if vertical else 0)
         axes.set_yticks(range(num_rows), [_short(name) for name in row_names])
         axes.tick_params(length=0)
         for edge in range(1, max(num_rows, num_columns)):
@@ -133,7 +132,7 @@ def confusion_chart(matrix: np.ndarray, row_names: Sequence[str], column_names: 
 
 
 def _draw_cell(axes: Axes, row: int, column: int, count: int, share: float, written: bool) -> None:
-    # Transparent and not pale: an empty cell shows the page, light or dark. A trace stays for the rarest.
+    # opacity, not lightness: an empty cell shows the page, light or dark; rare counts stay visible
     color = (*(c / 255 for c in _PALETTE[0]), max(share, 0.06 if written else 0.25))
     axes.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, color=color, linewidth=0)
     if written:
@@ -143,7 +142,7 @@ def _draw_cell(axes: Axes, row: int, column: int, count: int, share: float, writ
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return an empty chart of a size in CSS pixels; 72 points to the inch make one point one pixel."""
+    """Return an empty figure of a size in CSS pixels; at 72 points per inch a point is a pixel."""
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
@@ -158,9 +157,9 @@ def _svg(figure: Figure, label: str) -> str:
     body = file.getvalue().partition("<svg")[2]
     width, height = (float(figure.get_size_inches()[i] * 72) for i in (0, 1))
     body = body.partition(">")[2]
-    for stand_in, color in _PAGE_COLORS.items():
-        body = body.replace(stand_in, color)
-    # matplotlib counts its ids from 1 in every chart; on one page they would refer to each other's parts.
+    for placeholder, color in _PAGE_COLORS.items():
+        body = body.replace(placeholder, color)
+    # matplotlib numbers ids from 1 in every figure; without a prefix, charts on one page would share them
     prefix = "c" + hashlib.sha256(body.encode()).hexdigest()[:8]
     body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}-", body)
     opening = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}"'
@@ -168,7 +167,7 @@ def _svg(figure: Figure, label: str) -> str:
 
 
 def color_legend(names: Sequence[str], colors: Sequence[Sequence[int]]) -> str:
-    """Return the names of filled areas with their colors (8-bit RGB), as HTML."""
+    """Return a legend of filled areas, names with 8-bit RGB colors, as HTML."""
     keys = [
         f'<li><i style="border-top: 0.8rem solid {_hex(color)}"></i>{escape(name)}</li>'
         for name, color in zip(names, colors, strict=True)
@@ -177,7 +176,7 @@ def color_legend(names: Sequence[str], colors: Sequence[Sequence[int]]) -> str:
 
 
 def _legend(lines: Sequence[Line]) -> str:
-    # In HTML and not in the chart: it wraps on a narrow page, and no class name is too long for it.
+    # in HTML, not in the SVG: it wraps on a narrow page and fits long class names
     keys = []
     for line in lines:
         color = "var(--ink)" if line.look is None else _hex(_PALETTE[line.look % len(_PALETTE)])

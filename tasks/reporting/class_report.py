@@ -1,4 +1,4 @@
-"""The sections of a report on anything that is classified: classes, confusion and calibration."""
+"""Report sections of a classifier: per-class table, confusion matrix, calibration."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from vertebra.tasks.reporting.charts import Line, confusion_chart, line_chart
 from vertebra.tasks.reporting.report import Section, columns, note, table
 from vertebra.tasks.scoring.class_metrics import ClassificationResults
 
-_MOST_CLASSES = 30  # of the confusion matrix; more cannot be read
-_MOST_CONFUSIONS = 10
+_MAX_CLASSES = 30  # of the confusion matrix; more cannot be read
+_MAX_CONFUSIONS = 10
 
 
 def class_sections(results: ClassificationResults, things: str = "images") -> list[Section]:
-    """Return what can be said without looking at any sample.
+    """Return the sections that need no samples.
 
     Args:
         results: what `ClassificationMetric.compute` returns.
-        things: what was classified, in the plural.
+        things: plural noun for the samples, such as `images`.
     """
     return [
         Section("Classes", _classes(results, things)),
@@ -29,14 +29,14 @@ def class_sections(results: ClassificationResults, things: str = "images") -> li
 def _classes(results: ClassificationResults, things: str) -> str:
     counts = results.confusion.sum(axis=1).tolist()
     values = (results.class_names, counts, results.per_class_accuracy, results.per_class_precision)
-    rows = table(["class", things, "accuracy", "precision"], list(zip(*values, strict=True)))
+    rows = table(["class", things, "recall", "precision"], list(zip(*values, strict=True)))
     text = (
-        f"Accuracy is the part of the {things} of a class that is found, precision the part of the predictions of a "
-        f"class that is right. A dash stands where there were no {things}, or no prediction."
+        f"Recall is the fraction of the {things} of a class that are predicted as it, precision the fraction of its "
+        f"predictions that are correct. A dash means that there are no {things} or no predictions."
     )
     scored = sum(count > 0 for count in counts)
     if scored < len(counts):
-        text = f"Means are over {scored} of {len(counts)} classes: the others have no {things} here. {text}"
+        text = f"Means are over {scored} of {len(counts)} classes; the others have no {things}. {text}"
     return rows + note(text)
 
 
@@ -45,37 +45,38 @@ def _confusion(results: ClassificationResults) -> str:
     wrong = np.where(np.eye(len(names), dtype=bool), 0, matrix)
     shown, text = (
         np.arange(len(names)),
-        "Rows are the truth, columns the prediction; the color is the share of the row.",
+        "Rows are true classes, columns predicted ones; color is the fraction of the row.",
     )
-    if len(names) > _MOST_CLASSES:
+    if len(names) > _MAX_CLASSES:
         part = wrong.sum(axis=0) + wrong.sum(axis=1)
-        shown = np.sort(np.argsort(-part, kind="stable")[:_MOST_CLASSES])
-        text += f" Drawn are the {_MOST_CLASSES} of {len(names)} classes that take part in most errors."
-    drawn = [names[label] for label in shown]
-    largest = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
+        shown = np.sort(np.argsort(-part, kind="stable")[:_MAX_CLASSES])
+        text += f" Shown are the {_MAX_CLASSES} of {len(names)} classes with the most errors."
+    shown_names = [names[label] for label in shown]
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]
     pairs = [(names[i // len(names)], names[i % len(names)], int(wrong.flat[i])) for i in largest if wrong.flat[i]]
-    errors = [f"<h3>Most frequent errors</h3>{table(['truth', 'taken for', 'times'], pairs)}"] if pairs else []
-    return columns(confusion_chart(matrix[np.ix_(shown, shown)], drawn, drawn), *errors) + note(text)
+    header = ["true class", "predicted class", "count"]
+    errors = [f"<h3>Most frequent errors</h3>{table(header, pairs)}"] if pairs else []
+    return columns(confusion_chart(matrix[np.ix_(shown, shown)], shown_names, shown_names), *errors) + note(text)
 
 
 def _calibration(results: ClassificationResults, things: str) -> str:
     bins = results.reliability
     filled = bins.counts > 0
     if not filled.any():
-        return note(f"No {things} were measured.")
+        return note(f"No {things} were evaluated.")
     limits = (-0.01, 1.01)
     ends = np.array([0.0, 1.0])
     diagram = [
-        Line("as sure as right", ends, ends, look=None),
-        Line("measured", bins.confidence[filled], bins.accuracy[filled], look=0),
+        Line("perfect calibration", ends, ends, look=None),
+        Line("model", bins.confidence[filled], bins.accuracy[filled], look=0),
     ]
     centers = (np.arange(len(bins.counts)) + 0.5) / len(bins.counts)
     shares = [Line(things, centers, bins.counts / bins.counts.sum(), look=0)]
     text = (
-        f"Predictions in {len(bins.counts)} bins by their score. Below the diagonal it is surer than it should be, "
-        f"above it less sure. The expected calibration error is the mean distance from the diagonal over all {things}."
+        f"Predictions in {len(bins.counts)} bins by confidence. Below the diagonal the model is overconfident, above "
+        f"it underconfident. The expected calibration error is the mean distance from the diagonal over all {things}."
     )
     return columns(
-        line_chart(diagram, "Part that is right", "score", x_limits=limits, y_limits=limits),
-        line_chart(shares, f"Part of the {things}", "score", x_limits=limits, y_limits=(0, 1.03)),
+        line_chart(diagram, "Accuracy (reliability diagram)", "confidence", x_limits=limits, y_limits=limits),
+        line_chart(shares, f"Fraction of the {things}", "confidence", x_limits=limits, y_limits=(0, 1.03)),
     ) + note(text)

@@ -1,4 +1,4 @@
-"""A CSV of evaluated samples, each with its truth and all its probabilities: what statistics can be made of."""
+"""CSV of evaluated samples with true labels and all probabilities, the input of later statistics."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PROB, _LABEL = "prob_", "label_"
 
 
 class EvaluatedTable(NamedTuple):
-    """Samples of one split, with the truth and what a network says.
+    """Samples of one split with true labels and predicted probabilities.
 
     Attributes:
         class_names: the K classes.
-        names: (N,) str, what each sample is called, each once.
-        groups: (N,) str, where each comes from (a patient, a recording).
+        names: (N,) str, unique name of each sample.
+        groups: (N,) str, group of each sample (a patient, a recording).
         labels: (N,) int64 in 0..K-1, or (N, K) float64 of 0, 1 and NaN (unknown) where a sample can have several.
         probs: (N, K) float64 in 0..1.
     """
@@ -38,11 +38,11 @@ class EvaluatedTable(NamedTuple):
 def write_evaluated(file: Path, table: EvaluatedTable) -> None:
     """Write a CSV with the columns name, group, label (the class), prob_CLASS...; or label_CLASS... (1, 0 or empty).
 
-    Probabilities are written so that the same numbers are read again.
+    Probabilities are written with full precision.
 
     Args:
-        file: the CSV; its folder is made where that is missing.
-        table: what to write.
+        file: the CSV; its folder is created if needed.
+        table: the samples.
     """
     probs = [f"{_PROB}{name}" for name in table.class_names]
     labels = ["label"] if table.labels.ndim == 1 else [f"{_LABEL}{name}" for name in table.class_names]
@@ -59,19 +59,19 @@ def write_evaluated(file: Path, table: EvaluatedTable) -> None:
 
 
 def read_evaluated(file: Path) -> EvaluatedTable:
-    """Read what `write_evaluated` wrote, or the like; a sample without a group is a group of its own.
+    """Read a CSV in the format of `write_evaluated`; a sample without a group forms its own group.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: columns are missing, or a row has no name, one that came before, a label that is none of the
-            classes, or something else than a probability.
+        ValueError: columns are missing, or a row has no name, a repeated name, an unknown label, or an invalid
+            probability.
     """
     if not file.is_file():
         raise FileNotFoundError(
             f"{file} does not exist; vertebra validate and vertebra test write one for their split."
         )
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel puts a byte-order mark in front
+        with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel writes a byte-order mark
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or ())
             rows = [(reader.line_num, {key: value or "" for key, value in row.items() if key}) for row in reader]
@@ -81,8 +81,8 @@ def read_evaluated(file: Path) -> EvaluatedTable:
     wanted = ["label"] if "label" in columns else [f"{_LABEL}{name}" for name in class_names]
     if not class_names or not {"name", "group", *wanted} <= set(columns):
         raise ValueError(
-            f"{file}: its columns are {columns}; expected name, group, label and a prob_CLASS for every class (or "
-            "label_CLASS for every class, too, instead of label). Name them in the first line."
+            f"{file}: its columns are {columns}; expected name, group, prob_CLASS for every class, and label (or "
+            "label_CLASS for every class). Name them in the first line."
         )
 
     labels: np.ndarray
@@ -90,8 +90,8 @@ def read_evaluated(file: Path) -> EvaluatedTable:
     for line, row in rows:
         name = row["name"]
         if not name or name in lines:
-            seen = f"{name!r} stands in line {lines[name]}, too" if name else "the name is empty"
-            raise ValueError(f"{file}: line {line}: {seen}; every sample has a name of its own and one row. Mend it.")
+            reason = f"{name!r} is already in line {lines[name]}" if name else "the name is empty"
+            raise ValueError(f"{file}: line {line}: {reason}; expected a unique name per row. Correct it.")
         lines[name] = line
     if "label" in columns:
         labels = np.array([_class(file, line, row["label"], class_names) for line, row in rows], dtype=np.int64)
@@ -130,5 +130,5 @@ def _prob(file: Path, line: int, column: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise ValueError(f"{file}: line {line}: {column} is {text!r}; expected is a probability, from 0 to 1. Mend it.")
+        raise ValueError(f"{file}: line {line}: {column} is {text!r}; expected a probability from 0 to 1. Correct it.")
     return value

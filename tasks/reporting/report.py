@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else, and the pieces that every task's report is made of."""
+"""Self-contained HTML report of a run, and the building blocks of its sections."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from PIL import Image
 
 from vertebra.tasks.reporting.charts import NUM_LOOKS, Line, line_chart
 
-_MOST_POINTS = 300  # of a line; more cannot be told apart in a chart, and would only make the page heavy
+_MAX_POINTS = 300  # of a line; more cannot be distinguished and make the page heavy
 
 
 class Section(NamedTuple):
-    """One part of a report.
+    """One section of a report.
 
     Attributes:
         title: plain text.
-        html: its body, with everything that came from outside escaped.
+        html: its body; text from outside must be escaped.
     """
 
     title: str
@@ -33,12 +33,12 @@ class Section(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """One picture of a gallery.
+    """One picture of a gallery with its caption.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, or None where it could not be read.
-        name: what it shows, such as a file name.
-        remark: what is to be seen in it.
+        name: title, such as a file name.
+        remark: rest of the caption.
     """
 
     image: np.ndarray | None
@@ -49,25 +49,25 @@ class Picture(NamedTuple):
 def write_report(
     path: Path, title: str, subtitle: str, headline: Mapping[str, float], sections: Sequence[Section]
 ) -> None:
-    """Write a page of headline numbers and sections to `path`, with its folder where that is missing.
+    """Write a page of headline numbers and sections to `path`, creating its folder if needed.
 
     Args:
         path: the HTML file.
         title: plain text.
         subtitle: plain text, such as network, data and date.
-        headline: name -> value, drawn large, the first as the most important.
-        sections: drawn in this order.
+        headline: name -> value, shown large; the first is the most important.
+        sections: in this order.
     """
     template = Environment(autoescape=True).from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
     numbers = [(name, format_number(value)) for name, value in headline.items()]
     page = template.render(title=title, subtitle=subtitle, headline=numbers, sections=sections)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # names of files need not be UTF-8, and must not cost a report
+    # file names need not be UTF-8 and must not prevent the report
     path.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def format_number(value: float) -> str:
-    """Return a count with its thousands apart, another number to three significant decimals, NaN as an en dash."""
+    """Format a count with thousands separators, another number with three decimals, NaN as an en dash."""
     if math.isnan(value):
         return "–"
     if isinstance(value, int | np.integer):
@@ -76,24 +76,24 @@ def format_number(value: float) -> str:
 
 
 def note(text: str) -> str:
-    """Return the sentence that tells what a section shows, from plain text."""
+    """Return an explanatory note as HTML, from plain text."""
     return f'<p class="note">{escape(text)}</p>'
 
 
 def columns(*parts: str) -> str:
-    """Return pieces of a section side by side, below each other where the page is too narrow."""
+    """Return parts of a section side by side, stacked on a narrow page."""
     return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
-    """Return a table; text stands left, numbers stand right in the form of `format_number`."""
+    """Return a table with left-aligned text and right-aligned numbers in the form of `format_number`."""
 
     def cell(value: str | float, tag: str = "td") -> str:
         if isinstance(value, str):
             return f"<{tag}>{escape(value)}</{tag}>"
         return f'<{tag} class="number">{format_number(value)}</{tag}>'
 
-    # A heading stands as its column does.
+    # headings are aligned like their columns
     is_number = [bool(rows) and not isinstance(value, str) for value in (rows[0] if rows else header)]
     heads = (
         f'<th class="number">{escape(name)}</th>' if number else cell(name, "th")
@@ -104,7 +104,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
 
 
 def gallery(pictures: Sequence[Picture]) -> str:
-    """Return pictures with their captions side by side; one that could not be read is a caption alone."""
+    """Return pictures with captions in a grid; a picture that could not be read has a placeholder."""
     figures = []
     for picture in pictures:
         caption = f"<figcaption><b>{escape(picture.name)}</b> {escape(picture.remark)}</figcaption>"
@@ -116,13 +116,13 @@ def gallery(pictures: Sequence[Picture]) -> str:
 
 
 def training_section(metrics_csv: Sequence[Path]) -> Section | None:
-    """Return the curves of a run from the `metrics.csv` of Lightning's CSVLogger, or None where nothing was logged.
+    """Return the training curves from `metrics.csv` files, or None where nothing was logged.
 
-    Losses are the columns under `train/` and `val/` that say so, learning rates those of Lightning's
+    Losses are the columns under `train/` and `val/` whose names contain `loss`, learning rates those of Lightning's
     LearningRateMonitor, and the other columns under `val/` are metrics.
 
     Args:
-        metrics_csv: the logs of one run, oldest first: a run that was cut and taken up again has several.
+        metrics_csv: the logs of one run, oldest first; a resumed run may have several.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -132,7 +132,7 @@ def training_section(metrics_csv: Sequence[Path]) -> Section | None:
     losses = [name for name in logged if "loss" in name and name.startswith(("train/", "val/"))]
     rates = [name for name in logged if name.startswith("lr-") and not name.endswith(("-momentum", "-weight_decay"))]
     metrics = [name for name in logged if name.startswith("val/") and name not in losses]
-    # Scores in 0..1 and, say, distances in millimetres do not share an axis.
+    # scores in 0..1 and, say, distances in millimeters need separate axes
     scores = [name for name in metrics if np.all((logged[name][1] >= 0) & (logged[name][1] <= 1))]
     others = [name for name in metrics if name not in scores]
     charts = []
@@ -142,29 +142,29 @@ def training_section(metrics_csv: Sequence[Path]) -> Section | None:
         names = sorted(names, key=lambda name: (name.count("/"), len(name)))[:NUM_LOOKS]
         lines = [Line(name, *_thin(*logged[name]), look=i) for i, name in enumerate(names)]
         values = np.concatenate([line.y for line in lines])
-        # A loss falls by orders of magnitude; where it does not, a plain axis is easier to read.
+        # logarithmic only where the loss falls by orders of magnitude: a linear axis is easier to read
         log_y = title == "Loss" and values.min() > 0 and values.max() > 20 * values.min()
         charts.append(line_chart(lines, title, "step", log_y=log_y))
     if not charts:
         return None
-    text = "Losses should fall and level off; validation that turns while the training loss still falls is overfitting."
+    text = "A validation score that gets worse while the training loss still falls indicates overfitting."
     return Section("Training", columns(*charts) + note(text))
 
 
 def last_logged(metrics_csv: Sequence[Path], name: str) -> float | None:
-    """Return the last value of a column of the same files, or None where it was not logged."""
+    """Return the last value of a column of the files, or None where it was not logged."""
     column = _read_columns(metrics_csv).get(name)
     return None if column is None else float(column[1][-1])
 
 
 def _read_columns(metrics_csv: Sequence[Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return name -> (steps, values), without the cells that are blank or not finite."""
+    """Return name -> (steps, values), without blank and non-finite cells."""
     rows: list[dict[str, str]] = []
     for file in metrics_csv:
         part = _read_rows(file)
-        # A log without training is one of a later evaluation, whose steps start at 0 again.
+        # a log without training comes from a later evaluation, whose steps start at 0 again
         if any(name.startswith("train/") for row in part[:1] for name in row):
-            # What a run did beyond the checkpoint that it was taken up from is done anew.
+            # steps after the checkpoint that a run was resumed from are repeated in the next log
             first = min(float(row["step"]) for row in part)
             rows = [row for row in rows if float(row["step"]) < first] + part
     columns = {}
@@ -179,25 +179,25 @@ def _read_columns(metrics_csv: Sequence[Path]) -> dict[str, tuple[np.ndarray, np
 def _read_rows(metrics_csv: Path) -> list[dict[str, str]]:
     if not metrics_csv.is_file():
         raise FileNotFoundError(
-            f"{metrics_csv} does not exist; expected is the metrics.csv that Lightning's CSVLogger writes. "
-            "Add the logger to the run, or make the report without training curves."
+            f"{metrics_csv} does not exist; expected the metrics.csv of a CSV logger. "
+            "Add the logger to the run, or write the report without training curves."
         )
     with metrics_csv.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or ()
         if "step" not in names:
             raise ValueError(
-                f"{metrics_csv}: its columns are {', '.join(names) or 'none'}, but a metrics.csv of Lightning's "
-                "CSVLogger has one named step; name that file."
+                f"{metrics_csv}: its columns are {', '.join(names) or 'none'}, but a metrics.csv has "
+                "one named step; give that file."
             )
         return [row for row in reader if row["step"]]
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average neighbors until no more than `_MOST_POINTS` points are left."""
-    if len(x) <= _MOST_POINTS:
+    """Average neighbors until no more than `_MAX_POINTS` points are left."""
+    if len(x) <= _MAX_POINTS:
         return x, y
-    parts = np.array_split(np.arange(len(x)), _MOST_POINTS)
+    parts = np.array_split(np.arange(len(x)), _MAX_POINTS)
     return np.array([x[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
 
 

@@ -1,4 +1,4 @@
-"""A table of what a classifier says about files."""
+"""CSV table of the top predictions of a classifier."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 
 def write_scores(file: Path, class_names: Sequence[str], rows: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """Write a CSV with the columns file, label, score, label_2, score_2, ... for the likeliest classes.
+    """Write a CSV with the columns file, label, score, label_2, score_2, ... for the most probable classes.
 
     Args:
-        file: the CSV; its folder is made where that is missing.
+        file: the CSV; its folder is created if needed.
         class_names: the K classes.
-        rows: of each file its name, the likeliest labels (T,), the likeliest first, and their probabilities (T,).
+        rows: for each file its name, the T most probable labels in descending order, and their probabilities (T,).
     """
     rows = list(rows)
     num_top = max((len(labels) for _, labels, _ in rows), default=1)
     header = ["file", "label", "score"]
-    header += [f"{name}_{place}" for place in range(2, num_top + 1) for name in ("label", "score")]
+    header += [f"{name}_{rank}" for rank in range(2, num_top + 1) for name in ("label", "score")]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)

@@ -1,4 +1,4 @@
-"""How far a score would move with other patients or videos: confidence intervals by drawing from those there are."""
+"""Cluster bootstrap: percentile confidence intervals over groups such as patients or recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """The ends of a confidence interval, both NaN where it is undefined."""
+    """Confidence interval; both ends are NaN where it is undefined."""
 
     low: float
     high: float
@@ -28,22 +28,21 @@ def bootstrap(
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Return the 95 % percentile interval of each statistic over draws of whole groups with replacement.
+    """Return the 95 % percentile interval of each statistic over resamples of whole groups with replacement.
 
-    An Introduction to the Bootstrap, Efron and Tibshirani 1993, chapter 13. Samples of one group resemble each other,
-    so that drawing them one by one would give intervals that are too narrow; a draw takes all samples of a group or
-    none. It has as many groups as there are.
+    An Introduction to the Bootstrap, Efron and Tibshirani 1993, chapter 13. Samples of one group are correlated, so
+    that resampling them independently would give intervals that are too narrow; a resample has as many groups as the
+    data and takes all samples of a group or none.
 
     Args:
-        statistics: given how often each sample is drawn, (N,) int64 with 0 for those that are not, returns values by
-            their names, the same names each time, and NaN for one that the draw leaves undefined. Weights instead of
-            samples spare it sorting anew.
-        groups: (N,) str or numbers, where each sample comes from.
-        num_draws: number of draws.
-        seed: of the draws; the same seed and groups give the same ones.
+        statistics: maps the multiplicity of each sample, (N,) int64, to named values: the same names each time, NaN
+            for a value that the resample leaves undefined. Multiplicities allow it to sort the samples only once.
+        groups: (N,) str or numbers, the group of each sample.
+        num_draws: number of resamples.
+        seed: of the resampling; equal seeds and groups give equal resamples.
 
     Returns:
-        An interval for each name. Draws that leave a value undefined do not count for it; where those are most, and
+        An interval for each name. Resamples that leave a value undefined are ignored; where they are the majority, or
         where there are fewer than two groups, the interval is undefined.
     """
     names, members = np.unique(groups, return_inverse=True)

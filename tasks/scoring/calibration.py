@@ -1,4 +1,4 @@
-"""Whether a classifier is right as often as it says: the reliability diagram, and its error as one number."""
+"""Calibration of classifiers: reliability diagram and expected calibration error."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ NUM_BINS = 15
 
 
 class Reliability(NamedTuple):
-    """Predictions in bins of equal width by how sure they are.
+    """Reliability diagram: predictions in bins of equal width by confidence.
 
     Attributes:
-        counts: (B,) int64, predictions in each bin.
-        confidence: (B,) float64 in 0..1, their mean score; NaN in an empty bin.
-        accuracy: (B,) float64 in 0..1, the part of them that is right; NaN in an empty bin.
+        counts: (B,) int64, predictions per bin.
+        confidence: (B,) float64 in 0..1, mean score per bin; NaN in an empty bin.
+        accuracy: (B,) float64 in 0..1, fraction of correct predictions per bin; NaN in an empty bin.
     """
 
     counts: np.ndarray
@@ -24,7 +24,7 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The expected calibration error in 0..1: the mean of |accuracy - confidence| over predictions, by bins."""
+        """Expected calibration error in 0..1: mean |accuracy - confidence| over bins, weighted by their counts."""
         filled = self.counts > 0
         if not filled.any():
             return float("nan")
@@ -33,14 +33,14 @@ class Reliability(NamedTuple):
 
 
 def reliability(scores: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS) -> Reliability:
-    """Sort predictions into bins by their scores; bin b holds those above b / B and up to (b + 1) / B.
+    """Bin predictions by score; bin b holds scores in (b / B, (b + 1) / B].
 
     On Calibration of Modern Neural Networks, Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 2.
 
     Args:
         scores: (N,) in 0..1, the probability of the predicted class.
-        correct: (N,) bool.
-        num_bins: B.
+        correct: (N,) bool, whether the prediction is correct.
+        num_bins: number of bins, B.
     """
     scores = scores.astype(np.float64)
     bins = np.clip(np.ceil(scores * num_bins).astype(np.int64) - 1, 0, num_bins - 1)

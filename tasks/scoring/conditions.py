@@ -1,4 +1,4 @@
-"""What one ROC curve is about: a condition that a study has or has not."""
+"""Binary conditions of a classification problem, one for each ROC curve."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 class Conditions(NamedTuple):
-    """Labels and probabilities as yes-or-no questions.
+    """Labels and probabilities as binary conditions.
 
-    Of two exclusive classes the second, label 1, is the condition, and the other is its absence; of more classes (or
-    grades) each is one against the rest; findings are conditions as they are.
+    Of two exclusive classes, label 1 is the positive class. Three or more classes (or grades) are taken one versus the
+    rest. Findings are binary already.
 
     Attributes:
-        classes: (C,) int64, the class that each condition is, in 0..K-1.
-        truth: (N, C) float64, 1 for a study that has it, 0 for one that has not, NaN where nobody knows.
+        classes: (C,) int64, the class of each condition, in 0..K-1.
+        truth: (N, C) float64, 1 where the condition is present, 0 where it is absent, NaN where it is unknown.
         probs: (N, C) float64 in 0..1.
     """
 
@@ -38,5 +38,5 @@ def conditions_of(labels: np.ndarray, probs: np.ndarray) -> Conditions:
 
 
 def condition_classes(num_classes: int, exclusive: bool) -> np.ndarray:
-    """Return the classes (C,) int64 that are conditions: one of two exclusive ones, otherwise all K."""
+    """Return the classes (C,) int64 that are conditions: class 1 of two exclusive classes, otherwise all K."""
     return np.array([1]) if exclusive and num_classes == 2 else np.arange(num_classes)

@@ -1,4 +1,4 @@
-"""Whether one classifier ranks the same samples better than another, or chance would explain it."""
+"""DeLong's test for the difference of two correlated AUROCs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vertebra.tasks.scoring.bootstrap import LEVEL, Interval
 
 
 class DeLong(NamedTuple):
-    """Two AUROCs over the same samples.
+    """Two AUROCs on the same samples, and the test of their difference.
 
     Attributes:
-        first: AUROC of the first scores, NaN where a side has no samples.
+        first: AUROC of the first scores; NaN where one class has no samples.
         second: AUROC of the second scores.
-        difference: the first less the second.
-        interval: of the difference, 95 %.
-        z: the difference in standard errors.
-        p: the probability of a difference as large in either direction if there is none in truth.
+        difference: first minus second.
+        interval: 95 % confidence interval of the difference.
+        z: difference in units of its standard error.
+        p: two-sided p-value.
     """
 
     first: float
@@ -32,31 +32,31 @@ class DeLong(NamedTuple):
 
 
 def delong_test(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLong:
-    """Test the difference of two AUROCs that are measured on the same samples, which are taken as independent.
+    """Test the difference of two AUROCs on the same samples, assuming that the samples are independent.
 
     Comparing the Areas under Two or More Correlated ROC Curves, DeLong et al. 1988,
-    https://doi.org/10.2307/2531595, by the ranks of Fast Implementation of DeLong's Algorithm, Sun and Xu 2014,
-    https://doi.org/10.1109/LSP.2014.2337313.
+    https://doi.org/10.2307/2531595, computed from ranks as in Fast Implementation of DeLong's Algorithm, Sun and
+    Xu 2014, https://doi.org/10.1109/LSP.2014.2337313.
 
     Args:
-        truth: (N,) of 1, 0, and NaN for samples that are left out.
-        first: (N,) scores of one classifier, the higher the more probably positive.
+        truth: (N,) of 1, 0, and NaN for samples to ignore.
+        first: (N,) scores of one classifier; higher means more likely positive.
         second: (N,) scores of the other.
 
     Returns:
-        The test. Interval, z and p are NaN where a side has fewer than two samples, and where a difference has no
-        variance to be measured by.
+        The test. Interval, z and p are NaN where a class has fewer than two samples, or where a difference has zero
+        estimated variance.
     """
     known = ~np.isnan(truth)
     positive = truth[known] > 0
     if positive.all() or not positive.any():
         return DeLong(math.nan, math.nan, math.nan, Interval(math.nan, math.nan), math.nan, math.nan)
-    # of each positive sample the part of the negatives below it, of each negative the part of the positives above
+    # placement values: for a positive the fraction of negatives below it, for a negative that of positives above it
     parts = [_placements(scores[known], positive) for scores in (first, second)]
-    one, other = (float(below.mean()) for below, _ in parts)
+    first_auroc, second_auroc = (float(below.mean()) for below, _ in parts)
     variance = math.nan
     if min(positive.sum(), (~positive).sum()) > 1:
-        # the variance of the differences, and not of each AUROC: what is equal cancels exactly
+        # variance of the paired differences, not from two covariance matrices: equal scores cancel exactly
         variance = sum(float(np.var(a - b, ddof=1)) / len(a) for a, b in zip(*parts, strict=True))
     difference = float((parts[0][0] - parts[1][0]).mean())
     error = math.sqrt(variance)
@@ -66,11 +66,11 @@ def delong_test(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeL
         z, interval = (0.0, interval) if difference == 0 else (math.nan, Interval(math.nan, math.nan))
     else:
         z = difference / error
-    return DeLong(one, other, difference, interval, z, math.erfc(abs(z) / math.sqrt(2)))
+    return DeLong(first_auroc, second_auroc, difference, interval, z, math.erfc(abs(z) / math.sqrt(2)))
 
 
 def _placements(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (P,) and (M,) float64 in 0..1 for the P positive and the M negative samples."""
+    """Return the placement values, (P,) and (M,) float64 in 0..1, of P positive and M negative samples."""
     ranks = _midranks(scores)
     num_positive, num_negative = positive.sum(), (~positive).sum()
     below = (ranks[positive] - _midranks(scores[positive])) / num_negative
@@ -79,6 +79,6 @@ def _placements(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks (N,) from 1 to N of values; equal ones share the mean of theirs."""
+    """Return ranks (N,) in 1..N; ties share their mean rank."""
     _, members, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[members]

@@ -1,4 +1,4 @@
-"""The threshold at which a probability becomes a decision."""
+"""Operating point of a classifier: thresholds that turn probabilities into decisions."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def choose_thresholds(curves: Sequence[Curve], sensitivity: float | None = None) -> np.ndarray:
-    """Choose a threshold for each condition, on studies that are not those it will be measured on.
+    """Choose a threshold for each condition, on studies other than those of the final evaluation.
 
     Args:
         curves: of the C conditions, over probabilities.
-        sensitivity: None chooses by Youden's index; otherwise the highest threshold whose sensitivity is that or more.
+        sensitivity: target; the highest threshold that reaches it is chosen. None maximizes Youden's index.
 
     Returns:
-        (C,) float64 in 0..1; a study whose probability is the threshold or more is called positive. 0.5 for a
-        condition that no curve can tell a threshold for, since all studies have it or none.
+        (C,) float64 in 0..1; a probability at or above the threshold is positive. 0.5 for a condition that all
+        studies have or none, since its curve is undefined.
 
     Raises:
-        ValueError: the sensitivity is not above 0 and up to 1.
+        ValueError: the sensitivity is not in (0, 1].
     """
     if sensitivity is not None and not 0 < sensitivity <= 1:
         raise ValueError(
-            f"sensitivity is {sensitivity}; give the part of the positive studies to find, above 0 and up to 1, or "
-            "leave it out for Youden's index."
+            f"sensitivity is {sensitivity}; expected the fraction of positive studies to detect, above 0 and up to 1. "
+            "Omit it for Youden's index."
         )
     chosen = []
     for curve in curves:
@@ -38,34 +38,34 @@ def choose_thresholds(curves: Sequence[Curve], sensitivity: float | None = None)
         elif sensitivity is None:
             chosen.append(_youden(curve))
         else:
-            # in this form 11 of 20 are 0.55, which 0.55 * 20 misses by a rounding
+            # compare rates, not counts: 11 of 20 is exactly 0.55, while 0.55 * 20 rounds to above 11
             chosen.append(float(curve.thresholds[np.argmax(curve.sensitivity >= sensitivity)]))
     return np.array(chosen, dtype=np.float64)
 
 
 def decide(probs: np.ndarray, thresholds: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Turn probabilities into decisions.
+    """Apply thresholds to probabilities.
 
     Args:
         probs: (N, K) in 0..1.
-        thresholds: (C,), of the one condition of two exclusive classes, or of each finding; of three or more exclusive
-            classes the likeliest is decided for, whatever the thresholds.
-        exclusive: whether a study has one class, or any number of findings.
+        thresholds: (C,), for the one condition of two exclusive classes, or for each finding; with three or more
+            exclusive classes the most probable one is chosen and thresholds are not used.
+        exclusive: whether a study has exactly one class, or any number of findings.
 
     Returns:
-        (N,) int64, the class; or (N, K) int64, 1 for each finding that is there.
+        (N,) int64, the class; or (N, K) int64, 1 for each finding that is present.
     """
     num_classes = probs.shape[1]
     if exclusive and num_classes > 2:
         return probs.argmax(axis=1)
-    called = (probs[:, condition_classes(num_classes, exclusive)] >= thresholds).astype(np.int64)
-    return called[:, 0] if exclusive else called
+    positive = (probs[:, condition_classes(num_classes, exclusive)] >= thresholds).astype(np.int64)
+    return positive[:, 0] if exclusive else positive
 
 
 def _youden(curve: Curve) -> float:
-    """Return the threshold with the largest sensitivity + specificity - 1; of equals the one that finds more.
+    """Return the threshold that maximizes sensitivity + specificity - 1; ties go to the higher sensitivity.
 
     Index for Rating Diagnostic Tests, Youden 1950, https://pubmed.ncbi.nlm.nih.gov/15405679.
     """
-    index = curve.tp * curve.fp[-1] - curve.fp * curve.tp[-1]  # whole numbers, so that equals are equal
+    index = curve.tp * curve.fp[-1] - curve.fp * curve.tp[-1]  # integers, so that ties are exact
     return float(curve.thresholds[np.flatnonzero(index == index.max())[-1]])

@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves and the areas below them, of all samples or of a draw."""
+"""ROC and precision-recall curves with their areas, for all samples or a bootstrap resample."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 
 class Curve(NamedTuple):
-    """What every threshold gives; a sample whose score is the threshold or more is called positive.
+    """True and false positives at every threshold; a score at or above the threshold is positive.
 
-    A rate is NaN at all thresholds where there is nothing to divide by.
+    A rate whose denominator is 0 is NaN at all thresholds.
 
     Attributes:
-        thresholds: (T,) float64, descending: infinity, at which none is called positive, then each score that occurs.
-        tp: (T,) float64, true positives at each.
-        fp: (T,) float64, false positives at each.
+        thresholds: (T,) float64, descending: infinity (no positives), then every distinct score.
+        tp: (T,) float64, true positives.
+        fp: (T,) float64, false positives.
     """
 
     thresholds: np.ndarray
@@ -25,26 +25,26 @@ class Curve(NamedTuple):
 
     @property
     def sensitivity(self) -> np.ndarray:
-        """(T,) float64 in 0..1, part of the positive samples that is called so; the recall of other fields."""
+        """(T,) float64 in 0..1, true positive rate; also called recall."""
         return self.tp / self.tp[-1] if self.tp[-1] > 0 else np.full(len(self.tp), np.nan)
 
     @property
     def specificity(self) -> np.ndarray:
-        """(T,) float64 in 0..1, part of the negative samples that is not called positive."""
+        """(T,) float64 in 0..1, true negative rate."""
         return 1 - self.fp / self.fp[-1] if self.fp[-1] > 0 else np.full(len(self.fp), np.nan)
 
     @property
     def precision(self) -> np.ndarray:
-        """(T,) float64 in 0..1, part of the samples called positive that is so; 1 as long as there are none."""
-        called = self.tp + self.fp
-        return np.divide(self.tp, called, out=np.ones(len(called)), where=called > 0)
+        """(T,) float64 in 0..1, true positives over predicted positives; 1 where there are no predicted positives."""
+        predicted = self.tp + self.fp
+        return np.divide(self.tp, predicted, out=np.ones(len(predicted)), where=predicted > 0)
 
     @property
     def auroc(self) -> float:
-        """The area below the ROC curve: how probably a positive sample scores above a negative one, a tie half.
+        """Area under the ROC curve: probability that a positive outscores a negative, ties counted as half.
 
         The Meaning and Use of the Area under a ROC Curve, Hanley and McNeil 1982,
-        https://doi.org/10.1148/radiology.143.1.7063747. NaN where either side is missing.
+        https://doi.org/10.1148/radiology.143.1.7063747. NaN where one class is missing.
         """
         if not (self.tp[-1] > 0 and self.fp[-1] > 0):
             return math.nan
@@ -53,19 +53,19 @@ class Curve(NamedTuple):
 
     @property
     def average_precision(self) -> float:
-        """The mean of the precision over the positive samples, in steps as scikit-learn's; NaN where there is none."""
+        """Step-wise area under the precision-recall curve, as in scikit-learn; NaN without positive samples."""
         if not self.tp[-1] > 0:
             return math.nan
         return float(np.sum(np.diff(self.tp) * self.precision[1:]) / self.tp[-1])
 
 
 class Ranking:
-    """Samples by their scores, sorted once for the curves of any number of draws.
+    """Samples sorted by score, once for the curves of any number of resamples.
 
     Args:
-        truth: (N,) of 1, 0, and NaN for samples that nobody knows about and that are left out; or (N, C), whose known
-            entries are all taken as samples of one kind, which is the micro average.
-        scores: of the same shape, the higher the more probably positive.
+        truth: (N,) of 1, 0, and NaN for unknown samples, which are ignored; or (N, C), whose known entries are pooled
+            (micro average).
+        scores: of the same shape; higher means more likely positive.
     """
 
     def __init__(self, truth: np.ndarray, scores: np.ndarray) -> None:
@@ -74,20 +74,20 @@ class Ranking:
         ranked = scores[known][order]
         self._rows = np.nonzero(known)[0][order]
         self._positive = truth[known][order] > 0
-        # a threshold lies below the last of equal scores: they are called together
+        # one threshold per run of equal scores, at its last sample: ties become positive together
         self._ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.zeros(0, int)
         self._thresholds = np.append(np.inf, ranked[self._ends])
 
     def curve(self, times: np.ndarray | None = None) -> Curve:
-        """Return the curve of all samples, or of a draw.
+        """Return the curve of all samples, or of a resample.
 
         Args:
-            times: (N,) how often each sample (each row) is drawn; None for once.
+            times: (N,) multiplicity of each sample (row); None for 1.
         """
         weights = np.ones(len(self._rows)) if times is None else times[self._rows].astype(np.float64)
-        called = np.cumsum(weights)[self._ends]
+        predicted = np.cumsum(weights)[self._ends]
         tp = np.append(0, np.cumsum(weights * self._positive)[self._ends])
-        return Curve(self._thresholds, tp, np.append(0, called) - tp)
+        return Curve(self._thresholds, tp, np.append(0, predicted) - tp)
 
 
 def rankings(truth: np.ndarray, scores: np.ndarray) -> list[Ranking]:

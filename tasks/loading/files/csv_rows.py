@@ -1,4 +1,4 @@
-"""Rows of a CSV that people export from spreadsheets: commas, semicolons or tabs, with or without a byte-order mark."""
+"""CSV reader for spreadsheet exports: comma, semicolon or tab, with or without a byte-order mark."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from vertebra.tasks.loading.files.text_files import read_text
 
-_DELIMITERS = (",", ";", "\t")  # Excel writes semicolons where the comma is the decimal mark
+_DELIMITERS = (",", ";", "\t")  # Excel writes semicolons in locales with a decimal comma
 
 
 def read_rows(file: Path, needed: Sequence[str], remedy: str) -> list[tuple[int, dict[str, str]]]:
-    """Return the line and the cells of every row, without blanks around them.
+    """Return the line number and the stripped cells of every row.
 
     Args:
         file: the CSV; its first line names the columns.
-        needed: columns that are returned; others do not matter.
-        remedy: a sentence for a file without one of them.
+        needed: columns to return; others are ignored.
+        remedy: sentence for the error about a missing column.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a column is missing or there twice, a row has too many cells, or the file is no CSV in UTF-8.
+        ValueError: a column is missing or duplicated, a row has too many cells, or the file is not UTF-8 CSV.
     """
     text = read_text(file)
     delimiter, columns = _head(text, needed)
@@ -38,7 +38,7 @@ def read_rows(file: Path, needed: Sequence[str], remedy: str) -> list[tuple[int,
         raise ValueError(f"{file}: has the column {twice[0]} twice, expected once. Drop or rename one of them.")
     places = {name: columns.index(name) for name in needed}
     rows = []
-    # strict: a quote that is never closed would swallow the rows behind it
+    # strict: otherwise an unclosed quote swallows the following rows
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         next(reader)
@@ -59,7 +59,7 @@ def read_rows(file: Path, needed: Sequence[str], remedy: str) -> list[tuple[int,
 
 
 def has_columns(file: Path, needed: Sequence[str]) -> bool:
-    """Return whether the first line of a CSV names these columns; a file that is no text names none."""
+    """Return whether the first line of a CSV has these columns; False for a file that is not text."""
     try:
         return set(needed) <= set(_head(read_text(file), needed)[1])
     except (FileNotFoundError, ValueError):
@@ -67,7 +67,7 @@ def has_columns(file: Path, needed: Sequence[str]) -> bool:
 
 
 def first_path(file: Path) -> str:
-    """Return the first cell of the column `path`, or nothing where that cannot be read: whoever reads it says why."""
+    """Return the first cell of the column `path`, or "" for a file whose reader will report the fault."""
     try:
         rows = read_rows(file, ["path"], "")
     except (FileNotFoundError, ValueError):
@@ -76,7 +76,7 @@ def first_path(file: Path) -> str:
 
 
 def path_of(folder: Path, cell: str) -> str:
-    r"""Return where the file of a cell lies below a folder; `a\b.jpg`, written on Windows, is `a/b.jpg` elsewhere."""
+    r"""Return the path of a cell below a folder; Windows' `a\b.jpg` is `a/b.jpg` on other systems."""
     plain = os.path.join(folder, cell)
     if "\\" in cell and os.sep == "/" and not os.path.lexists(plain):
         return os.path.join(folder, cell.replace("\\", "/"))
@@ -84,7 +84,7 @@ def path_of(folder: Path, cell: str) -> str:
 
 
 def _head(text: str, needed: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter, that which finds the most of the columns, and the columns."""
+    """Return the delimiter that finds most of the needed columns, and the columns."""
     line = text.split("\n", 1)[0][:100_000]
     heads = []
     for delimiter in _DELIMITERS:

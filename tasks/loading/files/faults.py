@@ -1,4 +1,4 @@
-"""A fault of a data set, told so that its owner finds it at once, and the kinds of faults there are."""
+"""Faults of data sets: kinds, and records with file and message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 MISSING_FILE = "missing file"
 UNREADABLE_IMAGE = "unreadable image"
 SIZE_MISMATCH = "size mismatch"
-UNUSABLE_SIZE = "unusable image size"  # in the annotations; the image has another, which counts
+UNUSABLE_SIZE = "unusable image size"  # in the annotations; the size of the image itself is used
 EXIF_ROTATION = "EXIF rotation"
 
 # of video files
@@ -35,7 +35,7 @@ SHARED_LABELS = "images that share labels"
 # of classes
 EMPTY_CLASS = "empty class"
 CONFLICTING_LABELS = "conflicting labels"
-UNTRAINED_CLASS = "class that training lacks"  # a later split has samples of it, the training split has none
+UNTRAINED_CLASS = "class that training lacks"  # a later split has samples of it, the training split none
 EMPTY_NAME = "empty class name"
 CLASS_COUNT = "wrong number of classes"
 CLASS_FILE = "class file that differs"
@@ -65,12 +65,12 @@ LEAK = "leak"
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong in a data set.
+    """One fault of a data set.
 
     Attributes:
-        kind: a short name to count by, one of the constants above.
-        file: the file to mend.
-        message: what was seen, where in the file, and what is expected.
+        kind: short name for counting, one of the constants above.
+        file: the faulty file.
+        message: what was found, where in the file, and what is expected.
     """
 
     kind: str
@@ -82,4 +82,4 @@ class Fault(NamedTuple):
 
 
 class UnreadableFile(ValueError):
-    """A file that is missing, empty, cut short or not what its name says; the message says which, and what to do."""
+    """A file that is missing, empty, truncated or of another format than its name; the message has the remedy."""

@@ -1,4 +1,4 @@
-"""Look at the files of a data set, many at once."""
+"""Parallel checks of the files of a data set."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 
 
 def run_checks(
-    look: Callable[..., Fault | None], *columns: Iterable[Any], advance: Callable[[], object]
+    check: Callable[..., Fault | None], *columns: Iterable[Any], advance: Callable[[], object]
 ) -> Iterator[Fault]:
-    """Call `look` in threads with a value of each column, and yield the faults that it returns, in order.
+    """Call `check` in threads with one value per column, and yield the faults in order.
 
     Args:
-        look: looks at one file.
+        check: checks one file.
         columns: its arguments, such as paths and sizes.
-        advance: called once for each file, from the caller's thread: for a progress bar.
+        advance: called once per file in the caller's thread, for a progress bar.
     """
     with ThreadPoolExecutor() as pool:
-        for fault in pool.map(look, *columns):
+        for fault in pool.map(check, *columns):
             advance()
             if fault is not None:
                 yield fault

@@ -1,4 +1,4 @@
-"""List the images at paths, in natural order of their names."""
+"""Image files at paths and in folders, in natural order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vertebra.tasks.loading.files.listing import contents, files_below, natural_
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List images: a file as given, a folder as all the images below it in natural order of their paths.
+    """List images: files as given, and all images below folders in natural order.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -31,7 +31,7 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def images_to_predict(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List images as `find_images` does, none of whose paths may be a folder without an image.
+    """List images as `find_images` does, but refuse a folder without images.
 
     Raises:
         FileNotFoundError: a path does not exist.

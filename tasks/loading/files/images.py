@@ -1,6 +1,6 @@
-"""Read any image as a person sees it, and never half of one.
+"""Image reader: upright 8-bit pixels, with an error for every file that is not complete.
 
-Pillow and not OpenCV: OpenCV returns the upper half of a truncated JPEG without a word, Pillow raises.
+Pillow rather than OpenCV: OpenCV silently returns the upper half of a truncated JPEG, Pillow raises.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".p
 
 VIEWED = Pixels()  # as a viewer shows images
 
-# what Pillow's many decoders raise on broken files
+# what Pillow's decoders raise on broken files
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -38,7 +38,7 @@ _DECODER_ERRORS = (
     Image.DecompressionBombError,
 )
 
-# the turn that undoes each EXIF orientation; 1 is upright
+# the inverse of each EXIF orientation; 1 is upright
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,11 +51,11 @@ _UPRIGHT = {
 
 
 class UnreadableImage(UnreadableFile):
-    """An image that is missing, empty, cut short or no image at all; the message says which."""
+    """An image that is missing, empty, truncated or not an image; the message says which."""
 
 
 class ImageHeader(NamedTuple):
-    """The size of an image, read without its pixels.
+    """Image size and orientation, read without decoding pixels.
 
     Attributes:
         shown: (height, width) as a viewer shows the image.
@@ -69,18 +69,18 @@ class ImageHeader(NamedTuple):
 
 
 def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndarray:
-    """Read an image as a viewer shows it, or the bands that are stored, by the rule of a data set.
+    """Read an image as a viewer shows it, or its stored bands, following the pixel rule of a data set.
 
     Args:
         path: of the file.
-        pixels: the rule; if not given, the image is upright, in color, transparency over white.
+        pixels: the rule; by default RGB, upright, transparency composited over white.
 
     Returns:
-        (H, W, C) uint8, upright: RGB, gray repeated, or with `pixels.channels` so many bands.
+        (H, W, C) uint8, upright: RGB with gray repeated, or `pixels.channels` bands.
 
     Raises:
-        UnreadableImage: the file is missing, truncated, not an image, has other bands than the rule, or values without
-            a known white.
+        UnreadableImage: the file is missing, truncated or not an image, has another number of bands than the rule, or
+            values whose white is unknown.
     """
     with _named(path):
         if _is_tiff(path):
@@ -95,10 +95,10 @@ def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndar
 
 
 def read_for_display(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an image for a person to look at, never for a network: what a viewer cannot show is stretched to its range.
+    """Read an image for display only, never for a network: deep or multispectral pixels are stretched to 8 bits.
 
     Returns:
-        (H, W, 3) uint8 RGB: as `read_image`, or the first three bands, or the first alone as gray.
+        (H, W, 3) uint8 RGB: as `read_image`, else the first three bands, or the first band as gray.
 
     Raises:
         UnreadableImage: the file is missing, truncated or not an image.
@@ -142,7 +142,7 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
 
 
 def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Decode the whole file, as cheaply as its format allows, only to learn that `read_image` can read it.
+    """Decode the whole file, as cheaply as its format allows, to verify that `read_image` can read it.
 
     Returns:
         (height, width) as a viewer shows the image, and (height, width) as stored, before the EXIF rotation.
@@ -156,7 +156,7 @@ def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple
                 if image.format != "TIFF":
                     header = _header(image)
                     if pixels.channels is None and _is_of_8_bits(image):
-                        image.draft(None, (1, 1))  # a JPEG is read to its end, but only an eighth of it is computed
+                        image.draft(None, (1, 1))  # reads a JPEG to its end, but decodes at an eighth of the size
                         image.load()
                     else:
                         read_image(path, pixels)
@@ -167,14 +167,14 @@ def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open an image, and turn all that goes wrong inside the block into an `UnreadableImage` that names the file."""
+    """Open an image; any decoder error inside the block becomes an `UnreadableImage` that names the file."""
     with _named(path), Image.open(path) as image:
         yield image
 
 
 @contextmanager
 def _named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what decoders raise inside the block into an `UnreadableImage` that names the file."""
+    """Convert decoder errors inside the block into an `UnreadableImage` that names the file."""
     try:
         yield
     except UnreadableImage:
@@ -182,7 +182,7 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
     except UnclearPixels as error:
         raise UnreadableImage(f"{os.fspath(path)}: {error}.") from error
     except _DECODER_ERRORS as error:
-        remedy = "Replace the file, or take it out of the data set."
+        remedy = "Replace the file, or remove it from the data set."
         raise UnreadableImage(f"{os.fspath(path)}: {_reason(path, error)}. {remedy}") from error
 
 
@@ -190,12 +190,12 @@ def _reason(path: str | os.PathLike[str], error: Exception) -> str:
     if not os.path.exists(path):
         return "the image does not exist"
     if os.path.isdir(path):
-        return "this is a folder, expected an image"
+        return "is a folder, expected an image"
     if os.path.getsize(path) == 0:
         return "the file is empty (0 bytes), expected an image"
     if isinstance(error, Image.UnidentifiedImageError):
         with open(path, "rb") as file:
-            return f"not an image that Pillow knows, it begins with {file.read(12)!r}"
+            return f"not an image format that Pillow reads, it begins with {file.read(12)!r}"
     return f"cannot be decoded: {error}"
 
 
@@ -215,10 +215,10 @@ def _from_tiff(path: str | os.PathLike[str], pixels: Pixels) -> np.ndarray:
     is_plain = pixels.channels is None and tiff.is_plain(pages)
     if is_plain and not (pages[0].bands == 4 and pages[0].photometric == tiff.RGB):
         with open_tiff(path) as image:
-            return _viewed(image, 1)  # Pillow turns a TIFF upright while it loads it
+            return _viewed(image, 1)  # Pillow rotates a TIFF upright while loading
     values = read_bands(path, None)
     if is_plain:
-        if values[..., 3:].min(initial=255) < 255:  # near infrared as often as transparency
+        if values[..., 3:].min(initial=255) < 255:  # may be near infrared, not transparency
             raise _too_many(4, "a fourth band beside red, green and blue")
         values = values[..., :3]
     if pixels.channels is None and values.shape[2] not in (1, 3):
@@ -228,10 +228,10 @@ def _from_tiff(path: str | os.PathLike[str], pixels: Pixels) -> np.ndarray:
     return _upright(_by_rule(values, pixels), pages[0].orientation)
 
 
-def _too_many(bands: int, seen: str) -> UnclearPixels:
+def _too_many(bands: int, content: str) -> UnclearPixels:
     return UnclearPixels(
-        f"holds {seen}, and it is not known what a network is to see of it; set data.pixels.channels={bands} and "
-        f"model.network.in_channels={bands} to use all, or save the files in red, green and blue alone"
+        f"holds {content}, more than the three channels of RGB; set data.pixels.channels={bands} and "
+        f"model.network.in_channels={bands} to use all, or save the files as RGB"
     )
 
 
@@ -250,12 +250,12 @@ def _viewed(image: Image.Image, turn: int) -> np.ndarray:
 
 
 def _by_rule(values: np.ndarray, pixels: Pixels, has_alpha: bool = False) -> np.ndarray:
-    """Return (H, W, C) uint8 of stored values, with so many channels as the rule says."""
+    """Return stored values as (H, W, C) uint8 with the channels of the rule."""
     if pixels.channels is not None:
         if values.shape[2] != pixels.channels:
             raise UnclearPixels(
                 f"has {values.shape[2]} bands, but data.pixels.channels is {pixels.channels}; convert the file, or set "
-                "it to what all files have"
+                "data.pixels.channels to the number that all files have"
             )
         return pixels.scaled(values)
     if not has_alpha:
@@ -266,7 +266,7 @@ def _by_rule(values: np.ndarray, pixels: Pixels, has_alpha: bool = False) -> np.
 
 
 def _upright(values: np.ndarray, turn: int) -> np.ndarray:
-    """Turn (H, W, C) as its EXIF orientation says."""
+    """Rotate and flip (H, W, C) according to its EXIF orientation."""
     if turn in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if turn in (3, 4, 7, 8):
@@ -291,9 +291,9 @@ def _header_of(stored: tuple[int, int], orientation: int) -> ImageHeader:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 where there is none or where it is not readable."""
+    """Return the EXIF orientation, 1 where it is absent or unreadable."""
     try:
-        # the base class's, since that of PNG would decode the whole image to look for EXIF behind the pixels
+        # method of the base class: PngImageFile's decodes the whole image to look for EXIF behind the pixels
         return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except _DECODER_ERRORS:
         return 1

@@ -1,4 +1,4 @@
-"""A JSON list that is written row by row, by one process or several, and appears only when it is whole."""
+"""Streaming writer of a JSON list, from one process or several, that appears only when complete."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, TextIO
 
 
 class JsonRows:
-    """Collects rows of each process in a file of its own, `NAME.RANK.part`, a row a line, and joins them at the end.
+    """Writes the rows of each process to `NAME.RANK.part`, one per line, and joins the parts at the end.
 
-    A run that is cut leaves parts at most, and no file of the list's name: an earlier one is removed at the start.
+    An interrupted run leaves at most parts and no file of the list's name; an earlier one is removed at the start.
 
     Args:
         file: the JSON list.
         rank: number of this process.
-        processes: how many there are; all of them see the folder of `file`.
+        processes: number of processes; all share the folder of `file`.
     """
 
     def __init__(self, file: Path, rank: int = 0, processes: int = 1) -> None:
@@ -34,11 +34,11 @@ class JsonRows:
         self._stream.writelines(f"{json.dumps(row)}\n" for row in rows)
 
     def close(self) -> None:
-        """Finish the part of this process; the others must have done so before one of them joins them."""
+        """Finish the part of this process; all processes must do so before one of them joins the parts."""
         self._stream.close()
 
     def join(self) -> int:
-        """Make the list of all parts, the first process's rows first, remove them, and return the number of rows."""
+        """Join all parts in order of rank, remove them, and return the number of rows."""
         whole = self.file.with_name(f"{self.file.name}.part")
         count = 0
         with whole.open("w", encoding="utf-8") as target:
@@ -57,6 +57,6 @@ class JsonRows:
         return count
 
     def discard(self) -> None:
-        """Remove the part of this process: the run was cut."""
+        """Remove the part of this process after an interruption."""
         self.close()
         self.parts[self.rank].unlink(missing_ok=True)

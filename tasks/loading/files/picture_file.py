@@ -1,4 +1,4 @@
-"""Writes pictures so that a full disk is an error: OpenCV's own writer only returns False."""
+"""Picture writer that raises on a full disk, where OpenCV's own only returns False."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def write_picture(file: Path, picture: np.ndarray, quality: int = 92) -> None:
-    """Write a picture in the format of the file's ending.
+    """Write a picture in the format of the file's suffix.
 
     Args:
         file: its folder exists.

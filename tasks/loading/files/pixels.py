@@ -1,4 +1,4 @@
-"""The rule by which the values of image files become the 8-bit channels that a network sees."""
+"""Pixel rule of a data set: channels, and the linear scale from stored values to 8 bits."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 
 _FULL_16 = 65535
-_LEAST_16 = 1 << 14  # a file of true 16 bits that stays below this is too rare to be assumed
+_LEAST_16 = 1 << 14  # a true 16-bit image rarely stays below; a 12- or 14-bit one always does
 
 
 class UnclearPixels(ValueError):
-    """Values of which it is not known what a network is to see; the message says which, and the flag to set."""
+    """Pixel values whose meaning is ambiguous; the message names them and the flag to set."""
 
 
 @dataclass
 class Pixels:
-    """Which channels of an image file a network sees, and which values are black and white.
+    """Channels of an image file that a network gets, and the values of black and white.
 
-    Files of 8 bits are taken as they are. The values of all others are scaled linearly, `black` to 0 and `white` to
-    255, and clipped; it is the same scale for every file of a data set. Where `white` is not given, it is 65535 for
-    unsigned files of 16 bits; one whose largest value is below 16384, which 14 bits hold, is refused, since 12 bits on
-    that scale would leave 16 levels of gray. Floating-point, signed and 32-bit files need `white`.
+    8-bit files are used unchanged. All others are scaled linearly, `black` to 0 and `white` to 255, and clipped, with
+    the same scale for every file of a data set. The default white of unsigned 16-bit files is 65535; a file whose
+    maximum is below 16384 (14 bits) is refused, since 12-bit values on that scale would have 16 gray levels.
+    Floating-point, signed and 32-bit files need `white`.
 
     Args:
-        channels: if not given, every image is what a viewer shows: red, green and blue, gray repeated, transparency
-            over white, and a file with more in it (other bands, several pages) is refused. A number takes the bands of
-            each file as they are stored, of all pages one after the other, and refuses files with more or fewer. The
-            network's `in_channels` must be the same.
-        white: value that becomes 255, or one for each channel; larger ones become 255, too.
-        black: value that becomes 0, or one for each channel; smaller ones become 0, too.
+        channels: None gives what a viewer shows: RGB, gray repeated, transparency over white; a file with more
+            content (other bands, several pages) is refused. A number takes the stored bands of all pages in order and
+            refuses files with another number; it must equal the network's `in_channels`.
+        white: value mapped to 255, or one per channel; larger values are clipped.
+        black: value mapped to 0, or one per channel; smaller values are clipped.
     """
 
     channels: int | None = None
@@ -50,14 +49,14 @@ class Pixels:
 
     @property
     def number(self) -> int:
-        """How many channels the network sees."""
+        """Number of channels of the network's input."""
         return self.channels or 3
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Return values (H, W, C) of any type as uint8.
+        """Scale values (H, W, C) of any type to uint8.
 
         Raises:
-            UnclearPixels: it is not known which value is white, or a value is no number.
+            UnclearPixels: white is unknown, or a value is not finite.
         """
         if values.dtype == np.uint8:
             return values

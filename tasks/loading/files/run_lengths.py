@@ -1,4 +1,4 @@
-"""COCO's run lengths of a mask: https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.h."""
+"""COCO run-length encoding of masks: https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.h."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Any
 
 import numpy as np
 
-LARGEST = 1 << 31  # pixels of a mask, and the most that pycocotools' 32-bit counts can hold
+LARGEST = 1 << 31  # pixels of a mask; pycocotools' counts have 32 bits
 
 
 def read_runs(value: Any) -> tuple[np.ndarray, int, int]:
-    """Read run lengths, plain or compressed, and check them before anything is drawn.
+    """Read run lengths, plain or compressed, and validate them before any mask is allocated.
 
-    pycocotools reads compressed counts past their end and divides by the height without a look at it, which ends the
-    process; so what comes from a file is checked here first.
+    pycocotools reads compressed counts past their end and divides by an unchecked height, which crashes the process;
+    hence input from files is validated here first.
 
     Args:
         value: an object with `size` (height, width) and `counts`: numbers, or text.
 
     Returns:
-        (R,) int64, lengths of runs of background and object in turn, column by column; height; width.
+        (R,) int64, lengths of alternating runs of background and object in column-major order; height; width.
 
     Raises:
-        ValueError: the message says what is wrong with the value, without a file.
+        ValueError: the value is invalid; the message does not name a file.
     """
     if not isinstance(value, dict) or "counts" not in value:
-        raise ValueError("it is no object with size and counts")
+        raise ValueError("it is not an object with size and counts")
     size = value.get("size")
     if not isinstance(size, list) or len(size) != 2 or any(type(side) is not int for side in size):
         raise ValueError(f"its size is {size!r:.60}; expected height and width")
@@ -41,11 +41,11 @@ def read_runs(value: Any) -> tuple[np.ndarray, int, int]:
 
 
 def box_of_runs(runs: np.ndarray, height: int) -> tuple[float, float, float, float] | None:
-    """Return the box (xyxy) around the object, None where it has no pixel.
+    """Return the bounding box (xyxy) of the object, or None for an empty mask.
 
     Args:
         runs: (R,) int64 of `read_runs`.
-        height: of the mask; the runs go down its columns.
+        height: height of the mask; runs are column-major.
     """
     ends = runs.cumsum()[1::2]
     starts = ends - runs[1::2]
@@ -53,27 +53,27 @@ def box_of_runs(runs: np.ndarray, height: int) -> tuple[float, float, float, flo
     if not len(starts):
         return None
     left, right = starts // height, lasts // height
-    whole = left < right  # a run that goes on in the next column touches the lower and the upper border
-    top = np.where(whole, 0, starts % height).min()
-    bottom = np.where(whole, height - 1, lasts % height).max()
+    wraps = left < right  # a run that continues in the next column touches the bottom and the top
+    top = np.where(wraps, 0, starts % height).min()
+    bottom = np.where(wraps, height - 1, lasts % height).max()
     return float(left.min()), float(top), float(right.max()) + 1, float(bottom) + 1
 
 
 def _plain(counts: Any) -> np.ndarray:
     numbers = counts if isinstance(counts, list) else [None]
     if any(type(number) is not int or not 0 <= number < LARGEST for number in numbers):
-        raise ValueError("its counts are not all whole numbers of at least 0")
+        raise ValueError("its counts are not all integers of at least 0")
     return np.array(numbers, dtype=np.int64)
 
 
 def _decompressed(text: str) -> np.ndarray:
-    """Decompress: numbers in base 32, the lowest digit first; from the fourth on, the change since the last but one."""
+    """Decode base-32 numbers, lowest digit first; from the fourth on, each is the difference to the last but one."""
     runs: list[int] = []
     number = shift = 0
     for letter in text:
         digit = ord(letter) - 48
         if not 0 <= digit < 64 or shift > 30:
-            raise ValueError(f"its counts have the letter {letter!r}, which COCO does not write there")
+            raise ValueError(f"its counts have the character {letter!r}, which is not valid in COCO's encoding")
         number |= (digit & 31) << shift
         shift += 5
         if digit & 32:

@@ -1,4 +1,4 @@
-"""Read a text file that somebody else wrote, which may be anything."""
+"""Readers of untrusted text and binary files."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import stat
 
 from vertebra.tasks.loading.files.faults import UnreadableFile
 
-LONGEST = 1 << 33  # bytes; the largest annotation files that are public have two billion
+LONGEST = 1 << 33  # bytes; the largest public annotation files have two billion
 _OTHER_UNICODE = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_bytes(path: str | os.PathLike[str], longest: int = LONGEST) -> bytes:
-    """Read a regular file; devices and pipes, which may never end, are not opened.
+    """Read a regular file; devices and pipes, which may be endless, are refused.
 
     Raises:
         FileNotFoundError: it does not exist.
-        UnreadableFile: it is not a regular file, longer than `longest` bytes, or may not be read.
+        UnreadableFile: it is not a regular file, is longer than `longest` bytes, or access is denied.
     """
     try:
         state = os.stat(path)
@@ -52,6 +52,10 @@ def read_text(path: str | os.PathLike[str], longest: int = LONGEST) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        seen = "text in UTF-16" if content.startswith(_OTHER_UNICODE) else f"not text, it begins with {content[:12]!r}"
-        raise UnreadableFile(f"{path}: is {seen}; expected text in UTF-8. Save the file as UTF-8, or replace it.")
+        content_kind = (
+            "text in UTF-16" if content.startswith(_OTHER_UNICODE) else f"not text, it begins with {content[:12]!r}"
+        )
+        raise UnreadableFile(
+            f"{path}: is {content_kind}; expected text in UTF-8. Save the file as UTF-8, or replace it."
+        )
     return text

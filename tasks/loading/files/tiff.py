@@ -28,7 +28,7 @@ _BY_LIBTIFF = {
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _GRAY, RGB = (0, 1), 2
 _REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType: pages that show an image again, and masks of one
-_MOST_PAGES = 4096
+_MAX_PAGES = 4096
 
 
 class Page(NamedTuple):
@@ -70,7 +70,7 @@ def read_layout(path: str | os.PathLike[str]) -> list[Page]:
 
 
 def is_plain(pages: list[Page]) -> bool:
-    """Return whether a viewer shows all there is: one page of up to 8 bits, gray or in color, perhaps with alpha."""
+    """Return whether a viewer shows the whole content: one page of up to 8 bits, gray or color, perhaps with alpha."""
     page = pages[0]
     if len(pages) > 1 or page.bits > 8 or page.kind != "u":
         return False
@@ -79,14 +79,14 @@ def is_plain(pages: list[Page]) -> bool:
 
 
 def read_values(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read all bands of all pages, those of the first page first.
+    """Read all bands of all pages, in order of pages.
 
     Returns:
-        (H, W, C) as stored, not turned, in the file's own type.
+        (H, W, C) as stored, before rotation, in the file's own type.
 
     Raises:
-        ValueError: pages differ in size or type, or are compressed or packed in a way that is not known here.
-        OSError: the file is cut short.
+        ValueError: pages differ in size or type, or use an unsupported compression or packing.
+        OSError: the file is truncated.
     """
     pages = read_layout(path)
     for page in pages[1:]:
@@ -112,8 +112,8 @@ def _pages(file: BinaryIO) -> Iterator[Page]:
     place = TiffImagePlugin.ImageFileDirectory_v2(header).next
     seen: set[int] = set()
     while place:
-        if place in seen or len(seen) > _MOST_PAGES:
-            raise ValueError(f"its pages run in a circle or are more than {_MOST_PAGES}")
+        if place in seen or len(seen) > _MAX_PAGES:
+            raise ValueError(f"its page list is circular or longer than {_MAX_PAGES}")
         seen.add(place)
         tags = TiffImagePlugin.ImageFileDirectory_v2(header)
         file.seek(place)
@@ -150,13 +150,13 @@ def _read_page(file: BinaryIO, page: Page) -> np.ndarray:
     )
     offsets, lengths = (tags.get(324 if tiled else 273), tags.get(325 if tiled else 279))
     if not offsets or not lengths or high < 1 or wide < 1:
-        raise ValueError("its tags do not say where the pixels are")
-    planes = page.bands if tags.get(284, 1) == 2 else 1  # bands one behind the other, or side by side in every pixel
+        raise ValueError("its tags have no offsets of the pixel data")
+    planes = page.bands if tags.get(284, 1) == 2 else 1  # planar or interleaved bands
     inner = page.bands // planes
     across, down = -(-page.width // wide), -(-page.height // high)
     if min(len(offsets), len(lengths)) < planes * across * down:
         raise OSError(f"image file is truncated ({len(offsets)} of {planes * across * down} pieces)")
-    # pieces are read before memory is taken for all of them: a header may promise more than there is
+    # read the pieces before allocating the image: a header may claim more than the file holds
     pieces = []
     for number in range(planes * across * down):
         rows = high if tiled else min(high, page.height - number % down * high)
@@ -207,7 +207,7 @@ def _piece(content: bytes, page: Page, rows: int, wide: int, bands: int) -> np.n
 
 
 def _by_libtiff(content: bytes, compression: int, row: int, rows: int) -> bytes:
-    """Decompress by passing the bytes to libtiff as a gray image of 8 bits with one strip."""
+    """Decompress with libtiff, through Pillow, by wrapping the bytes as an 8-bit gray image of one strip."""
     tags = ((256, row), (257, rows), (258, 8), (259, compression), (262, 1), (273, 122), (277, 1), (278, rows))
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in (*tags, (279, len(content))))
     head = struct.pack("<2sHIH", b"II", 42, 8, len(tags) + 1) + entries + bytes(4)

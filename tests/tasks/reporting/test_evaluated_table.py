@@ -70,13 +70,13 @@ def test_a_table_of_another_program_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name,label,prob_a\n", r"its columns are \['name', 'label', 'prob_a'\]; expected name, group, label"),
-        ("name,group,label\n", "a prob_CLASS for every class"),
-        ("name,group,label_a,prob_a,prob_b\n", "label_CLASS for every class, too"),
+        ("name,label,prob_a\n", r"its columns are \['name', 'label', 'prob_a'\]; expected name, group, prob_CLASS"),
+        ("name,group,label\n", "prob_CLASS for every class"),
+        ("name,group,label_a,prob_a,prob_b\n", "label_CLASS for every class"),
         ("name,group,label,prob_a\nx,,a,1\n,,a,1\n", "line 3: the name is empty"),
-        ("name,group,label,prob_a\nx,,a,1\nx,,a,1\n", "line 3: 'x' stands in line 2, too"),
+        ("name,group,label,prob_a\nx,,a,1\nx,,a,1\n", "line 3: 'x' is already in line 2"),
         ("name,group,label,prob_a\nx,,b,1\n", "line 2: label 'b' is not among the classes a"),
-        ("name,group,label,prob_a\nx,,a,1.5\n", "line 2: prob_a is '1.5'; expected is a probability"),
+        ("name,group,label,prob_a\nx,,a,1.5\n", "line 2: prob_a is '1.5'; expected a probability"),
         ("name,group,label,prob_a\nx,,a,nan\n", "line 2: prob_a is 'nan'"),
         ("name,group,label,prob_a\nx,,a\n", "line 2: prob_a is ''"),
         ("name,group,label_a,prob_a\nx,,0.5,1\n", "line 2: label_a is '0.5'; write 1, 0, or nothing"),

@@ -184,7 +184,7 @@ def test_training_section_without_values(tmp_path):
 
 
 def test_training_section_tells_what_is_wrong(tmp_path):
-    with pytest.raises(FileNotFoundError, match="CSVLogger"):
+    with pytest.raises(FileNotFoundError, match="CSV logger"):
         training_section([tmp_path / "metrics.csv"])
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n")

@@ -63,7 +63,7 @@ def test_every_condition_has_its_own_and_one_half_where_nothing_can_be_told():
 
 @pytest.mark.parametrize("sensitivity", [0, -0.1, 1.1, 90])
 def test_a_sensitivity_is_a_part(sensitivity):
-    with pytest.raises(ValueError, match=f"sensitivity is {sensitivity}; give the part"):
+    with pytest.raises(ValueError, match=f"sensitivity is {sensitivity}; expected the fraction"):
         choose_thresholds([], sensitivity)
 
 

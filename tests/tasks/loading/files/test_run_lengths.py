@@ -33,8 +33,8 @@ def test_runs_and_boxes_equal_those_of_pycocotools():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1, 2], "no object with size and counts"),
-        ({"size": [4, 4]}, "no object with size and counts"),
+        ([1, 2], "not an object with size and counts"),
+        ({"size": [4, 4]}, "not an object with size and counts"),
         ({"size": [4], "counts": [16]}, "size is"),
         ({"size": ["4", 4], "counts": [16]}, "size is"),
         ({"size": [-4, -4], "counts": [16]}, "at least 1"),
@@ -42,15 +42,15 @@ def test_runs_and_boxes_equal_those_of_pycocotools():
         ({"size": [10**9, 10**9], "counts": [10**18]}, "an image's"),
         ({"size": [10**300, 1], "counts": [1]}, "an image's"),
         ({"size": [4, 4], "counts": [10]}, "cover 10 pixels; its size 4 x 4 has 16"),
-        ({"size": [4, 4], "counts": [20, -4]}, "whole numbers"),
-        ({"size": [4, 4], "counts": [8.0, 8]}, "whole numbers"),
-        ({"size": [4, 4], "counts": None}, "whole numbers"),
+        ({"size": [4, 4], "counts": [20, -4]}, "all integers"),
+        ({"size": [4, 4], "counts": [8.0, 8]}, "all integers"),
+        ({"size": [4, 4], "counts": None}, "all integers"),
         ({"size": [4, 4], "counts": "P"}, "end within a number"),
-        ({"size": [4, 4], "counts": "é"}, "the letter"),
-        ({"size": [4, 4], "counts": "P" * 10_000}, "the letter"),
+        ({"size": [4, 4], "counts": "é"}, "the character"),
+        ({"size": [4, 4], "counts": "P" * 10_000}, "the character"),
         ({"size": [4, 4], "counts": "O"}, "a run of -1 pixels"),
     ],
 )
-def test_what_is_wrong_is_said(value, message):
+def test_invalid_run_lengths_are_described(value, message):
     with pytest.raises(ValueError, match=message):
         read_runs(value)

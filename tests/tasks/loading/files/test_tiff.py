@@ -85,7 +85,7 @@ def test_pages_in_a_circle(tmp_path, write_tiff):
     end = 10 + 12 * int.from_bytes(content[8:10], "little")
     content[end : end + 4] = (8).to_bytes(4, "little")
     file.write_bytes(content)
-    with pytest.raises(UnreadableImage, match="run in a circle"):
+    with pytest.raises(UnreadableImage, match="page list is circular"):
         read_image(file)
 
 
