@@ -164,7 +164,7 @@ def verdict(plain: Pair, residual: Pair) -> list[str]:
 def _tensors(data: LabeledImages) -> tuple[Tensor, Tensor]:
     if data.pixels is None:
         raise ValueError(
-            f"{data.size} images are files ({data.class_names[0]}, ...), but the experiment keeps images in memory; "
+            f"{data.size} images are files ({data.names[0]}, ...), but the experiment keeps images in memory; "
             "give CIFAR's archive or an .npz."
         )
     return torch.from_numpy(data.pixels).permute(0, 3, 1, 2), torch.from_numpy(data.labels)

@@ -60,11 +60,11 @@ def config(task: str, root: Path) -> dict:
     data, arguments = DATA[task]
     return {
         "model": {
-            "class_path": f"tasks.{task}.{module}",
-            "init_args": {"network": {"class_path": f"tasks.{task}.networks.{network}", "init_args": options}},
+            "class_path": f"vertebra.tasks.{task}.{module}",
+            "init_args": {"network": {"class_path": f"vertebra.tasks.{task}.networks.{network}", "init_args": options}},
         },
         "data": {
-            "class_path": f"tasks.{task}.{data}",
+            "class_path": f"vertebra.tasks.{task}.{data}",
             "init_args": {"root": str(root), **arguments, "batch_size": 2, "num_workers": 0},
         },
         "trainer": {

@@ -293,7 +293,7 @@ def test_transforms_fill_masks_with_nothing_and_interpolate_none():
     assert not np.array_equal(augment(image, mask, 4)[0], part)
 
 
-@pytest.mark.parametrize("wrong", [{"size": (0, 4)}, {"scale": (2.0, 1.0)}, {"most": 0.0}])
+@pytest.mark.parametrize("wrong", [{"size": (0, 4)}, {"scale": (2.0, 1.0)}, {"max_class_fraction": 0.0}])
 def test_crops_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match="crop has size"):
         RandomCrop(**wrong)

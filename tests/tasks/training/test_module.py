@@ -9,7 +9,7 @@ from vertebra.tasks.training.schedules import MultiStep
 
 
 class Silent(PredictionWriter):
-    def finish(self, predictions, folder, module):
+    def finish(self, predictions, folder):
         pass
 
 

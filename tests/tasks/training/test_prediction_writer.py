@@ -10,7 +10,7 @@ class Kept(PredictionWriter[int]):
         super().__init__()
         self.finished = None
 
-    def finish(self, predictions, folder, module):
+    def finish(self, predictions, folder):
         self.finished = list(predictions)
 
 

@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 
 class Silent(PredictionWriter):
-    def finish(self, predictions, folder, module):
+    def finish(self, predictions, folder):
         pass
 
 
