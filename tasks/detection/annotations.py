@@ -1,4 +1,4 @@
-"""The annotations of one split, whatever format they came in."""
+"""Annotations of one split: images and their instances, the same for every format."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vertebra.tasks.detection.instances import Instances
+
 
 @dataclass(frozen=True)
 class Annotations:
-    """Images and boxes as flat arrays.
+    """Images and objects as flat arrays with offsets.
 
     Arrays and not lists of objects: a worker process that reads a list writes its reference counts, and so copies it
     page by page; an array is shared for good.
@@ -20,12 +22,8 @@ class Annotations:
         files: (I,) str, absolute paths of the images.
         image_ids: (I,) int64, unique.
         sizes: (I, 2) int64, height and width as a viewer shows the image (EXIF rotation applied); 0 where not known.
-        starts: (I + 1,) int64, the boxes of image i are `starts[i]:starts[i + 1]`.
-        boxes: (M, 4) float64, xyxy in the image's own pixels.
-        labels: (M,) int64 in 1..K.
-        crowd: (M,) bool, regions in which detections are neither right nor wrong.
-        areas: (M,) float64, area of the object (of its mask where the file says so), in pixels.
-        annotation_ids: (M,) int64.
+        starts: (I + 1,) int64, the objects of image i are `instances[starts[i]:starts[i + 1]]`.
+        instances: the M objects of all images; boxes are float64 in the pixels of the image as `sizes` has it.
     """
 
     class_names: tuple[str, ...]
@@ -34,32 +32,24 @@ class Annotations:
     image_ids: np.ndarray
     sizes: np.ndarray
     starts: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    areas: np.ndarray
-    annotation_ids: np.ndarray
+    instances: Instances
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def of_image(self, index: int) -> slice:
-        """Return where the boxes of image `index` stand in `boxes`, `labels`, `crowd`, `areas`, `annotation_ids`."""
-        return slice(int(self.starts[index]), int(self.starts[index + 1]))
+    def of_image(self, index: int) -> Instances:
+        """Return the objects of image `index`, as views."""
+        return self.instances[int(self.starts[index]) : int(self.starts[index + 1])]
 
     def only(self, indices: np.ndarray) -> Annotations:
         """Return the annotations of the images at `indices`, in that order."""
         spans = [np.arange(self.starts[index], self.starts[index + 1]) for index in indices]
-        boxes = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+        rows = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
         return replace(
             self,
             files=self.files[indices],
             image_ids=self.image_ids[indices],
             sizes=self.sizes[indices],
             starts=np.cumsum([0, *(len(span) for span in spans)]),
-            boxes=self.boxes[boxes],
-            labels=self.labels[boxes],
-            crowd=self.crowd[boxes],
-            areas=self.areas[boxes],
-            annotation_ids=self.annotation_ids[boxes],
+            instances=self.instances[rows],
         )

@@ -93,22 +93,22 @@ def precision_and_recall(images: Sequence[EvaluatedImage], num_classes: int) -> 
 
 
 def _truth(images: Sequence[EvaluatedImage]) -> _Truth:
-    labels, group = _groups([image.labels for image in images])
-    crowd = np.concatenate([np.zeros(0, bool), *(image.crowd for image in images)])
-    areas = np.concatenate([np.zeros(0), *(image.areas for image in images)])
+    labels, group = _groups([image.truth.labels for image in images])
+    crowd = np.concatenate([np.zeros(0, bool), *(image.truth.crowd for image in images)])
+    areas = np.concatenate([np.zeros(0), *(image.truth.areas for image in images)])
     counted = ~crowd[:, None] & _in_range(areas)
     order = np.argsort(group, kind="stable")
-    boxes = _xywh([image.boxes for image in images])
+    boxes = _xywh([image.truth.boxes for image in images])
     return _Truth(group[order], labels[order], boxes[order], crowd[order], counted[order])
 
 
 def _detections(images: Sequence[EvaluatedImage]) -> _Detections:
-    labels, group = _groups([image.detected_labels for image in images])
-    scores = np.concatenate([np.zeros(0), *(image.scores for image in images)])
+    labels, group = _groups([image.detections.labels for image in images])
+    scores = np.concatenate([np.zeros(0), *(image.detections.scores for image in images)])
     order = np.lexsort((-scores, group))  # stable, as COCOeval's mergesort is
     group = group[order]
     rank = np.arange(len(group)) - np.searchsorted(group, group)
-    boxes = _xywh([image.detected_boxes for image in images])[order]
+    boxes = _xywh([image.detections.boxes for image in images])[order]
     kept = rank < MAX_DETECTIONS[-1]
     return _Detections(*(values[kept] for values in (group, labels[order], boxes, scores[order], rank)))
 

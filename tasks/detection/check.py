@@ -52,8 +52,8 @@ def find_untrained(annotations: Annotations, trained: Annotations, source: str, 
         source: the split's file.
         training: what the training split is called.
     """
-    counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
-    learned = {trained.class_names[label - 1] for label in np.unique(trained.labels).tolist()}
+    counts = np.bincount(annotations.instances.labels, minlength=len(annotations.class_names) + 1)[1:]
+    learned = {trained.class_names[label - 1] for label in np.unique(trained.instances.labels).tolist()}
     for name, count in zip(annotations.class_names, counts.tolist(), strict=True):
         if count and name not in learned:
             message = f"class {name!r:.80} has {count} boxes here and none in {training}, so none can be detected. "

@@ -22,9 +22,10 @@ from vertebra.tasks.detection.coco_fields import (
     reference,
     repeated_ids,
 )
-from vertebra.tasks.detection.draft import RawAnnotations, number_classes
-from vertebra.tasks.detection.finish import finish
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.orientation import Orientation, read_headers
+from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
+from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
@@ -96,7 +97,7 @@ def read_coco(
         boxes[:, 2:] += boxes[:, :2]
     categories = [reference(record, "category_id") for record in records]
     annotation_ids = np.array([numbers[i] for i in placed], dtype=np.int64)
-    annotations, of_boxes = finish(
+    annotations, of_boxes = validate(
         RawAnnotations(
             class_names=names,
             category_ids=class_ids,
@@ -107,16 +108,18 @@ def read_coco(
             titles=titles,
             sources=[str(file)] * len(kept),
             image_of=image_of,
-            boxes=boxes,
+            instances=Instances(
+                boxes=boxes,
+                labels=np.array([label_of.get(number, 0) for number in categories], dtype=np.int64),
+                crowd=np.array([bool(record.get("iscrowd")) for record in records], dtype=np.bool_),
+                areas=np.array([read_area(record) for record in records], dtype=np.float64),
+                ids=annotation_ids,
+            ),
             in_fractions=False,
             no_boxes=no_boxes,
-            labels=np.array([label_of.get(number, 0) for number in categories], dtype=np.int64),
             categories=[name_of.get(number, number) for number in categories],
-            crowd=np.array([bool(record.get("iscrowd")) for record in records], dtype=np.bool_),
-            areas=np.array([read_area(record) for record in records], dtype=np.float64),
-            annotation_ids=annotation_ids,
             unit="annotation",
-            places=annotation_ids,
+            positions=annotation_ids,
         ),
         orientation,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vertebra.tasks.detection.draft import LARGEST_SIDE, NOT_A_BOX
+from vertebra.tasks.detection.raw_annotations import LARGEST_SIDE, NOT_A_BOX
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.run_lengths import box_of_runs, read_runs
 

@@ -70,19 +70,20 @@ def image_errors(image: EvaluatedImage, iou_threshold: float = 0.5, score_thresh
 
 def _pairs(image: EvaluatedImage, iou_threshold: float, score_threshold: float) -> list[tuple[int, int]]:
     """Return (true label, predicted label) of every object and of every detection that counts, 0 for none."""
-    boxes, labels = image.boxes[~image.crowd], image.labels[~image.crowd]
-    chosen = np.argsort(-image.scores, kind="stable")
-    chosen = chosen[image.scores[chosen] >= score_threshold]
-    found, found_labels = image.detected_boxes[chosen], image.detected_labels[chosen]
+    objects, crowds = image.truth[~image.truth.crowd], image.truth[image.truth.crowd]
+    boxes, labels = objects.boxes, objects.labels
+    detections = image.detections[np.argsort(-image.detections.scores, kind="stable")]
+    detections = detections[detections.scores >= score_threshold]
+    found = detections.boxes
 
     intersection = _intersections(found, boxes)
     iou = intersection / np.maximum(_areas(found)[:, None] + _areas(boxes) - intersection, 1e-9)  # (D, G)
-    crowd = _intersections(found, image.boxes[image.crowd]) / np.maximum(_areas(found)[:, None], 1e-9)
+    crowd = _intersections(found, crowds.boxes) / np.maximum(_areas(found)[:, None], 1e-9)
     on_crowd = (crowd >= iou_threshold).any(axis=1)
 
     pairs = []
     free = np.ones(len(boxes), dtype=bool)
-    for i, label in enumerate(found_labels.tolist()):
+    for i, label in enumerate(detections.labels.tolist()):
         # The sliver for its own class decides only between objects whose boxes are the same.
         overlap = np.where(free & (iou[i] >= iou_threshold), iou[i] + 1e-9 * (labels == label), 0.0)
         best = int(overlap.argmax()) if overlap.any() else -1

@@ -14,6 +14,7 @@ from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.check import find_untrained
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from vertebra.tasks.detection.formats import read_annotations
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.orientation import Orientation
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.data import TaskData
@@ -121,7 +122,7 @@ class DetectionData(TaskData[Annotations]):
         annotations = annotations.only(self.drop_missing(annotations.files))
         if split == "train" and not len(annotations):
             raise ValueError(f"{wanted}: holds no images to train on.")
-        if not len(annotations.boxes):
+        if not len(annotations.instances):
             _refuse_no_boxes(split, source, found)
         return annotations
 
@@ -148,9 +149,8 @@ def _refuse_no_boxes(split: str, source: Path, found: Sequence[Fault]) -> None:
 
 
 def without_boxes(files: Sequence[Path], class_names: Sequence[str]) -> Annotations:
-    """Return annotations of images that nobody has annotated, numbered from 1."""
+    """Return annotations of images without objects, numbered from 1."""
     number = len(files)
-    nothing = np.zeros(0)
     return Annotations(
         class_names=tuple(class_names),
         category_ids=np.arange(1, len(class_names) + 1),
@@ -158,9 +158,5 @@ def without_boxes(files: Sequence[Path], class_names: Sequence[str]) -> Annotati
         image_ids=np.arange(1, number + 1),
         sizes=np.zeros((number, 2), dtype=np.int64),
         starts=np.zeros(number + 1, dtype=np.int64),
-        boxes=nothing.reshape(0, 4),
-        labels=nothing.astype(np.int64),
-        crowd=nothing.astype(bool),
-        areas=nothing,
-        annotation_ids=nothing.astype(np.int64),
+        instances=Instances.empty(),
     )

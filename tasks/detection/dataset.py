@@ -1,8 +1,9 @@
-"""The images of one split as samples, and samples as a batch."""
+"""Dataset of one split, and collation of its samples into batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.batch import Targets, pad_targets
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
 from vertebra.tasks.loading.files.images import VIEWED, read_image
@@ -30,27 +32,22 @@ class Source(NamedTuple):
         file: path of the image.
         size: height and width of the image file as a viewer shows it.
         factors: by how much height and width were scaled for the network.
-        boxes: (G, 4) float64 xyxy.
-        labels: (G,) int64 in 1..K.
-        crowd: (G,) bool.
-        areas: (G,) float64.
+        truth: the objects; boxes are float64 in the pixels of the file.
     """
 
     image_id: int
     file: str
     size: tuple[int, int]
     factors: tuple[float, float]
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    areas: np.ndarray
+    truth: Instances
 
 
 class Sample(NamedTuple):
-    """A resized image with its boxes, and where it comes from."""
+    """A resized image with its objects, and where it comes from."""
 
     image: LabeledImage
     source: Source
+    category_ids: np.ndarray
 
 
 class DetectionBatch(NamedTuple):
@@ -61,6 +58,7 @@ class DetectionBatch(NamedTuple):
         sizes: (N, 2) int64, height and width of each image within its padding.
         targets: the true boxes, in pixels of `images`.
         sources: one an image.
+        category_ids: (K,) int64, the data set's own id of each class; empty where nothing could be read.
         skipped: what could not be read, one message a file.
     """
 
@@ -68,6 +66,7 @@ class DetectionBatch(NamedTuple):
     sizes: Tensor
     targets: Targets
     sources: list[Source]
+    category_ids: np.ndarray
     skipped: list[str]
 
 
@@ -97,12 +96,10 @@ class DetectionDataset(TaskDataset[Sample]):
         self.pixel_rule = pixels
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
-        records, boxes = self.annotations, self.annotations.of_image(index)
+        records, truth = self.annotations, self.annotations.of_image(index)
         file = str(records.files[index])
         pixels = read_image(file, self.pixel_rule)
-        image = LabeledImage(
-            pixels, records.boxes[boxes].astype(np.float32), records.labels[boxes], records.crowd[boxes]
-        )
+        image = LabeledImage(pixels, replace(truth, boxes=truth.boxes.astype(np.float32)))
         short = None
         if draw is not None:
             short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
@@ -113,13 +110,10 @@ class DetectionDataset(TaskDataset[Sample]):
             file=file,
             size=(pixels.shape[0], pixels.shape[1]),
             factors=factors,
-            boxes=records.boxes[boxes],
-            labels=records.labels[boxes],
-            crowd=records.crowd[boxes],
-            areas=records.areas[boxes],
+            truth=truth,
         )
         # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
-        return Sample(image.without_flat_boxes(LEAST_SIZE), source)
+        return Sample(image.without_flat_boxes(LEAST_SIZE), source, records.category_ids)
 
 
 def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionBatch:
@@ -137,18 +131,21 @@ def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionB
     pixels = np.zeros((len(images), height, width, channels), dtype=np.uint8)
     for padded, image in zip(pixels, images, strict=True):
         padded[: image.image.shape[0], : image.image.shape[1]] = image.image
-    targets = [
-        {
-            "boxes": torch.from_numpy(image.boxes),
-            "labels": torch.from_numpy(image.labels),
-            "crowd": torch.from_numpy(image.crowd),
-        }
-        for image in images
-    ]
     return DetectionBatch(
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         sizes=torch.from_numpy(sizes),
-        targets=pad_targets(targets, TARGETS),
+        targets=_targets([image.instances for image in images]),
         sources=[sample.source for sample in samples],
+        category_ids=samples[0].category_ids if samples else np.zeros(0, dtype=np.int64),
         skipped=skipped,
     )
+
+
+def _targets(tables: Sequence[Instances]) -> Targets:
+    """Stack the objects of a batch; those of crowds are regions to be ignored."""
+    if not tables:
+        return pad_targets([])
+    objects = Instances.stack([table[~table.crowd] for table in tables], at_least=1, multiple=TARGETS)
+    crowds = Instances.stack([table[table.crowd] for table in tables], multiple=TARGETS)
+    boxes, labels, ignored = objects.boxes, objects.labels, crowds.boxes
+    return Targets(torch.from_numpy(boxes), torch.from_numpy(labels), torch.from_numpy(ignored))

@@ -92,7 +92,7 @@ class CocoMetric:
             ValueError: a label is not in 1..K.
         """
         for image in images:
-            for whose, labels in (("truth", image.labels), ("detection", image.detected_labels)):
+            for whose, labels in (("truth", image.truth.labels), ("detection", image.detections.labels)):
                 if len(labels) and not 1 <= labels.min() <= labels.max() <= len(self.class_names):
                     raise ValueError(
                         f"{image.file}: a {whose} has a label in {labels.min()}..{labels.max()}, but the "
@@ -112,7 +112,7 @@ class CocoMetric:
         marked = precision_and_recall(images, len(self.class_names))
         precision, recall = (np.where(values < 0, np.nan, values) for values in marked)
         precision = precision[..., _100_BOXES]  # (10, 101, K, 4)
-        truth = [image.labels[~image.crowd] for image in images]
+        truth = [image.truth.labels[~image.truth.crowd] for image in images]
         return DetectionResults(
             class_names=self.class_names,
             ap=_mean(precision[:, :, :, _ALL]),

@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from vertebra.tasks.detection.batch import ImageBatch
-from vertebra.tasks.detection.data import DetectionData
 from vertebra.tasks.detection.dataset import DetectionBatch
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN
+from vertebra.tasks.detection.instances import Detections
 from vertebra.tasks.detection.metrics import CocoMetric
-from vertebra.tasks.detection.predictions import DetectionWriter
+from vertebra.tasks.detection.predictions import DetectionWriter, Prediction
 from vertebra.tasks.detection.report import detection_sections
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
@@ -35,6 +35,10 @@ class DetectionModule(TaskModule):
         mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
         std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
+
+    Attributes:
+        category_ids: (K,) int64, the training data's own id of each class: of the batches trained on, or of the
+            checkpoint; 1..K before either.
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/map", "max")
@@ -52,27 +56,24 @@ class DetectionModule(TaskModule):
         super().__init__(network, class_names, **training)
         self.normalize = normalize_for(network, mean, std)
         self.metric = CocoMetric(self.class_names)
-        self.category_ids = list(range(1, len(self.class_names) + 1))
-
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        if isinstance(data := getattr(self.trainer, "datamodule", None), DetectionData):
-            self.category_ids[:] = data.records("train").category_ids.tolist()
+        self.category_ids: np.ndarray = np.arange(1, len(self.class_names) + 1)
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
+        if len(batch.category_ids):
+            self.category_ids = batch.category_ids
         return self.log_losses(self.network(self._images(batch), batch.targets), len(batch.images))
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
         self.metric.update(self._evaluate(batch))
 
-    def predict_step(self, batch: DetectionBatch, batch_idx: int) -> list[EvaluatedImage]:
+    def predict_step(self, batch: DetectionBatch, batch_idx: int) -> list[Prediction]:
         self.warn_skipped(batch.skipped)
-        return self._evaluate(batch)
+        return [Prediction(image, self.category_ids[image.detections.labels - 1]) for image in self._evaluate(batch)]
 
     def prediction_writer(self) -> PredictionWriter:
-        return DetectionWriter(self.class_names, self.category_ids)
+        return DetectionWriter(self.class_names)
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return detection_sections(self.results, metrics_csv)
@@ -102,21 +103,20 @@ class DetectionModule(TaskModule):
                     image_id=source.image_id,
                     file=source.file,
                     size=source.size,
-                    boxes=source.boxes,
-                    labels=source.labels,
-                    crowd=source.crowd,
-                    areas=source.areas,
-                    detected_boxes=found["boxes"].double().cpu().numpy() / factors,
-                    detected_labels=found["labels"].cpu().numpy(),
-                    scores=found["scores"].double().cpu().numpy(),
+                    truth=source.truth,
+                    detections=Detections(
+                        boxes=found["boxes"].double().cpu().numpy() / factors,
+                        labels=found["labels"].cpu().numpy(),
+                        scores=found["scores"].double().cpu().numpy(),
+                    ),
                 )
             )
         return evaluated
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["category_ids"] = self.category_ids
+        checkpoint["category_ids"] = self.category_ids.tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.category_ids[:] = checkpoint.get("category_ids", self.category_ids)
+        self.category_ids = np.array(checkpoint.get("category_ids", self.category_ids), dtype=np.int64)

@@ -1,12 +1,13 @@
-"""What `predict` leaves behind: COCO results and a picture of every image."""
+"""Prediction writer: COCO results and a picture of every image."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -20,18 +21,28 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 DRAWN_SCORE = 0.5  # the file holds every detection, the pictures those that are more likely than not
 
 
+class Prediction(NamedTuple):
+    """One image with its detections.
+
+    Attributes:
+        image: as evaluated; its truth is empty.
+        category_ids: (D,) int64, class of each detection by the id that the training data has for it.
+    """
+
+    image: EvaluatedImage
+    category_ids: np.ndarray
+
+
 class DetectionWriter(PredictionWriter[None]):
     """Writes `detections.json` (COCO results) and `pictures/`, both as it goes: detections of a day fit into no memory.
 
     Args:
         class_names: the K classes.
-        category_ids: K ids of the data set that the detector was trained on, which the file speaks in.
     """
 
-    def __init__(self, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
+    def __init__(self, class_names: Sequence[str]) -> None:
         super().__init__()
         self.class_names = class_names
-        self.category_ids = category_ids
         self._stems: Counter[str] = Counter()
         self._rows: JsonRows | None = None
 
@@ -51,21 +62,16 @@ class DetectionWriter(PredictionWriter[None]):
         if self._rows is not None:
             self._rows.discard()
 
-    def keep(self, outputs: list[EvaluatedImage], folder: Path, trainer: Trainer) -> tuple[()]:
+    def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> tuple[()]:
         pictures = folder / "pictures"
         pictures.mkdir(parents=True, exist_ok=True)
-        for image in outputs:
-            drawn = image.scores >= DRAWN_SCORE
-            picture = draw_boxes(
-                read_for_display(image.file),
-                image.detected_boxes[drawn],
-                image.detected_labels[drawn],
-                self.class_names,
-                image.scores[drawn],
-            )
+        for image, _ in outputs:
+            drawn = image.detections[image.detections.scores >= DRAWN_SCORE]
+            pixels = read_for_display(image.file)
+            picture = draw_boxes(pixels, drawn.boxes, drawn.labels, self.class_names, drawn.scores)
             write_picture(pictures / self._name(image), picture)
         if self._rows is not None:
-            self._rows.add(row for image in outputs for row in self._results(image))
+            self._rows.add(row for prediction in outputs for row in _results(prediction))
         return ()
 
     def finish(self, predictions: Sequence[None], folder: Path) -> None:
@@ -73,20 +79,23 @@ class DetectionWriter(PredictionWriter[None]):
             count = self._rows.join()
             rank_zero_info(f"{count} detections: {self._rows.file}, pictures: {folder / 'pictures'}")
 
-    def _results(self, image: EvaluatedImage) -> list[dict[str, Any]]:
-        found = zip(image.detected_boxes.tolist(), image.detected_labels.tolist(), image.scores.tolist(), strict=True)
-        return [
-            {
-                "image_id": image.image_id,
-                "file_name": image.file,
-                "category_id": self.category_ids[label - 1],
-                "bbox": [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)],
-                "score": round(score, 5),
-            }
-            for (x1, y1, x2, y2), label, score in found
-        ]
-
     def _name(self, image: EvaluatedImage) -> str:
         """Return the picture's name: the image's own, and its number where two images have one of that name."""
         stem = Path(image.file).stem
         return f"{stem}.jpg" if self._stems[stem] < 2 else f"{stem}-{image.image_id}.jpg"
+
+
+def _results(prediction: Prediction) -> list[dict[str, Any]]:
+    """Return the rows of COCO's results format, https://cocodataset.org/#format-results."""
+    image, detections = prediction.image, prediction.image.detections
+    rows = zip(detections.boxes.tolist(), prediction.category_ids.tolist(), detections.scores.tolist(), strict=True)
+    return [
+        {
+            "image_id": image.image_id,
+            "file_name": image.file,
+            "category_id": category_id,
+            "bbox": [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)],
+            "score": round(score, 5),
+        }
+        for (x1, y1, x2, y2), category_id, score in rows
+    ]

@@ -57,7 +57,7 @@ def _classes(results: DetectionResults) -> str:
 
 
 def _sizes(results: DetectionResults) -> str:
-    parts = [image.areas[~image.crowd] for image in results.images]
+    parts = [image.truth.areas[~image.truth.crowd] for image in results.images]
     areas = np.concatenate([np.zeros(0), *parts])
     small, medium, large = areas < 32**2, (areas >= 32**2) & (areas < 96**2), areas >= 96**2
     rows: list[list[str | float]] = [
@@ -144,11 +144,9 @@ def _picture(image: EvaluatedImage, errors: ImageErrors, class_names: Sequence[s
     scale = min(1.0, _LONGER_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    kept = image.scores >= _SCORE
-    truth = draw_boxes(pixels, image.boxes * scale, image.labels, class_names, dashed=True)
-    found = draw_boxes(
-        pixels, image.detected_boxes[kept] * scale, image.detected_labels[kept], class_names, image.scores[kept]
-    )
+    kept = image.detections[image.detections.scores >= _SCORE]
+    truth = draw_boxes(pixels, image.truth.boxes * scale, image.truth.labels, class_names, dashed=True)
+    found = draw_boxes(pixels, kept.boxes * scale, kept.labels, class_names, kept.scores)
     # Stacked along the shorter side, both stay as large as they can; white between them.
     axis = 0 if width >= height else 1
     gap = np.full((4, size[0], 3) if axis == 0 else (size[1], 4, 3), 255, np.uint8)

@@ -1,15 +1,16 @@
-"""From an image and its boxes as they are on disk to what the network sees."""
+"""Resizing and augmentation of images with their boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import albumentations as A
 import cv2
 import numpy as np
 
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.loading.files.resizing import resized_by
 
 # An object of which augmentation left less than this part is no example of its class.
@@ -18,24 +19,20 @@ LEAST_SIZE = 1.0  # pixels
 
 
 class LabeledImage(NamedTuple):
-    """An image with its true boxes.
+    """An image with its annotated objects.
 
     Attributes:
-        image: (H, W, C) uint8, RGB if not said otherwise.
-        boxes: (G, 4) float32 xyxy in pixels of `image`.
-        labels: (G,) int64 in 1..K.
-        crowd: (G,) bool.
+        image: (H, W, C) uint8, RGB unless the data set's `Pixels` choose other channels.
+        instances: the G objects; boxes are float32 in pixels of `image`.
     """
 
     image: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
+    instances: Instances
 
     def without_flat_boxes(self, least: float) -> LabeledImage:
         """Return the image with those of its boxes that are at least `least` pixels wide and high."""
-        keep = (self.boxes[:, 2:] - self.boxes[:, :2] >= least).all(axis=1)
-        return self._replace(boxes=self.boxes[keep], labels=self.labels[keep], crowd=self.crowd[keep])
+        boxes = self.instances.boxes
+        return self._replace(instances=self.instances[(boxes[:, 2:] - boxes[:, :2] >= least).all(axis=1)])
 
 
 @dataclass
@@ -63,12 +60,12 @@ class Resize:
         if size == (height, width):
             return sample, factors
         image = resized_by(sample.image, *size, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
-        boxes = sample.boxes * np.array([factors[1], factors[0]] * 2, dtype=np.float32)
-        return sample._replace(image=image, boxes=boxes), factors
+        boxes = sample.instances.boxes * np.array([factors[1], factors[0]] * 2, dtype=np.float32)
+        return LabeledImage(image, replace(sample.instances, boxes=boxes)), factors
 
 
 class Augment:
-    """Albumentations transforms that take the boxes along.
+    """Augmentation by albumentations transforms of images and boxes.
 
     Args:
         transforms: any of albumentations' transforms that can treat boxes, in order.
@@ -77,7 +74,7 @@ class Augment:
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
         boxes = A.BboxParams(
             format="pascal_voc",
-            label_fields=["labels", "crowd"],
+            label_fields=["rows"],
             clip=True,
             min_visibility=LEAST_VISIBILITY,
             filter_invalid_bboxes=True,
@@ -89,10 +86,9 @@ class Augment:
         if self.compose is None:
             return sample
         self.compose.set_random_seed(seed)
-        result = self.compose(image=sample.image, bboxes=sample.boxes, labels=sample.labels, crowd=sample.crowd)
-        return LabeledImage(
-            image=result["image"],
-            boxes=np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4),
-            labels=np.asarray(result["labels"], dtype=np.int64),
-            crowd=np.asarray(result["crowd"], dtype=bool),
-        ).without_flat_boxes(LEAST_SIZE)
+        instances = sample.instances
+        result = self.compose(image=sample.image, bboxes=instances.boxes, rows=np.arange(len(instances)))
+        boxes = np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4)
+        # boxes come back without those that left the image; every other column follows by its row
+        left = instances[np.asarray(result["rows"], dtype=np.int64)]
+        return LabeledImage(result["image"], replace(left, boxes=boxes)).without_flat_boxes(LEAST_SIZE)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.draft import RawAnnotations, number_classes
-from vertebra.tasks.detection.finish import finish
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.orientation import Orientation, read_headers
+from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
+from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.detection.voc_xml import VocImage, read_xml
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
@@ -78,7 +79,7 @@ def read_voc(
     names, category_ids, _ = number_classes(categories, class_names)
     label_of = {name: label for label, name in enumerate(names, start=1)}
     counts = [len(image.objects) for _, _, image in read]
-    annotations, of_boxes = finish(
+    annotations, of_boxes = validate(
         RawAnnotations(
             class_names=names,
             category_ids=category_ids,
@@ -89,16 +90,18 @@ def read_voc(
             titles=titles,
             sources=[str(source) for source, _, _ in read],
             image_of=np.repeat(np.arange(len(read), dtype=np.int64), counts),
-            boxes=np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4),
+            instances=Instances(
+                boxes=np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4),
+                labels=np.array([label_of.get(item.name or "", 0) for item in objects], dtype=np.int64),
+                crowd=np.array([item.difficult for item in objects], dtype=np.bool_),
+                areas=np.full(len(objects), np.nan),
+                ids=np.arange(1, len(objects) + 1, dtype=np.int64),
+            ),
             in_fractions=False,
             no_boxes={i: item.reason for i, item in enumerate(objects) if item.reason},
-            labels=np.array([label_of.get(item.name or "", 0) for item in objects], dtype=np.int64),
             categories=[item.name for item in objects],
-            crowd=np.array([item.difficult for item in objects], dtype=np.bool_),
-            areas=np.full(len(objects), np.nan),
-            annotation_ids=np.arange(1, len(objects) + 1, dtype=np.int64),
             unit="object",
-            places=np.array([i for count in counts for i in range(1, count + 1)], dtype=np.int64),
+            positions=np.array([i for count in counts for i in range(1, count + 1)], dtype=np.int64),
         ),
         orientation,
     )

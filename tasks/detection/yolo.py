@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.draft import RawAnnotations, number_classes
-from vertebra.tasks.detection.finish import finish
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.orientation import Orientation, read_headers
+from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
+from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.detection.yolo_labels import (
     Line,
     find_orphans,
@@ -84,7 +85,7 @@ def read_yolo(
         found.append(Fault(faults.CONFIDENCE, str(file), message))
 
     files = [str(paths[i]) for i in kept]
-    annotations, of_boxes = finish(
+    annotations, of_boxes = validate(
         RawAnnotations(
             class_names=names,
             category_ids=category_ids,
@@ -95,16 +96,18 @@ def read_yolo(
             titles=[f"image {os.path.basename(path)!r}" for path in files],
             sources=[str(labels[i] or places(paths[i])[0]) for i in kept],
             image_of=np.array([image for image, _ in lines], dtype=np.int64),
-            boxes=np.array([line.box for _, line in lines], dtype=np.float64).reshape(-1, 4),
+            instances=Instances(
+                boxes=np.array([line.box for _, line in lines], dtype=np.float64).reshape(-1, 4),
+                labels=np.array([label_of.get(line.label, 0) for _, line in lines], dtype=np.int64),
+                crowd=np.zeros(len(lines), dtype=np.bool_),
+                areas=np.full(len(lines), np.nan),
+                ids=np.arange(1, len(lines) + 1, dtype=np.int64),
+            ),
             in_fractions=True,
             no_boxes={i: line.reason for i, (_, line) in enumerate(lines) if line.reason},
-            labels=np.array([label_of.get(line.label, 0) for _, line in lines], dtype=np.int64),
             categories=[name_of.get(line.label, line.label) for _, line in lines],
-            crowd=np.zeros(len(lines), dtype=np.bool_),
-            areas=np.full(len(lines), np.nan),
-            annotation_ids=np.arange(1, len(lines) + 1, dtype=np.int64),
             unit="line",
-            places=np.array([line.number for _, line in lines], dtype=np.int64),
+            positions=np.array([line.number for _, line in lines], dtype=np.int64),
         ),
         orientation,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import NamedTuple
 
-from vertebra.tasks.detection.draft import NOT_A_BOX
+from vertebra.tasks.detection.raw_annotations import NOT_A_BOX
 from vertebra.tasks.detection.yolo_yaml import nonblank_lines
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault

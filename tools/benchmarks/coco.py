@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from vertebra.tasks.detection.average_precision import precision_and_recall
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.instances import Detections, Instances
 from vertebra.tools.benchmarks.table import Table, table_of_ways
 
 HEIGHT, WIDTH = 480, 640
@@ -66,13 +67,14 @@ def _random_image(number: int, detections: int, num_classes: int, rng: np.random
         image_id=number,
         file=f"{number}.jpg",
         size=(HEIGHT, WIDTH),
-        boxes=boxes,
-        labels=labels,
-        crowd=rng.random(len(boxes)) < 0.02,
-        areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) * rng.uniform(0.4, 1, len(boxes)),
-        detected_boxes=found[order],
-        detected_labels=found_labels[order],
-        scores=scores[order],
+        truth=Instances(
+            boxes=boxes,
+            labels=labels,
+            crowd=rng.random(len(boxes)) < 0.02,
+            areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) * rng.uniform(0.4, 1, len(boxes)),
+            ids=np.arange(1, len(boxes) + 1),
+        ),
+        detections=Detections(found[order], found_labels[order], scores[order]),
     )
 
 
@@ -88,12 +90,13 @@ def score_with_pycocotools(images: Sequence[EvaluatedImage], num_classes: int) -
     truth: list[dict] = []
     detections: list[dict] = []
     for image in images:
-        for box, label, crowd, area in zip(image.boxes, image.labels, image.crowd, image.areas, strict=True):
+        objects, found = image.truth, image.detections
+        for box, label, crowd, area in zip(objects.boxes, objects.labels, objects.crowd, objects.areas, strict=True):
             truth.append(_annotation(truth, image, box, label) | {"iscrowd": int(crowd), "area": float(area)})
-        for box, label, score in zip(image.detected_boxes, image.detected_labels, image.scores, strict=True):
-            found = _annotation(detections, image, box, label)
-            width, height = found["bbox"][2:]
-            detections.append(found | {"iscrowd": 0, "area": width * height, "score": float(score)})
+        for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
+            detection = _annotation(detections, image, box, label)
+            width, height = detection["bbox"][2:]
+            detections.append(detection | {"iscrowd": 0, "area": width * height, "score": float(score)})
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         evaluation = COCOeval(_coco(images, num_classes, truth), _coco(images, num_classes, detections), "bbox")
         evaluation.evaluate()

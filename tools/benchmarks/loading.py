@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.dataset import DetectionDataset, collate
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.training.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
@@ -104,12 +105,10 @@ def _read_theirs(annotations: Annotations, transforms: v2.Compose) -> Iterator[T
 
 
 def _target(annotations: Annotations, index: int, size: tuple[int, int]) -> dict[str, Tensor]:
-    boxes = annotations.of_image(index)
+    instances = annotations.of_image(index)
     return {
-        "boxes": tv_tensors.BoundingBoxes(
-            torch.from_numpy(annotations.boxes[boxes]).float(), format="XYXY", canvas_size=size
-        ),
-        "labels": torch.from_numpy(annotations.labels[boxes]),
+        "boxes": tv_tensors.BoundingBoxes(torch.from_numpy(instances.boxes).float(), format="XYXY", canvas_size=size),
+        "labels": torch.from_numpy(instances.labels),
     }
 
 
@@ -145,9 +144,11 @@ def write_images(folder: Path, count: int) -> Annotations:
         image_ids=np.arange(count),
         sizes=np.full((count, 2), (HEIGHT, WIDTH)),
         starts=np.arange(count + 1) * BOXES,
-        boxes=boxes,
-        labels=np.ones(len(boxes), dtype=np.int64),
-        crowd=np.zeros(len(boxes), dtype=bool),
-        areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
-        annotation_ids=np.arange(len(boxes)),
+        instances=Instances(
+            boxes=boxes,
+            labels=np.ones(len(boxes), dtype=np.int64),
+            crowd=np.zeros(len(boxes), dtype=bool),
+            areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
+            ids=np.arange(len(boxes)),
+        ),
     )

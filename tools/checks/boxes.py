@@ -50,7 +50,7 @@ def _content(split: Split, read: Reader, training: Split | None, read_training: 
             trained = annotations
         faults = [*faults, *find_untrained(annotations, trained, str(split[0]), _title(training))]
     outlines, note = _check_outlines(split[0]) if split[0].suffix.lower() == ".json" else ([], "")
-    counts = np.bincount(annotations.labels, minlength=len(annotations.class_names) + 1)[1:]
+    counts = np.bincount(annotations.instances.labels, minlength=len(annotations.class_names) + 1)[1:]
     boxes = dict(zip(annotations.class_names, counts.tolist(), strict=True))
     return Content(
         files=annotations.files.tolist(),

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vertebra.tasks.detection import average_precision
 from vertebra.tasks.detection.average_precision import precision_and_recall
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.instances import Detections, Instances
 from vertebra.tools.benchmarks.coco import random_images, score_with_pycocotools
 
 SEEDS = range(8)
@@ -29,13 +32,18 @@ def random_image(image_id, num_truth, num_detections, rng, num_classes):
         image_id=image_id,
         file=f"{image_id}.jpg",
         size=(400, 400),
-        boxes=boxes,
-        labels=rng.integers(1, num_classes + 1, num_truth),
-        crowd=rng.random(num_truth) < 0.25,
-        areas=np.where(rng.random(num_truth) < 0.5, areas, rng.choice([31.9**2, 32**2, 96**2, 1e4], num_truth)),
-        detected_boxes=found,
-        detected_labels=rng.integers(1, num_classes + 1, num_detections),
-        scores=np.round(rng.random(num_detections), 1),  # ties, and in no order
+        truth=Instances(
+            boxes=boxes,
+            labels=rng.integers(1, num_classes + 1, num_truth),
+            crowd=rng.random(num_truth) < 0.25,
+            areas=np.where(rng.random(num_truth) < 0.5, areas, rng.choice([31.9**2, 32**2, 96**2, 1e4], num_truth)),
+            ids=np.arange(num_truth),
+        ),
+        detections=Detections(
+            boxes=found,
+            labels=rng.integers(1, num_classes + 1, num_detections),
+            scores=np.round(rng.random(num_detections), 1),  # ties, and in no order
+        ),
     )
 
 
@@ -82,7 +90,9 @@ def test_equals_pycocotools_where_classes_have_no_truth_or_no_detections(seed):
     rng = np.random.default_rng(seed)
     images = some_images(rng, num_classes=4)
     # Truth of the classes 2..5, detections of the classes 1..4, and nothing of the class 6.
-    precision, _ = assert_equals_pycocotools([image._replace(labels=image.labels + 1) for image in images], 6)
+    precision, _ = assert_equals_pycocotools(
+        [image._replace(truth=replace(image.truth, labels=image.truth.labels + 1)) for image in images], 6
+    )
     assert (precision[:, :, 0] == -1).all()
     assert (precision[:, :, 4, 0] == 0).all()
     assert (precision[:, :, 5] == -1).all()
@@ -102,15 +112,23 @@ def test_portions_change_nothing(seed, monkeypatch):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_float32_boxes_and_scores_equal_pycocotools(seed):
     images = random_images(6, 30, 2, seed)
-    names = ("boxes", "areas", "detected_boxes", "scores")
-    narrow = [image._replace(**{name: getattr(image, name).astype(np.float32) for name in names}) for image in images]
+
+    def narrowed(table, *names):
+        return replace(table, **{name: getattr(table, name).astype(np.float32) for name in names})
+
+    narrow = [
+        image._replace(
+            truth=narrowed(image.truth, "boxes", "areas"), detections=narrowed(image.detections, "boxes", "scores")
+        )
+        for image in images
+    ]
     assert_equals_pycocotools(narrow, 2)
 
 
 def test_degenerate_boxes_equal_pycocotools():
     image = some_images(np.random.default_rng(0), 2, [(6, 12)])[0]
-    image.detected_boxes[:4, 2:] = image.detected_boxes[:4, :2] - [[0, 0], [3, 3], [0, 3], [-5, 0]]
-    image.boxes[:1, 2:] = image.boxes[:1, :2]
+    image.detections.boxes[:4, 2:] = image.detections.boxes[:4, :2] - [[0, 0], [3, 3], [0, 3], [-5, 0]]
+    image.truth.boxes[:1, 2:] = image.truth.boxes[:1, :2]
     assert_equals_pycocotools([image], 2)
 
 
@@ -120,13 +138,14 @@ def one_class(boxes, crowd, areas, detected_boxes, scores):
         1,
         "1.jpg",
         (400, 400),
-        np.array(boxes, float),
-        ones[: len(boxes)],
-        np.array(crowd, bool),
-        np.array(areas, float),
-        np.array(detected_boxes, float),
-        ones[: len(detected_boxes)],
-        np.array(scores),
+        Instances(
+            np.array(boxes, float),
+            ones[: len(boxes)],
+            np.array(crowd, bool),
+            np.array(areas, float),
+            np.arange(len(boxes)),
+        ),
+        Detections(np.array(detected_boxes, float), ones[: len(detected_boxes)], np.array(scores)),
     )
 
 
@@ -147,6 +166,6 @@ def test_of_truths_equally_near_the_last_is_taken():
     image = one_class(pair, [0, 0], [9000, 9000], [[0, 0, 100, 100], [0, 0, 100, 90]], [0.9, 0.8])
     _, found = precision_and_recall([image], 1)
     assert found[8, 0, 0, 2] == 1  # at IoU 0.9
-    other = image._replace(boxes=image.boxes[::-1])
+    other = image._replace(truth=replace(image.truth, boxes=image.truth.boxes[::-1]))
     _, found = precision_and_recall([other], 1)
     assert found[8, 0, 0, 2] == 0.5

@@ -43,18 +43,18 @@ def test_minimal_file(tmp_path):
     assert annotations.image_ids.tolist() == [30, 10, 20]
     assert annotations.sizes.tolist() == [[50, 100]] * 3
     assert annotations.starts.tolist() == [0, 1, 3, 3]
-    assert annotations.boxes.tolist() == [[0, 0, 10, 10], [1, 2, 31, 42], [5, 5, 11, 12]]
-    assert annotations.labels.tolist() == [1, 2, 1]
-    assert annotations.crowd.tolist() == [False, False, True]
-    assert annotations.areas.tolist() == [100, 600.5, 42]
-    assert annotations.annotation_ids.tolist() == [2, 1, 3]
+    assert annotations.instances.boxes.tolist() == [[0, 0, 10, 10], [1, 2, 31, 42], [5, 5, 11, 12]]
+    assert annotations.instances.labels.tolist() == [1, 2, 1]
+    assert annotations.instances.crowd.tolist() == [False, False, True]
+    assert annotations.instances.areas.tolist() == [100, 600.5, 42]
+    assert annotations.instances.ids.tolist() == [2, 1, 3]
 
 
 def test_no_boxes_at_all(tmp_path):
     annotations, found = read(tmp_path, content() | {"annotations": []})
     assert found == []
     assert len(annotations) == 3
-    assert annotations.boxes.shape == (0, 4)
+    assert annotations.instances.boxes.shape == (0, 4)
     assert annotations.starts.tolist() == [0, 0, 0, 0]
     annotations, found = read(tmp_path, {"images": [], "annotations": [], "categories": []})
     assert (len(annotations), found) == (0, [])
@@ -86,7 +86,7 @@ def test_bad_boxes(tmp_path, change, kind, message, kept):
     assert found[0].file == str(tmp_path / "boxes.json")
     assert found[0].message.startswith("image 'sub/a.jpg' (id 10), annotation 1: ")
     assert message in found[0].message
-    assert (1 in annotations.annotation_ids) is kept
+    assert (1 in annotations.instances.ids) is kept
     assert annotations.starts.tolist() == [0, 1, 2 + kept, 2 + kept]
 
 
@@ -95,7 +95,7 @@ def test_boxes_are_clipped_and_a_pixel_over_the_border_is_no_fault(tmp_path):
     data["annotations"][0]["bbox"] = [-1, 10, 20, 41]
     annotations, found = read(tmp_path, data)
     assert found == []
-    assert annotations.boxes[1].tolist() == [0, 10, 19, 50]
+    assert annotations.instances.boxes[1].tolist() == [0, 10, 19, 50]
 
 
 def test_unknown_sizes_clip_nothing(tmp_path):
@@ -105,7 +105,7 @@ def test_unknown_sizes_clip_nothing(tmp_path):
     annotations, found = read(tmp_path, data)
     assert found == []
     assert annotations.sizes.tolist() == [[50, 100], [0, 0], [50, 100]]
-    assert annotations.boxes[1].tolist() == [-5, 400, 15, 440]
+    assert annotations.instances.boxes[1].tolist() == [-5, 400, 15, 440]
 
 
 @pytest.mark.parametrize("number", [31, None, [10]])
@@ -115,7 +115,7 @@ def test_unknown_image(tmp_path, number):
     annotations, found = read(tmp_path, data)
     assert [fault.kind for fault in found] == [faults.UNKNOWN_IMAGE]
     assert "annotation 2 is of image id " in found[0].message
-    assert annotations.annotation_ids.tolist() == [1, 3]
+    assert annotations.instances.ids.tolist() == [1, 3]
 
 
 def test_duplicates(tmp_path):
@@ -135,14 +135,14 @@ def test_duplicates(tmp_path):
     assert annotations.image_ids.tolist() == [30, 10, 40]
     assert annotations.class_names == ("cat", "dog")
     assert annotations.category_ids.tolist() == [4, 9]
-    assert annotations.labels.tolist() == [1, 2, 1]
+    assert annotations.instances.labels.tolist() == [1, 2, 1]
 
 
 def test_names_of_the_training_split_number_the_labels(tmp_path):
     annotations, found = read(tmp_path, content(), class_names=("dog", "bird"))
     assert annotations.class_names == ("dog", "bird")
     assert annotations.category_ids.tolist() == [9, -1]
-    assert annotations.labels.tolist() == [1]
+    assert annotations.instances.labels.tolist() == [1]
     assert [fault.kind for fault in found] == [faults.UNKNOWN_CATEGORY] * 2
     assert "category 'cat' is not among: dog, bird" in found[0].message
 
@@ -207,7 +207,7 @@ def test_ids_as_text_and_as_fractions_of_one_are_numbers(tmp_path):
     annotations, found = read(tmp_path, data)
     assert found == []
     assert annotations.image_ids.tolist() == [30, 10, 20]
-    assert annotations.labels.tolist() == [1, 2, 1]
+    assert annotations.instances.labels.tolist() == [1, 2, 1]
 
 
 def test_ids_that_differ_in_leading_zeros_only_are_named(tmp_path):
@@ -236,8 +236,8 @@ def test_boxes_are_made_of_outlines_where_only_those_are_given(tmp_path, segment
     data["annotations"][0] = {"id": 1, "image_id": 10, "category_id": 9, "segmentation": segmentation} | bbox
     annotations, found = read(tmp_path, data)
     assert found == []
-    assert annotations.boxes[1].tolist() == box
-    assert annotations.boxes[0].tolist() == [0, 0, 10, 10]
+    assert annotations.instances.boxes[1].tolist() == box
+    assert annotations.instances.boxes[0].tolist() == [0, 0, 10, 10]
 
 
 def test_corners_in_place_of_width_and_height_are_named(tmp_path):
@@ -257,7 +257,7 @@ def test_annotations_without_crowd_area_and_id_are_read(tmp_path):
     data = content()
     data["annotations"] = [{"image_id": 10, "category_id": 9, "bbox": [1, 2, 30, 40]}]
     annotations, found = read(tmp_path, data)
-    assert (found, annotations.areas.tolist(), annotations.crowd.tolist()) == ([], [1200], [False])
+    assert (found, annotations.instances.areas.tolist(), annotations.instances.crowd.tolist()) == ([], [1200], [False])
 
 
 def test_hidden_files_are_no_annotations(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 
 from vertebra.tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.instances import Detections, Instances
 
 A, B, FAR = [10, 10, 50, 50], [60, 10, 100, 50], [200, 200, 240, 240]
 
@@ -14,13 +15,18 @@ def image(truth, found, crowd=()):
         image_id=1,
         file="1.jpg",
         size=(300, 300),
-        boxes=boxes,
-        labels=np.array([label for _, label in truth], int),
-        crowd=np.isin(np.arange(len(truth)), crowd),
-        areas=np.zeros(len(truth)),
-        detected_boxes=np.array([box for box, _, _ in found], float).reshape(-1, 4),
-        detected_labels=np.array([label for _, label, _ in found], int),
-        scores=np.array([score for _, _, score in found], float),
+        truth=Instances(
+            boxes=boxes,
+            labels=np.array([label for _, label in truth], int),
+            crowd=np.isin(np.arange(len(truth)), crowd),
+            areas=np.zeros(len(truth)),
+            ids=np.arange(len(truth)),
+        ),
+        detections=Detections(
+            boxes=np.array([box for box, _, _ in found], float).reshape(-1, 4),
+            labels=np.array([label for _, label, _ in found], int),
+            scores=np.array([score for _, _, score in found], float),
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.dataset import DetectionDataset, collate
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.images import UnreadableImage
@@ -35,11 +36,13 @@ def annotations(tmp_path):
         image_ids=np.array([100, 200, 300, 400]),
         sizes=np.array(SIZES),
         starts=np.array([0, 2, 3, 3, 4]),
-        boxes=boxes,
-        labels=np.array([1, 2, 2, 1]),
-        crowd=np.array([False, True, False, False]),
-        areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
-        annotation_ids=np.arange(1, count + 1),
+        instances=Instances(
+            boxes=boxes,
+            labels=np.array([1, 2, 2, 1]),
+            crowd=np.array([False, True, False, False]),
+            areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
+            ids=np.arange(1, count + 1),
+        ),
     )
 
 
@@ -52,7 +55,8 @@ def broken(annotations, *indices):
 
 
 def assert_same(first, second):
-    for a, b in zip(first.image, second.image, strict=True):
+    assert np.array_equal(first.image.image, second.image.image)
+    for a, b in zip(*(vars(sample.image.instances).values() for sample in (first, second)), strict=True):
         assert np.array_equal(a, b)
 
 
@@ -61,16 +65,16 @@ def test_evaluation_sees_the_image_as_it_is(annotations):
     assert len(dataset) == 4
     sample = dataset[0].sample
     assert sample.image.image.shape == (80, 120, 3)
-    assert sample.image.boxes.tolist() == [[20, 20, 60, 60], [10, 40, 50, 78]]
-    assert sample.image.labels.tolist() == [1, 2]
-    assert sample.image.crowd.tolist() == [False, True]
+    assert sample.image.instances.boxes.tolist() == [[20, 20, 60, 60], [10, 40, 50, 78]]
+    assert sample.image.instances.labels.tolist() == [1, 2]
+    assert sample.image.instances.crowd.tolist() == [False, True]
     assert sample.image.image[30, 30].tolist() == [255] * 3
     source = sample.source
     assert (source.image_id, source.size, source.factors) == (100, (40, 60), (2, 2))
     assert source.file.endswith("0.png")
-    assert source.boxes.tolist() == [list(box) for box in BOXES[0]]  # in the file's pixels
-    assert source.areas.tolist() == [400, 380]
-    assert dataset[2].sample.image.boxes.shape == (0, 4)
+    assert source.truth.boxes.tolist() == [list(box) for box in BOXES[0]]  # in the file's pixels
+    assert source.truth.areas.tolist() == [400, 380]
+    assert dataset[2].sample.image.instances.boxes.shape == (0, 4)
 
 
 def test_a_draw_is_one_sample_whatever_came_before(annotations):
@@ -106,8 +110,8 @@ def test_a_batch_has_one_length_of_its_shorter_side(annotations):
 def test_sources_keep_the_truth_that_augmentation_moves(annotations):
     dataset = DetectionDataset(annotations, Resize((40,)), Augment([A.HorizontalFlip(p=1)]))
     sample = dataset[SampleRequest(0, 1, 2)].sample
-    np.testing.assert_allclose(sample.image.boxes[0], [30, 10, 50, 30], atol=1e-3)
-    assert sample.source.boxes[0].tolist() == [10, 10, 30, 30]
+    np.testing.assert_allclose(sample.image.instances.boxes[0], [30, 10, 50, 30], atol=1e-3)
+    assert sample.source.truth.boxes[0].tolist() == [10, 10, 30, 30]
 
 
 @pytest.mark.parametrize("request_", [1, SampleRequest(1, 0, 0)])
@@ -148,6 +152,7 @@ def test_a_batch_of_broken_files_is_empty(annotations):
     assert batch.sizes.shape == (0, 2)
     assert batch.targets.boxes.shape == (0, 1, 4)
     assert batch.sources == []
+    assert len(batch.category_ids) == 0
     assert len(batch.skipped) == 2
 
 
@@ -161,12 +166,13 @@ def test_collate_pads_to_what_the_pyramid_halves(annotations):
     assert batch.sizes.tolist() == [[40, 60], [60, 36], [40, 40], [40, 58]]
     assert batch.targets.labels.tolist() == [[label, *[0] * 7] for label in (1, 2, 0, 1)]
     assert batch.targets.ignored.shape == (4, 8, 4)
+    assert batch.category_ids.tolist() == [3, 7]
     for padded, sample, (height, width) in zip(batch.images, samples, batch.sizes.tolist(), strict=True):
         assert torch.equal(padded[:, :height, :width], torch.from_numpy(sample.sample.image.image).permute(2, 0, 1))
         assert padded[:, height:].sum() + padded[:, :, width:].sum() == 0
 
 
 def test_a_box_thinner_than_single_precision_does_not_stop_the_evaluation(annotations):
-    annotations.boxes[0] = [50.0, 10.0, 50.0 + 1e-7, 30.0]
+    annotations.instances.boxes[0] = [50.0, 10.0, 50.0 + 1e-7, 30.0]
     batch = collate([DetectionDataset(annotations, Resize((40,)))[0]])
     assert len(batch.images) == 1

@@ -53,12 +53,12 @@ def test_memory_is_flat_over_ten_epochs_of_a_large_data_set(tmp_path: Path) -> N
     data = DetectionData(
         str(tmp_path), train=Split("train.json", "."), resize=Resize([SIDE], SIDE), batch_size=50, num_workers=2
     )
-    assert len(data.records("train").boxes) == IMAGES * BOXES
+    assert len(data.records("train").instances.boxes) == IMAGES * BOXES
     loader = data.train_dataloader()
     held = []
     for epoch in range(WARMING + EPOCHS):
         loader.batch_sampler.set_epoch(epoch)
-        seen = sum(len(source.boxes) for batch in loader for source in batch.sources)
+        seen = sum(len(source.truth.boxes) for batch in loader for source in batch.sources)
         assert seen == IMAGES * BOXES
         gc.collect()
         workers = [worker.pid for worker in loader._iterator._workers]

@@ -108,7 +108,7 @@ def test_dropped_boxes_are_warned_once_a_file(tmp_path):
     assert "clipped 4 x box over the border" in messages[0]
     assert "dropped 4 x degenerate box" in messages[1]
     assert "dropped 4 x outside box" in messages[2]
-    assert annotations.boxes.tolist() == [[5, 5, 25, 15], [50, 5, 60, 14]] * 4
+    assert annotations.instances.boxes.tolist() == [[5, 5, 25, 15], [50, 5, 60, 14]] * 4
 
 
 def test_a_missing_image_is_an_error_that_names_it(root):
@@ -130,7 +130,7 @@ def test_a_missing_image_can_be_left_out(root):
     assert [len(batch.sources) for batch in trained] == [2, 2]  # one comes twice: no batch is of one image
     batches = [*trained, *measured]
     assert loaded.class_names == ("cat", "dog")
-    assert all(len(source.boxes) == 2 for batch in batches for source in batch.sources)
+    assert all(len(source.truth.boxes) == 2 for batch in batches for source in batch.sources)
 
 
 def test_a_broken_image_can_be_left_out(root):
@@ -216,7 +216,7 @@ def test_prediction_leaves_broken_pictures_out(root):
     loaded = data(root, train=None, class_names=["cat"], predict=[str(root / "val"), str(root / "train" / "0.jpg")])
     batches = list(loaded.predict_dataloader())
     assert [source.image_id for batch in batches for source in batch.sources] == [1, 3, 4, 5]
-    assert all(source.boxes.shape == (0, 4) for batch in batches for source in batch.sources)
+    assert all(source.truth.boxes.shape == (0, 4) for batch in batches for source in batch.sources)
     with pytest.raises(ValueError, match=r"data\.predict is empty; give files"):
         data(root).predict_dataloader()
 

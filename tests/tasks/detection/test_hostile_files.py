@@ -264,14 +264,14 @@ def test_check_names_it_and_fit_refuses_what_it_cannot_use(root, capsys, name):
         assert len(str(refused.value)) < 1000
     else:
         with pytest.warns(UserWarning, match=f" {kind}; `vertebra check` lists them"):
-            assert len(read_as_fit(root, source).boxes)
+            assert len(read_as_fit(root, source).instances.boxes)
     assert time.monotonic() - begun < 10
 
 
 def test_sound_files_have_no_fault(root, capsys):
     for source in ("a.json", "data.yaml", "xml"):
         assert main([str(root / source)]) == 0
-        assert len(read_as_fit(root, source).boxes) == 2
+        assert len(read_as_fit(root, source).instances.boxes) == 2
 
 
 def test_a_byte_order_mark_does_no_harm(root):
@@ -282,7 +282,7 @@ def test_a_byte_order_mark_does_no_harm(root):
 
 def test_deeply_nested_xml_is_read(root):
     (root / "xml/0.xml").write_text(XML.replace("<object>", "<a>" * 100_000 + "</a>" * 100_000 + "<object>"))
-    assert len(read_as_fit(root, "xml").boxes) == 2
+    assert len(read_as_fit(root, "xml").instances.boxes) == 2
 
 
 def test_names_of_a_million_classes_are_not_written_for_each_box(root, capsys):

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.instances import Detections, Instances
 from vertebra.tasks.detection.metrics import CocoMetric
 
 
@@ -30,13 +32,18 @@ def random_image(image_id, num_truth, num_false, seed=0, num_classes=3):
         image_id=image_id,
         file=f"{image_id}.jpg",
         size=(400, 500),
-        boxes=boxes,
-        labels=labels,
-        crowd=rng.random(num_truth) < 0.2,
-        areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * 0.8,
-        detected_boxes=np.concatenate([near, invented])[order],
-        detected_labels=np.concatenate([labels, rng.integers(1, num_classes + 1, num_false)])[order],
-        scores=scores[order],
+        truth=Instances(
+            boxes=boxes,
+            labels=labels,
+            crowd=rng.random(num_truth) < 0.2,
+            areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * 0.8,
+            ids=np.arange(num_truth),
+        ),
+        detections=Detections(
+            boxes=np.concatenate([near, invented])[order],
+            labels=np.concatenate([labels, rng.integers(1, num_classes + 1, num_false)])[order],
+            scores=scores[order],
+        ),
     )
 
 
@@ -44,7 +51,7 @@ def some_images():
     # Among them an image without truth, one without detections, an empty one, and one with more than 100 boxes a class.
     sizes = [(6, 3), (0, 4), (9, 12), (0, 0), (12, 400), (5, 0), (7, 2)]
     images = [random_image(i + 10, *size) for i, size in enumerate(sizes)]
-    blind = images[5]._replace(detected_boxes=np.zeros((0, 4)), detected_labels=np.zeros(0, int), scores=np.zeros(0))
+    blind = images[5]._replace(detections=images[5].detections[:0])
     return [*images[:5], blind, images[6]]
 
 
@@ -58,11 +65,11 @@ def coco_stats(images, folder):
     """The twelve numbers of pycocotools' own way, through files."""
     truth, found = [], []
     for image in images:
-        for box, label, crowd, area in zip(image.boxes, image.labels, image.crowd, image.areas, strict=True):
+        for box, label, crowd, area, _ in zip(*vars(image.truth).values(), strict=True):
             xywh = [*box[:2], *(box[2:] - box[:2])]
             truth.append({"bbox": xywh, "category_id": int(label), "iscrowd": int(crowd), "area": area})
             truth[-1].update(id=len(truth), image_id=image.image_id)
-        for box, label, score in zip(image.detected_boxes, image.detected_labels, image.scores, strict=True):
+        for box, label, score in zip(*vars(image.detections).values(), strict=True):
             xywh = [*box[:2], *(box[2:] - box[:2])]
             found.append({"image_id": image.image_id, "category_id": int(label), "bbox": xywh, "score": score})
     sizes = [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in images]
@@ -88,7 +95,7 @@ def test_same_numbers_as_pycocotools_through_files(tmp_path, capsys):
     assert 0.1 < results.ap < 0.9
     assert results.per_class_ap.mean() == pytest.approx(results.ap)
     assert results.precision_at_50.shape == (101, 3)
-    assert results.num_truth.sum() == sum((~image.crowd).sum() for image in images)
+    assert results.num_truth.sum() == sum((~image.truth.crowd).sum() for image in images)
     assert capsys.readouterr().out == ""
 
 
@@ -102,13 +109,14 @@ def test_order_and_repetition_of_images_do_not_matter():
 def test_perfect_first_annotation_counts():
     box = np.array([[10.0, 10, 50, 50]])
     one = np.ones(1, int)
-    image = EvaluatedImage(1, "1.jpg", (99, 99), box, one, np.zeros(1, bool), np.array([1600.0]), box, one, np.ones(1))
+    truth = Instances(box, one, np.zeros(1, bool), np.array([1600.0]), one)
+    image = EvaluatedImage(1, "1.jpg", (99, 99), truth, Detections(box, one, np.ones(1)))
     assert results_of([image], ["a"]).ap == pytest.approx(1.0)
 
 
 def test_class_without_truth_is_undefined_and_left_out_of_the_mean():
     images = [random_image(i, 6, 3, num_classes=2) for i in range(4)]
-    images[0] = images[0]._replace(detected_labels=np.full(9, 3))
+    images[0] = images[0]._replace(detections=replace(images[0].detections, labels=np.full(9, 3)))
     results = results_of(images)
     assert np.isnan(results.per_class_ap[2])
     assert np.isnan(results.precision_at_50[:, 2]).all()
@@ -125,13 +133,14 @@ def test_no_truth_at_all_is_undefined(images):
 
 def test_no_detections_at_all_is_zero():
     image = random_image(1, 6, 0)
-    empty = {"detected_boxes": np.zeros((0, 4)), "detected_labels": np.zeros(0, int), "scores": np.zeros(0)}
-    results = results_of([image._replace(**empty, crowd=np.zeros(6, bool))])
+    truth = replace(image.truth, crowd=np.zeros(6, bool))
+    results = results_of([image._replace(truth=truth, detections=image.detections[:0])])
     assert (results.ap, results.ap50, results.ar100) == (0, 0, 0)
 
 
 def test_crowd_alone_is_no_truth():
-    results = results_of([random_image(1, 6, 3)._replace(crowd=np.ones(6, bool))])
+    image = random_image(1, 6, 3)
+    results = results_of([image._replace(truth=replace(image.truth, crowd=np.ones(6, bool)))])
     assert np.isnan(results.ap)
     assert results.num_truth.sum() == 0
 

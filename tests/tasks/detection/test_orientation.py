@@ -52,9 +52,9 @@ def test_boxes_turn_as_pixels_do(tmp_path, orientation):
     box = (10, 20, 75, 50)
     file = write_coco(tmp_path / "a", [box], orientation=orientation)
     annotations, _ = read_coco(file, orientation="stored")
-    assert annotations.boxes.tolist() == [red_boxes(annotations.files[0])]
+    assert annotations.instances.boxes.tolist() == [red_boxes(annotations.files[0])]
     assert annotations.sizes.tolist() == [list(read_image(annotations.files[0]).shape[:2])]
-    assert annotations.areas.tolist() == [65 * 30]
+    assert annotations.instances.areas.tolist() == [65 * 30]
 
 
 def test_a_box_that_is_upside_down_stays_so():
@@ -71,7 +71,7 @@ def test_boxes_that_fit_the_stored_size_only_are_turned(tmp_path):
         (faults.EXIF_ROTATION, str(tmp_path / f"a/{i}.png")) for i in range(2)
     ]
     assert "2 boxes of such images fit only the size before the rotation, so its boxes are turned" in found[0].message
-    assert annotations.boxes.tolist() == [red_boxes(file) for file in annotations.files]
+    assert annotations.instances.boxes.tolist() == [red_boxes(file) for file in annotations.files]
 
 
 def test_boxes_that_fit_the_shown_size_only_stay_as_they_are(tmp_path):
@@ -80,7 +80,7 @@ def test_boxes_that_fit_the_shown_size_only_stay_as_they_are(tmp_path):
     annotations, found = read_coco(file)
     assert [fault.kind for fault in found] == [faults.EXIF_ROTATION]
     assert "taken as drawn on the shown image" in found[0].message
-    assert annotations.boxes.tolist() == [red_boxes(annotations.files[0])] == [[10, 70, 40, 95]]
+    assert annotations.instances.boxes.tolist() == [red_boxes(annotations.files[0])] == [[10, 70, 40, 95]]
 
 
 @pytest.mark.parametrize("drawn", [[(5, 5, 50, 50)], [(70, 5, 95, 50), (5, 70, 50, 95)]])
@@ -94,7 +94,7 @@ def test_boxes_that_do_not_decide_are_refused_with_the_flag(tmp_path, drawn):
     for orientation, first in (("stored", red_boxes(tmp_path / "a/0.png")), ("shown", list(drawn[0]))):
         data = DetectionData(str(tmp_path / "a"), train=Split("a.json"), orientation=orientation)
         if len(drawn) == 1:
-            assert data.records("train").boxes[0].tolist() == first
+            assert data.records("train").instances.boxes[0].tolist() == first
 
 
 def test_images_that_look_alike_in_both_frames_follow_the_others(tmp_path):
@@ -106,7 +106,7 @@ def test_images_that_look_alike_in_both_frames_follow_the_others(tmp_path):
     content["annotations"].append({"id": 70, "image_id": 7, "category_id": 1, "bbox": [70, 20, 25, 30]})
     file.write_text(json.dumps(content))
     annotations, _ = read_coco(file)
-    assert annotations.boxes.tolist() == [red_boxes(file) for file in annotations.files]
+    assert annotations.instances.boxes.tolist() == [red_boxes(file) for file in annotations.files]
 
 
 def test_sizes_of_the_shown_image_need_no_word(tmp_path):
@@ -114,7 +114,7 @@ def test_sizes_of_the_shown_image_need_no_word(tmp_path):
         write_coco(tmp_path / "a", [(70, 20, 95, 50)], drawn=[(5, 5, 9, 9)], stated=(100, 60))
     )
     assert found == []
-    assert annotations.boxes.tolist() == [[5, 5, 9, 9]]
+    assert annotations.instances.boxes.tolist() == [[5, 5, 9, 9]]
 
 
 def test_a_rotated_image_without_boxes_is_no_reason_to_refuse(tmp_path):
@@ -138,7 +138,7 @@ def test_fractions_are_of_the_shown_image_or_of_the_stored_one(tmp_path):
     (tmp_path / "a/data.yaml").write_text("train: images\nnames: [red]")
     shown, found = read_yolo(tmp_path / "a/data.yaml")
     assert found == []
-    np.testing.assert_allclose(shown.boxes, [[42, 40, 54, 80]])
+    np.testing.assert_allclose(shown.instances.boxes, [[42, 40, 54, 80]])
     stored, _ = read_yolo(tmp_path / "a/data.yaml", orientation="stored")
-    np.testing.assert_allclose(stored.boxes, [red_boxes(stored.files[0])])
+    np.testing.assert_allclose(stored.instances.boxes, [red_boxes(stored.files[0])])
     assert stored.sizes.tolist() == shown.sizes.tolist() == [[100, 60]]

@@ -58,6 +58,17 @@ def test_detections_are_a_list_of_coco_results_and_every_image_has_its_picture(i
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_categories_have_the_ids_of_the_training_data(images, trainer, tmp_path):
+    module, data = build(images)
+    module.on_load_checkpoint({"category_ids": [7]})
+    predictions = trainer.predict(module, data)  # which copies what `predict_step` returns
+    rows = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {row["category_id"] for row in rows} == {7}
+    found = sum(len(prediction.image.detections) for batch in predictions for prediction in batch)
+    assert found == len(rows) > 0
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_run_leaves_no_detections(images, trainer, tmp_path, error):
     (tmp_path / "out").mkdir()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from vertebra.tasks.detection.confusion import image_errors
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.instances import Detections, Instances
 from vertebra.tasks.detection.metrics import CocoMetric
 from vertebra.tasks.detection.report import detection_sections
 from vertebra.tasks.reporting.report import write_report
@@ -29,13 +30,14 @@ def made_up(folder, num_classes, num_images=5, num_objects=4, perfect=False):
             image_id=i,
             file=str(file),
             size=(48, 64),
-            boxes=boxes,
-            labels=labels,
-            crowd=np.zeros(num_objects, bool),
-            areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
-            detected_boxes=boxes if perfect else boxes + rng.normal(0, 2, boxes.shape),
-            detected_labels=labels,
-            scores=scores,
+            truth=Instances(
+                boxes=boxes,
+                labels=labels,
+                crowd=np.zeros(num_objects, bool),
+                areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+                ids=np.arange(num_objects),
+            ),
+            detections=Detections(boxes if perfect else boxes + rng.normal(0, 2, boxes.shape), labels, scores),
         )
         metric.update([image])
     return metric.compute()

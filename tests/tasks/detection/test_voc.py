@@ -39,11 +39,11 @@ def test_list(tree):
     assert annotations.class_names == ("bird", "cat", "dog")
     assert annotations.files.tolist() == [str(tree / f"JPEGImages/{name}.jpg") for name in ("0002", "0001")]
     assert annotations.sizes.tolist() == [[50, 100]] * 2
-    assert annotations.labels.tolist() == [3, 1, 2]
-    assert annotations.crowd.tolist() == [True, False, False]
+    assert annotations.instances.labels.tolist() == [3, 1, 2]
+    assert annotations.instances.crowd.tolist() == [True, False, False]
     assert annotations.starts.tolist() == [0, 2, 3]
-    assert annotations.boxes[2].tolist() == [11, 21, 30, 40]
-    assert annotations.areas[2] == 19 * 19
+    assert annotations.instances.boxes[2].tolist() == [11, 21, 30, 40]
+    assert annotations.instances.areas[2] == 19 * 19
 
 
 def test_official_files_count_pixels_from_one(tree):
@@ -52,7 +52,7 @@ def test_official_files_count_pixels_from_one(tree):
     )
     annotations, found = read_voc(tree / "ImageSets/Main/train.txt")
     assert found == []
-    assert annotations.boxes[2:].tolist() == [[0, 0, 100, 50], [6, 6, 7, 7]]
+    assert annotations.instances.boxes[2:].tolist() == [[0, 0, 100, 50], [6, 6, 7, 7]]
 
 
 def test_list_of_one_class(tree):
@@ -80,7 +80,7 @@ def test_image_by_filename(tree):
 
 def test_names_of_the_training_split_number_the_labels(tree):
     annotations, found = read_voc(tree / "Annotations", class_names=("dog", "cat"))
-    assert annotations.labels.tolist() == [2, 1]
+    assert annotations.instances.labels.tolist() == [2, 1]
     assert annotations.category_ids.tolist() == [1, 2]
     assert [fault.kind for fault in found] == [faults.UNKNOWN_CATEGORY]
     assert str(found[0]).startswith(f"{tree}/Annotations/0002.xml: image '0002.jpg', object 2: category 'bird'")
@@ -104,7 +104,7 @@ def test_faults(tree, text, kind):
     file.unlink() if text is None else file.write_text(text)
     annotations, found = read_voc(tree / "ImageSets/Main/train.txt")
     assert [(fault.kind, fault.file) for fault in found] == [(kind, str(file))]
-    assert len(annotations.boxes) == (3 if kind == faults.BOX_OVER_BORDER else 2)
+    assert len(annotations.instances.boxes) == (3 if kind == faults.BOX_OVER_BORDER else 2)
 
 
 def test_nothing_to_read(tmp_path):
@@ -129,7 +129,7 @@ def test_a_polygon_has_a_box_around_it(tree, polygon):
     (tree / "Annotations/0001.xml").write_text(text)
     annotations, found = read_voc(tree / "ImageSets/Main/train.txt")
     assert found == []
-    assert annotations.boxes[2].tolist() == [10, 5, 30, 40]
+    assert annotations.instances.boxes[2].tolist() == [10, 5, 30, 40]
     assert annotations.sizes.tolist() == [[50, 100]] * 2  # by the image, since the XML does not say
 
 

@@ -30,9 +30,9 @@ def test_boxes_polygons_and_images_without_labels(data):
     assert annotations.files.tolist() == [str(data / f"images/train/{name}.png") for name in "ab"]
     assert annotations.sizes.tolist() == [[50, 100]] * 2
     assert annotations.starts.tolist() == [0, 2, 2]
-    assert annotations.labels.tolist() == [2, 1]
-    np.testing.assert_allclose(annotations.boxes, [[40, 15, 60, 35], [10, 10, 30, 45]])
-    np.testing.assert_allclose(annotations.areas, [400, 700])
+    assert annotations.instances.labels.tolist() == [2, 1]
+    np.testing.assert_allclose(annotations.instances.boxes, [[40, 15, 60, 35], [10, 10, 30, 45]])
+    np.testing.assert_allclose(annotations.instances.areas, [400, 700])
 
 
 def test_lists_of_folders_and_of_images(data):
@@ -48,14 +48,14 @@ def test_last_images_folder_becomes_labels(tmp_path):
     Image.new("RGB", (10, 10)).save(tmp_path / "images/set/images/a.png")
     (tmp_path / "images/set/labels/a.txt").write_text("0 .5 .5 1 1")
     (tmp_path / "data.yml").write_text("train: ../images/set/images\nnames: {0: cat}")  # Roboflow's one ../ too many
-    assert len(read_annotations(tmp_path / "data.yml")[0].boxes) == 1
+    assert len(read_annotations(tmp_path / "data.yml")[0].instances.boxes) == 1
 
 
 def test_names_may_be_a_mapping_and_be_numbered_by_the_training_split(data):
     (data / "data.yaml").write_text(YAML.replace("[cat, dog]", "{1: dog, 0: cat}"))
     assert read_yolo(data / "data.yaml", "train")[0].class_names == ("cat", "dog")
     annotations, found = read_yolo(data / "data.yaml", "train", class_names=("bird", "dog"))
-    assert annotations.labels.tolist() == [2]
+    assert annotations.instances.labels.tolist() == [2]
     assert annotations.category_ids.tolist() == [-1, 1]
     assert [fault.kind for fault in found] == [faults.UNKNOWN_CATEGORY]
     assert "image 'a.png', line 3: category 'cat' is not among: bird, dog" in found[0].message
@@ -80,7 +80,7 @@ def test_faults_of_lines(data, line, kind):
     annotations, found = read_yolo(data / "data.yaml", "train")
     assert [(fault.kind, fault.file) for fault in found] == [(kind, str(file))]
     assert "line 2" in found[0].message
-    assert len(annotations.boxes) == (2 if kind == faults.BOX_OVER_BORDER else 1)
+    assert len(annotations.instances.boxes) == (2 if kind == faults.BOX_OVER_BORDER else 1)
 
 
 def test_images_without_a_size_are_left_out(data):
@@ -120,7 +120,7 @@ def test_labels_beside_images_are_darknets(data):
     (data / "images/train/classes.txt").write_text("cat\ndog\n")
     annotations, found = read_yolo(data / "data.yaml")
     assert found == []
-    np.testing.assert_allclose(annotations.boxes, [[40, 15, 60, 35]] * 2)
+    np.testing.assert_allclose(annotations.instances.boxes, [[40, 15, 60, 35]] * 2)
 
 
 def test_no_label_file_at_all_is_refused(data):
@@ -140,7 +140,7 @@ def test_labels_without_an_image_are_named(data):
         (data / "labels/train" / name).write_text(text)
     annotations, found = read_yolo(data / "data.yaml")
     assert kinds_and_names(found) == [(faults.ORPHAN_LABELS, "gone.txt")]
-    assert len(annotations.boxes) == 2
+    assert len(annotations.instances.boxes) == 2
 
 
 def test_two_images_of_one_label_file_are_named(data):
@@ -169,15 +169,15 @@ def test_names_may_be_the_path_of_a_class_file(data):
 
 def test_boxes_of_poses_come_before_their_keypoints(data):
     (data / "labels/train/a.txt").write_text("1 .5 .5 .2 .4 .9 .9 .1 .1\n")
-    assert read_yolo(data / "data.yaml")[0].boxes.tolist() == [[10, 5, 90, 45]]  # as a polygon of four corners
+    assert read_yolo(data / "data.yaml")[0].instances.boxes.tolist() == [[10, 5, 90, 45]]  # a polygon of 4
     (data / "data.yaml").write_text(YAML + "kpt_shape: [2, 2]\n")
-    np.testing.assert_allclose(read_yolo(data / "data.yaml")[0].boxes, [[40, 15, 60, 35]])
+    np.testing.assert_allclose(read_yolo(data / "data.yaml")[0].instances.boxes, [[40, 15, 60, 35]])
 
 
 @pytest.mark.parametrize("word", ["1", "1.0", "01"])
 def test_classes_may_be_written_as_fractions(data, word):
     (data / "labels/train/a.txt").write_text(f"{word} .5 .5 .2 .4 \n")
-    assert read_yolo(data / "data.yaml")[0].labels.tolist() == [2]
+    assert read_yolo(data / "data.yaml")[0].instances.labels.tolist() == [2]
 
 
 def test_paths_outside_of_the_data_set_must_be_absolute(data, tmp_path_factory):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
@@ -55,7 +56,7 @@ def body(dim=2, **options):
 
 def detection_step():
     images, targets = batch_on_a_gpu()
-    batch = DetectionBatch(pixels(128, 160), images.sizes, targets, [], [])
+    batch = DetectionBatch(pixels(128, 160), images.sizes, targets, [], np.arange(3), [])
     return DetectionModule(faster_rcnn(body(), 3), NAMES), batch
 
 

@@ -1,4 +1,4 @@
-"""What a reader took from annotation files, before it is checked: the same for every format."""
+"""Unchecked annotations: what a reader takes from the files, the same for every format."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.images import ImageHeader
 
@@ -26,19 +27,16 @@ class RawAnnotations:
         image_ids: (I,) int64, unique.
         sizes: (I, 2) int64, height and width as the annotations state them, 0 where they do not.
         headers: of the I image files; None where a file cannot be read.
-        titles: what a fault calls each of the I images.
+        titles: name of each of the I images in faults.
         sources: the file that holds the boxes of each of the I images.
         image_of: (M,) int64 in 0..I-1, the image of each box.
-        boxes: (M, 4) float64, xyxy; `NOT_A_BOX` where the file does not have four numbers.
+        instances: the M objects. Their boxes are `NOT_A_BOX` where the file does not have four numbers, labels 0 where
+            the category is not known, areas not positive or NaN where the file has none.
         in_fractions: whether boxes are in fractions of the image's width and height, or in pixels.
-        no_boxes: why a box is `NOT_A_BOX`, by its number.
-        labels: (M,) int64 in 1..K; 0 where the category is not known.
+        no_boxes: why a box is `NOT_A_BOX`, by its index.
         categories: the M categories in the file's own words.
-        crowd: (M,) bool.
-        areas: (M,) float64, areas of the objects; not positive or NaN where the file does not say.
-        annotation_ids: (M,) int64.
-        unit: what the format calls the place of a box: `annotation`, `object`, `line`.
-        places: (M,) int64, number of that place.
+        unit: how the format calls the position of a box: `annotation`, `object`, `line`.
+        positions: (M,) int64, the number of that position.
     """
 
     class_names: tuple[str, ...]
@@ -50,22 +48,17 @@ class RawAnnotations:
     titles: Sequence[str]
     sources: Sequence[str]
     image_of: np.ndarray
-    boxes: np.ndarray
+    instances: Instances
     in_fractions: bool
     no_boxes: Mapping[int, str]
-    labels: np.ndarray
     categories: Sequence[Any]
-    crowd: np.ndarray
-    areas: np.ndarray
-    annotation_ids: np.ndarray
     unit: str
-    places: np.ndarray
+    positions: np.ndarray
 
     def fault(self, kind: str, box: int, message: str) -> Fault:
-        """Tell a fault of one box with its file, image and place."""
+        """Return a fault of one box with its file, image and position."""
         image = self.image_of[box]
-        place = f"{self.titles[image]}, {self.unit} {self.places[box]}"
-        return Fault(kind, self.sources[image], f"{place}: {message}")
+        return Fault(kind, self.sources[image], f"{self.titles[image]}, {self.unit} {self.positions[box]}: {message}")
 
 
 def number_classes(

@@ -1,53 +1,54 @@
-"""The checks that make `Annotations` of what a reader took from the files: the same for every format."""
+"""Validation of raw annotations, the same for every format: drop, clip, sort, and report every fault."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.draft import RawAnnotations
 from vertebra.tasks.detection.orientation import Orientation, find_frames, turned
+from vertebra.tasks.detection.raw_annotations import RawAnnotations
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 
 NAMED = 20  # classes in a message; a data set may have a million
 
 
-def finish(draft: RawAnnotations, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
-    """Check the boxes, leave out those that mean nothing, clip the others to their image, sort them by image.
+def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
+    """Check the boxes, drop those that cannot be used, clip the others to their image, sort them by image.
 
     An image whose size is not known clips nothing, and no box lies outside of it. Boxes are checked in the frame in
     which they were drawn, and turned with their image afterwards.
 
     Args:
-        draft: of a reader.
+        raw: of a reader.
         orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
     """
     frames, found = find_frames(
-        draft.files, draft.sizes, draft.headers, draft.image_of, _in_pixels(draft, draft.sizes), orientation
+        raw.files, raw.sizes, raw.headers, raw.image_of, _in_pixels(raw, raw.sizes), orientation
     )
-    found += _repeated_files(draft)
-    boxes = _in_pixels(draft, frames.sizes)
-    known = draft.labels > 0
-    names = _shortened(draft.class_names)
+    found += _repeated_files(raw)
+    boxes = _in_pixels(raw, frames.sizes)
+    known = raw.instances.labels > 0
+    names = _shortened(raw.class_names)
     for i in np.flatnonzero(~known).tolist():
-        message = f"category {draft.categories[i]!r:.80} is not among: {names}."
-        found.append(draft.fault(faults.UNKNOWN_CATEGORY, i, message))
+        message = f"category {raw.categories[i]!r:.80} is not among: {names}."
+        found.append(raw.fault(faults.UNKNOWN_CATEGORY, i, message))
 
     finite = np.isfinite(boxes).all(axis=1)
     solid = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     for i in np.flatnonzero(~finite).tolist():
-        reason = draft.no_boxes.get(i, "the box is not four finite numbers.")
-        found.append(draft.fault(faults.DEGENERATE_BOX, i, reason))
+        reason = raw.no_boxes.get(i, "the box is not four finite numbers.")
+        found.append(raw.fault(faults.DEGENERATE_BOX, i, reason))
     for i in np.flatnonzero(finite & ~solid).tolist():
         width, height = boxes[i, 2:] - boxes[i, :2]
         message = f"the box {_corners(boxes[i])} is {width:g} wide and {height:g} high; both must be above 0."
-        found.append(draft.fault(faults.DEGENERATE_BOX, i, message))
+        found.append(raw.fault(faults.DEGENERATE_BOX, i, message))
 
-    sizes = frames.sizes[draft.image_of]  # (M, 2)
+    sizes = frames.sizes[raw.image_of]  # (M, 2)
     sized = (sizes > 0).all(axis=1)
     limits = np.where(sized[:, None], sizes[:, [1, 0, 1, 0]], np.inf)
     lowest = np.where(sized, 0.0, -np.inf)[:, None]
@@ -57,68 +58,66 @@ def finish(draft: RawAnnotations, orientation: Orientation | None = None) -> tup
         excess = np.abs(boxes - clipped).max(axis=1)
     for i in np.flatnonzero(solid & ~inside).tolist():
         message = f"the box {_corners(boxes[i])} has nothing in common with its image of {_size(sizes[i])}."
-        found.append(draft.fault(faults.OUTSIDE_BOX, i, message + _unit_hint(draft, i)))
+        found.append(raw.fault(faults.OUTSIDE_BOX, i, message + _unit_hint(raw, i)))
     over = solid & inside & (excess > 1)  # rounding puts many honest boxes a pixel over the border
     for i in np.flatnonzero(over).tolist():
         message = f"the box {_corners(boxes[i])} sticks {excess[i]:g} pixels out of its image of {_size(sizes[i])}."
-        found.append(draft.fault(faults.BOX_OVER_BORDER, i, message + _unit_hint(draft, i)))
+        found.append(raw.fault(faults.BOX_OVER_BORDER, i, message + _unit_hint(raw, i)))
 
     kept = np.flatnonzero(known & solid & inside)
-    kept = kept[np.argsort(draft.image_of[kept], kind="stable")]
-    found += _repeated_boxes(draft, boxes, kept)
-    counts = np.bincount(draft.image_of[kept], minlength=len(draft.files))
-    final = turned(clipped[kept], sizes[kept], frames.turns[draft.image_of[kept]])
+    kept = kept[np.argsort(raw.image_of[kept], kind="stable")]
+    found += _repeated_boxes(raw, boxes, kept)
+    counts = np.bincount(raw.image_of[kept], minlength=len(raw.files))
+    final = turned(clipped[kept], sizes[kept], frames.turns[raw.image_of[kept]])
     box_areas = (final[:, 2] - final[:, 0]) * (final[:, 3] - final[:, 1])
+    instances = raw.instances[kept]
     annotations = Annotations(
-        class_names=draft.class_names,
-        category_ids=draft.category_ids,
-        files=np.array(draft.files, dtype=np.str_),
-        image_ids=draft.image_ids,
+        class_names=raw.class_names,
+        category_ids=raw.category_ids,
+        files=np.array(raw.files, dtype=np.str_),
+        image_ids=raw.image_ids,
         sizes=frames.shown,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        boxes=final,
-        labels=draft.labels[kept],
-        crowd=draft.crowd[kept],
-        areas=np.where(draft.areas[kept] > 0, draft.areas[kept], box_areas),
-        annotation_ids=draft.annotation_ids[kept],
+        instances=replace(instances, boxes=final, areas=np.where(instances.areas > 0, instances.areas, box_areas)),
     )
     return annotations, found
 
 
-def _in_pixels(draft: RawAnnotations, sizes: np.ndarray) -> np.ndarray:
+def _in_pixels(raw: RawAnnotations, sizes: np.ndarray) -> np.ndarray:
     """Return the boxes (M, 4) in pixels of images of these sizes (I, 2)."""
-    return draft.boxes * sizes[draft.image_of][:, [1, 0, 1, 0]] if draft.in_fractions else draft.boxes
+    return raw.instances.boxes * sizes[raw.image_of][:, [1, 0, 1, 0]] if raw.in_fractions else raw.instances.boxes
 
 
-def _repeated_files(draft: RawAnnotations) -> Iterator[Fault]:
-    counts = Counter(draft.files)
-    if len(counts) == len(draft.files):
+def _repeated_files(raw: RawAnnotations) -> Iterator[Fault]:
+    counts = Counter(raw.files)
+    if len(counts) == len(raw.files):
         return
-    for file, source, title in zip(draft.files, draft.sources, draft.titles, strict=True):
+    for file, source, title in zip(raw.files, raw.sources, raw.titles, strict=True):
         if (count := counts.pop(file, 1)) > 1:
             yield Fault(faults.DUPLICATE_FILE, source, f"{title} is listed {count} times; expected once.")
 
 
-def _repeated_boxes(draft: RawAnnotations, boxes: np.ndarray, kept: np.ndarray) -> Iterator[Fault]:
+def _repeated_boxes(raw: RawAnnotations, boxes: np.ndarray, kept: np.ndarray) -> Iterator[Fault]:
     """Find boxes that equal another one of their image, class included; crowds count by themselves."""
-    columns = [draft.image_of[kept], draft.labels[kept], draft.crowd[kept], *boxes[kept].T]
+    instances = raw.instances[kept]
+    columns = [raw.image_of[kept], instances.labels, instances.crowd, *boxes[kept].T]
     order = np.lexsort((kept, *columns))  # by the columns, equal boxes in the order of the file
     same = np.logical_and.reduce([column[order][1:] == column[order][:-1] for column in columns])
     first = 0
-    for place in np.flatnonzero(same).tolist():
-        if place == 0 or not same[place - 1]:
-            first = int(kept[order[place]])
-        number, label = int(kept[order[place + 1]]), draft.labels[kept[order[place]]]
+    for i in np.flatnonzero(same).tolist():
+        if i == 0 or not same[i - 1]:
+            first = int(kept[order[i]])
+        repeated, label = int(kept[order[i + 1]]), instances.labels[order[i]]
         message = (
-            f"the box {_corners(boxes[number])} of class {draft.class_names[label - 1]!r:.80} is the same as that of "
-            f"{draft.unit} {draft.places[first]}; expected once. Remove one of them."
+            f"the box {_corners(boxes[repeated])} of class {raw.class_names[label - 1]!r:.80} is the same as that of "
+            f"{raw.unit} {raw.positions[first]}; expected once. Remove one of them."
         )
-        yield draft.fault(faults.DUPLICATE_BOX, number, message)
+        yield raw.fault(faults.DUPLICATE_BOX, repeated, message)
 
 
-def _unit_hint(draft: RawAnnotations, box: int) -> str:
+def _unit_hint(raw: RawAnnotations, box: int) -> str:
     """Return what may be wrong with numbers that are no fractions."""
-    if not draft.in_fractions or np.abs(draft.boxes[box]).max() <= 2:
+    if not raw.in_fractions or np.abs(raw.instances.boxes[box]).max() <= 2:
         return ""
     return " Its numbers look like pixels; expected are fractions of the image, in 0..1."
 
