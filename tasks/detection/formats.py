@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.coco import KEYS, read_coco
+from vertebra.tasks.detection.coco import read_coco
 from vertebra.tasks.detection.orientation import Orientation
 from vertebra.tasks.detection.voc import read_voc, visible_xml
 from vertebra.tasks.detection.yolo import read_yolo
 from vertebra.tasks.detection.yolo_yaml import SPLITS, load_yaml
+from vertebra.tasks.loading.coco.content import looks_like_coco
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.text_files import read_bytes
 
 _EXPECTED = "expected COCO's *.json, YOLO's data.yaml, or VOC's list *.txt or folder of *.xml"
 
@@ -71,7 +71,7 @@ def find_sources(path: Path, split: str | None = None) -> list[tuple[Path, str]]
     if visible_xml(path):
         return [(path, split or "train")]
     inside = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
-    inside = [file for file in inside if not file.name.startswith(".") and _looks_like_coco(file)] or sorted(
+    inside = [file for file in inside if not file.name.startswith(".") and looks_like_coco(file)] or sorted(
         path.glob("data.y*ml")
     )
     # a VOC list of one class is called by class and split: cat_train.txt
@@ -86,12 +86,3 @@ def _splits(file: Path) -> list[str]:
     except ValueError:
         return ["train"]
     return [name for name in SPLITS if content.get(name)] or ["train"]
-
-
-def _looks_like_coco(file: Path) -> bool:
-    """Tell COCO's boxes from other JSON, such as its captions, without parsing hundreds of megabytes."""
-    try:
-        content = read_bytes(file)
-    except ValueError:  # a folder, a pipe
-        return False
-    return all(f'"{key}"'.encode() in content for key in KEYS)

@@ -13,7 +13,6 @@ from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.images import ImageHeader
 
 NOT_A_BOX = (np.nan,) * 4
-LARGEST_SIDE = 2**31 - 1  # pixels of a height or width that an annotation may state
 
 
 @dataclass(frozen=True)

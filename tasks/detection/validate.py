@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +11,9 @@ import numpy as np
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.orientation import Orientation, find_frames, turned
 from vertebra.tasks.detection.raw_annotations import RawAnnotations
+from vertebra.tasks.loading.class_names import shortened
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
-
-NAMED = 20  # classes in a message; a data set may have a million
 
 
 def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
@@ -33,7 +32,7 @@ def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tup
     found += _repeated_files(raw)
     boxes = _in_pixels(raw, frames.sizes)
     known = raw.instances.labels > 0
-    names = _shortened(raw.class_names)
+    names = shortened(raw.class_names)
     for i in np.flatnonzero(~known).tolist():
         message = f"category {raw.categories[i]!r:.80} is not among: {names}."
         found.append(raw.fault(faults.UNKNOWN_CATEGORY, i, message))
@@ -120,11 +119,6 @@ def _unit_hint(raw: RawAnnotations, box: int) -> str:
     if not raw.in_fractions or np.abs(raw.instances.boxes[box]).max() <= 2:
         return ""
     return " Its numbers look like pixels; expected are fractions of the image, in 0..1."
-
-
-def _shortened(names: Sequence[str]) -> str:
-    shown = ", ".join(f"{name:.80}" for name in names[:NAMED])
-    return f"{shown}, ... ({len(names)} in all)" if len(names) > NAMED else shown
 
 
 def _corners(box: np.ndarray) -> str:

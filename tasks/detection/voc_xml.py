@@ -11,7 +11,8 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from vertebra.tasks.detection.raw_annotations import LARGEST_SIDE, NOT_A_BOX
+from vertebra.tasks.detection.raw_annotations import NOT_A_BOX
+from vertebra.tasks.loading.files.images import LARGEST_SIDE
 from vertebra.tasks.loading.files.text_files import read_bytes
 
 LONGEST = 100 << 20  # bytes; a file describes one image

@@ -13,6 +13,14 @@ from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.listing import natural_key
 from vertebra.tasks.loading.similar_names import similar_names
 
+NAMED = 20  # classes in a message; a data set may have a million
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return a list of classes for a message, the first few of very many."""
+    shown = ", ".join(f"{name:.80}" for name in names[:NAMED])
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > NAMED else shown
+
 
 def ordered_classes(labels: Iterable[str]) -> list[str]:
     """Return the distinct labels in natural order (2 before 10), the order of class folders."""

@@ -1,22 +1,24 @@
-"""Masks drawn from the outlines of COCO's annotation files."""
+"""COCO segmentation format: masks drawn from the outlines of an annotation file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vertebra.tasks.loading.class_names import shortened
+from vertebra.tasks.loading.coco.content import CocoContent, read_content
+from vertebra.tasks.loading.coco.outlines import draw_outline
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.similar_names import similar_names
-from vertebra.tasks.segmentation.coco_content import read_content
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, Masks, check_size
-from vertebra.tasks.segmentation.outlines import draw_outline
 
 BACKGROUND = "background"
 DRAWN = (faults.DEGENERATE_OUTLINE,)  # faults that leave a part of an outline, or nothing, to be drawn
@@ -24,11 +26,11 @@ DRAWN = (faults.DEGENERATE_OUTLINE,)  # faults that leave a part of an outline, 
 
 @dataclass(frozen=True)
 class Outlines(Masks):
-    """Objects by their outlines, of which the smaller ones lie on top; all other pixels are background, label 0.
+    """Masks drawn from outlines: smaller objects over larger ones, all other pixels background, label 0.
 
     Args:
-        file: the annotation file, for what there is to say.
-        sizes: (N, 2) int64, height and width of each image as the file tells them.
+        file: the annotation file, for error messages.
+        sizes: (N, 2) int64, height and width of each image as the file states them.
         objects: for each image, label and outline of its objects: polygons, or COCO's run lengths.
     """
 
@@ -61,61 +63,72 @@ def read_polygons(
         root: folder that images may lie in, beside `images` and the annotation file's own.
 
     Returns:
-        The images whose files exist, and the faults: of images, of ids, of categories that are not in `class_names`,
-        and of outlines, each with its annotation's id.
+        The images whose files exist, and the faults; those of an annotation (an outline, a category that is not in
+        `class_names`) have its id.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no annotation file of COCO, or none of its annotations has an outline.
     """
     content = read_content(file)
-    names, annotations = content.names, content.annotations
-    if annotations and not content.has_outlines:
+    if content.annotations and not content.has_outlines:
         raise ValueError(
-            f"{file}: none of its {len(annotations)} annotations has an outline (the first is annotation "
-            f"{annotations[0][0]}); a segmenter learns from outlines. Add segmentation to the annotations."
+            f"{file}: none of its {len(content.annotations)} annotations has an outline (the first is annotation "
+            f"{content.annotation_ids[0]}); a segmenter learns from outlines. Add segmentation to the annotations."
         )
-    ordered = dict.fromkeys(names[number] for number in sorted(names))  # two ids of one name are one class
-    classes = [BACKGROUND, *(name for name in ordered if name != BACKGROUND)]
-    if class_names is not None:
-        classes = list(class_names)
+    # two ids of one name are one class
+    names = dict.fromkeys(content.categories[number] for number in sorted(content.categories))
+    classes = [BACKGROUND, *(name for name in names if name != BACKGROUND)] if class_names is None else [*class_names]
     if len(classes) > IGNORE_INDEX:
         raise ValueError(f"{file}: has {len(classes)} classes; a mask has room for {IGNORE_INDEX}. Merge categories.")
-    told = [
+    label_of = {number: classes.index(name) for number, name in content.categories.items() if name in classes}
+    paths = [os.path.normpath(images / name) for name in content.file_names]
+    found = [
         *content.faults,
-        *(
-            Fault(faults.UNKNOWN_CATEGORY, str(file), f"category {name!r} is not in the training split.")
-            for name in ordered
-            if name not in classes
-        ),
+        *content.size_faults.values(),
         *(
             Fault(faults.SIMILAR_CLASSES, str(file), f"categories {one!r} and {other!r} are nearly the same name.")
-            for one, other in similar_names(ordered)
+            for one, other in similar_names(names)
         ),
+        *_repeated_files(content, paths),
     ]
-    paths = [images / name for name in content.files.values()]
     remedy = "give a folder that holds it as an absolute path: data.root, or images of the split"
     outside = find_outside(file, paths, [root or images, images, file.parent], remedy)
-    told += outside.values()
-    here: dict[int, str] = {}  # image id -> path
-    for place, (number, path) in enumerate(zip(content.files, paths, strict=True)):
-        if place not in outside and not path.is_file():
-            told.append(Fault(faults.MISSING_FILE, str(path), f"does not exist, but {file} names it."))
-        elif place not in outside and content.sizes[number] is not None:
-            here[number] = str(path)
+    found += outside.values()
+    objects: dict[int, list[tuple[int, Any]]] = {}  # by the index of the image
+    for i, path in enumerate(paths):
+        if i in outside:
+            continue
+        if not os.path.isfile(path):
+            found.append(Fault(faults.MISSING_FILE, path, f"does not exist, but {file} names it."))
+        elif content.sizes[i].all():
+            objects[i] = []
+        elif i not in content.size_faults:
+            message = f"{content.title(i)} has no height and width; expected both, to draw outlines. Add them."
+            found.append(Fault(faults.UNUSABLE_SIZE, str(file), message))
 
-    faulty = dict(content.outline_faults())
-    told += [content.fault(file, place, *fault) for place, fault in faulty.items()]
-    objects: dict[int, list[tuple[int, Any]]] = {number: [] for number in here}
-    for place, (_, image, category, segmentation) in enumerate(annotations):
-        if image not in content.files:
-            message = f"is of image id {image!r}, which is not among the images."
-            told.append(content.fault(file, place, faults.UNKNOWN_IMAGE, message))
-        elif category not in names:
-            message = f"is of category id {category!r}, which is not among the categories."
-            told.append(content.fault(file, place, faults.UNKNOWN_CATEGORY, message))
-        elif image in objects and names[category] in classes and (place not in faulty or faulty[place].kind in DRAWN):
-            objects[image].append((classes.index(names[category]), segmentation))
-    sizes = np.array([content.sizes[number] for number in here], dtype=np.int64).reshape(-1, 2)
-    masks = Outlines(str(file), sizes, list(objects.values()))
-    return LabeledMasks(tuple(classes), np.array(list(here.values()), dtype=str), masks), told
+    found += content.outline_faults.values()
+    for i, (record, image) in enumerate(zip(content.annotations, content.image_of.tolist(), strict=True)):
+        if image < 0:
+            continue
+        fault = content.outline_faults.get(i)
+        category = content.category_ids[i]
+        if category not in label_of:
+            shown = content.categories.get(category, category)
+            message = f"category {shown!r:.80} is not among: {shortened(classes)}."
+            found.append(content.fault(i, faults.UNKNOWN_CATEGORY, message))
+        elif image in objects and (fault is None or fault.kind in DRAWN):
+            objects[image].append((label_of[category], record.get("segmentation")))
+    masks = Outlines(str(file), content.sizes[list(objects)], list(objects.values()))
+    return LabeledMasks(tuple(classes), np.array([paths[i] for i in objects], dtype=str), masks), found
+
+
+def _repeated_files(content: CocoContent, paths: Sequence[str]) -> Iterator[Fault]:
+    ids_of: dict[str, list[int]] = {}
+    for number, path in zip(content.image_ids, paths, strict=True):
+        ids_of.setdefault(path, []).append(number)
+    for i, path in enumerate(paths):
+        ids = ids_of.pop(path, [])
+        if len(ids) > 1:
+            message = f"{content.title(i)} is listed {len(ids)} times; expected once."
+            yield Fault(faults.DUPLICATE_FILE, str(content.file), message)

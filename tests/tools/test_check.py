@@ -167,7 +167,7 @@ def test_import_is_light():
     assert result.stderr.strip() == ""
 
 
-def test_boxes_are_checked_where_outlines_cannot_be_read(tmp_path, images, capsys):
+def test_boxes_and_outlines_are_read_with_the_same_ids(tmp_path, images, capsys):
     file = write_coco(tmp_path / "train.json", ["0.jpg"], [box(1, 0, (5, 5, 0, 5)), box(2, 0)])
     content = json.loads((tmp_path / "train.json").read_text())
     content["images"][0]["id"] = "0"  # read as the number that it is
@@ -175,4 +175,4 @@ def test_boxes_are_checked_where_outlines_cannot_be_read(tmp_path, images, capsy
     assert main([file]) == 1
     output = capsys.readouterr().out
     assert kinds(output) == {"degenerate box": 1}
-    assert "1 boxes: cat 1, dog 0; not for segmentation: " in output
+    assert "1 boxes: cat 1, dog 0; no outlines, which segmentation needs" in output

@@ -13,9 +13,9 @@ import numpy as np
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.check import check_images, find_untrained
 from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.loading.coco.content import read_content
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.segmentation.coco_content import read_content
 from vertebra.tools.checks.source import Content, Source, counted, pixels_of
 
 Split = tuple[Path, str]
@@ -61,14 +61,11 @@ def _content(split: Split, read: Reader, training: Split | None, read_training: 
 
 
 def _check_outlines(file: Path) -> tuple[list[Fault], str]:
-    """Return the faults of a COCO file's outlines, and a note where there are none; others are those of its boxes."""
-    try:
-        content = read_content(file)
-    except ValueError as error:  # of a file that boxes could be read from; segmentation wants ids that are numbers
-        return [], f"; not for segmentation: {str(error).removeprefix(f'{file}: ')}"
+    """Return the faults of a COCO file's outlines, and a note where it has none; others are those of its boxes."""
+    content = read_content(file)
     if not content.has_outlines:
         return [], "; no outlines, which segmentation needs" if content.annotations else ""
-    return [content.fault(file, place, *fault) for place, fault in content.outline_faults()], ""
+    return list(content.outline_faults.values()), ""
 
 
 def _read(split: Split, options: argparse.Namespace) -> tuple[Annotations, list[Fault]]:

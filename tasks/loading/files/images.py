@@ -22,6 +22,8 @@ from vertebra.tasks.loading.files.pixels import Pixels, UnclearPixels
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+LARGEST_SIDE = 2**31 - 1  # pixels of a height or width that an annotation file may state
+
 VIEWED = Pixels()  # as a viewer shows images
 
 # what Pillow's decoders raise on broken files

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from vertebra.tasks.loading.coco.outlines import draw_outline, find_outline_fault
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.segmentation import SegmentationData
 from vertebra.tasks.segmentation.formats import Split
-from vertebra.tasks.segmentation.outlines import draw_outline, find_outline_fault
 from vertebra.tasks.segmentation.polygons import read_polygons
 from vertebra.tools import check
 
@@ -73,7 +73,7 @@ def test_check_and_reader_report_the_same_with_the_annotation(tmp_path, capsys, 
     file = write(tmp_path, [[SQUARE], outline])
     records, found = read_polygons(file, tmp_path)
     assert [fault.kind for fault in found] == [kind]
-    assert str(found[0]).startswith(f"{file}: annotation 71: ")
+    assert str(found[0]).startswith(f"{file}: image 'a.png' (id 1), annotation 71: ")
     assert message in found[0].message
     assert np.count_nonzero(records.read_mask(0, (HEIGHT, WIDTH))) == 100  # the sound outline alone
     assert check.main([str(file)]) == 1
@@ -128,30 +128,33 @@ def test_ids_names_and_sizes_are_checked(tmp_path):
             faults.UNKNOWN_IMAGE,
             faults.UNKNOWN_CATEGORY,
             faults.DUPLICATE_ID,
-            faults.UNREADABLE_ANNOTATIONS,
+            faults.UNUSABLE_SIZE,
             faults.OUTSIDE_ROOT,
             faults.DUPLICATE_FILE,
             faults.EMPTY_NAME,
             faults.SIMILAR_CLASSES,
         ]
     )
-    assert any("annotation 71: is of image id 9" in str(fault) for fault in found)
+    assert any("annotation 71 is of image id 9" in str(fault) for fault in found)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "message"),
     [
-        "[" * 100_000,
-        '{"images": 3}',
-        '{"images": [3], "annotations": [], "categories": []}',
-        '{"images": [], "annotations": [], "categories": [{"id": true, "name": "a"}]}',
-        "\0",
+        ("[" * 100_000, "nested deeper than JSON can be read"),
+        ('{"images": 3}', "has images; a COCO annotation file is"),
+        ('{"images": [3], "annotations": [], "categories": []}', r"images\[0\] is 3; expected an object"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": true, "name": "a"}]}',
+            r"categories\[0\] has the id True; expected a whole number",
+        ),
+        ("\0", "line 1, column 1"),
     ],
 )
-def test_what_is_no_coco_file_is_one_sentence(tmp_path, text):
+def test_what_is_no_coco_file_is_one_sentence(tmp_path, text, message):
     file = tmp_path / "a.json"
     file.write_text(text)
-    with pytest.raises(ValueError, match=r"a\.json: is no COCO file with outlines"):
+    with pytest.raises(ValueError, match=rf"a\.json:? {message}|a\.json: .*{message}"):
         read_polygons(file, tmp_path)
 
 

@@ -159,16 +159,17 @@ def test_outlines_are_drawn_with_the_small_on_top(tmp_path):
     assert set(np.unique(known.read_mask(0, (20, 30)))) == {0, 1}
 
 
-def test_what_is_no_coco_file_is_told(tmp_path):
+def test_a_file_that_is_not_coco_is_refused(tmp_path):
     (tmp_path / "a.json").write_text('{"images": []}')
-    with pytest.raises(ValueError, match=r"a\.json: is no COCO file with outlines"):
+    with pytest.raises(ValueError, match=r"a\.json has images; a COCO annotation file is an object with the lists"):
         read_polygons(tmp_path / "a.json", tmp_path)
     content = json.loads(coco(tmp_path).read_text())
     content["annotations"][0]["segmentation"] = [[1, 2, 3]]
     (tmp_path / "b.json").write_text(json.dumps(content))
     found = read_polygons(tmp_path / "b.json", tmp_path)[1]
     assert [fault.message for fault in found if fault.kind == "unreadable annotations"] == [
-        "annotation 1: its outline cannot be drawn: a polygon has 3 numbers; expected x and y of each corner."
+        "image 'a.png' (id 5), annotation 1: its outline cannot be drawn: a polygon has 3 numbers; expected x and y of "
+        "each corner."
     ]
 
 

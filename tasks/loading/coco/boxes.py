@@ -1,85 +1,19 @@
-"""The fields of COCO's records: ids, names, sizes and boxes, which may be anything that JSON can hold."""
+"""Boxes of COCO annotations, `bbox` or the box around the outline, and their areas."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
-from vertebra.tasks.detection.raw_annotations import LARGEST_SIDE, NOT_A_BOX
-from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.coco.fields import Records
 from vertebra.tasks.loading.files.run_lengths import box_of_runs, read_runs
 
-Records = list[dict[str, Any]]
-LARGEST_ID = 2**63 - 1
-FOUR = "expected four finite numbers x, y, width, height"
-
-
-def whole_number(value: Any) -> int | None:
-    """Return an id as a number: 7, 7.0 and "7" are one; None of what is no whole number of 64 bits."""
-    is_text = isinstance(value, str) and value.strip().isdecimal() and len(value) < 30
-    if type(value) is not int and not is_text and not (isinstance(value, float) and value.is_integer()):
-        return None  # a bool is an int to isinstance
-    return number if abs(number := int(value)) <= LARGEST_ID else None
-
-
-def read_ids(records: Records, key: str, file: Path, start: int | None = None) -> list[int]:
-    """Return the ids of the records; with `start`, a record without one is numbered by its place.
-
-    Raises:
-        ValueError: an id is not a whole number.
-    """
-    ids = []
-    for i, record in enumerate(records):
-        value = record.get("id")
-        number = i + start if value is None and start is not None else whole_number(value)
-        if number is None:
-            raise ValueError(
-                f"{file}: {key}[{i}] has the id {short(value)}; expected a whole number below 2^63. Number the {key}."
-            )
-        ids.append(number)
-    return ids
-
-
-def reference(record: dict[str, Any], field: str) -> Any:
-    """Return the id that a record refers to as a number, and as a short text what is no id."""
-    value = record.get(field)
-    if type(value) is int:
-        return value
-    number = whole_number(value)
-    return number if number is not None else short(value) if isinstance(value, list | dict | bool) else value
-
-
-def repeated_ids(file: Path, noun: str, records: Records, ids: Sequence[int], kind: str) -> Iterator[Fault]:
-    """Find ids that occur more than once, also those that differ only in how they are written, such as "007" and 7."""
-    if len(set(ids)) == len(ids):
-        return
-    counts = Counter(ids)
-    written: dict[int, dict[str, None]] = {number: {} for number, count in counts.items() if count > 1}
-    for record, number in zip(records, ids, strict=True):
-        if number in written:
-            written[number][short(record.get("id"))] = None
-    for number, spellings in written.items():
-        spelled = f", written as {', '.join(spellings)}" if len(spellings) > 1 else ""
-        yield Fault(kind, str(file), f"{noun} id {number} is used {counts[number]} times{spelled}; expected once.")
-
-
-def read_size(record: dict[str, Any]) -> tuple[tuple[int, int], str]:
-    """Return height and width of an image, 0 and 0 where they are not stated or unusable, and why they are unusable."""
-    sides = []
-    for side in ("height", "width"):
-        if side not in record:
-            return (0, 0), ""
-        value = record[side]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= LARGEST_SIDE:
-            return (0, 0), f"its {side} is {short(value)}; expected a number of pixels, such as 480. Correct it."
-        sides.append(int(value))
-    return (sides[0], sides[1]), ""
+_NO_BOX = (np.nan,) * 4
+_EXPECTED = "expected four finite numbers x, y, width, height"
 
 
 def read_area(record: dict[str, Any]) -> float:
@@ -96,8 +30,8 @@ def read_boxes(records: Records, sizes: np.ndarray) -> tuple[np.ndarray, dict[in
         sizes: (M, 2) int64, height and width of the image of each, 0 where not known.
 
     Returns:
-        (M, 4) float64 as COCO has them, xywh, `NOT_A_BOX` where there are no four numbers; why not, by the number of
-        the annotation.
+        (M, 4) float64 as COCO has them, xywh, NaN where there are no four numbers; why not, by the index of the
+        annotation.
     """
     given = [record.get("bbox") for record in records]
     try:
@@ -107,13 +41,13 @@ def read_boxes(records: Records, sizes: np.ndarray) -> tuple[np.ndarray, dict[in
     if boxes.shape == (len(records), 4) and boxes.dtype.kind in "iuf":  # numpy would read texts as numbers, too
         boxes = boxes.astype(np.float64)
         wrong = np.flatnonzero(~np.isfinite(boxes).all(axis=1)).tolist()
-        return boxes, {i: f"the box is {short(given[i])}; {FOUR}." for i in wrong}
+        return boxes, {i: f"the box is {short(given[i])}; {_EXPECTED}." for i in wrong}
     rows, reasons = [], {}
     for i, (record, size) in enumerate(zip(records, sizes.tolist(), strict=True)):
         try:
             rows.append(_read_box(record, (size[0], size[1])))
         except ValueError as error:
-            rows.append(NOT_A_BOX)
+            rows.append(_NO_BOX)
             reasons[i] = f"{error}."
     return np.array(rows, dtype=np.float64).reshape(-1, 4), reasons
 
@@ -142,14 +76,14 @@ def _read_box(record: Mapping[str, Any], size: tuple[int, int]) -> Sequence[floa
     if value is None or value == []:
         outline = record.get("segmentation")
         if not outline:
-            raise ValueError(f"it has no bbox and no segmentation; {FOUR}")
+            raise ValueError(f"it has no bbox and no segmentation; {_EXPECTED}")
         try:
             x1, y1, x2, y2 = _around(outline, size)
         except ValueError as error:
             raise ValueError(f"it has no bbox, and its segmentation cannot be used: {error}") from None
         return x1, y1, x2 - x1, y2 - y1
     if not isinstance(value, list) or len(value) != 4 or not all(map(_is_finite, value)):
-        raise ValueError(f"the box is {short(value)}; {FOUR}")
+        raise ValueError(f"the box is {short(value)}; {_EXPECTED}")
     return value
 
 

@@ -1,0 +1,1 @@
+"""COCO annotation files: one reader for boxes and outlines, https://cocodataset.org/#format-data."""
