@@ -81,7 +81,7 @@ def _run(args: argparse.Namespace) -> None:
     side = train.read(0).shape[0]
     rate = 0.1 * args.batch_size / 128
     setting = (
-        f"{train.size} training and {val.size} validation images of {side} x {side} pixels "
+        f"{len(train)} training and {len(val)} validation images of {side} x {side} pixels "
         f"({args.data.name if args.data else 'generated textures'}), {args.epochs} epochs of batches of "
         f"{args.batch_size}, seeds 0 to {args.seeds - 1}; SGD, rate {rate:.3g}, to a tenth at half "
         "and at three quarters."
@@ -111,8 +111,8 @@ def _data(archive: Path | None, num_images: int | None) -> tuple[LabeledImages, 
         return drawn[0], drawn[1]
     train, _ = read_labeled_images(archive, "train")
     val, _ = read_labeled_images(archive, "val" if archive.suffix == ".npz" else "test")
-    if num_images is not None and num_images < train.size:
-        train = train.only(np.random.default_rng(0).permutation(train.size)[:num_images])
+    if num_images is not None and num_images < len(train):
+        train = train.only(np.random.default_rng(0).permutation(len(train))[:num_images])
     return train, val
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -101,8 +102,8 @@ class ClassificationData(TaskData[LabeledImages]):
         self.handle_faults(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
         if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
             images = images.only(self.drop_missing(images.names))
-        if not images.size:
+        if not len(images):
             raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
         if split != "train":
             warn_of_absent(self.root / source, images.class_names, images.labels)
-        return images._replace(rule=self.pixels)
+        return replace(images, rule=self.pixels)

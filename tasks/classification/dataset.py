@@ -55,7 +55,7 @@ class ClassificationDataset(TaskDataset[Sample]):
     def __init__(
         self, images: LabeledImages, resize: Resize, augment: Augment | None = None, missing: Missing = "error"
     ) -> None:
-        super().__init__(images.size, missing)
+        super().__init__(len(images), missing)
         self.images = images
         self.resize = resize
         self.augment = augment

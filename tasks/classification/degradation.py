@@ -99,7 +99,7 @@ def train_network(
     torch.manual_seed(seed)
     network = image_classifier(name, len(train.class_names)).to(memory_format=torch.channels_last).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1 * batch_size / 128, momentum=0.9, weight_decay=1e-4)
-    steps = epochs * -(-train.size // batch_size)
+    steps = epochs * -(-len(train) // batch_size)
     schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.75))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / steps))
     normalize = Normalize().to(device)
@@ -164,7 +164,7 @@ def verdict(plain: Pair, residual: Pair) -> list[str]:
 def _tensors(data: LabeledImages) -> tuple[Tensor, Tensor]:
     if data.pixels is None:
         raise ValueError(
-            f"{data.size} images are files ({data.names[0]}, ...), but the experiment keeps images in memory; "
+            f"{len(data)} images are files ({data.names[0]}, ...), but the experiment keeps images in memory; "
             "give CIFAR's archive or an .npz."
         )
     return torch.from_numpy(data.pixels).permute(0, 3, 1, 2), torch.from_numpy(data.labels)

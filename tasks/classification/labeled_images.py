@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from vertebra.tasks.loading.files.images import VIEWED, read_for_display, read_i
 from vertebra.tasks.loading.files.pixels import Pixels
 
 
-class LabeledImages(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
     """Images and their classes.
 
     Attributes:
@@ -25,11 +26,9 @@ class LabeledImages(NamedTuple):
     names: np.ndarray
     labels: np.ndarray
     pixels: np.ndarray | None = None
-    rule: Pixels = VIEWED
+    rule: Pixels = field(default_factory=lambda: VIEWED)
 
-    @property
-    def size(self) -> int:
-        """N; the length of a named tuple is that of its fields."""
+    def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, index: int) -> np.ndarray:
@@ -51,4 +50,4 @@ class LabeledImages(NamedTuple):
     def only(self, indices: np.ndarray) -> LabeledImages:
         """Return the images at `indices`."""
         pixels = None if self.pixels is None else self.pixels[indices]
-        return self._replace(names=self.names[indices], labels=self.labels[indices], pixels=pixels)
+        return replace(self, names=self.names[indices], labels=self.labels[indices], pixels=pixels)

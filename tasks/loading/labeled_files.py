@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 UNLABELED = -1
 
 
-class LabeledFiles(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LabeledFiles:
     """Files and their classes.
 
     Attributes:
         class_names: the K classes.
         names: (N,) str, paths.
         labels: (N,) int64 in 0..K-1, or `UNLABELED`.
-        groups: (N,) str, where each comes from (a patient, a recording), or None where nobody told. Files of one group
-            belong into one split.
+        groups: (N,) str, where each comes from (a patient, a recording), or None where that is unknown. Files of one
+            group belong into one split.
     """
 
     class_names: tuple[str, ...]
@@ -25,15 +26,13 @@ class LabeledFiles(NamedTuple):
     labels: np.ndarray
     groups: np.ndarray | None = None
 
-    @property
-    def size(self) -> int:
-        """N; the length of a named tuple is that of its fields."""
+    def __len__(self) -> int:
         return len(self.labels)
 
     def only(self, indices: np.ndarray) -> LabeledFiles:
         """Return the files at `indices`."""
         groups = None if self.groups is None else self.groups[indices]
-        return self._replace(names=self.names[indices], labels=self.labels[indices], groups=groups)
+        return replace(self, names=self.names[indices], labels=self.labels[indices], groups=groups)
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ def rarest_classes(studies: Studies) -> np.ndarray:
     if not studies.are_findings:
         return studies.labels
     there = studies.labels == 1
-    counts = np.where(there, class_counts(studies), studies.size + 1)
+    counts = np.where(there, class_counts(studies), len(studies) + 1)
     return np.where(there.any(axis=1), counts.argmin(axis=1), len(studies.class_names))
 
 
@@ -44,4 +44,4 @@ def study_weights(studies: Studies, strength: float = 1.0) -> list[float]:
     """
     labels = rarest_classes(studies)
     counts = np.bincount(labels)
-    return ((studies.size / counts[labels]) ** strength).tolist()
+    return ((len(studies) / counts[labels]) ** strength).tolist()

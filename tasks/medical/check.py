@@ -26,7 +26,7 @@ class StudyCheck:
         self.studies = studies
         self.title = title
         self.has_labels = has_labels
-        self.digests: list[list[bytes]] = [[] for _ in range(studies.size)]
+        self.digests: list[list[bytes]] = [[] for _ in range(len(studies))]
 
     def faults(self, advance: Callable[[], object] = lambda: None) -> Iterator[Fault]:
         """Yield unreadable scans, constant ones, and at last the classes that are absent.
@@ -34,7 +34,7 @@ class StudyCheck:
         Args:
             advance: called once for each study: for a progress bar.
         """
-        yield from run_checks(self._look, range(self.studies.size), advance=advance)
+        yield from run_checks(self._look, range(len(self.studies)), advance=advance)
         if self.has_labels:
             yield from absent_classes(self.studies, self.title)
 
@@ -76,7 +76,7 @@ def absent_classes(studies: Studies, title: str) -> Iterator[Fault]:
         studies: of one split.
         title: what the split is called.
     """
-    if not studies.size:
+    if not len(studies):
         yield Fault(faults.UNREADABLE_ANNOTATIONS, title, "holds no study that can be used. Give it some.")
         return
     there, known = class_counts(studies), known_counts(studies)

@@ -137,10 +137,10 @@ class MedicalData(TaskData[Studies]):
         for leak in sorted(found, key=lambda leak: leak.study):
             leaks.setdefault(leak.study, leak.fault)  # a study is left out once, for the first reason
         self.handle_faults(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
-        studies = studies.only(np.setdiff1d(np.arange(studies.size), list(leaks)))
+        studies = studies.only(np.setdiff1d(np.arange(len(studies)), list(leaks)))
         if split == "train" and not (self.folds or self.val_fraction):
             self.handle_faults(list(unlearned_classes(studies, self._studies("val"))), {})
-        if not studies.size:
+        if not len(studies):
             raise ValueError(f"{self._title(split)}: holds no study that can be used; data.{split} needs some.")
         for fault in absent_classes(studies, self._title(split)):
             warnings.warn(str(fault), stacklevel=2)

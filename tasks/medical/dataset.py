@@ -79,7 +79,7 @@ class MedicalDataset(TaskDataset[Sample]):
         cache: Cache | None = None,
         missing: Missing = "error",
     ) -> None:
-        super().__init__(studies.size, missing)
+        super().__init__(len(studies), missing)
         self.studies = studies
         self.intensity = intensity
         self.resample = resample

@@ -100,4 +100,4 @@ def digests_of(studies: Studies) -> list[list[bytes]]:
 
     # few at a time: volumes are large
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(of, range(studies.size)))
+        return list(pool.map(of, range(len(studies))))

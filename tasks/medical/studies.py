@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -91,7 +91,8 @@ class Arrays(Images):
         return Arrays(self.pixels, self.places[indices], self.title)
 
 
-class Studies(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Studies:
     """Studies, and what is known of them.
 
     Attributes:
@@ -113,9 +114,7 @@ class Studies(NamedTuple):
     file: str
     rows: np.ndarray
 
-    @property
-    def size(self) -> int:
-        """N; the length of a named tuple is that of its fields."""
+    def __len__(self) -> int:
         return len(self.names)
 
     @property
@@ -125,7 +124,8 @@ class Studies(NamedTuple):
 
     def only(self, indices: np.ndarray) -> Studies:
         """Return the studies at `indices`."""
-        return self._replace(
+        return replace(
+            self,
             names=self.names[indices],
             labels=self.labels[indices],
             patients=self.patients[indices],

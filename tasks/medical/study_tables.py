@@ -31,7 +31,7 @@ class Columns:
     Args:
         path: of the image or volume, below `root` or absolute.
         labels: of classes and grades, one; of findings one for each, with 1 where it is there, 0 where it is not, and
-            nothing where nobody knows.
+            nothing where it is unknown.
         patient: whose image it is; if not given, every study is of another patient.
         study: which rows are images of one study; if not given, every image is a study.
     """
@@ -126,7 +126,7 @@ def _is_number(word: str) -> bool:
 def _grades(file: Path, words: Sequence[str]) -> list[str]:
     if not all(map(_is_number, words)):
         raise ValueError(
-            f"{file}: its grades are {', '.join(sorted(set(words)))}, of which nobody knows the order; tell it: "
+            f"{file}: its grades are {', '.join(sorted(set(words)))}, whose order is unknown; give it: "
             "data.class_names=[none, mild, severe]."
         )
     numbers = [int(word) for word in words]
@@ -187,7 +187,7 @@ def _findings(
     for line, words in cells:
         odd = [(name, word) for name, word in zip(columns, words, strict=True) if word not in _FINDING]
         for name, word in odd:
-            message = f"line {line}: {name} is {word!r}; expected 1, 0, or nothing where nobody knows."
+            message = f"line {line}: {name} is {word!r}; expected 1, 0, or nothing where it is unknown."
             told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
         labels.append(None if odd else np.array([_FINDING[word] for word in words], dtype=np.float32))
     return labels, told

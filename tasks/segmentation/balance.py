@@ -18,8 +18,8 @@ def class_counts(records: LabeledMasks) -> np.ndarray:
     A mask that cannot be read has none: whether that is an error is for the one who reads it to train on it.
     """
     number = len(records.class_names)
-    counts = np.zeros((records.size, number), dtype=np.int64)
-    for index in range(records.size):
+    counts = np.zeros((len(records), number), dtype=np.int64)
+    for index in range(len(records)):
         with suppress(UnreadableFile):
             labels = records.read_mask(index, image_size(str(records.images[index])))
             counts[index] = np.bincount(labels[labels != IGNORE_INDEX], minlength=number)
@@ -39,5 +39,5 @@ def image_weights(records: LabeledMasks, strength: float = 1.0) -> list[float]:
     """
     present = class_counts(records) > 0
     shares = present.mean(axis=0)
-    ratios = np.where(shares > 0, 1 / np.maximum(shares, 1 / max(1, records.size)), 1.0) ** strength
+    ratios = np.where(shares > 0, 1 / np.maximum(shares, 1 / max(1, len(records))), 1.0) ** strength
     return np.where(present, ratios, 1.0).max(axis=1).tolist()

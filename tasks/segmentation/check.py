@@ -50,7 +50,7 @@ class MaskCheck:
         Args:
             advance: called once for each image: for a progress bar.
         """
-        yield from run_checks(self._look, range(self.records.size), advance=advance)
+        yield from run_checks(self._look, range(len(self.records)), advance=advance)
         yield from self.coverage.faults()
         if self.needs_all:
             yield from self.coverage.empty_classes()

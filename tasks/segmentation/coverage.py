@@ -53,7 +53,7 @@ class Coverage:
         That takes a few masks of a sound data set. All are read only where there is something to report. A mask that
         cannot be read has no classes: whether that is an error is decided where it is trained on.
         """
-        for index in np.random.default_rng(0).permutation(self.records.size).tolist():
+        for index in np.random.default_rng(0).permutation(len(self.records)).tolist():
             with suppress(UnreadableFile):
                 self.add(self.records.read_mask(index, image_size(str(self.records.images[index]))))
             is_full = bool((self.pixels[:-1] > 0).all()) or self.num_masks >= _MOST

@@ -94,12 +94,12 @@ class SegmentationData(TaskData[LabeledMasks]):
             )
         records, found = read_split(self.root, wanted, self.classes, self.ignored, class_names)
         self.handle_faults(found, {**MENDED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
-        if not records.size:
+        if not len(records):
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
         coverage = Coverage(records, str(self.root / wanted.masks))
         coverage.read_some()
         self.handle_faults(list(coverage.faults()), {faults.ONE_CLASS: "kept"} if split != "train" else {})
-        if split == "train" and coverage.num_masks == records.size:
+        if split == "train" and coverage.num_masks == len(records):
             for fault in coverage.empty_classes():
                 warnings.warn(f"{fault} Nothing is learned about it.", stacklevel=2)
         return records

@@ -76,7 +76,7 @@ class SegmentationDataset(TaskDataset[Sample]):
         missing: Missing = "error",
         pixels: Pixels = VIEWED,
     ) -> None:
-        super().__init__(records.size, missing)
+        super().__init__(len(records), missing)
         self.records = records
         self.resize = resize
         self.augment = augment

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -81,7 +80,8 @@ class NoMasks(Masks):
         return np.full(size, IGNORE_INDEX, dtype=np.uint8)
 
 
-class LabeledMasks(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LabeledMasks:
     """Images with the truth about their pixels.
 
     Attributes:
@@ -94,9 +94,7 @@ class LabeledMasks(NamedTuple):
     images: np.ndarray
     masks: Masks
 
-    @property
-    def size(self) -> int:
-        """N; the length of a named tuple is that of its fields."""
+    def __len__(self) -> int:
         return len(self.images)
 
     def read_mask(self, index: int, size: tuple[int, int]) -> np.ndarray:

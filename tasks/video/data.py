@@ -105,7 +105,7 @@ class VideoData(TaskData[LabeledFiles]):
             return self._load(split, class_names)
         whole = self._whole
         if self.folds:
-            groups = np.arange(whole.size) if whole.groups is None else whole.groups
+            groups = np.arange(len(whole)) if whole.groups is None else whole.groups
             held = stratified_group_kfold(whole.labels, groups, self.folds) == self.fold
             return whole.only(np.flatnonzero(~held if split == "train" else held))
         rest, part = stratified_split(whole.labels, self.val_fraction)
@@ -145,7 +145,7 @@ class VideoData(TaskData[LabeledFiles]):
         self.handle_faults(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
         if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
             videos = videos.only(self.drop_missing(videos.names))
-        if not videos.size:
+        if not len(videos):
             raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
         if split != "train":
             warn_of_absent(self.root / source, videos.class_names, videos.labels)

@@ -78,7 +78,7 @@ class VideoDataset(TaskDataset[Sample]):
         decoder: Decoder = "pyav",
         missing: Missing = "error",
     ) -> None:
-        super().__init__(videos.size, missing)
+        super().__init__(len(videos), missing)
         self.videos = videos
         self.sampling = sampling
         self.resize = resize

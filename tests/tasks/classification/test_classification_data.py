@@ -65,7 +65,7 @@ def test_missing_files_stop_or_are_left_out(table):
     with pytest.raises(FileNotFoundError, match=r"1 of 6 files do not exist, the first is .*3\.png"):
         data(table, train="train.csv").records("train")
     with pytest.warns(UserWarning, match="left out 1 files"):
-        assert data(table, train="train.csv", missing="skip").records("train").size == 5
+        assert len(data(table, train="train.csv", missing="skip").records("train")) == 5
 
 
 def test_broken_files_stop_or_are_replaced_in_training_and_left_out_in_evaluation(table):
@@ -98,7 +98,7 @@ def test_faults_of_the_files_stop_with_a_sentence(table):
         data(table, train="train.csv").records("train")
     (table / "train.csv").write_text("path,label\n0.png,a\n0.png,a\n1.png,b\n")
     with pytest.warns(UserWarning, match="left out 1 x duplicate file name"):
-        assert data(table, train="train.csv").records("train").size == 2
+        assert len(data(table, train="train.csv").records("train")) == 2
     (table / "train.csv").write_text("path,label\n")
     with pytest.raises(ValueError, match="holds no images"):
         data(table, train="train.csv").records("train")

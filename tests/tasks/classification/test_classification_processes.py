@@ -23,7 +23,7 @@ def test_two_processes_measure_the_same_as_one(
     classification_samples: Path, make_trainer: Callable[[int], Trainer]
 ) -> None:
     module, data = build(classification_samples)
-    assert data.records("val").size == 13  # cannot be shared out evenly
+    assert len(data.records("val")) == 13  # cannot be shared out evenly
     (alone,) = make_trainer(1).validate(module, data, verbose=False)
     (together,) = make_trainer(2).validate(*build(classification_samples), verbose=False)
     assert set(alone) == {"val/loss", "val/top1", "val/top5", "val/ece"}

@@ -150,7 +150,7 @@ def test_a_shared_patient_is_refused_or_left_out(volumes):
     data = data_of(volumes, leak="drop")
     with pytest.warns(UserWarning, match=r"train\.csv: left out 1 x leak"):
         assert data.records("train").names.tolist() == [f"{volumes}/{number}.nii.gz" for number in range(5)]
-    assert data.records("val").size == 4
+    assert len(data.records("val")) == 4
 
 
 def test_an_image_of_both_splits_is_refused_or_left_out(volumes):
@@ -158,8 +158,8 @@ def test_an_image_of_both_splits_is_refused_or_left_out(volumes):
     with pytest.raises(ValueError, match=r"line 6: .*4\.nii\.gz has the same pixels as .*8\.nii\.gz \(line 4 of .*val"):
         data_of(volumes).records("train")
     with pytest.warns(UserWarning, match="left out 1 x leak"):
-        assert data_of(volumes, leak="drop").records("train").size == 5
-    assert data_of(volumes, leak="checked").records("train").size == 6
+        assert len(data_of(volumes, leak="drop").records("train")) == 5
+    assert len(data_of(volumes, leak="checked").records("train")) == 6
 
 
 def test_a_study_that_leaks_twice_is_counted_once(volumes):
@@ -167,7 +167,7 @@ def test_a_study_that_leaks_twice_is_counted_once(volumes):
     for name in ("train.csv", "val.csv"):
         (volumes / name).write_text((volumes / name).read_text().replace("p4", "p2"))
     with pytest.warns(UserWarning, match="left out 2 x leak"):  # both of p2, of which one has the pixels, too
-        assert data_of(volumes, leak="drop").records("train").size == 4
+        assert len(data_of(volumes, leak="drop").records("train")) == 4
 
 
 @pytest.mark.filterwarnings("ignore:.*no study is of class")
@@ -176,8 +176,8 @@ def test_validation_gives_way_to_the_test_split(volumes):
     data = data_of(volumes, test="test.csv", leak="drop")
     with pytest.warns(UserWarning, match=r"val\.csv: left out 2 x leak"):
         assert data.records("val").patients.tolist() == ["p3", "p3"]
-    assert data.records("train").size == 6
-    assert data.records("test").size == 1
+    assert len(data.records("train")) == 6
+    assert len(data.records("test")) == 1
     with pytest.raises(ValueError, match=r"data\.test is not given"):
         data_of(volumes).records("test")
 
@@ -194,7 +194,7 @@ def test_folds_and_parts_of_the_training_split(volumes):
 def test_an_absent_class_is_told(volumes):
     (volumes / "val.csv").write_text("path,label,patient\n7.nii.gz,sick,p3\n")
     with pytest.warns(UserWarning, match=r"val\.csv \(val\): no study is of class 'well'.*undefined \(NaN\)"):
-        assert data_of(volumes).records("val").size == 1
+        assert len(data_of(volumes).records("val")) == 1
 
 
 def test_a_class_that_cannot_be_learned_is_refused(volumes):
@@ -206,7 +206,7 @@ def test_a_class_that_cannot_be_learned_is_refused(volumes):
     ):
         data_of(volumes, **names).records("train")
     with pytest.warns(UserWarning, match="no study is of class 'well'"):
-        assert data_of(volumes, val_fraction=0.3, **names).records("train").size  # the part has none either
+        assert len(data_of(volumes, val_fraction=0.3, **names).records("train"))  # the part has none either
 
 
 def test_what_cannot_be_read_is_an_error_or_left_out(volumes, write_volume):
@@ -222,7 +222,7 @@ def test_what_cannot_be_read_is_an_error_or_left_out(volumes, write_volume):
         data_of(volumes).records("train")
     data = data_of(volumes, missing="skip")
     with pytest.warns(UserWarning, match="left out 1 x missing file"):
-        assert data.records("train").size == 5
+        assert len(data.records("train")) == 5
     batch = next(iter(data.val_dataloader()))
     assert batch.indices.tolist() == [1, 2]
     assert len(batch.skipped) == 1

@@ -1,5 +1,7 @@
 """What two splits share, and parts that share nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,15 +34,15 @@ def noise(number, seed):
 def test_patients_of_two_spellings_and_studies_of_two_patients_are_leaks():
     train = studies_of(noise(4, 0), [0, 1, 0, 1], ["007", "p1", "p2", "P03"])
     val = studies_of(noise(3, 1), [0, 1, 1], ["7", "p9", "p3"], "a.npz val")
-    val = val._replace(names=np.array([val.names[0], train.names[2], val.names[2]]))
+    val = replace(val, names=np.array([val.names[0], train.names[2], val.names[2]]))
     messages = {leak.study: leak.fault.message for leak in shared_patients(train, val)}
     assert sorted(messages) == [0, 2]
     assert "a.npz train 0 is of patient '007', who may be '7' of a.npz val 0, spelled differently" in messages[0]
     assert "a.npz train 2 is of patient 'p2', but in" in messages[2]
     assert "of 'p9'. A study is of one patient" in messages[2]
     # paths of files are no ids
-    paths = studies_of(noise(1, 0), [0])._replace(names=np.array(["01"]), patients=np.array(["01"]))
-    assert not list(shared_patients(paths, paths._replace(names=np.array(["1"]), patients=np.array(["1"]))))
+    paths = replace(studies_of(noise(1, 0), [0]), names=np.array(["01"]), patients=np.array(["01"]))
+    assert not list(shared_patients(paths, replace(paths, names=np.array(["1"]), patients=np.array(["1"]))))
 
 
 def test_patients_and_pixels_of_both_sides_are_named():
@@ -59,7 +61,7 @@ def test_patients_and_pixels_of_both_sides_are_named():
     assert leak.study == 0
     assert str(leak.fault).startswith("data/a.npz: train 0: a.npz train 0 has the same pixels as a.npz val 2.")
     assert leak.fault.kind == "leak"
-    turned = val._replace(images=Arrays(val.images.pixels.reshape(3, 7, 6), val.images.places, "a.npz val"))
+    turned = replace(val, images=Arrays(val.images.pixels.reshape(3, 7, 6), val.images.places, "a.npz val"))
     assert not list(shared_images(train, digests_of(train), turned, digests_of(turned)))  # as many bytes, another shape
 
 

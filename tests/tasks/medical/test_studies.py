@@ -48,7 +48,7 @@ def test_grades_keep_their_order(tmp_path):
     words = "path,label\na.nii,severe\nb.nii,none\n"
     studies, _ = read(tmp_path, words, "grades", names=["none", "mild", "severe"])
     assert studies.labels.tolist() == [2, 0]
-    with pytest.raises(ValueError, match=r"its grades are none, severe, of which nobody knows the order.*data\.names"):
+    with pytest.raises(ValueError, match=r"its grades are none, severe, whose order is unknown.*data\.class_names"):
         read(tmp_path, words, "grades")
 
 
@@ -61,8 +61,8 @@ def test_findings_may_be_unknown(tmp_path):
     np.testing.assert_array_equal(studies.labels, np.array([[1, 0], [NAN, 1]], np.float32))
     assert studies.labels.dtype == np.float32
     assert [fault.message for fault in faults] == [
-        "line 4: edema is '-1'; expected 1, 0, or nothing where nobody knows.",
-        "line 4: mass is '2'; expected 1, 0, or nothing where nobody knows.",
+        "line 4: edema is '-1'; expected 1, 0, or nothing where it is unknown.",
+        "line 4: mass is '2'; expected 1, 0, or nothing where it is unknown.",
     ]
     with pytest.raises(ValueError, match="the findings in use are mass, edema"):
         read(tmp_path, "path,edema,mass\na.png,1,0\n", "findings", columns, ["mass", "edema"])
@@ -101,7 +101,7 @@ def test_every_planted_fault_has_its_row(tmp_path):
     rows = ["a.nii,0,p1", "b.nii,7,p2", "c.nii,1,", "gone.nii,1,p3", ",1,p4", "d.nii,,p5", "a.nii,0,p1", "a.nii,1,p1"]
     text = "\n".join(["path,label,patient", *rows])
     studies, faults = read(tmp_path, text, "classes", Columns(patient="patient"), ["0", "1"])
-    assert studies.size == 1
+    assert len(studies) == 1
     assert told(faults) == [
         ("line 3", "unknown category"),
         ("line 7", "unreadable annotations"),
@@ -300,7 +300,7 @@ def test_chest_xray14(tmp_path):
     assert test.labels.tolist() == [[1, 0]]
     assert told(faults) == [("line 5", "unknown category")]
     whole, faults = read_studies(tmp_path, "Data_Entry_2017.csv", "findings", Columns())
-    assert whole.size == 3
+    assert len(whole) == 3
     assert told(faults) == [("line 5", "missing file")]
     with pytest.raises(ValueError, match=r"set data\.kind=findings"):
         read_studies(tmp_path, "test_list.txt", "classes", Columns())

@@ -66,14 +66,14 @@ def test_255_in_place_of_a_class_is_refused_until_it_is_named(tmp_path, capsys, 
 def test_255_that_is_a_border_or_a_void_region_is_sound(tmp_path, capsys, masks, classes):
     write(tmp_path, masks, classes)
     assert kinds(capsys, tmp_path) == []
-    assert data(tmp_path).records("train").size == len(masks)
+    assert len(data(tmp_path).records("train")) == len(masks)
 
 
 def test_255_that_is_declared_void_is_no_class(tmp_path, capsys):
     write(tmp_path, [(0, 255), (1, 0)])
     assert kinds(capsys, tmp_path) == [faults.IGNORED_CLASS]
     assert kinds(capsys, tmp_path, "--ignored", "255") == []
-    assert data(tmp_path, ignored=[255]).records("train").size == 2
+    assert len(data(tmp_path, ignored=[255]).records("train")) == 2
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_voc_lists_name_images_and_masks(tmp_path):
     listed.parent.mkdir(parents=True)
     listed.write_text("a\nb\n")
     records, faults = read_split(tmp_path, Split("ImageSets/Segmentation/train.txt"), "voc")
-    assert (records.size, len(records.class_names)) == (1, 21)
+    assert (len(records), len(records.class_names)) == (1, 21)
     assert [Path(fault.file).name for fault in faults] == ["b.png"]
     np.testing.assert_array_equal(records.read_mask(0, SIZE), values(0, 15, IGNORE_INDEX))
 

@@ -17,7 +17,10 @@ def touch(root: Path, *names: str) -> None:
 
 def told(root: Path, source: str, names=None):
     files, faults = read_labeled_videos(root, source, names)
-    pairs = [(str(Path(f).relative_to(root)), files.class_names[label]) for f, label in zip(*files[1:3], strict=True)]
+    pairs = [
+        (str(Path(f).relative_to(root)), files.class_names[label])
+        for f, label in zip(files.names, files.labels, strict=True)
+    ]
     return pairs, [fault.kind for fault in faults]
 
 

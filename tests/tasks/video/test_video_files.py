@@ -65,7 +65,7 @@ def test_whatever_ffmpeg_reads_is_listed(tmp_path, suffix):
     touch(tmp_path, f"run/a{suffix}")
     assert suffix.lower() in VIDEO_SUFFIXES
     assert find_videos([str(tmp_path)]) == [str(tmp_path / "run" / f"a{suffix}")]
-    assert read_labeled_videos(tmp_path, ".")[0].size == 1
+    assert len(read_labeled_videos(tmp_path, ".")[0]) == 1
 
 
 def test_folders_of_frames_are_videos(tmp_path):

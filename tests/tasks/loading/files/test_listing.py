@@ -63,7 +63,7 @@ def test_leavings_are_no_data(tmp_path):
     assert [file.relative_to(tmp_path).as_posix() for file in find_images([tmp_path])] == ["cats/1.png", "dogs/2.png"]
     labeled, found = read_folders(tmp_path, {".png"})
     assert labeled.class_names == ("cats", "dogs")
-    assert labeled.size == 2
+    assert len(labeled) == 2
     assert found == []
     assert entries(tmp_path) == (["cats", "dogs"], [])
     assert contents(tmp_path) == "2 files (.png 2)"
