@@ -16,12 +16,21 @@ from vertebra.tasks.loading.samplers import SampleRequest
 
 
 class Sample(NamedTuple):
-    """An image as the network sees it, its label, its place in the split, and what it is called by."""
+    """An image as the network sees it.
+
+    Attributes:
+        image: (H, W, C) uint8.
+        label: in 0..K-1, or `UNLABELED`.
+        place: of the image in its split.
+        name: what it is called, such as its path.
+        group: where it comes from (a patient, a camera); its name where that is unknown.
+    """
 
     image: np.ndarray
     label: int
     place: int
     name: str
+    group: str
 
 
 class ClassificationBatch(NamedTuple):
@@ -29,9 +38,10 @@ class ClassificationBatch(NamedTuple):
 
     Attributes:
         images: (N, C, H, W) uint8, channels innermost in memory.
-        labels: (N,) int64 in 0..K-1, -1 where nobody told.
+        labels: (N,) int64 in 0..K-1, -1 where unlabeled.
         indices: (N,) int64, place of each image in its split.
         names: one an image, such as its path.
+        groups: one an image, where it comes from; its name where that is unknown.
         skipped: what could not be read, one message a file.
     """
 
@@ -39,6 +49,7 @@ class ClassificationBatch(NamedTuple):
     labels: Tensor
     indices: Tensor
     names: list[str]
+    groups: list[str]
     skipped: list[str]
 
 
@@ -63,7 +74,17 @@ class ClassificationDataset(TaskDataset[Sample]):
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         image = self.images.read(index)
         image = self.resize(image) if self.augment is None or draw is None else self.augment(image, draw.seed)
-        return Sample(image, int(self.images.labels[index]), index, str(self.images.names[index]))
+        name = str(self.images.names[index])
+        group = name if self.images.groups is None else str(self.images.groups[index])
+        return Sample(image, int(self.images.labels[index]), index, name, group)
+
+    def read_for_display(self, index: int) -> np.ndarray:
+        """Return an image as a viewer shows it, (H, W, 3) uint8 RGB, whatever channels the network takes.
+
+        Raises:
+            UnreadableImage: its file is missing, cut short or no image.
+        """
+        return self.images.read_for_display(index)
 
 
 def collate(reads: Sequence[Read[Sample]]) -> ClassificationBatch:
@@ -75,5 +96,6 @@ def collate(reads: Sequence[Read[Sample]]) -> ClassificationBatch:
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],
+        groups=[sample.group for sample in samples],
         skipped=skipped,
     )

@@ -20,6 +20,7 @@ class LabeledImages:
         labels: (N,) int64 in 0..K-1, or `UNLABELED`.
         pixels: (N, H, W, 3) uint8 RGB where the images are no files of their own.
         rule: which channels of the files are seen, and in which range.
+        groups: (N,) str, where each comes from (a patient, a camera), or None where that is unknown.
     """
 
     class_names: tuple[str, ...]
@@ -27,6 +28,7 @@ class LabeledImages:
     labels: np.ndarray
     pixels: np.ndarray | None = None
     rule: Pixels = field(default_factory=lambda: VIEWED)
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,4 +52,5 @@ class LabeledImages:
     def only(self, indices: np.ndarray) -> LabeledImages:
         """Return the images at `indices`."""
         pixels = None if self.pixels is None else self.pixels[indices]
-        return replace(self, names=self.names[indices], labels=self.labels[indices], pixels=pixels)
+        groups = None if self.groups is None else self.groups[indices]
+        return replace(self, names=self.names[indices], labels=self.labels[indices], pixels=pixels, groups=groups)

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from vertebra.tasks.classification.classifier import ImageClassifier
-from vertebra.tasks.classification.data import ClassificationData
 from vertebra.tasks.classification.dataset import ClassificationBatch
 from vertebra.tasks.classification.predictions import Prediction, TableWriter
-from vertebra.tasks.classification.report import classification_sections
+from vertebra.tasks.classification.report import Example, classification_sections, rows_to_show, scaled_for_gallery
 from vertebra.tasks.classification.views import Views
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
@@ -80,7 +80,7 @@ class ClassificationModule(TaskModule):
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
         if len(batch.images):
-            self.metric.update(self._logits(batch), batch.labels, batch.indices)
+            self.metric.update(self._logits(batch), batch.labels, batch.indices, batch.names, batch.groups)
 
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> list[Prediction]:
         self.warn_skipped(batch.skipped)
@@ -96,10 +96,19 @@ class ClassificationModule(TaskModule):
     def prediction_writer(self) -> PredictionWriter:
         return TableWriter(self.class_names)
 
+    def collect_examples(self, loader: DataLoader) -> list[Example]:
+        images: Any = loader.dataset
+        examples = []
+        for row in np.concatenate(rows_to_show(self.results)).tolist():
+            try:
+                pixels = images.read_for_display(int(self.results.images.indices[row]))
+            except (OSError, ValueError):  # a report on a hundred images must not fail on one that has gone
+                pixels = None
+            examples.append(Example(row, None if pixels is None else scaled_for_gallery(pixels)))
+        return examples
+
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        data = getattr(self.trainer, "datamodule", None)
-        images = data.records(self.split) if isinstance(data, ClassificationData) else None
-        return classification_sections(self.results, images, metrics_csv)
+        return classification_sections(self.results, self.examined, metrics_csv)
 
     def _images(self, batch: ClassificationBatch) -> Tensor:
         return self.to_memory_format(self.normalize(batch.images))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.folds import check_division
 from vertebra.tasks.medical.augment import Augment, Transform, usual_transforms
-from vertebra.tasks.medical.balance import class_counts, known_counts, study_weights
+from vertebra.tasks.medical.balance import study_weights
 from vertebra.tasks.medical.cache import Cache
 from vertebra.tasks.medical.check import absent_classes, unlearned_classes
 from vertebra.tasks.medical.dataset import MedicalDataset, collate
@@ -101,6 +101,7 @@ class MedicalData(TaskData[Studies]):
         self.root = Path(root)
         self.sources = dict(zip(SPLITS, (train, val, test), strict=True))
         self.kind: Kind = kind
+        self.collate = partial(collate, kind=kind)
         self.columns = columns or Columns()
         self.val_fraction = val_fraction
         self.folds = folds
@@ -118,16 +119,6 @@ class MedicalData(TaskData[Studies]):
     def class_names(self) -> tuple[str, ...]:
         # as the list tells them: for this alone no scan is compared with any other
         return tuple(self._class_names) if self._class_names else self._studies("train").class_names
-
-    @property
-    def class_counts(self) -> list[int]:
-        """How many training studies are of each of the K classes, or have each finding."""
-        return class_counts(self.records("train")).tolist()
-
-    @property
-    def known_counts(self) -> list[int]:
-        """Of how many training studies it is known whether they have each finding; of classes, of all."""
-        return known_counts(self.records("train")).tolist()
 
     def load(self, split: str, class_names: Sequence[str] | None) -> Studies:
         studies = self._studies(split)
@@ -156,7 +147,7 @@ class MedicalData(TaskData[Studies]):
         augment = self.augment if training else None
         return MedicalDataset(records, self.intensity, self.resample, augment, Cache(self.cache_mib), missing)
 
-    collate = staticmethod(collate)
+    collate = staticmethod(collate)  # an instance's own says what its labels mean
 
     def _studies(self, split: str) -> Studies:
         """Return what the lists say of a split, read once, before it is compared with others."""

@@ -16,7 +16,7 @@ from vertebra.tasks.medical.cache import Cache
 from vertebra.tasks.medical.geometry import Resample
 from vertebra.tasks.medical.intensity import Intensity
 from vertebra.tasks.medical.scans import Scan, UnreadableScan
-from vertebra.tasks.medical.studies import Studies
+from vertebra.tasks.medical.studies import Kind, Studies
 
 
 class Sample(NamedTuple):
@@ -26,7 +26,8 @@ class Sample(NamedTuple):
         images: (I, C, H, W) or (I, C, D, H, W) float32, its images.
         label: () int64 of classes and grades, or (K,) float32 of findings, see `Studies`.
         place: of the study in its split.
-        name: what it is called by.
+        name: what it is called.
+        group: its patient.
         grouped: whether studies of several images are looked at; else I is 1.
     """
 
@@ -34,6 +35,7 @@ class Sample(NamedTuple):
     label: np.ndarray
     place: int
     name: str
+    group: str
     grouped: bool
 
 
@@ -44,9 +46,11 @@ class MedicalBatch(NamedTuple):
         images: float32, about -1..1 or of zero mean: (N, C, H, W) or (N, C, D, H, W); of studies of several images
             (N, I, C, ...), behind the images of each zeros.
         counts: N integers, images of each study; of the host, so that no device is waited for.
-        labels: (N,) int64 in 0..K-1, -1 where nobody told; or of findings (N, K) float32, NaN where nobody knows.
+        labels: (N,) int64 in 0..K-1, -1 where unlabeled; or of findings (N, K) float32, NaN where unknown.
         indices: (N,) int64, place of each study in its split.
         names: one a study, such as its path.
+        groups: one a study, its patient.
+        kind: what the labels mean.
         skipped: what could not be read, one message a file.
     """
 
@@ -55,6 +59,8 @@ class MedicalBatch(NamedTuple):
     labels: Tensor
     indices: Tensor
     names: list[str]
+    groups: list[str]
+    kind: Kind
     skipped: list[str]
 
 
@@ -91,7 +97,8 @@ class MedicalDataset(TaskDataset[Sample]):
         if self.augment is not None and draw is not None:
             images = np.stack([self.augment(image, draw.seed + number) for number, image in enumerate(images)])
         studies = self.studies
-        return Sample(images, studies.labels[index], index, str(studies.names[index]), studies.images.grouped)
+        name, patient = str(studies.names[index]), str(studies.patients[index])
+        return Sample(images, studies.labels[index], index, name, patient, studies.images.grouped)
 
     def _prepared(self, index: int) -> np.ndarray:
         """Return the images of a study, scaled and resampled, (I, C, ...) float32."""
@@ -109,8 +116,13 @@ class MedicalDataset(TaskDataset[Sample]):
         return self.resample(scan._replace(pixels=scaled), outside=float(scaled.flat[scan.pixels.argmin()]))
 
 
-def collate(reads: Sequence[Read[Sample]]) -> MedicalBatch:
-    """Stack studies, those of several images padded to as many; a batch of which nothing could be read has none."""
+def collate(reads: Sequence[Read[Sample]], kind: Kind = "classes") -> MedicalBatch:
+    """Stack studies, those of several images padded to as many; a batch of which nothing could be read has none.
+
+    Args:
+        reads: of a `MedicalDataset`.
+        kind: what the labels mean.
+    """
     samples, skipped = samples_of(reads)
     counts = [len(sample.images) for sample in samples]
     shape = samples[0].images.shape[1:] if samples else (1, 0, 0)
@@ -125,5 +137,7 @@ def collate(reads: Sequence[Read[Sample]]) -> MedicalBatch:
         labels=torch.from_numpy(labels),
         indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],
+        groups=[sample.group for sample in samples],
+        kind=kind,
         skipped=skipped,
     )

@@ -22,11 +22,15 @@ class Evaluated(NamedTuple):
 
     Attributes:
         indices: (N,) int64, place of each study in its split.
+        names: (N,) str, what each is called.
+        patients: (N,) str, whose each is.
         labels: (N,) int64 in 0..K-1, or (N, K) of 0, 1 and NaN (unknown) for findings.
         logits: (N, K) float64, as the network gives them.
     """
 
     indices: np.ndarray
+    names: np.ndarray
+    patients: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
 

@@ -12,6 +12,7 @@ from vertebra.tasks.loading.processes import all_gather
 from vertebra.tasks.medical.measures import Evaluated
 from vertebra.tasks.medical.results import MedicalResults
 from vertebra.tasks.medical.studies import Kind
+from vertebra.tasks.scoring.class_metrics import identity
 from vertebra.tasks.scoring.conditions import condition_classes
 from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD
 
@@ -26,17 +27,14 @@ class MedicalMetric:
         class_names: the K classes, grades or findings.
         kind: whether a study has one class (`classes`), one of several grades that have an order (`grades`), or any
             number of findings (`findings`).
-        patients: of each study of the split that is measured, by its place there; None makes every study a patient of
-            its own. Set anew for another split.
 
     Raises:
         ValueError: there is only one class to choose of.
     """
 
-    def __init__(self, class_names: Sequence[str], kind: Kind, patients: Sequence[str] | None = None) -> None:
+    def __init__(self, class_names: Sequence[str], kind: Kind) -> None:
         self.class_names = tuple(class_names)
         self.kind = kind
-        self.patients = patients
         if len(self.class_names) < (1 if kind == "findings" else 2):
             raise ValueError(
                 f"the classes are {list(self.class_names)}; {kind} are two or more of which a study has one. Name all "
@@ -44,13 +42,22 @@ class MedicalMetric:
             )
         self._batches: list[Evaluated] = []
 
-    def update(self, logits: Tensor, labels: Tensor, indices: Tensor) -> None:
-        """Add studies; those that nobody has labeled are left out.
+    def update(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        names: Sequence[str] | None = None,
+        patients: Sequence[str] | None = None,
+    ) -> None:
+        """Add studies; those without a label are left out.
 
         Args:
             logits: (N, K).
             labels: (N,) int64 in 0..K-1 or `UNLABELED`, or (N, K) of 0, 1 and NaN (unknown) for findings.
             indices: (N,) int64, unique in the data set.
+            names: what each study is called; its index if not given.
+            patients: whose each study is; a patient of its own if not given.
 
         Raises:
             ValueError: there is no logit for every class, or a label is none of those above.
@@ -72,8 +79,8 @@ class MedicalMetric:
                 "Measure with the classes of the training."
             )
         labeled = ~(unknown.all(dim=1) if self.kind == "findings" else unknown)
-        parts = (indices.cpu(), labels, logits.detach().cpu().double())
-        self._batches.append(Evaluated(*(part[labeled].numpy() for part in parts)))
+        parts = (*identity(indices, names, patients), labels.numpy(), logits.detach().cpu().double().numpy())
+        self._batches.append(Evaluated(*(part[labeled.numpy()] for part in parts)))
 
     def reset(self) -> None:
         """Forget all studies."""
@@ -95,15 +102,15 @@ class MedicalMetric:
                 f"{studies.indices[broken][0]}; the training has diverged, or 16-bit numbers have overflowed. Lower "
                 "the learning rate, clip the gradients, or train with precision=32-true."
             )
-        patients = studies.indices if self.patients is None else np.asarray(self.patients)[studies.indices]
         number = len(condition_classes(len(self.class_names), self.kind != "findings"))
-        return MedicalResults(self.class_names, self.kind, studies, patients, np.full(number, DEFAULT_THRESHOLD))
+        return MedicalResults(self.class_names, self.kind, studies, np.full(number, DEFAULT_THRESHOLD))
 
     def _gather(self) -> Evaluated:
         """Return the studies of all processes, each once and in one order whatever the number of processes."""
         number = len(self.class_names)
-        labels = np.zeros((0, number)) if self.kind == "findings" else np.zeros(0, dtype=np.int64)
-        parts = [Evaluated(np.zeros(0, dtype=np.int64), labels, np.zeros((0, number))), *all_gather(self._batches)]
+        nothing = np.zeros(0, dtype=np.int64)
+        unnamed, labels = nothing.astype(str), np.zeros((0, number)) if self.kind == "findings" else nothing
+        parts = [Evaluated(nothing, unnamed, unnamed, labels, np.zeros((0, number))), *all_gather(self._batches)]
         whole = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         _, first = np.unique(whole.indices, return_index=True)  # sorted by index
         return Evaluated(*(column[first] for column in whole))

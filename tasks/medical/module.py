@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vertebra.tasks.medical.data import MedicalData
-from vertebra.tasks.medical.dataset import MedicalBatch
+from vertebra.tasks.medical.balance import class_counts, known_counts
+from vertebra.tasks.medical.dataset import MedicalBatch, MedicalDataset
 from vertebra.tasks.medical.grad_cam import grad_cam
 from vertebra.tasks.medical.image_network import MedicalClassifier
 from vertebra.tasks.medical.metrics import MedicalMetric
@@ -80,17 +80,10 @@ class MedicalModule(TaskModule):
         """Whether a study has one class, or any number of findings."""
         return self.target.kind != "findings"
 
-    def setup(self, stage: str) -> None:
-        data = self._data()
-        if data is None:
-            return
-        if data.kind != self.target.kind:
-            raise ValueError(
-                f"data.kind is {data.kind}, but model.target is for {self.target.kind}; give --data.kind "
-                f"{self.target.kind}, or another --model.target."
-            )
-        if stage == "fit":
-            self.target.prepare(data.class_counts, data.known_counts)
+    def prepare(self, dataset: Any) -> None:
+        if isinstance(dataset, MedicalDataset):
+            self.target.prepare(class_counts(dataset.studies), known_counts(dataset.studies))
+            self.target.to(self.device)  # once, since a copy at every step would wait for the device
 
     def training_step(self, batch: MedicalBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
@@ -100,7 +93,8 @@ class MedicalModule(TaskModule):
     def validation_step(self, batch: MedicalBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
         if len(batch.images):
-            self.metric.update(self.finite(self._logits(batch), batch.names), batch.labels, batch.indices)
+            logits = self.finite(self._logits(batch), batch.names)
+            self.metric.update(logits, batch.labels, batch.indices, batch.names, batch.groups)
 
     def predict_step(self, batch: MedicalBatch, batch_idx: int) -> list[Prediction]:
         self.warn_skipped(batch.skipped)
@@ -127,12 +121,6 @@ class MedicalModule(TaskModule):
             self.thresholds = calibrated.choose_thresholds(self.sensitivity)
         return results.at(self.temperature, self.thresholds)
 
-    def on_validation_start(self) -> None:
-        self._begin("val")
-
-    def on_test_start(self) -> None:
-        self._begin("test")
-
     def collect_examples(self, loader: DataLoader) -> list[Example]:
         examined: list[Example] = []
         for condition, label in enumerate(self.results.conditions.classes[:_MOST_CONDITIONS].tolist()):
@@ -143,13 +131,9 @@ class MedicalModule(TaskModule):
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return medical_sections(self.results, self.examined, metrics_csv)
 
-    def evaluated(self) -> EvaluatedTable | None:
-        data = self._data()
-        if data is None:
-            return None
-        studies, seen = data.records(self.split), self.results.studies
-        parts = (studies.names[seen.indices], studies.patients[seen.indices], seen.labels, self.results.probs)
-        return EvaluatedTable(tuple(self.class_names), *parts)
+    def evaluated(self) -> EvaluatedTable:
+        seen = self.results.studies
+        return EvaluatedTable(tuple(self.class_names), seen.names, seen.patients, seen.labels, self.results.probs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -160,18 +144,15 @@ class MedicalModule(TaskModule):
         point = checkpoint["operating_point"]
         self.temperature, self.thresholds = point["temperature"], np.array(point["thresholds"], dtype=np.float64)
 
-    def _data(self) -> MedicalData | None:
-        data = getattr(self.trainer, "datamodule", None)
-        return data if isinstance(data, MedicalData) else None
-
-    def _begin(self, split: str) -> None:
-        data = self._data()
-        self.metric.patients = None if data is None else data.records(split).patients.tolist()
-
     def _fingerprint(self) -> str:
         return model_hash(self.network.state_dict(), self.temperature, self.thresholds.tolist())
 
     def _logits(self, batch: MedicalBatch) -> Tensor:
+        if batch.kind != self.target.kind:
+            raise ValueError(
+                f"data.kind is {batch.kind}, but model.target is for {self.target.kind}; give --data.kind "
+                f"{self.target.kind}, or another --model.target."
+            )
         return self.network(self.to_memory_format(batch.images), batch.counts).float()
 
     def _explained(self, probs: np.ndarray) -> np.ndarray:

@@ -46,7 +46,6 @@ class MedicalResults:
         class_names: the K classes, grades or findings.
         kind: which of these they are.
         studies: the N studies behind the numbers, each once, by `indices`.
-        patients: (N,) str or numbers, whose each is; the intervals are over patients.
         thresholds: (C,) float64, from which probability on each condition is called present.
         temperature: that the logits are divided by.
     """
@@ -54,7 +53,6 @@ class MedicalResults:
     class_names: tuple[str, ...]
     kind: Kind
     studies: Evaluated
-    patients: np.ndarray
     thresholds: np.ndarray
     temperature: float = 1.0
 
@@ -71,6 +69,11 @@ class MedicalResults:
     def choose_thresholds(self, sensitivity: float | None = None) -> np.ndarray:
         """Return thresholds (C,) chosen on these studies at this temperature, see `choose_thresholds`."""
         return choose_thresholds(self.curves, sensitivity)
+
+    @property
+    def patients(self) -> np.ndarray:
+        """(N,) str, whose each study is; the intervals are over patients."""
+        return self.studies.patients
 
     @cached_property
     def probs(self) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from vertebra.tasks.loading.labeled_files import UNLABELED
@@ -44,7 +45,7 @@ class Target(nn.Module, ABC):
         self.balance = balance
         self.register_buffer("weight", weights, persistent=False)
 
-    def prepare(self, class_counts: Sequence[int], known_counts: Sequence[int]) -> None:
+    def prepare(self, class_counts: ArrayLike, known_counts: ArrayLike) -> None:
         """Take the weights from how often labels come in the training data, if `balance` asks for that.
 
         Args:
@@ -52,7 +53,7 @@ class Target(nn.Module, ABC):
             known_counts: (K,) studies of which that is known.
         """
         if self.balance is not None:
-            kinds = self._kinds(torch.tensor(class_counts), torch.tensor(known_counts))
+            kinds = self._kinds(torch.as_tensor(class_counts), torch.as_tensor(known_counts))
             self.weight = class_balanced(kinds, self.balance)
 
     @abstractmethod

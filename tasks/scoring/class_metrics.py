@@ -21,6 +21,8 @@ class Evaluated(NamedTuple):
 
     Attributes:
         indices: (N,) int64, place of each image in its split.
+        names: (N,) str, what each is called, such as its path.
+        groups: (N,) str, where each comes from (a patient, a recording); its name where that is unknown.
         labels: (N,) int64 in 0..K-1, the truth.
         top_labels: (N, T) int64, the T = min(5, K) most likely classes, the likeliest first.
         top_scores: (N, T) float64, their probabilities.
@@ -29,6 +31,8 @@ class Evaluated(NamedTuple):
     """
 
     indices: np.ndarray
+    names: np.ndarray
+    groups: np.ndarray
     labels: np.ndarray
     top_labels: np.ndarray
     top_scores: np.ndarray
@@ -108,13 +112,22 @@ class ClassificationMetric:
         self.keep_probs = keep_probs
         self._batches: list[Evaluated] = []
 
-    def update(self, logits: Tensor, labels: Tensor, indices: Tensor) -> None:
+    def update(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        names: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> None:
         """Add images.
 
         Args:
             logits: (N, K).
             labels: (N,) int64 in 0..K-1.
             indices: (N,) int64, unique in the data set.
+            names: what each image is called; its index if not given.
+            groups: where each image comes from; its name if not given.
 
         Raises:
             ValueError: there is no logit for every class, or a label is not in 0..K-1.
@@ -130,8 +143,8 @@ class ClassificationMetric:
         scores, top_labels = topk(logits)
         losses = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
         probs = logits.double().softmax(dim=1).float()[:, : num_classes if self.keep_probs else 0]
-        parts = (indices.cpu(), labels, top_labels, scores, losses, probs)
-        self._batches.append(Evaluated(*(part.numpy() for part in parts)))
+        parts = (part.numpy() for part in (labels, top_labels, scores, losses, probs))
+        self._batches.append(Evaluated(*identity(indices, names, groups), *parts))
 
     def reset(self) -> None:
         """Forget all images."""
@@ -162,11 +175,22 @@ class ClassificationMetric:
         num_top = min(NUM_TOP, len(self.class_names))
         nothing = np.zeros(0, dtype=np.int64)
         no_probs = np.zeros((0, len(self.class_names) if self.keep_probs else 0), dtype=np.float32)
-        none = Evaluated(nothing, nothing, nothing.reshape(0, num_top), np.zeros((0, num_top)), np.zeros(0), no_probs)
+        top = (nothing.reshape(0, num_top), np.zeros((0, num_top)))
+        unnamed = nothing.astype(str)
+        none = Evaluated(nothing, unnamed, unnamed, nothing, *top, np.zeros(0), no_probs)
         parts = [none, *all_gather(self._batches)]
         whole = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         _, first = np.unique(whole.indices, return_index=True)  # sorted by index
         return Evaluated(*(column[first] for column in whole))
+
+
+def identity(
+    indices: Tensor, names: Sequence[str] | None = None, groups: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what evaluated samples are known by: place in the split (N,), name (N,) and group (N,)."""
+    places = indices.cpu().numpy()
+    called = places.astype(str) if names is None else np.array(names, dtype=str)
+    return places, called, called if groups is None else np.array(groups, dtype=str)
 
 
 def topk(logits: Tensor) -> tuple[Tensor, Tensor]:

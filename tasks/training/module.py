@@ -131,6 +131,16 @@ class TaskModule(LightningModule, ABC):
         if self.compile_mode:
             compile_parts(self.network, mode=self.compile_mode)
 
+    def on_train_start(self) -> None:
+        self.prepare(getattr(self.trainer.train_dataloader, "dataset", None))
+
+    def prepare(self, dataset: Any) -> None:
+        """Take from the training set what a loss has to know before the first step, such as how often a class occurs.
+
+        Args:
+            dataset: of the training loader, None where that has none.
+        """
+
     def configure_optimizers(self) -> Any:
         factors = (self.layer_decay, self.head_lr_mult) if self.by_layer else None
         optimizer = self.make_optimizer(parameter_groups(self.network, factors))

@@ -23,9 +23,10 @@ class Sample(NamedTuple):
     Attributes:
         views: (V, T, H, W, 3) uint8 RGB.
         times: (V, T) float64, when each frame is shown, in seconds.
-        label: in 0..K-1, or -1 where nobody told.
+        label: in 0..K-1, or -1 where unlabeled.
         place: of the video in its split.
         name: its path.
+        group: where it comes from (a recording, a camera); its path where that is unknown.
     """
 
     views: np.ndarray
@@ -33,6 +34,7 @@ class Sample(NamedTuple):
     label: int
     place: int
     name: str
+    group: str
 
 
 class VideoBatch(NamedTuple):
@@ -41,9 +43,10 @@ class VideoBatch(NamedTuple):
     Attributes:
         clips: (N, V, 3, T, H, W) uint8, V views of each video; channels innermost in memory.
         times: (N, V, T) float64, when each frame is shown, in seconds.
-        labels: (N,) int64 in 0..K-1, -1 where nobody told.
+        labels: (N,) int64 in 0..K-1, -1 where unlabeled.
         indices: (N,) int64, place of each video in its split.
         names: paths, one a video.
+        groups: one a video, where it comes from; its path where that is unknown.
         skipped: what could not be read, one message a file.
     """
 
@@ -52,6 +55,7 @@ class VideoBatch(NamedTuple):
     labels: Tensor
     indices: Tensor
     names: list[str]
+    groups: list[str]
     skipped: list[str]
 
 
@@ -88,6 +92,7 @@ class VideoDataset(TaskDataset[Sample]):
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         name, label = str(self.videos.names[index]), int(self.videos.labels[index])
+        group = name if self.videos.groups is None else str(self.videos.groups[index])
         with open_video(name, self.decoder) as video:
             count = len(video.timestamps)
             if draw is None:
@@ -100,9 +105,10 @@ class VideoDataset(TaskDataset[Sample]):
         clips = frames.reshape(*indices.shape, *frames.shape[1:])
         if draw is None or self.augment is None:
             views = np.stack([self.resize(clip) for clip in clips], axis=0)
-            return Sample(views.reshape(-1, *views.shape[2:]), times.repeat(views.shape[1], axis=0), label, index, name)
+            views, times = views.reshape(-1, *views.shape[2:]), times.repeat(views.shape[1], axis=0)
+            return Sample(views, times, label, index, name, group)
         augmented = [self.augment(clip, label, draw.seed + number) for number, clip in enumerate(clips)]
-        return Sample(np.stack(augmented), times, label, index, name)
+        return Sample(np.stack(augmented), times, label, index, name, group)
 
 
 def collate(reads: Sequence[Read[Sample]]) -> VideoBatch:
@@ -116,5 +122,6 @@ def collate(reads: Sequence[Read[Sample]]) -> VideoBatch:
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],
+        groups=[sample.group for sample in samples],
         skipped=skipped,
     )

@@ -21,7 +21,6 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.video.classifier import VideoClassifier
-from vertebra.tasks.video.data import VideoData
 from vertebra.tasks.video.dataset import VideoBatch
 from vertebra.tasks.video.report import NUM_WORST, Example, video_sections
 from vertebra.tasks.video.timeline import Prediction, TimelineWriter
@@ -94,7 +93,7 @@ class VideoModule(TaskModule):
         if len(batch.clips):
             # the logarithm of a mean probability is a logit of it
             logits = self._probs(batch).mean(dim=1).clamp(min=torch.finfo(torch.float32).tiny).log()
-            self.metric.update(logits, batch.labels, batch.indices)
+            self.metric.update(logits, batch.labels, batch.indices, batch.names, batch.groups)
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> list[Prediction]:
         self.warn_skipped(batch.skipped)
@@ -125,14 +124,9 @@ class VideoModule(TaskModule):
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return video_sections(self.results, self.examined, metrics_csv)
 
-    def evaluated(self) -> EvaluatedTable | None:
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, VideoData):
-            return None
-        videos, seen = data.records(self.split), self.results.images
-        names = videos.names[seen.indices]
-        groups = names if videos.groups is None else videos.groups[seen.indices]
-        return EvaluatedTable(tuple(self.class_names), names, groups, seen.labels, seen.probs)
+    def evaluated(self) -> EvaluatedTable:
+        seen = self.results.images
+        return EvaluatedTable(tuple(self.class_names), seen.names, seen.groups, seen.labels, seen.probs)
 
     def _clips(self, batch: VideoBatch) -> Tensor:
         """Return all views of all videos, (N * V, 3, T, H, W), normalized."""

@@ -57,7 +57,7 @@ class TimelineDataset(TaskDataset[Sample]):
         with open_video(name, self.decoder) as video:
             views = self.resize(video.read(indices))
             times = video.timestamps[indices][None].repeat(len(views), axis=0)
-        return Sample(views, times, UNLABELED, place, name)
+        return Sample(views, times, UNLABELED, place, name, name)
 
 
 class Prediction(NamedTuple):

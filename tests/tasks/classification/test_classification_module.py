@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,16 @@ def test_views_are_used_where_it_measures(classification_samples, tmp_path):
     (averaged,) = trainer(tmp_path).validate(many, data, verbose=False)
     assert averaged["val/loss"] != alone["val/loss"]
     assert averaged["val/loss"] == pytest.approx(alone["val/loss"], rel=0.2)
+
+
+def test_what_an_image_belongs_to_comes_with_the_batch(classification_samples, tmp_path):
+    module, data = build(classification_samples)
+    images = data.records("val")
+    data._records["val"] = images._replace(groups=np.array([f"camera {i % 3}" for i in range(images.size)]))
+    trainer(tmp_path).validate(module, data.val_dataloader(), verbose=False)
+    assert module.results.images.names.tolist() == images.names.tolist()
+    assert module.results.images.groups.tolist() == [f"camera {i % 3}" for i in range(images.size)]
+    assert {section.title for section in module.report([])[1]} >= {"Worst images"}
 
 
 def test_wrong_arguments_and_a_report_of_nothing(classification_samples):

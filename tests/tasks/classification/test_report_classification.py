@@ -1,10 +1,14 @@
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from vertebra.tasks.classification import ClassificationModule, Resize
+from vertebra.tasks.classification.dataset import ClassificationDataset
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.report import classification_sections
 from vertebra.tasks.reporting.report import write_report
@@ -24,9 +28,16 @@ def made_up(folder, num_classes, number=40, sharpness=2.0, perfect=False, in_mem
         for file, image in zip(files, pixels, strict=True):
             Image.fromarray(image).save(file)
     metric = ClassificationMetric(names)
-    metric.update(logits, torch.tensor(labels), torch.arange(number))
+    metric.update(logits, torch.tensor(labels), torch.arange(number), files)
     images = LabeledImages(tuple(names), np.array(files), labels, pixels if in_memory else None)
     return metric.compute(), images
+
+
+def examples_of(results, images):
+    """What a module collects; `loader.dataset` is all it takes of a loader."""
+    module = ClassificationModule(nn.Conv2d(3, 2, 1), results.class_names)
+    module.results = results
+    return module.collect_examples(SimpleNamespace(dataset=ClassificationDataset(images, Resize())))
 
 
 @pytest.mark.filterwarnings("error")
@@ -35,7 +46,7 @@ def test_page_with_few_and_many_classes(tmp_path, num_classes):
     results, images = made_up(tmp_path, num_classes)
     csv = tmp_path / "metrics.csv"
     csv.write_text("step,train/loss\n1,2.0\n2,1.0\n")
-    sections = classification_sections(results, images, [csv])
+    sections = classification_sections(results, examples_of(results, images), [csv])
     assert [section.title for section in sections] == [
         "Classes",
         "Confusion",
@@ -54,7 +65,7 @@ def test_page_with_few_and_many_classes(tmp_path, num_classes):
 
 def test_the_surest_errors_come_first(tmp_path):
     results, images = made_up(tmp_path, 4)
-    worst, best = classification_sections(results, images, [])[-2:]
+    worst, best = classification_sections(results, examples_of(results, images), [])[-2:]
     for section, right in ((worst, False), (best, True)):
         scores = [float(score) for score in re.findall(r"</b> [^<]*? (0\.\d{3}|1\.000),", section.html)]
         assert scores == sorted(scores, reverse=True)
@@ -66,11 +77,11 @@ def test_the_surest_errors_come_first(tmp_path):
 
 def test_nothing_is_called_worst_when_all_is_right_and_pixels_need_no_files(tmp_path):
     results, images = made_up(tmp_path, 3, perfect=True, in_memory=True)
-    sections = classification_sections(results, images, [])
+    sections = classification_sections(results, examples_of(results, images), [])
     assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration", "Best images"]
     assert sections[-1].html.count("<img") == 6
     assert "Most frequent errors" not in sections[1].html
-    titles = [section.title for section in classification_sections(results, None, [])]
+    titles = [section.title for section in classification_sections(results, [], [])]
     assert titles == ["Classes", "Confusion", "Calibration"]
 
 
@@ -78,12 +89,13 @@ def test_pictures_that_have_gone_are_captions(tmp_path):
     results, images = made_up(tmp_path, 2, number=6)
     for file in images.names:
         (tmp_path / file).unlink()
-    text = "".join(section.html for section in classification_sections(results, images, [])[-2:])
+    text = "".join(section.html for section in classification_sections(results, examples_of(results, images), [])[-2:])
     assert text.count("not readable") == 6
 
 
 @pytest.mark.filterwarnings("error")
 def test_without_images(tmp_path):
     results = ClassificationMetric(["a", "b"]).compute()
-    sections = classification_sections(results, LabeledImages(("a", "b"), np.zeros(0, str), np.zeros(0, int)), [])
+    nothing = LabeledImages(("a", "b"), np.zeros(0, str), np.zeros(0, int))
+    sections = classification_sections(results, examples_of(results, nothing), [])
     assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration"]

@@ -12,6 +12,7 @@ from monai.transforms import RandGaussianNoise
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.samplers import SampleRequest
+from vertebra.tasks.medical.balance import class_counts
 from vertebra.tasks.medical.cache import MIB, Cache
 from vertebra.tasks.medical.data import MedicalData
 from vertebra.tasks.medical.geometry import Resample
@@ -39,7 +40,7 @@ def data_of(root, **options):
 def test_batches_of_volumes(volumes):
     data = data_of(volumes, intensity=Window("lung"))
     assert data.class_names == ("sick", "well")
-    assert data.class_counts == [4, 2]
+    assert class_counts(data.records("train")).tolist() == [4, 2]
     batches = list(data.train_dataloader())
     assert [tuple(batch.images.shape) for batch in batches] == [(3, 1, 4, 5, 6)] * 2
     assert sorted(torch.cat([batch.indices for batch in batches]).tolist()) == list(range(6))

@@ -32,10 +32,11 @@ def drawn(case, number=120, seed=0):
 
 def measured(case, number=120, patients=None, **drawing):
     kind, classes = KINDS[case]
-    metric = MedicalMetric([f"class {k}" for k in range(classes)], kind, patients)
+    metric = MedicalMetric([f"class {k}" for k in range(classes)], kind)
     logits, labels = drawn(case, number, **drawing)
     for part in torch.arange(number).split(33):
-        metric.update(logits[part], labels[part], part)
+        whose = None if patients is None else [patients[i] for i in part.tolist()]
+        metric.update(logits[part], labels[part], part, patients=whose)
     return metric.compute()
 
 
@@ -271,12 +272,13 @@ def test_errors_are_the_worst_first(case):
 
 def test_studies_that_come_twice_count_once_and_keep_their_patients():
     logits, labels = drawn("binary", 6)
-    metric = MedicalMetric(["no", "yes"], "classes", list("uuvvww"))
-    metric.update(logits[3:], labels[3:], torch.arange(3, 6))
-    metric.update(logits[:4], labels[:4], torch.arange(4))
+    metric = MedicalMetric(["no", "yes"], "classes")
+    metric.update(logits[3:], labels[3:], torch.arange(3, 6), list("def"), list("vww"))
+    metric.update(logits[:4], labels[:4], torch.arange(4), list("abcd"), list("uuvv"))
     results = metric.compute()
     assert results.studies.indices.tolist() == list(range(6))
     assert results.patients.tolist() == list("uuvvww")
+    assert results.studies.names.tolist() == list("abcdef")
     np.testing.assert_array_equal(results.studies.logits, logits.double())
     metric.reset()
     assert metric.compute().studies.indices.size == 0
@@ -298,8 +300,8 @@ def test_studies_that_nobody_labeled_are_left_out(case):
 
 def test_a_part_of_a_split_keeps_its_patients():
     logits, labels = drawn("binary", 2)
-    metric = MedicalMetric(["no", "yes"], "classes", list("uvwx"))
-    metric.update(logits, labels, torch.tensor([3, 1]))
+    metric = MedicalMetric(["no", "yes"], "classes")
+    metric.update(logits, labels, torch.tensor([3, 1]), patients=["x", "v"])
     assert metric.compute().patients.tolist() == ["v", "x"]
 
 

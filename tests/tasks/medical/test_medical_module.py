@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer, seed_everything
 
 from vertebra.backbones import create_backbone
 from vertebra.tasks.medical import MedicalData, MedicalModule, medical_classifier, slice_classifier
+from vertebra.tasks.medical.balance import class_counts
 from vertebra.tasks.medical.geometry import Resample
 from vertebra.tasks.medical.predictions import model_hash
 from vertebra.tasks.medical.study_tables import Columns
@@ -62,6 +63,15 @@ def test_temperature_and_thresholds_of_val_are_kept_and_used_on_test(medical_sam
     assert table.groups.tolist() == data.records("test").patients.tolist()
 
 
+def test_what_a_study_belongs_to_comes_with_the_batch(medical_samples, make_trainer):
+    module, data = build(medical_samples)
+    make_trainer(1).validate(module, data.val_dataloader(), verbose=False)
+    table, studies = module.evaluated(), data.records("val")
+    assert table.names.tolist() == studies.names.tolist()
+    assert table.groups.tolist() == module.results.patients.tolist() == studies.patients.tolist()
+    assert len(set(table.groups.tolist())) < len(table.names)
+
+
 def test_another_kind_of_labels_is_refused(medical_samples, make_trainer):
     module, data = build(medical_samples, target=Findings())
     with pytest.raises(ValueError, match=r"data\.kind is classes, but model\.target is for findings"):
@@ -75,7 +85,7 @@ def test_the_loss_is_weighed_by_the_labels_of_the_training_split(medical_samples
     trainer.fit(module, data)
     clear, nodule = module.target.weight.tolist()
     assert nodule > 3 * clear  # one in six has a nodule
-    assert data.class_counts == [20, 4]
+    assert class_counts(data.records("train")).tolist() == [20, 4]
 
 
 def test_errors_and_hits_are_shown_with_what_speaks_for_them(medical_samples, make_trainer):

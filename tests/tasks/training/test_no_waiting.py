@@ -40,6 +40,7 @@ def batch_on_a_gpu(num_ignored=0):
 
 NAMES = ["a", "b", "c"]
 EXTRAS = {"indices": torch.arange(2), "names": NAMES[:2], "skipped": []}
+GROUPED = EXTRAS | {"groups": NAMES[:2]}
 
 
 def pixels(*axes):
@@ -67,25 +68,25 @@ def segmentation_step(loss):
 
 
 def classification_step(**options):
-    batch = ClassificationBatch(pixels(32, 32), labels(), **EXTRAS)
+    batch = ClassificationBatch(pixels(32, 32), labels(), **GROUPED)
     return ClassificationModule(image_classifier(body(), 3), NAMES, **options), batch
 
 
 def video_step():
     clips = torch.zeros(2, 1, 3, 4, 32, 32, dtype=torch.uint8, device="cuda")
-    batch = VideoBatch(clips, torch.zeros(2, 1, 4, device="cuda"), labels(), **EXTRAS)
+    batch = VideoBatch(clips, torch.zeros(2, 1, 4, device="cuda"), labels(), **GROUPED)
     return VideoModule(video_classifier(body(dim=3), 3), NAMES), batch
 
 
 def medical_step(target, found=False):
     images = torch.zeros(2, 1, 16, 16, 16, device="cuda")
     truth = torch.zeros(2, 3, device="cuda") if found else labels()
-    batch = MedicalBatch(images, [1, 1], truth, **EXTRAS)
+    batch = MedicalBatch(images, [1, 1], truth, **GROUPED, kind=target.kind)
     return MedicalModule(medical_classifier(body(dim=3, in_channels=1), 3), NAMES, target=target), batch
 
 
 def study_step(pooling):
-    batch = MedicalBatch(torch.zeros(2, 3, 1, 32, 32, device="cuda"), [3, 1], labels(), **EXTRAS)
+    batch = MedicalBatch(torch.zeros(2, 3, 1, 32, 32, device="cuda"), [3, 1], labels(), **GROUPED, kind="classes")
     network = study_classifier(body(in_channels=1), 3, pooling=pooling)
     return MedicalModule(network, NAMES, target=Classes()), batch
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -48,6 +49,17 @@ def test_a_video_counts_by_the_mean_of_its_views(video_samples):
     scores, labels = single.double().sort(dim=1, descending=True)
     torch.testing.assert_close(torch.from_numpy(results.images.top_scores), scores[:, :5], atol=1e-5, rtol=1e-4)
     assert results.images.top_labels.tolist() == labels[:, :5].tolist()
+
+
+def test_what_a_video_belongs_to_comes_with_the_batch(video_samples, make_trainer):
+    module, data = build(video_samples)
+    videos = data.records("val")
+    cameras = [f"camera {i % 3}" for i in range(videos.size)]
+    data._records["val"] = videos._replace(groups=np.array(cameras))
+    make_trainer(1).validate(module, data.val_dataloader(), verbose=False)
+    table = module.evaluated()
+    assert table.names.tolist() == videos.names.tolist()
+    assert table.groups.tolist() == cameras
 
 
 def test_clips_are_normalized_frame_by_frame(video_samples):
