@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vertebra.tasks.classification.classifier import ImageClassifier
@@ -18,6 +17,7 @@ from vertebra.tasks.classification.report import Example, classification_section
 from vertebra.tasks.classification.views import Views
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
+from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
@@ -33,8 +33,7 @@ class ClassificationModule(TaskModule):
     Args:
         network: the classifier.
         class_names: the K classes; label k is `class_names[k]`.
-        label_smoothing: part of each label that is shared out among all classes (Rethinking the Inception
-            Architecture, Szegedy et al. 2015, https://arxiv.org/abs/1512.00567).
+        loss: of logits (N, K) and labels (N,), or with mixing (N, K); cross-entropy if not given.
         mixing: of training batches; None trains on the images as they are.
         views: of each image in all that is measured or predicted, also while training; None for the image alone.
         embeddings: `vertebra predict` also writes the features that the head sees.
@@ -51,7 +50,7 @@ class ClassificationModule(TaskModule):
         self,
         network: ImageClassifier,
         class_names: Sequence[str],
-        label_smoothing: float = 0.0,
+        loss: nn.Module | None = None,
         mixing: Mixing | None = None,
         views: Views | None = None,
         embeddings: bool = False,
@@ -60,9 +59,7 @@ class ClassificationModule(TaskModule):
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing}; it is a part of the label, from 0 to below 1.")
-        self.label_smoothing = label_smoothing
+        self.loss = loss or CrossEntropy()
         self.mixing = mixing
         self.views = views
         self.embeddings = embeddings
@@ -74,8 +71,7 @@ class ClassificationModule(TaskModule):
         images, target = self._images(batch), batch.labels
         if self.mixing is not None:
             images, target = self.mixing(images, target, len(self.class_names))
-        loss = F.cross_entropy(self.network(images).float(), target, label_smoothing=self.label_smoothing)
-        return self.log_losses({"loss": loss}, len(images))
+        return self.log_losses({"loss": self.loss(self.network(images).float(), target)}, len(images))
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)

@@ -1,4 +1,4 @@
-"""What each label costs, and how labels are weighed; what stands for unknown labels is taken out by the targets."""
+"""Losses of single labels, and weights from the counts of labels; the targets leave unknown labels out."""
 
 from __future__ import annotations
 
@@ -7,29 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return -log(probability of the true class), (N,), of logits (N, K) and labels (N,) int64 in 0..K-1."""
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return -log(probability of what is true of each finding), (N, K), of logits (N, K) and labels (N, K), 0 or 1."""
+    """Return -log(probability of the truth of each finding), (N, K), of logits (N, K) and labels (N, K), 0 or 1."""
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-
-
-def focal(losses: Tensor, gamma: float) -> Tensor:
-    """Make little of labels that are foretold well already: (1 - p)^gamma times the loss, for losses -log(p).
-
-    Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002, without its factor alpha,
-    which is a weight like others.
-
-    Args:
-        losses: cross-entropies, softmax or binary, of any shape.
-        gamma: 0 changes nothing; the paper's is 2.
-    """
-    # 1 - p without cancellation; above 0, where a power below 1 has no slope
-    missing = (-torch.expm1(-losses)).clamp(min=torch.finfo(losses.dtype).tiny)
-    return missing**gamma * losses
 
 
 def squared_emd(logits: Tensor, labels: Tensor) -> Tensor:
@@ -43,9 +23,9 @@ def squared_emd(logits: Tensor, labels: Tensor) -> Tensor:
         logits: (N, K), the grades in order.
         labels: (N,) int64 in 0..K-1.
     """
-    said = logits.softmax(dim=1).cumsum(dim=1)
-    true = F.one_hot(labels, logits.shape[1]).to(said.dtype).cumsum(dim=1)
-    return (said - true).square().sum(dim=1)
+    predicted = logits.softmax(dim=1).cumsum(dim=1)
+    true = F.one_hot(labels, logits.shape[1]).to(predicted.dtype).cumsum(dim=1)
+    return (predicted - true).square().sum(dim=1)
 
 
 def class_balanced(counts: Tensor, beta: float) -> Tensor:

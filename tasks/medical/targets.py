@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from vertebra.tasks.loading.labeled_files import UNLABELED
-from vertebra.tasks.medical.losses import binary_cross_entropy, class_balanced, cross_entropy, focal, squared_emd
+from vertebra.tasks.medical.losses import binary_cross_entropy, class_balanced, squared_emd
 from vertebra.tasks.medical.studies import Kind
+from vertebra.tasks.training.losses import checked_gamma, focal, label_weights, weighted_mean
 
 
 class Target(nn.Module, ABC):
@@ -90,7 +92,7 @@ class Classes(Target):
     """Exclusive classes, of which binary is two; the loss is cross-entropy, and the mean is weighted, too, as torch's.
 
     Args:
-        gamma: exponent of the focal loss, see `losses.focal`; 0 for plain cross-entropy.
+        gamma: exponent of the focal loss, see `vertebra.tasks.training.losses.focal`; 0 for plain cross-entropy.
         weights: (K,) of the classes.
         balance: see `Target`.
     """
@@ -101,19 +103,15 @@ class Classes(Target):
         self, gamma: float = 0.0, weights: Sequence[float] | None = None, balance: float | None = None
     ) -> None:
         super().__init__(None if weights is None else torch.tensor(weights, dtype=torch.float32), balance)
-        self.gamma = _checked(gamma)
+        self.gamma = checked_gamma(gamma)
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each study, (N,), of logits (N, K) and labels (N,) in 0..K-1."""
-        return focal(cross_entropy(logits, labels), self.gamma)
+        return focal(F.cross_entropy(logits, labels, reduction="none"), self.gamma)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        known = labels != UNLABELED
-        filled = torch.where(known, labels, 0)
-        weight = self._weight(logits)
-        weights = known.float() if weight is None else known * weight[filled]
-        losses = self.losses(logits.float(), filled)
-        return (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+        losses = self.losses(logits.float(), torch.where(labels != UNLABELED, labels, 0))
+        return weighted_mean(losses, label_weights(labels, self._weight(logits), UNLABELED))
 
     def probs(self, logits: Tensor) -> Tensor:
         return logits.float().softmax(dim=1)
@@ -143,7 +141,7 @@ class Findings(Target):
     """Findings of which any number may be there; the loss is binary cross-entropy, in the mean over known labels.
 
     Args:
-        gamma: exponent of the focal loss, see `losses.focal`; 0 for plain cross-entropy.
+        gamma: exponent of the focal loss, see `vertebra.tasks.training.losses.focal`; 0 for plain cross-entropy.
         positive_weights: (K,) of the label there, beside 1 for not there, as torch's `pos_weight`.
         balance: see `Target`; it weighs there against not there, each finding for itself.
     """
@@ -158,7 +156,7 @@ class Findings(Target):
             positive = torch.tensor(positive_weights, dtype=torch.float32)
             weights = torch.stack([torch.ones_like(positive), positive], dim=1)  # (K, 2)
         super().__init__(weights, balance)
-        self.gamma = _checked(gamma)
+        self.gamma = checked_gamma(gamma)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         known = ~labels.isnan()
@@ -167,16 +165,10 @@ class Findings(Target):
         weight = self._weight(logits)
         if weight is not None:
             losses = losses * torch.where(filled > 0, weight[:, 1], weight[:, 0])
-        return (known * losses).sum() / known.sum().clamp(min=1)
+        return weighted_mean(losses, known)
 
     def probs(self, logits: Tensor) -> Tensor:
         return logits.float().sigmoid()
 
     def _kinds(self, class_counts: Tensor, known_counts: Tensor) -> Tensor:
         return torch.stack([known_counts - class_counts, class_counts], dim=-1)
-
-
-def _checked(gamma: float) -> float:
-    if gamma < 0:
-        raise ValueError(f"gamma is {gamma}; it is an exponent, 0 or more.")
-    return gamma

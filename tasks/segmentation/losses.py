@@ -1,4 +1,4 @@
-"""Losses on pixels. In all of them a pixel labeled `IGNORE_INDEX` counts for nothing, neither above nor below.
+"""Losses on pixels, in which a pixel labeled `IGNORE_INDEX` counts for nothing.
 
 Each takes logits (N, K, H, W) and labels (N, H, W) int64 in 0..K-1 or `IGNORE_INDEX`, and gives one number in float32.
 Where every pixel is ignored, that is a zero that gradients (of zero) flow through.
@@ -14,42 +14,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.training import losses
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(losses.CrossEntropy):
     """Mean cross-entropy.
 
     Args:
         class_weights: (K,) weight of each class; the mean is weighted, too.
-        label_smoothing: in 0..1, part of the target that is spread evenly over the classes.
+        label_smoothing: share of each target that is spread evenly over all classes, from 0 to below 1.
     """
 
-    weight: Tensor | None
-
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing}; it is a part of the target, from 0 to below 1.")
-        if class_weights is not None and not all(0 <= weight < math.inf for weight in class_weights):
-            raise ValueError(f"class_weights are {list(class_weights)}; expected are finite numbers, none below 0.")
-        weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("weight", weight, persistent=False)
-        self.label_smoothing = label_smoothing
+        super().__init__(class_weights, label_smoothing, IGNORE_INDEX)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        total = F.cross_entropy(
-            logits.float(),
-            labels,
-            weight=self.weight,
-            ignore_index=IGNORE_INDEX,
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
-        )
-        known = labels != IGNORE_INDEX
-        if self.weight is None:
-            return total / known.sum().clamp(min=1)
-        weights = self.weight[torch.where(known, labels, 0)] * known
-        return total / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+class FocalLoss(losses.FocalLoss):
+    """Cross-entropy in which pixels that are already predicted well count for little.
+
+    Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002, with a softmax.
+
+    Args:
+        gamma: exponent, 0 or more; 0 is cross-entropy.
+        class_weights: as of `CrossEntropy`.
+        label_smoothing: as of `CrossEntropy`.
+    """
+
+    def __init__(
+        self, gamma: float = 2.0, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(gamma, class_weights, label_smoothing, IGNORE_INDEX)
 
 
 class OHEM(nn.Module):
@@ -71,36 +65,15 @@ class OHEM(nn.Module):
         self.least = least
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="none").flatten()
+        each = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="none").flatten()
         known = (labels != IGNORE_INDEX).flatten()
-        # without asking how many there are: a number that Python sees would hold up a GPU
-        ordered = torch.where(known, losses, -1.0).sort(descending=True).values
-        place = torch.arange(len(ordered), device=losses.device)
+        # the count stays a tensor: a number that Python sees would make the host wait for a GPU
+        ordered = torch.where(known, each, -1.0).sort(descending=True).values
+        place = torch.arange(len(ordered), device=each.device)
         number = known.sum()
         hard = ordered > -math.log(self.threshold)
         kept = (hard | (place < (self.least * number).ceil())) & (place < number)
         return (ordered * kept).sum() / kept.sum().clamp(min=1)
-
-
-class Focal(nn.Module):
-    """Cross-entropy that pays little heed to pixels which are right already.
-
-    Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002, with a softmax.
-
-    Args:
-        gamma: how little; 0 is cross-entropy.
-    """
-
-    def __init__(self, gamma: float = 2.0) -> None:
-        super().__init__()
-        if gamma < 0:
-            raise ValueError(f"gamma is {gamma}; it is an exponent, 0 or more.")
-        self.gamma = gamma
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="none")
-        factors = (1 - torch.exp(-losses)).clamp(min=0) ** self.gamma  # of an ignored pixel the loss is 0
-        return (factors * losses).sum() / (labels != IGNORE_INDEX).sum().clamp(min=1)
 
 
 class Tversky(nn.Module):
@@ -146,7 +119,7 @@ class Dice(Tversky):
 
 
 class Lovasz(nn.Module):
-    """A convex stand-in for one minus the IoU of each class, in the mean over the classes that are there.
+    """A convex surrogate of one minus the IoU of each class, in the mean over the classes that are there.
 
     The Lovász-Softmax loss, Berman et al. 2017, https://arxiv.org/abs/1705.08790; over the batch as a whole.
     """
@@ -158,7 +131,7 @@ class Lovasz(nn.Module):
         sorted_truth = truth.permute(1, 0, 2).flatten(1).gather(1, order)
         number = sorted_truth.sum(dim=1, keepdim=True)
         found = number - sorted_truth.cumsum(dim=1)
-        # an ignored pixel stands behind all errors: its gradient is multiplied by an error of zero
+        # an ignored pixel is sorted behind all errors: its gradient is multiplied by an error of zero
         union = number + (1 - sorted_truth).cumsum(dim=1)
         jaccard = 1 - found / union.clamp(min=1)
         steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], dim=1)

@@ -9,16 +9,16 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
+from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tasks.training.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.video.classifier import VideoClassifier
 from vertebra.tasks.video.dataset import VideoBatch
@@ -36,10 +36,10 @@ class VideoModule(TaskModule):
     Args:
         network: the classifier.
         class_names: the K classes; label k is `class_names[k]`.
-        label_smoothing: part of each label that is shared out among all classes.
+        loss: of logits (N, K) and labels (N,), or with mixing (N, K); cross-entropy if not given.
         mixing: of training batches; None trains on the clips as they are.
-        mean: of each channel, where the brightest value is 1.
-        std: of each channel.
+        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
+        std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
     """
 
@@ -51,18 +51,16 @@ class VideoModule(TaskModule):
         self,
         network: VideoClassifier,
         class_names: Sequence[str],
-        label_smoothing: float = 0.0,
+        loss: nn.Module | None = None,
         mixing: Mixing | None = None,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing}; it is a part of the label, from 0 to below 1.")
-        self.label_smoothing = label_smoothing
+        self.loss = loss or CrossEntropy()
         self.mixing = mixing
-        self.normalize = Normalize(mean, std)
+        self.normalize = normalize_for(network, mean, std)
         self.metric = ClassificationMetric(self.class_names, keep_probs=True)
         self._step_ended: float | None = None
 
@@ -73,8 +71,7 @@ class VideoModule(TaskModule):
             frames = clips.shape[2]
             mixed, target = self.mixing(clips.flatten(1, 2), target, len(self.class_names))  # all frames alike
             clips = self.to_memory_format(mixed.unflatten(1, (-1, frames)))
-        loss = F.cross_entropy(self.network(clips).float(), target, label_smoothing=self.label_smoothing)
-        return self.log_losses({"loss": loss}, len(clips))
+        return self.log_losses({"loss": self.loss(self.network(clips).float(), target)}, len(clips))
 
     def on_train_epoch_start(self) -> None:
         self._step_ended = None

@@ -126,7 +126,16 @@ data:
         tmp_path,
         classification_samples,
         *("--data.val_fraction", "0.5", "--model.mixing", "{mixup: 0.2, cutmix: 1.0}"),
-        *("--model.label_smoothing", "0.1", "--model.layer_decay", "0.7", "--model.network.drop_rate", "0.1"),
+        *(
+            "--model.loss",
+            "vertebra.tasks.training.losses.CrossEntropy",
+            "--model.loss.label_smoothing",
+            "0.1",
+            "--model.layer_decay",
+            "0.7",
+            "--model.network.drop_rate",
+            "0.1",
+        ),
         *("--trainer.callbacks+", "vertebra.tasks.training.unfreezing.GradualUnfreezing", "--trainer.max_epochs", "2"),
         *("--model.views", "{flip: true, crop: 0.9}"),
     )

@@ -22,7 +22,9 @@ model:
       class_path: vertebra.tasks.video.networks.VideoClassifier
       init_args: {backbone: "tsm:resnet18"}
     mixing: {mixup: 0.2, cutmix: 1.0}
-    label_smoothing: 0.1
+    loss:
+      class_path: vertebra.tasks.training.losses.CrossEntropy
+      init_args: {label_smoothing: 0.1}
 data:
   class_path: vertebra.tasks.video.VideoData
   init_args:

@@ -12,6 +12,7 @@ from vertebra.tasks.classification import (
     Views,
     image_classifier,
 )
+from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.schedules import Cosine
 
 
@@ -49,7 +50,7 @@ def test_the_loss_falls_on_a_few_images(classification_samples, tmp_path):
 
 
 def test_the_training_loss_is_smoothed_cross_entropy(classification_samples):
-    module, data = build(classification_samples, label_smoothing=0.1)
+    module, data = build(classification_samples, loss=CrossEntropy(label_smoothing=0.1))
     module.log = lambda *args, **kwargs: None
     batch = next(iter(data.train_dataloader()))
     module.eval()
@@ -87,6 +88,6 @@ def test_what_an_image_belongs_to_comes_with_the_batch(classification_samples, t
 def test_wrong_arguments_and_a_report_of_nothing(classification_samples):
     network = image_classifier("resnet18", 2)
     with pytest.raises(ValueError, match=r"label_smoothing is 1\.0"):
-        ClassificationModule(network, ["a", "b"], label_smoothing=1.0)
+        ClassificationModule(network, ["a", "b"], loss=CrossEntropy(label_smoothing=1.0))
     with pytest.raises(ValueError, match="nothing was measured yet"):
         ClassificationModule(network, ["a", "b"]).report([])

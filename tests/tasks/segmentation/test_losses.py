@@ -3,14 +3,14 @@ import torch
 import torch.nn.functional as F
 
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
-from vertebra.tasks.segmentation.losses import OHEM, CrossEntropy, Dice, Focal, Lovasz, Sum, Tversky
+from vertebra.tasks.segmentation.losses import OHEM, CrossEntropy, Dice, FocalLoss, Lovasz, Sum, Tversky
 
 LOSSES = [
     CrossEntropy(),
     CrossEntropy([1.0, 2.0, 0.5], 0.1),
     OHEM(),
     Dice(),
-    Focal(),
+    FocalLoss(),
     Lovasz(),
     Tversky(),
     Sum([CrossEntropy(), Dice()], [1.0, 0.5]),
@@ -80,7 +80,7 @@ def test_ohem_is_the_mean_of_the_hardest():
 
 
 def test_focal_without_an_exponent_is_cross_entropy():
-    torch.testing.assert_close(Focal(0.0)(*drawn()), CrossEntropy()(*drawn()))
+    torch.testing.assert_close(FocalLoss(0.0)(*drawn()), CrossEntropy()(*drawn()))
 
 
 def test_lovasz_of_hard_answers_is_one_minus_the_mean_iou():
@@ -100,5 +100,5 @@ def test_dice_is_the_formula():
 
 @pytest.mark.parametrize("weights", [[1.0, float("inf")], [float("nan"), 1.0], [1.0, -1.0]])
 def test_weights_of_classes_are_finite(weights):
-    with pytest.raises(ValueError, match=r"class_weights are .*expected are finite numbers, none below 0"):
+    with pytest.raises(ValueError, match=r"class_weights are .*expected finite numbers, none below 0"):
         CrossEntropy(weights)

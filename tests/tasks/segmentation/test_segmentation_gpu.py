@@ -5,7 +5,7 @@ import torch
 
 from vertebra.tasks.segmentation import deeplabv3plus
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
-from vertebra.tasks.segmentation.losses import OHEM, CrossEntropy, Dice, Focal, Lovasz, Sum
+from vertebra.tasks.segmentation.losses import OHEM, CrossEntropy, Dice, FocalLoss, Lovasz, Sum
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 
 pytestmark = pytest.mark.gpu
@@ -20,7 +20,7 @@ def no_waiting():
 def test_a_training_step_and_an_update_do_not_wait(no_waiting):
     torch.manual_seed(0)
     network = deeplabv3plus("resnet18", 5, aux=True).cuda().to(memory_format=torch.channels_last).train()
-    loss = Sum([CrossEntropy([1.0, 2.0, 1.0, 1.0, 3.0]), OHEM(), Focal(), Dice(), Lovasz()]).cuda()
+    loss = Sum([CrossEntropy([1.0, 2.0, 1.0, 1.0, 3.0]), OHEM(), FocalLoss(), Dice(), Lovasz()]).cuda()
     images = torch.randn(2, 3, 65, 97, device="cuda").contiguous(memory_format=torch.channels_last)
     masks = torch.randint(5, (2, 65, 97), device="cuda")
     masks[:, :10] = IGNORE_INDEX

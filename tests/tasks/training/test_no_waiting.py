@@ -20,6 +20,7 @@ from vertebra.tasks.medical.dataset import MedicalBatch
 from vertebra.tasks.medical.targets import Classes, Findings, Grades
 from vertebra.tasks.segmentation import SegmentationModule, fcn, losses
 from vertebra.tasks.segmentation.dataset import SegmentationBatch
+from vertebra.tasks.training.losses import CrossEntropy, FocalLoss
 from vertebra.tasks.video import VideoModule, video_classifier
 from vertebra.tasks.video.dataset import VideoBatch
 
@@ -67,9 +68,9 @@ def segmentation_step(loss):
     return SegmentationModule(fcn(body(), 3, aux=True), NAMES, loss=loss()), batch
 
 
-def classification_step(**options):
+def classification_step(loss=CrossEntropy):
     batch = ClassificationBatch(pixels(32, 32), labels(), **GROUPED)
-    return ClassificationModule(image_classifier(body(), 3), NAMES, **options), batch
+    return ClassificationModule(image_classifier(body(), 3), NAMES, loss=loss()), batch
 
 
 def video_step():
@@ -96,12 +97,13 @@ STEPS = {
     "detection": detection_step,
     **{
         f"segmentation {loss.__name__}": partial(segmentation_step, loss)
-        for loss in (losses.CrossEntropy, losses.OHEM, losses.Focal, losses.Tversky, losses.Dice, losses.Lovasz)
+        for loss in (losses.CrossEntropy, losses.OHEM, losses.FocalLoss, losses.Tversky, losses.Dice, losses.Lovasz)
     },
     "segmentation weighted": partial(segmentation_step, partial(losses.CrossEntropy, WEIGHTS)),
     "segmentation sum": partial(segmentation_step, lambda: losses.Sum([losses.Dice(), losses.OHEM()], [1.0, 0.5])),
     "classification": classification_step,
-    "classification smoothed": partial(classification_step, label_smoothing=0.1),
+    "classification smoothed": partial(classification_step, partial(CrossEntropy, label_smoothing=0.1)),
+    "classification weighted": partial(classification_step, partial(FocalLoss, class_weights=[1.0, 2.0, 3.0])),
     "video": video_step,
     "medical classes": lambda: medical_step(Classes()),
     "medical focal": lambda: medical_step(Classes(gamma=2.0)),

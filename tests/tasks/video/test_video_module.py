@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer, seed_everything
 from torch import nn
 
 from vertebra.backbones import create_backbone
+from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.video import VideoData, VideoModule, frame_classifier, video_classifier
 from vertebra.tasks.video.sampling import Dense
 from vertebra.tasks.video.transforms import Resize
@@ -104,7 +105,7 @@ def test_weights_of_any_dimension_go_channels_last():
     assert mixed[2].weight.stride() == torch.empty(4, 2, 1, 1).to(memory_format=torch.channels_last).stride()
     assert VideoModule(nn.Conv3d(2, 4, 3), ["a"], channels_last=False).network.weight.is_contiguous()
     with pytest.raises(ValueError, match="label_smoothing is 1"):
-        VideoModule(mixed, ["a"], label_smoothing=1)
+        VideoModule(mixed, ["a"], loss=CrossEntropy(label_smoothing=1))
     assert module.metric.class_names == ("a",)
 
 
