@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -20,10 +19,11 @@ from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.loading.labeled_files import UNLABELED, stratified_split
+from vertebra.tasks.loading.folds import check_groups
+from vertebra.tasks.loading.labeled_files import UNLABELED
 
 # what loading does about faults; any other stops it
-MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
+REPAIRED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
 class ClassificationData(TaskData[LabeledImages]):
@@ -33,20 +33,17 @@ class ClassificationData(TaskData[LabeledImages]):
         root: a folder, or one file with all splits: CIFAR's archive (`.tar.gz`) or an `.npz`.
         train: the training split: below `root` a folder with one folder a class (`.` for `root` itself), or a CSV with
             the columns path and label; in a file the name of a split.
-        val: the split that is measured on while training, as `train`.
+        val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`, as `train`.
-        val_fraction: above 0, `val` is not read but drawn from `train`: this part of every class, always the same.
-        predict: images and folders of images for `vertebra predict`.
-        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
-            checkpoint.
+        group: column of a CSV that says where an image comes from (a patient, a camera), for `val_fraction`, `folds`
+            and the scores of a run.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees.
         augment: albumentations transforms for training, in order; a random part of the image and left-right flips if
             not given.
-        missing: `error` stops at an image that cannot be read; `skip` leaves it out, counts it and names it.
         batch_size: images in a batch of one process.
-        num_workers: loader processes of one process; None for what suits the machine.
+        loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
     """
 
     def __init__(
@@ -55,20 +52,17 @@ class ClassificationData(TaskData[LabeledImages]):
         train: str = "train",
         val: str = "val",
         test: str = "test",
-        val_fraction: float = 0.0,
-        predict: list[str] | None = None,
-        class_names: list[str] | None = None,
+        group: str | None = None,
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
-        missing: Missing = "error",
         batch_size: int = 32,
-        num_workers: int | None = None,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, class_names, predict)
+        super().__init__(batch_size, **loading)
         self.root = Path(root)
         self.sources = {"train": train, "val": val, "test": test}
-        self.val_fraction = val_fraction
+        self.group = group
         self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
         if augment is None:
@@ -76,10 +70,24 @@ class ClassificationData(TaskData[LabeledImages]):
         self.augment = Augment(augment, self.resize)
 
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledImages:
-        if not self.val_fraction or split == "test":
-            return self._load(split, class_names)
-        rest, part = stratified_split(self._whole.labels, self.val_fraction)
-        return self._whole.only(rest if split == "train" else part)
+        source = self.sources[split]
+        images, found = read_labeled_images(self.root, source, class_names, self.group)
+        # a class may be empty where nothing is learned
+        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"})
+        if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
+            images = images.only(self.drop_missing(images.names))
+        check_groups(self.root / source, self.group, images.groups)
+        if not images.size:
+            raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
+        if split != "train":
+            warn_of_absent(self.root / source, images.class_names, images.labels)
+        return images._replace(rule=self.pixels)
+
+    def classes_of(self, records: LabeledImages) -> np.ndarray:
+        return records.labels
+
+    def groups_of(self, records: LabeledImages) -> np.ndarray | None:
+        return records.groups
 
     def unlabeled(self, paths: Sequence[str]) -> LabeledImages:
         files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
@@ -89,21 +97,3 @@ class ClassificationData(TaskData[LabeledImages]):
         return ClassificationDataset(records, self.resize, self.augment if training else None, missing)
 
     collate = staticmethod(collate)
-
-    @cached_property
-    def _whole(self) -> LabeledImages:
-        """The training split, of which a part is held apart to measure on."""
-        return self._load("train", None)
-
-    def _load(self, split: str, class_names: Sequence[str] | None) -> LabeledImages:
-        source = self.sources[split]
-        images, found = read_labeled_images(self.root, source, class_names)
-        # a class may be empty where nothing is learned
-        self.handle_faults(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
-        if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
-            images = images.only(self.drop_missing(images.names))
-        if not len(images):
-            raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
-        if split != "train":
-            warn_of_absent(self.root / source, images.class_names, images.labels)
-        return replace(images, rule=self.pixels)

@@ -18,7 +18,7 @@ _CIFAR_FILES = ("test_batch", "test_batch.bin", "train", "train.bin")  # of whic
 
 
 def read_labeled_images(
-    root: Path, source: str, class_names: Sequence[str] | None = None
+    root: Path, source: str, class_names: Sequence[str] | None = None, group: str | None = None
 ) -> tuple[LabeledImages, list[Fault]]:
     """Read one split.
 
@@ -27,6 +27,7 @@ def read_labeled_images(
         source: in a folder: a folder with one folder a class, or a CSV, whose paths start from `root`, too; in a file:
             the name of the split.
         class_names: classes of the training split, which then number the labels; None numbers those that are there.
+        group: column of a CSV that says where an image comes from.
 
     Returns:
         The images that can be used, and the faults that say which cannot and why.
@@ -43,8 +44,8 @@ def read_labeled_images(
         return read_arrays(root, source), []
     path = root / source
     if path.suffix.lower() == ".csv" and path.is_file():
-        files, told = read_table(path, root, class_names)
-        return LabeledImages(files.class_names, files.names, files.labels), told
+        files, told = read_table(path, root, class_names, group)
+        return LabeledImages(files.class_names, files.names, files.labels, groups=files.groups), told
     if path.is_dir():
         files, told = read_folders(path, IMAGE_SUFFIXES, class_names)
         return LabeledImages(files.class_names, files.names, files.labels), told

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -58,11 +59,8 @@ class DetectionData(TaskData[Annotations]):
     Args:
         root: folder that the splits stand in.
         train: the training split.
-        val: the split that is measured on while training.
+        val: the split that is measured on while training; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`.
-        predict: images and folders of images for `vertebra predict`.
-        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
-            checkpoint.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees.
@@ -70,11 +68,10 @@ class DetectionData(TaskData[Annotations]):
         orientation: of boxes on images with an EXIF rotation, where annotations state the size before the rotation:
             `shown` if they were drawn on what a viewer shows, `stored` if on the pixels as stored. If not given the
             boxes decide, and where they fit into both, the data is refused.
-        missing: `error` stops at an image that cannot be read; `skip` leaves it out, counts it and names it.
         batch_size: images in a batch of one process.
-        num_workers: loader processes of one process; None for what suits the machine.
         pad_to: height and width of a batch are padded to multiples of this; 128 or 256 in place of 32 makes the few
             sizes that `model.compile_mode` wants.
+        loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
 
     Raises:
         ValueError: 32 does not divide `pad_to`.
@@ -86,18 +83,15 @@ class DetectionData(TaskData[Annotations]):
         train: Split | None = None,
         val: Split | None = None,
         test: Split | None = None,
-        predict: list[str] | None = None,
-        class_names: list[str] | None = None,
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform] | None = None,
         orientation: Orientation | None = None,
-        missing: Missing = "error",
         batch_size: int = 4,
-        num_workers: int | None = None,
         pad_to: int = DIVISOR,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, class_names, predict)
+        super().__init__(batch_size, **loading)
         if pad_to < DIVISOR or pad_to % DIVISOR:
             raise ValueError(f"pad_to is {pad_to}; every level of a pyramid halves, so give a multiple of {DIVISOR}.")
         self.root = Path(root)
@@ -134,7 +128,12 @@ class DetectionData(TaskData[Annotations]):
 
     collate = staticmethod(collate)  # of what an instance pads as it was told
 
-    def groups(self, records: Annotations, size: int) -> list[int]:
+    def classes_of(self, records: Annotations) -> np.ndarray:
+        present = np.zeros((len(records), len(records.class_names)), dtype=bool)
+        present[np.repeat(np.arange(len(records)), np.diff(records.starts)), records.labels - 1] = True
+        return present
+
+    def batch_groups(self, records: Annotations, size: int) -> list[int]:
         """Return whether each image is higher than wide: padding wastes less where a batch is of one kind."""
         return (records.sizes[:, 0] > records.sizes[:, 1]).astype(int).tolist()
 

@@ -1,12 +1,13 @@
-"""What every task's data shares: loaders, a share for each process, and the place where a run was cut."""
+"""Base LightningDataModule: splits, folds, loaders, shares of processes, and resuming within an epoch."""
 
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -14,9 +15,11 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from vertebra.tasks.loading.balance import rarest_classes, repeat_factors
 from vertebra.tasks.loading.dataset import Missing, TaskDataset
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.folds import Division
 from vertebra.tasks.loading.loader_process import begin_loader_process
 from vertebra.tasks.loading.samplers import GroupedBatches, Shard
 
@@ -25,14 +28,33 @@ SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VID
 
 
 class ResumableLoader(DataLoader):
-    """A training loader that can go on in the middle of an epoch; Lightning keeps its state in checkpoints.
+    """A training loader that resumes in the middle of an epoch; Lightning keeps its state in checkpoints.
 
     Attributes:
         position: epoch, and how many batches of it have been trained on; `TaskModule` keeps it.
+        waited: seconds that the step waited for its batch; None for the first batch of an epoch, which waits for
+            loader processes to start.
     """
 
     batch_sampler: GroupedBatches
     position = (0, 0)
+    waited: float | None = None
+
+    def __iter__(self) -> Any:
+        self.waited = None
+        return self._timed(super().__iter__())
+
+    def _timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        is_first = True
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self.waited = None if is_first else time.perf_counter() - began
+            is_first = False
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return the position."""
@@ -47,11 +69,14 @@ class ResumableLoader(DataLoader):
 
 
 class Records(Protocol):
-    """What a split's files say, before any sample is read."""
+    """The content of a split, before any sample is read."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The K classes, in the order of their labels."""
+
+    def only(self, indices: np.ndarray) -> Any:
+        """Return the samples at `indices`, as records of the same type."""
 
 
 R = TypeVar("R", bound=Records)
@@ -60,16 +85,24 @@ R = TypeVar("R", bound=Records)
 class TaskData(LightningDataModule, ABC, Generic[R]):
     """Makes loaders for a task's data sets; classes are read from the training split.
 
-    The sharing of samples among processes is done here (a `Trainer` is to be told `use_distributed_sampler=False`):
-    training batches are dealt out evenly, and in evaluation no sample is seen twice.
+    A subclass reads files (`load`), makes data sets of them, and says which classes are in each sample and where it
+    comes from; its constructor passes these arguments on as `**loading`. Samples are shared among processes here, so a
+    `Trainer` needs `use_distributed_sampler=False`: processes train on equally many batches, and in evaluation no
+    sample is seen twice.
 
     Args:
         batch_size: samples in a batch of one process.
         num_workers: loader processes of one process; None for one per core, at most eight, less one.
         missing: `error` stops at a sample that cannot be read; `skip` leaves it out, counts it and names it.
-        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
-            checkpoint.
+        class_names: the classes, where no training split gives them, or not their order; `vertebra predict` takes them
+            from the checkpoint.
         predict: files and folders for `vertebra predict`.
+        val_fraction: above 0, `val` is not read; about this part of `train` is held out and measured on, always the
+            same, with its share of every class. All samples of a group (a patient, a recording) are on one side.
+        folds: above 1, `train` is divided so into this many folds, of which `fold` is measured on.
+        fold: from 0 to below `folds`.
+        balance: draw samples of rare classes more often, see `balance.repeat_factors`: 0 draws each once an epoch, 1 in
+            full proportion.
     """
 
     def __init__(
@@ -79,22 +112,31 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         missing: Missing = "error",
         class_names: Sequence[str] | None = None,
         predict: Sequence[str] | None = None,
+        val_fraction: float = 0.0,
+        folds: int = 0,
+        fold: int = 0,
+        balance: float = 0.0,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; a batch holds at least 1 sample.")
+        if not 0 <= balance <= 1:
+            raise ValueError(f"balance is {balance}; it is from 0 (each sample once) to 1 (in full proportion).")
+        self.division = Division(val_fraction, folds, fold)
+        self.balance = balance
         self.batch_size = batch_size
         self.num_workers = default_num_workers() if num_workers is None else num_workers
         self.missing = missing
         self._class_names = class_names
         self.paths = list(predict or [])
+        self._divided: dict[str, R] = {}
         self._records: dict[str, R] = {}
         self._loader: ResumableLoader | None = None
         self._resume: dict[str, int] | None = None
 
     @abstractmethod
     def load(self, split: str, class_names: Sequence[str] | None) -> R:
-        """Read what the files of `train`, `val` or `test` say.
+        """Read the files of `train`, `val` or `test`.
 
         Args:
             split: which.
@@ -102,7 +144,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
 
         Raises:
             FileNotFoundError: a file or folder does not exist.
-            ValueError: no such split is given, or it has faults that loading cannot mend.
+            ValueError: no such split is given, or it has faults that loading cannot repair.
         """
 
     @abstractmethod
@@ -118,18 +160,30 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
     def collate(reads: Any) -> Any:
         """Make a batch of what a `TaskDataset` gave."""
 
-    def groups(self, records: R, size: int) -> Sequence[int]:
-        """Return the group of each training sample; those of one group may stand in one batch."""
+    @abstractmethod
+    def classes_of(self, records: R) -> np.ndarray:
+        """Return the class of each sample (N,) int64, or which classes are in it (N, K) bool."""
+
+    def groups_of(self, records: R) -> np.ndarray | None:
+        """Return where each sample comes from (N,) str, such as a patient; None makes each a group of its own."""
+        return None
+
+    def cleaned(self, split: str, records: R) -> R:
+        """Return the samples of a split that may be used beside the other splits."""
+        return records
+
+    def batch_groups(self, records: R, size: int) -> Sequence[int]:
+        """Return the batch group of each training sample; a batch has samples of one, such as of one image shape."""
         return [0] * size
 
     def weights(self, records: R) -> Sequence[float] | None:
         """Return how often each training sample is drawn beside the others; None draws each once an epoch."""
-        return None
+        return repeat_factors(self.classes_of(records), self.balance).tolist() if self.balance else None
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The K classes, in the order of their labels, as the training split tells them."""
-        return tuple(self._class_names) if self._class_names else self.records("train").class_names
+        """The K classes, in the order of their labels, as given or as read from the training split."""
+        return tuple(self._class_names) if self._class_names else self.divided("train").class_names
 
     @property
     def num_classes(self) -> int:
@@ -137,16 +191,28 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         return len(self.class_names)
 
     def records(self, split: str) -> R:
-        """Return what the files of `train`, `val` or `test` say, read once; see `load` for errors."""
+        """Return the samples of `train`, `val` or `test`, read once; see `load` for errors."""
         if split not in self._records:
-            self._records[split] = self.load(split, None if split == "train" else self.class_names)
+            self._records[split] = self.cleaned(split, self.divided(split))
         return self._records[split]
+
+    def divided(self, split: str) -> R:
+        """Return what is read for a split, or with `val_fraction` and `folds` its part of the training split."""
+        if split not in self._divided:
+            if split == "test" or not self.division.holds_out:
+                self._divided[split] = self.load(split, None if split == "train" else self.class_names)
+            else:
+                whole = self.load("train", None)
+                held = self.division.held_out(rarest_classes(self.classes_of(whole)), self.groups_of(whole))
+                self._divided["train"] = whole.only(np.flatnonzero(~held))
+                self._divided["val"] = whole.only(np.flatnonzero(held))
+        return self._divided[split]
 
     def train_dataloader(self) -> ResumableLoader:
         records = self.records("train")
         dataset = self.dataset(records, True, self.missing)
         rank, world_size = self._share()
-        groups = self.groups(records, len(dataset))
+        groups = self.batch_groups(records, len(dataset))
         batches = GroupedBatches(groups, self.batch_size, run_seed(), rank, world_size, self.weights(records))
         options = self._options(self.num_workers)
         self._loader = ResumableLoader(dataset, batch_sampler=batches, collate_fn=self.collate, **options)
@@ -170,32 +236,32 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         """Return the samples of `vertebra predict`; one broken file among many is no reason to refuse the others."""
         return self.dataset(self.unlabeled(self.paths), False, "skip")
 
-    def handle_faults(self, found: Sequence[Fault], mended: Mapping[str, str]) -> None:
+    def handle_faults(self, found: Sequence[Fault], repaired: Mapping[str, str]) -> None:
         """Warn once for each kind of fault that loading repairs, and refuse all others.
 
         Args:
             found: the faults of a split.
-            mended: kind of fault -> what loading does about it, such as `clipped`.
+            repaired: kind of fault -> what loading does about it, such as `clipped`.
 
         Raises:
             ValueError: there is a fault of another kind; files that cannot be read are left out with `missing=skip`.
         """
         if self.missing == "skip":
-            mended = {**dict.fromkeys(SKIPPABLE, "left out"), **mended}
-        fatal = [fault for fault in found if fault.kind not in mended]
+            repaired = {**dict.fromkeys(SKIPPABLE, "left out"), **repaired}
+        fatal = [fault for fault in found if fault.kind not in repaired]
         if fatal:
             more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
-            remedy = "Mend the file" + (", or data.missing=skip" if fatal[0].kind in SKIPPABLE else "")
+            remedy = "Correct the file" + (", or data.missing=skip" if fatal[0].kind in SKIPPABLE else "")
             raise ValueError(f"{fatal[0]}{more}. {remedy}; `vertebra check` lists every fault.")
         for kind, count in Counter(fault.kind for fault in found).items():
             files = list(dict.fromkeys(fault.file for fault in found if fault.kind == kind))
             more = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
             warnings.warn(
-                f"{files[0]}{more}: {mended[kind]} {count} x {kind}; `vertebra check` lists them.", stacklevel=2
+                f"{files[0]}{more}: {repaired[kind]} {count} x {kind}; `vertebra check` lists them.", stacklevel=2
             )
 
     def drop_missing(self, files: np.ndarray) -> np.ndarray:
-        """Return which of the files (N,) exist, as indices; those that do not are an error, or told and left out."""
+        """Return which of the files (N,) exist, as indices; others are an error, or are left out with a warning."""
         # os.path and not Path, which raises of a name that is too long; a video may be a folder
         absent = np.array([not os.path.exists(str(file)) for file in files], dtype=bool)
         if absent.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -14,7 +15,7 @@ from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.segmentation.balance import image_weights
+from vertebra.tasks.segmentation.balance import class_counts
 from vertebra.tasks.segmentation.coverage import Coverage
 from vertebra.tasks.segmentation.dataset import SegmentationDataset, collate
 from vertebra.tasks.segmentation.formats import Split, read_split
@@ -22,7 +23,7 @@ from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, NoMasks
 from vertebra.tasks.segmentation.transforms import Augment, RandomCrop, Resize
 
 # by leaving them out; any other fault stops loading
-MENDED = {
+REPAIRED = {
     **dict.fromkeys((faults.ORPHAN_LABELS, faults.DEGENERATE_OUTLINE, faults.OUTSIDE_OUTLINE), "left out"),
     **dict.fromkeys((faults.DUPLICATE_FILE,), "left out"),
     faults.SIMILAR_CLASSES: "kept apart",
@@ -35,24 +36,18 @@ class SegmentationData(TaskData[LabeledMasks]):
     Args:
         root: folder that everything stands in.
         train: the training split.
-        val: the split that is measured on while training.
+        val: the split that is measured on while training; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`.
         classes: what the values of masks stand for: `camvid`, `cityscapes` or `voc`; or a file, below `root` or
             anywhere, see `class_files.read_classes`; `classes.txt` if not given. COCO's files tell it themselves.
-        ignored: more values of pixels that nobody has labeled; 255 is one unless it stands for a class.
-        balance: draw images of rare classes more often, see `balance.image_weights`; 0 draws each once an epoch, 1 in
-            full proportion.
-        predict: images and folders of images for `vertebra predict`.
-        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
-            checkpoint.
+        ignored: more values of unlabeled pixels; 255 is one unless it stands for a class.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees in evaluation.
         crop: what training cuts out of the images.
         augment: albumentations transforms for training, in order, behind the crop; left-right flips if not given.
-        missing: `error` stops at a file that cannot be read; `skip` leaves it out, counts it and names it.
         batch_size: images in a batch of one process.
-        num_workers: loader processes of one process; None for what suits the machine.
+        loading: folds, balanced sampling (both read every mask), loader processes and the like, see `TaskData`.
     """
 
     def __init__(
@@ -63,25 +58,18 @@ class SegmentationData(TaskData[LabeledMasks]):
         test: Split | None = None,
         classes: str | None = None,
         ignored: list[int] | None = None,
-        balance: float = 0.0,
-        predict: list[str] | None = None,
-        class_names: list[str] | None = None,
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         crop: RandomCrop | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
-        missing: Missing = "error",
         batch_size: int = 8,
-        num_workers: int | None = None,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, class_names, predict)
-        if not 0 <= balance <= 1:
-            raise ValueError(f"balance is {balance}; it is from 0 (each image once) to 1 (in full proportion).")
+        super().__init__(batch_size, **loading)
         self.root = Path(root)
         self.splits = {"train": train, "val": val, "test": test}
         self.classes = classes
         self.ignored = ignored or []
-        self.balance = balance
         self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
         self.augment = Augment(crop or RandomCrop(), [A.HorizontalFlip(p=0.5)] if augment is None else augment)
@@ -93,8 +81,8 @@ class SegmentationData(TaskData[LabeledMasks]):
                 f"data.{split} is not given; set --data.{split}.images and --data.{split}.masks to its folders."
             )
         records, found = read_split(self.root, wanted, self.classes, self.ignored, class_names)
-        self.handle_faults(found, {**MENDED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
-        if not len(records):
+        self.handle_faults(found, {**REPAIRED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
+        if not records.size:
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
         coverage = Coverage(records, str(self.root / wanted.masks))
         coverage.read_some()
@@ -104,8 +92,8 @@ class SegmentationData(TaskData[LabeledMasks]):
                 warnings.warn(f"{fault} Nothing is learned about it.", stacklevel=2)
         return records
 
-    def weights(self, records: LabeledMasks) -> Sequence[float] | None:
-        return image_weights(records, self.balance) if self.balance else None
+    def classes_of(self, records: LabeledMasks) -> np.ndarray:
+        return class_counts(records) > 0
 
     def unlabeled(self, paths: Sequence[str]) -> LabeledMasks:
         files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)

@@ -73,8 +73,28 @@ class MaskFiles(Masks):
         return labels.astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class ChosenMasks(Masks):
+    """The masks of some of the images, such as those of a fold.
+
+    Args:
+        masks: of all images.
+        indices: (N,) int64, which of them.
+    """
+
+    masks: Masks
+    indices: np.ndarray
+
+    @property
+    def assumes_void(self) -> bool:
+        return self.masks.assumes_void
+
+    def read(self, index: int, image: str, size: tuple[int, int]) -> np.ndarray:
+        return self.masks.read(int(self.indices[index]), image, size)
+
+
 class NoMasks(Masks):
-    """Nobody has labeled anything: all is ignored."""
+    """Unlabeled images: every pixel is ignored."""
 
     def read(self, index: int, image: str, size: tuple[int, int]) -> np.ndarray:
         return np.full(size, IGNORE_INDEX, dtype=np.uint8)
@@ -100,6 +120,10 @@ class LabeledMasks:
     def read_mask(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """Return the labels of an image of `size`; see `Masks.read`."""
         return self.masks.read(index, str(self.images[index]), size)
+
+    def only(self, indices: np.ndarray) -> LabeledMasks:
+        """Return the images at `indices`."""
+        return self._replace(images=self.images[indices], masks=ChosenMasks(self.masks, indices))
 
 
 def check_size(mask: str, found: tuple[int, int], image: str, size: tuple[int, int]) -> None:

@@ -22,6 +22,7 @@ from vertebra.tasks.loading.data import ResumableLoader
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section, last_logged
 from vertebra.tasks.training.compiling import compile_parts
+from vertebra.tasks.training.data_wait import DataWait
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput, refuse_nonfinite
 from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
 from vertebra.tasks.training.divergence.guard import SKIPPED_STEPS, DivergenceGuard, OnDivergence
@@ -208,7 +209,7 @@ class TaskModule(LightningModule, ABC):
     def configure_callbacks(self) -> list[Callback]:
         stage = self.trainer.state.fn
         if stage == TrainerFn.FITTING:
-            return [DivergenceGuard(self.on_divergence), LoneSample(), StepSeed()]
+            return [DivergenceGuard(self.on_divergence), LoneSample(), StepSeed(), DataWait()]
         if stage == TrainerFn.PREDICTING:
             return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
         return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]

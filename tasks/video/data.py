@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -13,8 +13,8 @@ from vertebra.tasks.loading.class_names import warn_of_absent
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
-from vertebra.tasks.loading.folds import check_division, stratified_group_kfold
-from vertebra.tasks.loading.labeled_files import UNLABELED, LabeledFiles, stratified_split
+from vertebra.tasks.loading.folds import check_groups
+from vertebra.tasks.loading.labeled_files import UNLABELED, LabeledFiles
 from vertebra.tasks.video.dataset import VideoDataset, collate
 from vertebra.tasks.video.decoding import Decoder
 from vertebra.tasks.video.labeled_videos import read_labeled_videos
@@ -24,7 +24,7 @@ from vertebra.tasks.video.transforms import Augment, Resize
 from vertebra.tasks.video.video_files import find_videos
 
 # what loading does about faults; any other stops it
-MENDED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
+REPAIRED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
 class VideoData(TaskData[LabeledFiles]):
@@ -35,13 +35,8 @@ class VideoData(TaskData[LabeledFiles]):
         train: the training split, see `labeled_videos.read_labeled_videos`.
         val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`, as `train`.
-        val_fraction: above 0, this part of every class of `train` is held apart to measure on, always the same.
-        folds: above 1, `train` is dealt out to so many folds, of which `fold` is measured on.
-        fold: from 0 to below `folds`.
-        group: column of a CSV that tells where a video comes from; a fold has all videos of a group or none.
-        predict: videos and folders of videos for `vertebra predict`.
-        class_names: the classes, where there is no training split; `vertebra predict` takes them from the
-            checkpoint.
+        group: column of a CSV that says where a video comes from (a recording, a camera), for `val_fraction`, `folds`
+            and the scores of a run.
         sampling: which frames make a clip; 16 frames, every second one, if not given.
         resize: to the size that the network sees.
         augment: albumentations transforms for training, in order, the same for every frame of a clip; a random part of
@@ -52,9 +47,8 @@ class VideoData(TaskData[LabeledFiles]):
             https://arxiv.org/abs/1901.09335).
         val_clips: clips that a video is measured by, evenly over its length.
         decoder: `pyav`, `opencv` or `torchcodec`.
-        missing: `error` stops at a video that cannot be read; `skip` leaves it out, counts it and names it.
         batch_size: videos in a batch of one process.
-        num_workers: loader processes of one process; None for what suits the machine.
+        loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
     """
 
     def __init__(
@@ -63,12 +57,7 @@ class VideoData(TaskData[LabeledFiles]):
         train: str = "train",
         val: str = "val",
         test: str = "test",
-        val_fraction: float = 0.0,
-        folds: int = 0,
-        fold: int = 0,
         group: str | None = None,
-        predict: list[str] | None = None,
-        class_names: list[str] | None = None,
         sampling: Sampling | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
@@ -77,19 +66,14 @@ class VideoData(TaskData[LabeledFiles]):
         repeats: int = 1,
         val_clips: int = 3,
         decoder: Decoder = "pyav",
-        missing: Missing = "error",
         batch_size: int = 8,
-        num_workers: int | None = None,
+        **loading: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, missing, class_names, predict)
-        check_division(val_fraction, folds, fold)
+        super().__init__(batch_size, **loading)
         if min(repeats, val_clips) < 1:
             raise ValueError(f"repeats is {repeats} and val_clips {val_clips}; both are 1 or more.")
         self.root = Path(root)
         self.sources = {"train": train, "val": val, "test": test}
-        self.val_fraction = val_fraction
-        self.folds = folds
-        self.fold = fold
         self.group = group
         self.sampling = sampling or Dense()
         self.resize = resize or Resize()
@@ -101,15 +85,24 @@ class VideoData(TaskData[LabeledFiles]):
         self.decoder: Decoder = decoder
 
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledFiles:
-        if split == "test" or not (self.folds or self.val_fraction):
-            return self._load(split, class_names)
-        whole = self._whole
-        if self.folds:
-            groups = np.arange(len(whole)) if whole.groups is None else whole.groups
-            held = stratified_group_kfold(whole.labels, groups, self.folds) == self.fold
-            return whole.only(np.flatnonzero(~held if split == "train" else held))
-        rest, part = stratified_split(whole.labels, self.val_fraction)
-        return whole.only(rest if split == "train" else part)
+        source = self.sources[split]
+        videos, found = read_labeled_videos(self.root, source, class_names, self.group)
+        # a class may be empty where nothing is learned
+        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"})
+        if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
+            videos = videos.only(self.drop_missing(videos.names))
+        check_groups(self.root / source, self.group, videos.groups)
+        if not videos.size:
+            raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
+        if split != "train":
+            warn_of_absent(self.root / source, videos.class_names, videos.labels)
+        return videos
+
+    def classes_of(self, records: LabeledFiles) -> np.ndarray:
+        return records.labels
+
+    def groups_of(self, records: LabeledFiles) -> np.ndarray | None:
+        return records.groups
 
     def unlabeled(self, paths: Sequence[str]) -> LabeledFiles:
         files = np.array(find_videos(paths), dtype=str)
@@ -132,21 +125,3 @@ class VideoData(TaskData[LabeledFiles]):
         return TimelineDataset(self.unlabeled(self.paths), self.sampling, self.resize, self.decoder)
 
     collate = staticmethod(collate)
-
-    @cached_property
-    def _whole(self) -> LabeledFiles:
-        """The training split, of which a part is held apart to measure on."""
-        return self._load("train", None)
-
-    def _load(self, split: str, class_names: Sequence[str] | None) -> LabeledFiles:
-        source = self.sources[split]
-        videos, found = read_labeled_videos(self.root, source, class_names, self.group)
-        # a class may be empty where nothing is learned
-        self.handle_faults(found, MENDED if split == "train" else {**MENDED, faults.EMPTY_CLASS: "left out"})
-        if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
-            videos = videos.only(self.drop_missing(videos.names))
-        if not len(videos):
-            raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
-        if split != "train":
-            warn_of_absent(self.root / source, videos.class_names, videos.labels)
-        return videos

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,8 +29,7 @@ class VideoModule(TaskModule):
     """Trains a video classifier on clips, and measures it on whole videos.
 
     The probabilities of the views of a video are averaged, so that every video counts once. Logs `train/loss`,
-    `train/data_wait` (seconds that a step waited for its batch), `val/loss`, `val/top1`, `val/top5` (where there are
-    more than five classes), `val/ece`, and the same under `test/`.
+    `val/loss`, `val/top1`, `val/top5` (where there are more than five classes), `val/ece`, and the same under `test/`.
 
     Args:
         network: the classifier.
@@ -62,7 +60,6 @@ class VideoModule(TaskModule):
         self.mixing = mixing
         self.normalize = normalize_for(network, mean, std)
         self.metric = ClassificationMetric(self.class_names, keep_probs=True)
-        self._step_ended: float | None = None
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
@@ -72,18 +69,6 @@ class VideoModule(TaskModule):
             mixed, target = self.mixing(clips.flatten(1, 2), target, len(self.class_names))  # all frames alike
             clips = self.to_memory_format(mixed.unflatten(1, (-1, frames)))
         return self.log_losses({"loss": self.loss(self.network(clips).float(), target)}, len(clips))
-
-    def on_train_epoch_start(self) -> None:
-        self._step_ended = None
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        if self._step_ended is not None:
-            # a tensor of the host: Lightning would copy a number to the device, and wait for it
-            self.log("train/data_wait", torch.tensor(time.perf_counter() - self._step_ended), batch_size=1)
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        super().on_train_batch_end(outputs, batch, batch_idx)
-        self._step_ended = time.perf_counter()
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)

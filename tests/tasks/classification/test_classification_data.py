@@ -9,7 +9,6 @@ from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.transforms import Augment
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.images import UnreadableImage
-from vertebra.tasks.loading.labeled_files import stratified_split
 from vertebra.tasks.loading.samplers import SampleRequest
 
 
@@ -41,14 +40,21 @@ def test_a_part_of_every_class_is_kept_for_validation(classification_samples):
     assert set(data(classification_samples, val_fraction=0.5).records("val").names) == set(val.names)
 
 
-def test_the_division_is_stratified_and_keeps_small_classes():
-    labels = np.repeat([0, 1, 2], [40, 2, 1])
-    rest, part = stratified_split(labels, 0.1)
-    assert np.bincount(labels[part], minlength=3).tolist() == [4, 1, 0]
-    assert sorted([*rest, *part]) == list(range(43))
-    assert stratified_split(labels, 0.1, seed=1)[1].tolist() != part.tolist()
-    with pytest.raises(ValueError, match=r"val_fraction is 1\.0"):
-        stratified_split(labels, 1.0)
+def test_folds_keep_groups_and_rare_classes_are_drawn_more_often(classification_samples, tmp_path):
+    files = sorted(classification_samples.glob("train/*/*.png"))
+    rows = [f"{file},{'ab'[number < 4]},camera {number // 2}" for number, file in enumerate(files)]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label,camera", *rows]))
+    loaded = data("/", train=str(tmp_path / "all.csv"), group="camera", folds=2, fold=1, balance=1.0)
+    train, val = loaded.records("train"), loaded.records("val")
+    assert train.size + val.size == len(files) == 20
+    assert not set(train.groups.tolist()) & set(val.groups.tolist())
+    assert np.bincount(val.labels).tolist() == [8, 2]
+    weights = np.array(loaded.weights(train))
+    assert weights[train.labels == 0].sum() == pytest.approx(weights[train.labels == 1].sum())
+    batch = next(iter(loaded.val_dataloader()))
+    assert batch.groups == [str(val.groups[i]) for i in batch.indices.tolist()]
+    with pytest.raises(ValueError, match=r"has no columns, but data\.group is 'camera'"):
+        data(classification_samples, group="camera").records("train")
 
 
 @pytest.fixture
@@ -94,7 +100,7 @@ def test_a_batch_without_a_readable_image_is_empty():
 
 def test_faults_of_the_files_stop_with_a_sentence(table):
     (table / "train.csv").write_text("path,label\n0.png,a\n0.png,b\n")
-    with pytest.raises(ValueError, match=r"\[conflicting labels\]\. Mend the file; `vertebra check`"):
+    with pytest.raises(ValueError, match=r"\[conflicting labels\]\. Correct the file; `vertebra check`"):
         data(table, train="train.csv").records("train")
     (table / "train.csv").write_text("path,label\n0.png,a\n0.png,a\n1.png,b\n")
     with pytest.warns(UserWarning, match="left out 1 x duplicate file name"):

@@ -232,3 +232,15 @@ def test_a_batch_is_padded_to_the_multiple_that_is_asked_for(root):
     for wrong in (0, 48):
         with pytest.raises(ValueError, match=f"pad_to is {wrong}; .* multiple of 32"):
             data(root, pad_to=wrong)
+
+
+def test_folds_and_the_draw_of_rare_categories(root):
+    content = json.loads((root / "train.json").read_text())
+    content["annotations"] = [one for one in content["annotations"] if one["category_id"] == 4 or one["image_id"] == 3]
+    (root / "train.json").write_text(json.dumps(content))
+    loaded = data(root, val=None, folds=2, fold=0, balance=0.5)
+    train, val = loaded.records("train"), loaded.records("val")
+    assert sorted([*train.image_ids.tolist(), *val.image_ids.tolist()]) == [1, 2, 3, 4]
+    whole = data(root, balance=0.5)
+    assert whole.classes_of(whole.records("train")).tolist() == [[True, i == 2] for i in range(4)]
+    assert whole.weights(whole.records("train")) == pytest.approx([1, 1, 2, 1])

@@ -1,6 +1,8 @@
 import os
 import signal
+import time
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +29,9 @@ class NumberData(TaskData):
     def load(self, split, class_names):
         return SimpleNamespace(class_names=("odd", "even"))
 
+    def classes_of(self, records):
+        return np.arange(10) % 2
+
     def unlabeled(self, paths):
         return self.load("predict", None)
 
@@ -52,6 +57,76 @@ def no_seed(monkeypatch):
 
 def indices(loader):
     return [draw.sample for batch in loader for draw in batch]
+
+
+class Parts(NamedTuple):
+    """Ten samples of three classes, of five patients."""
+
+    class_names: tuple = ("often", "seldom", "never")
+    numbers: np.ndarray = np.arange(10)
+
+    def only(self, indices):
+        return self._replace(numbers=self.numbers[indices])
+
+
+class PartData(NumberData):
+    """Reads a training split alone; which groups there are is up to the test."""
+
+    groups = None
+
+    def load(self, split, class_names):
+        assert split != "val"
+        return Parts()
+
+    def classes_of(self, records):
+        often = records.numbers < 8
+        return np.stack([often, ~often, np.zeros_like(often)], axis=1)
+
+    def groups_of(self, records):
+        return self.groups
+
+
+def test_folds_and_parts_are_of_the_training_split():
+    for given in ({"val_fraction": 0.5}, {"folds": 2, "fold": 1}):
+        data = PartData(1, **given)
+        sides = [data.records(split).numbers for split in ("train", "val")]
+        assert sorted(np.concatenate(sides).tolist()) == list(range(10))
+        assert [(side >= 8).sum() for side in sides] == [1, 1]  # stratified
+        assert data.records("test").numbers.size == 10
+    folds = [PartData(1, folds=3, fold=fold).records("val").numbers.tolist() for fold in range(3)]
+    assert sorted(np.concatenate(folds).tolist()) == list(range(10))
+
+
+@pytest.mark.parametrize("given", [{"val_fraction": 0.3}, {"folds": 3, "fold": 2}])
+def test_a_group_is_on_one_side(given):
+    data = PartData(1, **given)
+    data.groups = np.array([f"patient {i // 2}" for i in range(10)])
+    train, val = (set((data.records(split).numbers // 2).tolist()) for split in ("train", "val"))
+    assert train
+    assert val
+    assert not train & val
+
+
+def test_rare_classes_are_drawn_more_often():
+    assert PartData(1).weights(Parts()) is None
+    assert PartData(1, balance=1.0).weights(Parts()) == pytest.approx([1.25] * 8 + [5] * 2)
+    with pytest.raises(ValueError, match=r"balance is 1\.5; it is from 0"):
+        PartData(1, balance=1.5)
+
+
+def test_the_loader_measures_how_long_a_step_waits():
+    class Slow(Numbers):
+        def read(self, index, draw):
+            time.sleep(0.02)
+            return index
+
+    data = NumberData(5, num_workers=0)
+    data.dataset = lambda records, training, missing: Slow(10, missing)
+    loader = data.train_dataloader()
+    for _ in range(2):
+        waited = [loader.waited for _ in loader]
+        assert waited[0] is None
+        assert 0.1 <= waited[1] < 1
 
 
 def test_training_is_shuffled_and_whole():
@@ -216,9 +291,9 @@ def test_faults_are_mended_or_stop():
     found = [Fault(faults.OUTSIDE_BOX, "a.json", "box 3"), Fault(faults.MISSING_FILE, "b.jpg", "does not exist")]
     with pytest.warns(UserWarning, match=r"a\.json: dropped 1 x outside box"):
         NumberData(1).handle_faults(found[:1], {faults.OUTSIDE_BOX: "dropped"})
-    with pytest.raises(ValueError, match=r"b\.jpg: does not exist .*Mend the file, or data\.missing=skip"):
+    with pytest.raises(ValueError, match=r"b\.jpg: does not exist .*Correct the file, or data\.missing=skip"):
         NumberData(1).handle_faults(found, {faults.OUTSIDE_BOX: "dropped"})
     with pytest.warns(UserWarning, match=r"b\.jpg: left out 1 x missing file"):
         NumberData(1, missing="skip").handle_faults(found[1:], {})
-    with pytest.raises(ValueError, match=r"a\.json: box 3 \[outside box\] \(and 1 more faults\)\. Mend the file;"):
+    with pytest.raises(ValueError, match=r"a\.json: box 3 \[outside box\] \(and 1 more faults\)\. Correct the file;"):
         NumberData(1).handle_faults(found, {})

@@ -89,7 +89,7 @@ def test_images_of_one_study_are_augmented_each_for_itself(volumes):
     shutil.copy(volumes / "0.nii.gz", volumes / "twin.nii.gz")
     (volumes / "train.csv").write_text("path,label,visit\n0.nii.gz,a,1\ntwin.nii.gz,a,1\n1.nii.gz,b,2\n")
     data = data_of(volumes, columns=Columns(study="visit"), augment=[RandGaussianNoise(1.0)], leak="checked")
-    images = data.dataset(data._studies("train"), True, "error")[SampleRequest(0, 5, 0)].sample.images
+    images = data.dataset(data.divided("train"), True, "error")[SampleRequest(0, 5, 0)].sample.images
     assert images.shape == (2, 1, 4, 5, 6)
     assert not np.array_equal(images[0], images[1])
 

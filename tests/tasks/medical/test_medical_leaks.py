@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vertebra.tasks.medical.balance import class_counts, known_counts, rarest_classes, study_weights
+from vertebra.tasks.loading.balance import rarest_classes, repeat_factors
+from vertebra.tasks.loading.folds import Division
+from vertebra.tasks.medical import MedicalData
+from vertebra.tasks.medical.balance import class_counts, known_counts
 from vertebra.tasks.medical.leaks import digests_of, shared_images, shared_patients
-from vertebra.tasks.medical.splits import fold, part
 from vertebra.tasks.medical.studies import Arrays, Studies
 
 
@@ -65,54 +67,29 @@ def test_patients_and_pixels_of_both_sides_are_named():
     assert not list(shared_images(train, digests_of(train), turned, digests_of(turned)))  # as many bytes, another shape
 
 
-def patients_of(studies, indices):
-    return set(studies.patients[indices].tolist())
-
-
-@pytest.mark.parametrize("fraction", [0.1, 0.15, 0.2, 0.3, 0.5])
-def test_a_part_has_whole_patients_and_its_share_of_every_class(fraction):
-    rng = np.random.default_rng(0)
-    patients = np.repeat(np.arange(150), rng.integers(1, 4, 150))
-    labels = np.repeat(rng.choice(3, 150, p=(0.7, 0.2, 0.1)), np.unique(patients, return_counts=True)[1])
-    studies = studies_of(noise(len(labels), 0), labels, patients.astype(str))
-    rest, held = part(studies, fraction)
-    assert sorted([*rest, *held]) == list(range(len(labels)))
-    assert not patients_of(studies, rest) & patients_of(studies, held)
-    share = np.bincount(labels[held]) / np.bincount(labels)
-    np.testing.assert_allclose(share, fraction, atol=0.06)
-    np.testing.assert_array_equal(part(studies, fraction)[1], held)
-
-
 def test_folds_cover_everything_once():
     findings = np.random.default_rng(0).integers(0, 2, (60, 3)).astype(np.float32)
     studies = studies_of(noise(60, 0), findings, [f"p{i // 2}" for i in range(60)])
-    folds = [fold(studies, 4, number) for number in range(4)]
-    assert sorted(np.concatenate([inside for _, inside in folds])) == list(range(60))
-    for outside, inside in folds:
-        assert not patients_of(studies, outside) & patients_of(studies, inside)
+    classes = rarest_classes(MedicalData().classes_of(studies))
+    folds = [Division(folds=4, fold=number).held_out(classes, studies.patients) for number in range(4)]
+    np.testing.assert_array_equal(np.sum(folds, axis=0), 1)
+    for inside in folds:
+        assert not set(studies.patients[inside].tolist()) & set(studies.patients[~inside].tolist())
         assert abs(findings[inside].mean() - findings.mean()) < 0.1
-
-
-def test_parts_that_cannot_be_are_refused():
-    one = studies_of(noise(3, 0), [0, 1, 1], ["p", "p", "p"])
-    with pytest.raises(ValueError, match=r"all studies are of one patient, \['p'\]"):
-        part(one, 0.5)
-    with pytest.raises(ValueError, match=r"val_fraction is 1\.5"):
-        part(one, 1.5)
-    assert [len(side) for side in part(studies_of(noise(3, 0), [0, 0, 0]), 0.01)] == [2, 1]
 
 
 def test_balance():
     studies = studies_of(noise(10, 0), [0] * 7 + [1] * 2 + [2])
     assert class_counts(studies).tolist() == [7, 2, 1]
     assert known_counts(studies).tolist() == [10, 10, 10]
-    weights = np.array(study_weights(studies))
+    data = MedicalData(balance=1.0)
+    weights = np.array(data.weights(studies))
     assert [weights[studies.labels == label].sum() for label in range(3)] == pytest.approx([10, 10, 10])
-    assert study_weights(studies, 0) == [1] * 10
+    assert repeat_factors(data.classes_of(studies), 0).tolist() == [1] * 10
     nan = float("nan")
     labels = [[1, 0, 0], [1, 1, nan], [0, 0, nan], [1, nan, 0], [nan, nan, nan]]
     findings = studies_of(noise(5, 0), np.array(labels, np.float32))
     assert class_counts(findings).tolist() == [3, 1, 0]
     assert known_counts(findings).tolist() == [4, 3, 2]
-    assert rarest_classes(findings).tolist() == [0, 1, 3, 0, 3]
-    assert study_weights(findings) == pytest.approx([2.5, 5, 2.5, 2.5, 2.5])
+    assert data.classes_of(findings).tolist() == [0, 1, 3, 0, 3]
+    assert data.weights(findings) == pytest.approx([2.5, 5, 2.5, 2.5, 2.5])

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from vertebra.tasks.loading.balance import repeat_factors
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.segmentation import SegmentationData
-from vertebra.tasks.segmentation.balance import class_counts, image_weights
+from vertebra.tasks.segmentation.balance import class_counts
 from vertebra.tasks.segmentation.class_files import read_classes
 from vertebra.tasks.segmentation.codings import coding
 from vertebra.tasks.segmentation.dataset import SegmentationDataset
@@ -205,13 +206,26 @@ def sampled(tmp_path: Path) -> SegmentationData:
     )
 
 
+def test_folds_hold_every_image_once_with_its_own_mask(tmp_path):
+    sampled(tmp_path)
+    split = Split("masks", "images")
+    seen = []
+    for fold in range(2):
+        data = SegmentationData(str(tmp_path), split, folds=2, fold=fold, num_workers=0)
+        assert data.records("train").size == data.records("val").size == 5
+        held = data.records("val")
+        seen += held.images.tolist()
+        rare = [Path(file).name == "3.png" for file in held.images]
+        assert class_counts(held)[:, 1].astype(bool).tolist() == rare
+    assert len(set(seen)) == 10
+
+
 def test_images_of_rare_classes_are_drawn_more_often(tmp_path):
     data = sampled(tmp_path)
     records = data.records("train")
     np.testing.assert_array_equal(class_counts(records)[3], [24, 24, 0])
-    assert image_weights(records) == pytest.approx([1.0] * 3 + [10.0] + [1.0] * 6)
-    assert image_weights(records, 0.5)[3] == pytest.approx(10**0.5)
-    assert data.weights(records) == image_weights(records)
+    assert data.weights(records) == pytest.approx([1.0] * 3 + [10.0] + [1.0] * 6)
+    assert repeat_factors(data.classes_of(records), 0.5)[3] == pytest.approx(10**0.5)
     loader = data.train_dataloader()
     seen = []
     for epoch in range(30):
@@ -309,4 +323,4 @@ def test_a_broken_mask_is_left_out_where_that_is_asked_for(tmp_path):
     left = SegmentationDataset(records, Resize(), missing="skip")[4]
     assert left.sample is None
     assert "4.png" in left.skipped[0]
-    assert image_weights(records)[4] == 1.0
+    assert data.weights(records)[4] == 1.0
