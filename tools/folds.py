@@ -1,11 +1,13 @@
-"""`vertebra folds -c CONFIG`: cross-validation, which measures every sample by a network that never saw it."""
+"""`vertebra folds -c CONFIG`: cross-validation, in which no sample is measured by a network that was trained on it."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from vertebra.tools.config_files import config_of
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
     from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 
 _DESCRIPTION = """\
-Train one network a fold with the flags of `vertebra fit`, measure each on its own fold, and score all samples together,
-with 95 % intervals over draws of groups (patients, recordings) where the data tell them. What is measured is the end of
-each training and not its best epoch: one chosen on a fold's own samples would flatter it. A fold that is done is not
-trained again, one that was stopped goes on. Writes scores_val.csv with every sample, and a folder for each fold.
+Train one network per fold with the flags of `vertebra fit` and measure it on that fold. Classifiers are scored on all
+samples together, with 95 % bootstrap intervals over groups (patients, recordings) where the data has them, detectors
+and segmenters by mean and standard deviation over the folds. The last epoch of each training is measured and not the
+best: one chosen on a fold's own samples would be optimistic. A finished fold is not trained again, a stopped one is
+resumed. Writes a folder for each fold and, of classifiers, scores_val.csv with every sample.
 """
 
 
@@ -39,14 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from vertebra.tasks.reporting.evaluated_table import read_evaluated, write_evaluated
 
-    tables = []
+    folders = []
     for fold in range(args.folds):
         folder = run / f"fold_{fold}"
         code = _measure_fold(folder, [*flags, "--data.folds", str(args.folds), "--data.fold", str(fold)])
         if code:
             return code
-        tables.append(read_evaluated(folder / "scores_val.csv"))
+        folders.append(folder)
+    if not (folders[0] / "scores_val.csv").exists():  # what is measured is no class of a sample
+        metrics = [json.loads((folder / "metrics_val.json").read_text(encoding="utf-8")) for folder in folders]
+        print("", *metrics_table(metrics), sep="\n")
+        return 0
     try:
+        tables = [read_evaluated(folder / "scores_val.csv") for folder in folders]
         whole = joined(tables)
     except ValueError as error:
         print(f"vertebra: {error}", file=sys.stderr)
@@ -57,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure_fold(folder: Path, flags: Sequence[str]) -> int:
-    """Train on all folds but one and measure the end of it on that one, unless that was done."""
+    """Train on all folds but one and measure the last epoch on that one, unless that was done."""
     from vertebra.tools import train  # after the help, which has no need of torch
 
     done = folder / "measured"
@@ -70,6 +78,28 @@ def _measure_fold(folder: Path, flags: Sequence[str]) -> int:
     if not code:
         done.touch()
     return code
+
+
+def metrics_table(metrics: Sequence[Mapping[str, float | None]]) -> list[str]:
+    """Return the rows of a Markdown table: each fold, and mean and standard deviation over the folds.
+
+    Args:
+        metrics: the logged metrics of each fold, None where undefined.
+    """
+    names = list(metrics[0])
+    header = ["fold", *names]
+    each = [[str(fold), *map(_cell, (one[name] for name in names))] for fold, one in enumerate(metrics)]
+    defined = [[value for one in metrics if (value := one[name]) is not None] for name in names]
+    spread = [
+        f"{_cell(fmean(values))} ± {_cell(stdev(values))}" if len(values) > 1 else _cell(next(iter(values), None))
+        for values in defined
+    ]
+    rows = [header, ["---"] * len(header), *each, ["mean ± sd", *spread]]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def joined(tables: Sequence[EvaluatedTable]) -> EvaluatedTable:
@@ -86,7 +116,7 @@ def joined(tables: Sequence[EvaluatedTable]) -> EvaluatedTable:
         kinds, counts = np.unique(values, return_counts=True)
         if (counts > 1).any():
             raise ValueError(
-                f"{str(kinds[counts > 1][0])!r} of the {part} stands in two folds; they are of different runs. Take "
+                f"{str(kinds[counts > 1][0])!r} of the {part} is in two folds; they are of different runs. Take "
                 "another --output."
             )
     if any(table.class_names != first.class_names for table in tables):

@@ -14,7 +14,7 @@ otherwise those flags may stand behind the paths: for instance
   --data.batch_size 8   --trainer.devices 2
   --model.embeddings true   (classification: the features of every image, too, in embeddings.npz)
   --model.network.detections.score_threshold 0.3   (detection)
-  --model.inference SlidingWindow --model.inference.size "[512, 512]"   (segmentation: large images in windows)
+  --model.views SlidingWindow --model.views.size "[512, 512]"   (segmentation: large images in windows)
 """
 
 

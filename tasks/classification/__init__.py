@@ -4,10 +4,10 @@ from vertebra.tasks.classification.classifier import ImageClassifier, image_clas
 from vertebra.tasks.classification.data import ClassificationData
 from vertebra.tasks.classification.module import ClassificationModule
 from vertebra.tasks.classification.transforms import Resize
-from vertebra.tasks.classification.views import Views
 from vertebra.tasks.classification.weights import load_weights
 from vertebra.tasks.training.linear_head import LinearHead
 from vertebra.tasks.training.mixing import Mixing
+from vertebra.tasks.training.views import Views
 
 __all__ = [
     "ClassificationData",

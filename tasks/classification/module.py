@@ -14,7 +14,7 @@ from vertebra.tasks.classification.classifier import ImageClassifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
 from vertebra.tasks.classification.predictions import Prediction, TableWriter
 from vertebra.tasks.classification.report import Example, classification_sections, rows_to_show, scaled_for_gallery
-from vertebra.tasks.classification.views import Views
+from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
 from vertebra.tasks.training.losses import CrossEntropy
@@ -22,6 +22,9 @@ from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.views import Views
+
+_TABLE_CLASSES = 256  # of a table of scores; with ImageNet's thousand it would be a CSV of a gigabyte
 
 
 class ClassificationModule(TaskModule):
@@ -64,7 +67,7 @@ class ClassificationModule(TaskModule):
         self.views = views
         self.embeddings = embeddings
         self.normalize = normalize_for(network, mean, std)
-        self.metric = ClassificationMetric(self.class_names)
+        self.metric = ClassificationMetric(self.class_names, keep_probs=len(self.class_names) <= _TABLE_CLASSES)
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
@@ -102,6 +105,12 @@ class ClassificationModule(TaskModule):
                 pixels = None
             examples.append(Example(row, None if pixels is None else scaled_for_gallery(pixels)))
         return examples
+
+    def evaluated(self) -> EvaluatedTable | None:
+        seen = self.results.images
+        if not self.metric.keep_probs:
+            return None
+        return EvaluatedTable(tuple(self.class_names), seen.names, seen.groups, seen.labels, seen.probs)
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return classification_sections(self.results, self.examined, metrics_csv)

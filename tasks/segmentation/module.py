@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader
 
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.segmentation.dataset import SegmentationBatch
-from vertebra.tasks.segmentation.inference import Inference, WholeImage
 from vertebra.tasks.segmentation.losses import CrossEntropy
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.predictions import MaskWriter, Prediction
 from vertebra.tasks.segmentation.report import NUM_WORST, Example, segmentation_sections
 from vertebra.tasks.segmentation.segmenter import Segmenter
+from vertebra.tasks.segmentation.views import Views, WholeImage
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
@@ -36,7 +36,7 @@ class SegmentationModule(TaskModule):
         class_names: the K classes; label k is `class_names[k]`.
         loss: of logits (N, K, H, W) and labels (N, H, W); cross-entropy if not given.
         aux_weight: weight of the loss of the auxiliary head, where the network has one.
-        inference: how a trained network is asked: the whole image at once if not given.
+        views: of each image in all that is measured or predicted, also while training; the whole image if not given.
         mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
         std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
@@ -52,7 +52,7 @@ class SegmentationModule(TaskModule):
         class_names: Sequence[str],
         loss: nn.Module | None = None,
         aux_weight: float = 0.4,
-        inference: Inference | None = None,
+        views: Views | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         **training: Any,
@@ -62,7 +62,7 @@ class SegmentationModule(TaskModule):
             raise ValueError(f"aux_weight is {aux_weight}; it is the weight of a loss, 0 or more.")
         self.loss = loss or CrossEntropy()
         self.aux_weight = aux_weight
-        self.inference = inference or WholeImage()
+        self.views = views or WholeImage()
         self.normalize = normalize_for(network, mean, std)
         self.metric = SegmentationMetric(self.class_names)
         self._warned: set[str] = set()  # splits whose classes were looked through
@@ -136,7 +136,7 @@ class SegmentationModule(TaskModule):
         images = self._images(batch)
         for height, width in torch.unique(batch.sizes, dim=0).tolist():
             places = ((batch.sizes[:, 0] == height) & (batch.sizes[:, 1] == width)).nonzero().flatten()
-            probs = self.inference(self.network, images[places, :, :height, :width])
+            probs = self.views(self.network, images[places, :, :height, :width])
             probs = self.finite(probs, [batch.names[place] for place in places.tolist()])
             for place, one in zip(places.tolist(), probs, strict=True):
                 size = batch.mask_sizes[place].tolist()

@@ -19,6 +19,7 @@ from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.views import Views, mean_logits
 from vertebra.tasks.video.classifier import VideoClassifier
 from vertebra.tasks.video.dataset import VideoBatch
 from vertebra.tasks.video.report import NUM_WORST, Example, video_sections
@@ -36,6 +37,8 @@ class VideoModule(TaskModule):
         class_names: the K classes; label k is `class_names[k]`.
         loss: of logits (N, K) and labels (N,), or with mixing (N, K); cross-entropy if not given.
         mixing: of training batches; None trains on the clips as they are.
+        views: of each clip in all that is measured or predicted, also while training, beside the clips and crops of
+            `data.val_clips` and `data.resize.crops`; None for the clip alone.
         mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
         std: of each channel, as `mean`.
         training: optimizer, schedule and the like, see `TaskModule`.
@@ -51,6 +54,7 @@ class VideoModule(TaskModule):
         class_names: Sequence[str],
         loss: nn.Module | None = None,
         mixing: Mixing | None = None,
+        views: Views | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         **training: Any,
@@ -58,6 +62,7 @@ class VideoModule(TaskModule):
         super().__init__(network, class_names, **training)
         self.loss = loss or CrossEntropy()
         self.mixing = mixing
+        self.views = views
         self.normalize = normalize_for(network, mean, std)
         self.metric = ClassificationMetric(self.class_names, keep_probs=True)
 
@@ -73,8 +78,7 @@ class VideoModule(TaskModule):
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
         if len(batch.clips):
-            # the logarithm of a mean probability is a logit of it
-            logits = self._probs(batch).mean(dim=1).clamp(min=torch.finfo(torch.float32).tiny).log()
+            logits = mean_logits(self._probs(batch), dim=1)
             self.metric.update(logits, batch.labels, batch.indices, batch.names, batch.groups)
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> list[Prediction]:
@@ -118,5 +122,6 @@ class VideoModule(TaskModule):
 
     def _probs(self, batch: VideoBatch) -> Tensor:
         """Return the probabilities of every view, (N, V, K) float32."""
-        logits = self.network(self._clips(batch)).float().unflatten(0, (len(batch.clips), -1))
-        return self.finite(logits, batch.names).softmax(dim=2)
+        clips = self._clips(batch)
+        logits = self.network(clips) if self.views is None else self.views(self.network, clips)
+        return self.finite(logits.float().unflatten(0, (len(batch.clips), -1)), batch.names).softmax(dim=2)

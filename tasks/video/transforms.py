@@ -16,25 +16,25 @@ class Resize:
 
     Args:
         size: height and width, in pixels.
-        views: 1 cuts out the middle; 3 cuts along the longer side, at both ends and in the middle, each a view of its
-            own in evaluation.
-        squeeze: scale height and width apart, and cut nothing away.
+        crops: 1 is the center crop; 3 are crops along the longer side, at both ends and in the middle, each a view of
+            its own in evaluation.
+        squeeze: scale height and width independently, without a crop.
     """
 
     size: tuple[int, int] = (112, 112)
-    views: int = 1
+    crops: int = 1
     squeeze: bool = False
 
     def __post_init__(self) -> None:
         self.size = (self.size[0], self.size[1])
-        if min(self.size) < 1 or self.views not in (1, 3) or (self.squeeze and self.views > 1):
+        if min(self.size) < 1 or self.crops not in (1, 3) or (self.squeeze and self.crops > 1):
             raise ValueError(
-                f"size is {self.size}, views {self.views}, squeeze {self.squeeze}; give a height and width of 1 or "
-                "more, and 1 or 3 views, of squeezed frames 1."
+                f"size is {self.size}, crops {self.crops}, squeeze {self.squeeze}; give a height and width of 1 or "
+                "more, and 1 or 3 crops, of squeezed frames 1."
             )
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Return (views, T, size[0], size[1], 3) uint8 of (T, H, W, 3) uint8."""
+        """Return (crops, T, size[0], size[1], 3) uint8 of (T, H, W, 3) uint8."""
         height, width = frames.shape[1:3]
         scaled = self.size
         if not self.squeeze:
@@ -42,7 +42,7 @@ class Resize:
             scaled = max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
         frames = resized(frames, scaled)
         room = scaled[0] - self.size[0], scaled[1] - self.size[1]
-        places = (0.5,) if self.views == 1 else (0.0, 0.5, 1.0)
+        places = (0.5,) if self.crops == 1 else (0.0, 0.5, 1.0)
         corners = [(round(place * room[0]), round(place * room[1])) for place in places]
         return np.stack(
             [frames[:, top : top + self.size[0], left : left + self.size[1]] for top, left in corners], axis=0

@@ -96,7 +96,7 @@ SLOTS = [
     ("model", "init_args", "schedule"),
     ("model", "init_args", "loss"),
     ("model", "init_args", "mixing"),
-    ("model", "init_args", "inference"),
+    ("model", "init_args", "views"),
     ("model", "init_args", "target"),
     ("model", "init_args", "network.init_args.anchors"),
     ("model", "dict_kwargs"),

@@ -1,5 +1,6 @@
 """Cross-validation from the command line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,26 @@ def test_every_video_is_measured_once_and_no_camera_stands_on_both_sides(listed,
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == lines
 
 
+def test_segmenters_are_scored_fold_by_fold(segmentation_samples, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own = {name: value for name, value in FLAGS.items() if name.startswith("trainer")}
+    own |= {"data.crop.size": "[32, 32]", "data.num_workers": "0", "model.network.channels": "8"}
+    flags = [word for name, value in own.items() for word in (f"--{name}", value)]
+    words = ["-c", "segmentation/demo.yaml", "--folds", "2", "--data.root", str(segmentation_samples), *flags]
+    assert folds.main(words) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert lines[0] == "| fold | miou | pixel_accuracy |"
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0", "| 1", "| mean ± sd"]
+    measured = [json.loads(file.read_text()) for file in sorted(Path("runs").glob("*/fold_*/metrics_val.json"))]
+    assert len(measured) == 2
+    assert f"| {np.mean([one['miou'] for one in measured]):.3f} ± " in lines[-1]
+
+
+def test_undefined_metrics_of_a_fold_are_left_out():
+    lines = folds.metrics_table([{"map": 0.5, "ap": None}, {"map": 0.7, "ap": 0.25}])
+    assert lines[2:] == ["| 0 | 0.500 | – |", "| 1 | 0.700 | 0.250 |", "| mean ± sd | 0.600 ± 0.141 | 0.250 |"]
+
+
 def table(names, groups, classes=("a", "b")):
     number = len(names)
     labels = np.arange(number) % 2
@@ -69,8 +90,8 @@ def table(names, groups, classes=("a", "b")):
 @pytest.mark.parametrize(
     ("second", "told"),
     [
-        (table(["w", "x"], ["3", "4"]), "'x' of the names stands in two folds"),
-        (table(["y", "z"], ["2", "3"]), "'2' of the groups stands in two folds"),
+        (table(["w", "x"], ["3", "4"]), "'x' of the names is in two folds"),
+        (table(["y", "z"], ["2", "3"]), "'2' of the groups is in two folds"),
         (table(["y", "z"], ["3", "4"], ("a", "c")), "different classes"),
     ],
 )

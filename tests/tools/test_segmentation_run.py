@@ -28,12 +28,12 @@ model:
           - class_path: vertebra.tasks.segmentation.losses.CrossEntropy
           - class_path: vertebra.tasks.segmentation.losses.Lovasz
         weights: [1.0, 0.5]
-    inference:
-      class_path: vertebra.tasks.segmentation.inference.MultiScale
+    views:
+      class_path: vertebra.tasks.segmentation.views.MultiScale
       init_args:
         scales: [0.75, 1.0]
-        inference:
-          class_path: vertebra.tasks.segmentation.inference.SlidingWindow
+        views:
+          class_path: vertebra.tasks.segmentation.views.SlidingWindow
           init_args: {size: [56, 64]}
     head_lr_mult: 10.0
 data:

@@ -57,14 +57,14 @@ def test_views_stand_in_the_middle_or_along_the_longer_side():
     middle = Resize((20, 20))(frames)
     assert middle.shape == (1, 2, 20, 20, 3)
     assert middle[0, 0, 0, [0, -1], 0].tolist() == [10, 29]
-    three = Resize((20, 20), views=3)(frames)
+    three = Resize((20, 20), crops=3)(frames)
     assert three[:, 0, 0, 0, 0].tolist() == [0, 10, 20]
     np.testing.assert_array_equal(three[1], middle[0])
-    upright = Resize((20, 20), views=3)(frames.transpose(0, 2, 1, 3))
+    upright = Resize((20, 20), crops=3)(frames.transpose(0, 2, 1, 3))
     assert upright[:, 0, 0, 0, 0].tolist() == [0, 10, 20]
     assert Resize((10, 10), squeeze=True)(frames)[0, 0, 0, [0, -1], 0].tolist() == pytest.approx([1, 38], abs=1)
-    with pytest.raises(ValueError, match="views 2"):
-        Resize(views=2)
+    with pytest.raises(ValueError, match="crops 2"):
+        Resize(crops=2)
 
 
 def still(size=(30, 40), frames=5) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch import nn
 
 from vertebra.backbones import create_backbone
 from vertebra.tasks.training.losses import CrossEntropy
+from vertebra.tasks.training.views import Views
 from vertebra.tasks.video import VideoData, VideoModule, frame_classifier, video_classifier
 from vertebra.tasks.video.sampling import Dense
 from vertebra.tasks.video.transforms import Resize
@@ -20,7 +21,7 @@ from vertebra.tasks.video.transforms import Resize
 def build(root: Path) -> tuple[VideoModule, VideoData]:
     seed_everything(0)
     data = VideoData(
-        str(root), sampling=Dense(4, 2), resize=Resize((24, 24), views=3), val_clips=2, batch_size=2, num_workers=0
+        str(root), sampling=Dense(4, 2), resize=Resize((24, 24), crops=3), val_clips=2, batch_size=2, num_workers=0
     )
     optimizer = partial(torch.optim.SGD, lr=0.01)  # unlike the default, it can be sent to another process
     return VideoModule(frame_classifier("resnet18", data.num_classes), data.class_names, optimizer=optimizer), data
@@ -50,6 +51,19 @@ def test_a_video_counts_by_the_mean_of_its_views(video_samples):
     scores, labels = single.double().sort(dim=1, descending=True)
     torch.testing.assert_close(torch.from_numpy(results.images.top_scores), scores[:, :5], atol=1e-5, rtol=1e-4)
     assert results.images.top_labels.tolist() == labels[:, :5].tolist()
+
+
+def test_mirror_images_of_clips_are_averaged(video_samples):
+    module, data = build(video_samples)
+    module.eval()
+    batch = next(iter(data.val_dataloader()))
+    with torch.no_grad():
+        alone = module._probs(batch)
+        mirrored = module._probs(batch._replace(clips=batch.clips.flip(-1)))
+        module.views = Views(flip=True)
+        both = module._probs(batch)
+    assert not torch.allclose(alone, mirrored, atol=1e-4)
+    torch.testing.assert_close(both, (alone + mirrored) / 2, atol=1e-5, rtol=1e-4)
 
 
 def test_what_a_video_belongs_to_comes_with_the_batch(video_samples, make_trainer):

@@ -1,4 +1,4 @@
-"""Several views of each image at test time, whose probabilities are averaged."""
+"""Test-time views of an image or clip, whose probabilities are averaged."""
 
 from __future__ import annotations
 
@@ -30,11 +30,20 @@ class Views:
             raise ValueError(f"crop is {self.crop}; it is a part of the height and width, above 0 and up to 1.")
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Return logits (N, K) whose softmax is the mean of the probabilities of all views of images (N, C, H, W)."""
+        """Return logits (N, K) whose softmax is the mean of the probabilities of all views.
+
+        Args:
+            network: (N, C, ..., H, W) to logits (N, K).
+            images: (N, C, H, W), or clips (N, C, T, H, W), of which all frames are treated alike.
+        """
         views = [images]
         if self.crop < 1:
             views = list(five_crop(images, [max(1, round(side * self.crop)) for side in images.shape[-2:]]))
         if self.flip:
             views += [view.flip(-1) for view in views]
-        probs = [network(view).float().softmax(dim=1) for view in views]
-        return torch.stack(probs).mean(dim=0).clamp(min=torch.finfo(torch.float).tiny).log()
+        return mean_logits(torch.stack([network(view).float().softmax(dim=1) for view in views]), dim=0)
+
+
+def mean_logits(probs: Tensor, dim: int) -> Tensor:
+    """Return logits whose softmax is the mean of probabilities over one dimension: the logarithm of that mean."""
+    return probs.mean(dim=dim).clamp(min=torch.finfo(torch.float32).tiny).log()

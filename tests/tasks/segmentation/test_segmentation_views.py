@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vertebra.tasks.segmentation.inference import MultiScale, SlidingWindow, WholeImage
+from vertebra.tasks.segmentation.views import MultiScale, SlidingWindow, WholeImage
 
 
 class Pointwise(nn.Module):
@@ -72,7 +72,7 @@ def test_a_mirror_image_is_turned_back():
 
 def test_sizes_are_averaged_at_the_size_of_the_image():
     network, images = Pointwise(), torch.rand(1, 3, 1, 1).expand(1, 3, 20, 30)
-    probs = MultiScale((0.5, 1.0, 1.5), inference=SlidingWindow((10, 10)))(network, images)
+    probs = MultiScale((0.5, 1.0, 1.5), views=SlidingWindow((10, 10)))(network, images)
     torch.testing.assert_close(probs, WholeImage()(network, images), atol=1e-6, rtol=1e-5)  # of one color
     asked = Pointwise()
     MultiScale((0.5, 1.5), flip=True)(asked, images)

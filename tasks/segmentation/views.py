@@ -1,4 +1,4 @@
-"""How a trained segmenter is asked about an image: at once, in windows, or in several sizes."""
+"""Test-time views of a segmenter: the whole image, overlapping windows, or several scales and the mirror image."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Inference(ABC):
-    """Makes probabilities of images.
+class Views(ABC):
+    """What a network is shown of each image in all that is measured or predicted, and how it is put together.
 
     Shape:
         network (N, 3, H, W) -> (N, K, H, W) logits, and images (N, 3, H, W) -> (N, K, H, W) float32 probabilities
@@ -22,15 +22,15 @@ class Inference(ABC):
         """Return the probabilities of every pixel."""
 
 
-class WholeImage(Inference):
+class WholeImage(Views):
     """The image as a whole."""
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         return network(images).float().softmax(dim=1)
 
 
-class SlidingWindow(Inference):
-    """Windows that overlap; where they do, those with the pixel near their middle count for more.
+class SlidingWindow(Views):
+    """Overlapping windows, averaged with more weight for a pixel near the middle of a window.
 
     An image smaller than a window is padded with zeros, which is the mean color of a normalized image.
 
@@ -64,23 +64,23 @@ class SlidingWindow(Inference):
         return (total / weights)[:, :, :height, :width]
 
 
-class MultiScale(Inference):
-    """The mean over several sizes of the image, and over its mirror image.
+class MultiScale(Views):
+    """The mean over several scales of the image, and over its mirror image.
 
     Args:
         scales: factors on height and width.
-        flip: ask about the mirror image, too.
-        inference: how each of them is asked about; the whole image at once if not given.
+        flip: also the mirror image.
+        views: of the image at each scale; the whole image if not given.
     """
 
     def __init__(
-        self, scales: Sequence[float] = (0.75, 1.0, 1.25), flip: bool = True, inference: Inference | None = None
+        self, scales: Sequence[float] = (0.75, 1.0, 1.25), flip: bool = True, views: Views | None = None
     ) -> None:
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales are {scales}; give one or more factors above 0.")
         self.scales = tuple(scales)
         self.flip = flip
-        self.inference = inference or WholeImage()
+        self.views = views or WholeImage()
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         size = images.shape[2:]
@@ -90,9 +90,9 @@ class MultiScale(Inference):
             resized = images
             if wanted != list(size):
                 resized = F.interpolate(images, size=wanted, mode="bilinear", align_corners=False, antialias=True)
-            views.append(self.inference(network, resized))
+            views.append(self.views(network, resized))
             if self.flip:
-                views.append(self.inference(network, resized.flip(3)).flip(3))
+                views.append(self.views(network, resized.flip(3)).flip(3))
         full = [
             view
             if view.shape[2:] == size
