@@ -18,6 +18,7 @@ from vertebra.backbones.inflate import inflate
 from vertebra.backbones.necks import FPN, PAFPN, BiFPN, create_neck
 from vertebra.backbones.registry import create_backbone, list_backbones, register
 from vertebra.backbones.resnet import ResNet
+from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.weights import load_weights
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "list_backbones",
     "load_weights",
     "register",
+    "resolve_backbone",
 ]

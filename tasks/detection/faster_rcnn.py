@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from vertebra.backbones import Backbone, create_backbone
+from vertebra.backbones import Backbone
 from vertebra.backbones.layers import Norm
 from vertebra.backbones.necks import NeckName, create_neck
-from vertebra.backbones.warm_start import warm_start, without_checkpoint
+from vertebra.backbones.resolve import resolve_backbone
+from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.anchors import AnchorGenerator, fitting_anchors
 from vertebra.tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
 from vertebra.tasks.detection.matching import BalancedSampler
@@ -77,9 +78,9 @@ def faster_rcnn(
     backbone: str | Backbone,
     num_classes: int,
     *,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     weights: str | None = None,
-    norm: Norm = "batch",
+    norm: Norm | None = None,
     head_norm: Norm | None = None,
     neck: NeckName = "fpn",
     channels: int = 256,
@@ -94,10 +95,11 @@ def faster_rcnn(
     Args:
         backbone: a registered name, or a backbone with any options.
         num_classes: K, the things to find, without the background.
-        in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
+        in_channels: for a backbone given by name: channels of the images, 3 if not given; `weights` are adapted to
+            them.
         weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
             `vertebra fit` fills all of the network that fits, see `vertebra.backbones.warm_start`.
-        norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
+        norm: for a backbone given by name: `batch` (if not given), `frozen`, `sync` or `group`.
         head_norm: norm of the pyramid, the proposal head and the box head, which then has four convolutions and one
             fully connected layer instead of two of those; None for no norm.
         neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn` (whose authors have `head_norm` batch).
@@ -107,10 +109,12 @@ def faster_rcnn(
         detections: which detections are reported.
         rois_per_image: how many proposals of an image the second stage trains on, a quarter of them objects at most.
         class_agnostic: one box a proposal for all classes instead of one a class.
+
+    Raises:
+        ValueError: an argument for a named backbone beside a built one, or one that a part refuses.
+        FileNotFoundError: there are no such weights.
     """
-    if isinstance(backbone, str):
-        of_backbone = without_checkpoint(weights)
-        backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=of_backbone)
+    backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
     pyramid = create_neck(neck, backbone.levels, channels, extra="pool", norm=head_norm)
     anchors = anchors or fitting_anchors(pyramid.levels)
     box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
