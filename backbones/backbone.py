@@ -73,11 +73,14 @@ class Backbone(nn.Module):
 
     Attributes:
         levels: the maps that `forward` returns, in the same order.
+        head_widths: channels of the hidden layers of the published classifier, before and after its pooling; None
+            where a linear layer follows the pooling directly.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.levels: tuple[Level, ...] = ()
+        self.head_widths: tuple[int, int] | None = None
         self._frozen: tuple[str, ...] = ()
 
     def choose_levels(self, available: Sequence[Level], wanted: Sequence[str] | None) -> None:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+# patterns of keys and their replacements, as `re.sub` takes them; applied one after the other
+Renames = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+
 
 class Convention(NamedTuple):
     """How one publisher calls the weights of one family.
@@ -21,7 +24,7 @@ class Convention(NamedTuple):
 
     publisher: str
     mark: str
-    renames: tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+    renames: Renames
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
 
 
@@ -154,11 +157,16 @@ def own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {key.removeprefix("module."): value for key, value in state.items()}
     for convention in CONVENTIONS:
         if any(re.fullmatch(convention.mark, key) for key in state):
-            return convention.convert({_rename(key, convention): value for key, value in state.items()})
+            return convention.convert(rename_keys(state, convention.renames))
     return state
 
 
-def _rename(key: str, convention: Convention) -> str:
-    for pattern, replacement in convention.renames:
+def rename_keys(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
+    """Return a state dict with every key renamed."""
+    return {_rename(key, renames): value for key, value in state.items()}
+
+
+def _rename(key: str, renames: Renames) -> str:
+    for pattern, replacement in renames:
         key = re.sub(pattern, replacement, key)
     return key

@@ -55,7 +55,7 @@ def resolve_backbone(
                 f"inflate_from is {str(inflate_from)!r}, but {label} takes images; give it as weights, or take a 3-D "
                 "backbone."
             )
-        load_weights(body, inflate(backbone_state_dict(inflate_from), body))
+        load_weights(body, inflate(backbone_state_dict(inflate_from), body), adapt=True)
     return body
 
 

@@ -21,6 +21,7 @@ from vertebra.backbones.shortcuts import projection
 from vertebra.backbones.stems import Stem
 
 EXPANSION = 2.25  # channels inside a block to those of its stage
+HEAD_WIDTH = 2048  # of the paper's last hidden layer, which costs little since the pooling leaves it one position
 
 
 class X3D(ResNet):
@@ -46,6 +47,7 @@ class X3D(ResNet):
             widths=(24, 48, 96, 192),
             strides=((1, 2, 2),) * 4,
         )
+        self.head_widths = int(self.levels[-1].channels * EXPANSION), HEAD_WIDTH
 
 
 class X3DBlock(nn.Module):

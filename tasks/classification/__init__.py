@@ -1,12 +1,13 @@
 """Image classification."""
 
+from vertebra.backbones.network_weights import load_weights
 from vertebra.tasks.classification.classifier import ImageClassifier, image_classifier
 from vertebra.tasks.classification.data import ClassificationData
 from vertebra.tasks.classification.module import ClassificationModule
 from vertebra.tasks.classification.transforms import Resize
-from vertebra.tasks.classification.weights import load_weights
 from vertebra.tasks.training.linear_head import LinearHead
 from vertebra.tasks.training.mixing import Mixing
+from vertebra.tasks.training.normalize import Normalize
 from vertebra.tasks.training.views import Views
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ImageClassifier",
     "LinearHead",
     "Mixing",
+    "Normalize",
     "Resize",
     "Views",
     "image_classifier",

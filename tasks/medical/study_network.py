@@ -1,42 +1,78 @@
-"""Classifiers that see several images alone and bring them together: those of a study, or the slices of a volume."""
+"""Medical classifiers that pool over several images: those of a study, or the slices of a volume."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vertebra.backbones import Backbone
-from vertebra.tasks.medical.image_network import Activations, check_axes, means
-from vertebra.tasks.medical.pooling import AttentionPooling
+from vertebra.backbones.layers import Norm
+from vertebra.backbones.resolve import resolve_backbone
+from vertebra.backbones.warm_start import warm_start
+from vertebra.tasks.medical.image_network import IN_CHANNELS, Activations, check_axes, classifier_names, means
+from vertebra.tasks.medical.pooling import AttentionPooling, Pooling, pooling_layer
+from vertebra.tasks.training.linear_head import LinearHead
 
 
 class StudyClassifier(nn.Module):
-    """A backbone that sees every image of a study alone, and a pooling that brings the images together.
+    """Classifier of studies with several images or volumes each (multiple-instance learning).
+
+    The backbone sees every image alone; a pooling combines the images of a study.
 
     Args:
-        backbone: images or volumes to feature maps.
-        pooling: features (N, I, C), and which of them are there (N, I), to (N, C).
-        head: (N, C) -> (N, K).
+        backbone: a registered name, or a backbone with any options.
+        num_classes: K, the classes, grades or findings.
+        pooling: over the images of a study: `mean`, `max`, or learned `attention`.
+        in_channels: as for `MedicalClassifier`.
+        weights: as for `MedicalClassifier`.
+        inflate_from: as for `MedicalClassifier`.
+        norm: as for `MedicalClassifier`.
+        drop_rate: as for `MedicalClassifier`.
 
     Shape:
         - images: (N, I, in_channels, H, W), or (N, I, in_channels, D, H, W) with a 3-D backbone, float, already scaled;
-          what pads a study to I images is not looked at, and changes no statistics of norms
-        - counts: N integers of the host, how many images of each study are there, 1..I; None for all
+          padding of a study to I images is skipped, and does not enter the statistics of norms
+        - counts: N integers of the host, the number of images in each study, 1..I; None for all
         - output: (N, K) logits
 
     Attributes:
         class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
+
+    Raises:
+        ValueError: as for `MedicalClassifier`.
+        FileNotFoundError: there are no such weights.
     """
 
     class_layers = ("head",)
 
-    def __init__(self, backbone: Backbone, pooling: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        pooling: Pooling = "attention",
+        in_channels: int | None = None,
+        weights: str | None = None,
+        inflate_from: str | None = None,
+        norm: Norm | None = None,
+        drop_rate: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.pooling = pooling
+        self.backbone = resolve_backbone(
+            backbone,
+            weights=weights,
+            inflate_from=inflate_from,
+            in_channels=in_channels,
+            norm=norm,
+            defaults=IN_CHANNELS,
+        )
+        channels = self.backbone.levels[-1].channels
+        head = LinearHead(channels, num_classes, drop_rate)
+        self.pooling = pooling_layer(pooling, channels)
         self.head = head
+        warm_start(self, weights)
 
     def forward(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         return self.forward_features(images, counts).logits
@@ -59,6 +95,10 @@ class StudyClassifier(nn.Module):
             )
         _, embedded, places = self._embed(images, counts)
         return self.pooling.weights(embedded, _present(images, places))
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state dict under this network's names; MedicalNet's, MONAI's and torchvision's load as they are."""
+        return classifier_names(self, state)
 
     def placed(self, maps: Tensor, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return maps (M, ...) of the images that were looked at as (N, I, ...), with zeros for padding."""
@@ -88,13 +128,53 @@ class StudyClassifier(nn.Module):
 
 
 class SliceClassifier(StudyClassifier):
-    """A 2-D backbone that sees every slice of a volume alone, and a pooling that brings the slices together (2.5-D).
+    """Classifier of volumes slice by slice (2.5-D): a 2-D backbone, and a pooling over the slices.
+
+    Args:
+        backbone: a registered name, or a 2-D backbone with any options.
+        num_classes: K, the classes, grades or findings.
+        pooling: over the slices: `mean`, `max`, or learned `attention`.
+        in_channels: as for `MedicalClassifier`.
+        weights: as for `MedicalClassifier`.
+        norm: as for `MedicalClassifier`.
+        drop_rate: as for `MedicalClassifier`.
 
     Shape:
         - images: (N, in_channels, D, H, W) float, already scaled
-        - counts: not looked at; studies have one volume
+        - counts: not used; a study has one volume
         - output: (N, K) logits
+
+    Raises:
+        ValueError: as for `MedicalClassifier`, or a 3-D backbone.
+        FileNotFoundError: there are no such weights.
     """
+
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        pooling: Pooling = "attention",
+        in_channels: int | None = None,
+        weights: str | None = None,
+        norm: Norm | None = None,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__(
+            backbone,
+            num_classes,
+            pooling=pooling,
+            in_channels=in_channels,
+            weights=weights,
+            norm=norm,
+            drop_rate=drop_rate,
+        )
+        level = self.backbone.levels[-1]
+        if not isinstance(level.reduction, int):
+            raise ValueError(
+                f"the backbone reduces {len(level.reduction)} axes (level {level.name}: {level.reduction}), but slices "
+                "have height and width; take a 2-D backbone, or MedicalClassifier for volumes as a whole."
+            )
 
     def _embed(self, images: Tensor, counts: Sequence[int] | None) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         if images.dim() != 5:
@@ -106,6 +186,11 @@ class SliceClassifier(StudyClassifier):
 
     def _places(self, images: Tensor, counts: Sequence[int] | None) -> Tensor | None:
         return None
+
+
+# the lower-case names read like MONAI's constructors
+study_classifier = StudyClassifier
+slice_classifier = SliceClassifier
 
 
 def _present(images: Tensor, places: Tensor | None) -> Tensor | None:

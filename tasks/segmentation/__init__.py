@@ -1,6 +1,15 @@
 """Semantic segmentation."""
 
+from vertebra.backbones.network_weights import load_weights
 from vertebra.tasks.segmentation.architectures import (
+    FCN,
+    DeepLabV3,
+    DeepLabV3Plus,
+    FCNScores,
+    PSPNet,
+    SemanticFPN,
+    UNet,
+    UPerNet,
     deeplabv3,
     deeplabv3plus,
     fcn,
@@ -11,14 +20,37 @@ from vertebra.tasks.segmentation.architectures import (
     upernet,
 )
 from vertebra.tasks.segmentation.data import SegmentationData
+from vertebra.tasks.segmentation.deeplab import ASPP, DeepLabV3Decoder, DeepLabV3PlusDecoder
+from vertebra.tasks.segmentation.fcn import FCNScoresDecoder
 from vertebra.tasks.segmentation.module import SegmentationModule
-from vertebra.tasks.segmentation.segmenter import Segmenter
-from vertebra.tasks.segmentation.weights import load_weights
+from vertebra.tasks.segmentation.pyramid_pooling import PSPNetDecoder, PyramidPooling, UPerNetDecoder
+from vertebra.tasks.segmentation.segmenter import LevelDecoder, PixelHead, Segmenter
+from vertebra.tasks.segmentation.semantic_fpn import SemanticFPNDecoder
+from vertebra.tasks.segmentation.unet import UNetDecoder
 
 __all__ = [
+    "ASPP",
+    "FCN",
+    "DeepLabV3",
+    "DeepLabV3Decoder",
+    "DeepLabV3Plus",
+    "DeepLabV3PlusDecoder",
+    "FCNScores",
+    "FCNScoresDecoder",
+    "LevelDecoder",
+    "PSPNet",
+    "PSPNetDecoder",
+    "PixelHead",
+    "PyramidPooling",
     "SegmentationData",
     "SegmentationModule",
     "Segmenter",
+    "SemanticFPN",
+    "SemanticFPNDecoder",
+    "UNet",
+    "UNetDecoder",
+    "UPerNet",
+    "UPerNetDecoder",
     "deeplabv3",
     "deeplabv3plus",
     "fcn",

@@ -1,137 +1,177 @@
-"""The networks by name: each puts its decoder on any 2-D backbone. `options` are those of `assemble`."""
+"""Segmentation networks by name: each puts its decoder on any 2-D backbone. `options` are those of `Segmenter`."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from vertebra.backbones import Backbone
-from vertebra.tasks.segmentation.deeplab import DeepLabV3, DeepLabV3Plus
-from vertebra.tasks.segmentation.fcn import FCNScores
-from vertebra.tasks.segmentation.pyramid_pooling import PSPNet, UPerNet
-from vertebra.tasks.segmentation.segmenter import LevelDecoder, Segmenter, assemble
-from vertebra.tasks.segmentation.semantic_fpn import SemanticFPN
-from vertebra.tasks.segmentation.unet import UNet
+from vertebra.backbones.conventions import Renames
+from vertebra.tasks.segmentation.deeplab import DeepLabV3Decoder, DeepLabV3PlusDecoder
+from vertebra.tasks.segmentation.fcn import FCNScoresDecoder
+from vertebra.tasks.segmentation.pyramid_pooling import PSPNetDecoder, UPerNetDecoder
+from vertebra.tasks.segmentation.segmenter import LevelDecoder, Segmenter
+from vertebra.tasks.segmentation.semantic_fpn import SemanticFPNDecoder
+from vertebra.tasks.segmentation.unet import UNetDecoder
+
+# torchvision's auxiliary head
+_AUX: Renames = (
+    (r"^aux_classifier\.([01])\.", r"aux.0.fuse.\1."),
+    (r"^aux_classifier\.4\.", "aux.1.conv."),
+)
 
 
-def deeplabv3(
-    backbone: str | Backbone, num_classes: int, *, output_stride: int = 8, channels: int = 256, **options: Any
-) -> Segmenter:
-    """Assemble DeepLabV3; with `resnet50` and `aux` it is torchvision's `deeplabv3_resnet50`.
+class DeepLabV3(Segmenter):
+    """DeepLabV3; with `resnet50` and `aux` it is torchvision's `deeplabv3_resnet50`, whose weights load.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
-        output_stride: for a backbone given by name: 8, or 16 for a third of the time.
         channels: of ASPP.
-        options: see `assemble`.
+        options: of `Segmenter`; a named backbone has `output_stride` 8 if not given, and 16 takes a third of the time.
     """
-    decoder = partial(DeepLabV3, channels=channels)
-    return assemble(decoder, backbone, num_classes, output_stride=output_stride, **options)
+
+    renames: ClassVar[Renames] = (
+        (r"^classifier\.0\.", "decoder.aspp."),
+        (r"^classifier\.([12])\.", lambda found: f"decoder.fuse.{int(found[1]) - 1}."),
+        (r"^classifier\.4\.", "head.conv."),
+        *_AUX,
+    )
+    default_output_stride = 8
+
+    def __init__(self, backbone: str | Backbone, num_classes: int, *, channels: int = 256, **options: Any) -> None:
+        super().__init__(backbone, num_classes, partial(DeepLabV3Decoder, channels=channels), **options)
 
 
-def deeplabv3plus(
-    backbone: str | Backbone,
-    num_classes: int,
-    *,
-    output_stride: int = 16,
-    channels: int = 256,
-    separable: bool = True,
-    **options: Any,
-) -> Segmenter:
-    """Assemble DeepLabV3+.
+class DeepLabV3Plus(Segmenter):
+    """DeepLabV3+.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
-        output_stride: for a backbone given by name: 16, or 8 for finer borders at three times the cost.
         channels: of ASPP and of the decoder.
         separable: depthwise and pointwise instead of full 3x3 convolutions.
-        options: see `assemble`.
+        options: of `Segmenter`; a named backbone has `output_stride` 16 if not given, and 8 gives finer borders at
+            three times the cost.
     """
-    decoder = partial(DeepLabV3Plus, channels=channels, separable=separable)
-    return assemble(decoder, backbone, num_classes, output_stride=output_stride, **options)
+
+    default_output_stride = 16
+
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        channels: int = 256,
+        separable: bool = True,
+        **options: Any,
+    ) -> None:
+        decoder = partial(DeepLabV3PlusDecoder, channels=channels, separable=separable)
+        super().__init__(backbone, num_classes, decoder, **options)
 
 
-def fcn(backbone: str | Backbone, num_classes: int, *, output_stride: int = 8, **options: Any) -> Segmenter:
-    """Assemble a fully convolutional network with one 3x3 convolution; with `resnet50` it is `fcn_resnet50`.
+class FCN(Segmenter):
+    """Fully convolutional network with one 3x3 convolution; with `resnet50` it is torchvision's `fcn_resnet50`.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
-        output_stride: for a backbone given by name.
-        options: see `assemble`.
+        options: of `Segmenter`; a named backbone has `output_stride` 8 if not given.
     """
-    return assemble(_on_the_last, backbone, num_classes, output_stride=output_stride, **options)
+
+    renames: ClassVar[Renames] = (
+        (r"^classifier\.([01])\.", r"decoder.fuse.\1."),
+        (r"^classifier\.4\.", "head.conv."),
+        *_AUX,
+    )
+    default_output_stride = 8
+
+    def __init__(self, backbone: str | Backbone, num_classes: int, **options: Any) -> None:
+        super().__init__(backbone, num_classes, lambda levels, norm: LevelDecoder(levels[-1], norm), **options)
 
 
-def fcn_scores(backbone: str | Backbone, num_classes: int, *, num_levels: int = 3, **options: Any) -> Segmenter:
-    """Assemble FCN-32s, FCN-16s or FCN-8s, which add the scores of one, two or three levels.
+class FCNScores(Segmenter):
+    """FCN-32s, FCN-16s or FCN-8s, which add the scores of one, two or three levels.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
         num_levels: 1, 2 or 3.
-        options: see `assemble`; there is no layer behind the sum, so `drop_rate` touches the auxiliary head alone.
+        options: of `Segmenter`; no layer follows the sum, so `drop_rate` needs the auxiliary head.
     """
-    decoder = partial(_scores, num_levels=num_levels, num_classes=num_classes)
-    return assemble(decoder, backbone, num_classes, **options)
+
+    decodes_logits = True
+
+    def __init__(self, backbone: str | Backbone, num_classes: int, *, num_levels: int = 3, **options: Any) -> None:
+        super().__init__(
+            backbone, num_classes, lambda levels, norm: FCNScoresDecoder(levels, num_levels, num_classes), **options
+        )
 
 
-def pspnet(
-    backbone: str | Backbone, num_classes: int, *, output_stride: int = 8, channels: int = 512, **options: Any
-) -> Segmenter:
-    """Assemble PSPNet.
+class PSPNet(Segmenter):
+    """PSPNet.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
-        output_stride: for a backbone given by name.
-        channels: behind the pyramid pooling.
-        options: see `assemble`.
+        channels: of the fused map after the pyramid pooling.
+        options: of `Segmenter`; a named backbone has `output_stride` 8 if not given.
     """
-    return assemble(partial(PSPNet, channels=channels), backbone, num_classes, output_stride=output_stride, **options)
+
+    default_output_stride = 8
+
+    def __init__(self, backbone: str | Backbone, num_classes: int, *, channels: int = 512, **options: Any) -> None:
+        super().__init__(backbone, num_classes, partial(PSPNetDecoder, channels=channels), **options)
 
 
-def semantic_fpn(backbone: str | Backbone, num_classes: int, *, channels: int = 128, **options: Any) -> Segmenter:
-    """Assemble Semantic FPN.
+class SemanticFPN(Segmenter):
+    """Semantic FPN.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
         channels: of the decoder; the feature pyramid has twice as many.
-        options: see `assemble`.
+        options: of `Segmenter`.
     """
-    decoder = partial(SemanticFPN, pyramid_channels=2 * channels, channels=channels)
-    return assemble(decoder, backbone, num_classes, **options)
+
+    def __init__(self, backbone: str | Backbone, num_classes: int, *, channels: int = 128, **options: Any) -> None:
+        decoder = partial(SemanticFPNDecoder, pyramid_channels=2 * channels, channels=channels)
+        super().__init__(backbone, num_classes, decoder, **options)
 
 
-def upernet(backbone: str | Backbone, num_classes: int, *, channels: int = 256, **options: Any) -> Segmenter:
-    """Assemble UPerNet.
+class UNet(Segmenter):
+    """U-Net with the backbone as its contracting path.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
-        channels: of the pyramid.
-        options: see `assemble`.
+        options: of `Segmenter`.
     """
-    return assemble(partial(UPerNet, channels=channels), backbone, num_classes, **options)
+
+    def __init__(self, backbone: str | Backbone, num_classes: int, **options: Any) -> None:
+        super().__init__(backbone, num_classes, UNetDecoder, **options)
 
 
-def unet(backbone: str | Backbone, num_classes: int, **options: Any) -> Segmenter:
-    """Assemble a U-Net whose way down is the backbone.
+class UPerNet(Segmenter):
+    """UPerNet.
 
     Args:
         backbone: a registered name, or a 2-D backbone with any options.
         num_classes: K.
-        options: see `assemble`.
+        channels: of the feature pyramid.
+        options: of `Segmenter`.
     """
-    return assemble(UNet, backbone, num_classes, **options)
+
+    def __init__(self, backbone: str | Backbone, num_classes: int, *, channels: int = 256, **options: Any) -> None:
+        super().__init__(backbone, num_classes, partial(UPerNetDecoder, channels=channels), **options)
 
 
-def _on_the_last(levels, norm):  # type: ignore[no-untyped-def]
-    return LevelDecoder(levels[-1], norm)
-
-
-def _scores(levels, norm, num_levels, num_classes):  # type: ignore[no-untyped-def]
-    return FCNScores(levels, num_levels, num_classes)
+# the lower-case names read like torchvision's constructors
+deeplabv3 = DeepLabV3
+deeplabv3plus = DeepLabV3Plus
+fcn = FCN
+fcn_scores = FCNScores
+pspnet = PSPNet
+semantic_fpn = SemanticFPN
+unet = UNet
+upernet = UPerNet

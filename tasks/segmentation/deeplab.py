@@ -58,7 +58,7 @@ class ASPP(nn.Module):
         return self.project(torch.cat([resized(branch(x), size) for branch in self.convs], dim=1))
 
 
-class DeepLabV3(nn.Module):
+class DeepLabV3Decoder(nn.Module):
     """ASPP on the coarsest level and a 3x3 convolution behind it.
 
     Rethinking Atrous Convolution for Semantic Image Segmentation, Chen et al. 2017, https://arxiv.org/abs/1706.05587.
@@ -87,7 +87,7 @@ class DeepLabV3(nn.Module):
         return self.fuse(self.aspp(features[self.level]))
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3PlusDecoder(nn.Module):
     """ASPP on the coarsest level, brought to the size of the finest, which joins it with few channels.
 
     Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, Chen et al. 2018,

@@ -11,7 +11,7 @@ from vertebra.backbones.layers import conv
 from vertebra.tasks.segmentation.layers import resized
 
 
-class FCNScores(nn.Module):
+class FCNScoresDecoder(nn.Module):
     """A linear layer on each of the last levels; scores of a coarse one are doubled and added to the finer one's.
 
     Fully Convolutional Networks for Semantic Segmentation, Long et al. 2014, https://arxiv.org/abs/1411.4038: one

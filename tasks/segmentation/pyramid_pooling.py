@@ -40,7 +40,7 @@ class PyramidPooling(nn.Module):
         return self.fuse(torch.cat([x, *(resized(grid(x), size) for grid in self.grids)], dim=1))
 
 
-class PSPNet(nn.Module):
+class PSPNetDecoder(nn.Module):
     """Pyramid pooling on the coarsest level; each grid has a quarter of its channels.
 
     Pyramid Scene Parsing Network, Zhao et al. 2016, https://arxiv.org/abs/1612.01105.
@@ -66,7 +66,7 @@ class PSPNet(nn.Module):
         return self.pooling(features[self.level])
 
 
-class UPerNet(nn.Module):
+class UPerNetDecoder(nn.Module):
     """Pyramid pooling on the coarsest level, a feature pyramid down to the finest, and all its levels fused there.
 
     Unified Perceptual Parsing for Scene Understanding, Xiao et al. 2018, https://arxiv.org/abs/1807.10221.

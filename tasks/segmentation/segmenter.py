@@ -1,24 +1,25 @@
-"""A network for semantic segmentation: a backbone, a decoder, and a score for each class at each pixel."""
+"""Base of the semantic segmentation networks: a backbone, a decoder, and a linear layer at every pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from vertebra.backbones import Backbone, Level, create_backbone
+from vertebra.backbones import Backbone, Level
+from vertebra.backbones.conventions import Renames, rename_keys
 from vertebra.backbones.layers import Norm, conv
-from vertebra.backbones.warm_start import warm_start, without_checkpoint
-from vertebra.tasks.segmentation.fcn import FCNScores
+from vertebra.backbones.resolve import resolve_backbone
+from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.segmentation.layers import conv_norm, resized
 
-# levels of a backbone and a norm -> a module with `channels` that makes one map of the backbone's
+# a backbone's levels and a norm -> a module that fuses the backbone's maps into one of `channels` channels
 Decoder = Callable[[Sequence[Level], Norm], nn.Module]
 
 
 class Logits(NamedTuple):
-    """What a network says in training.
+    """Logits of the main and of the auxiliary head.
 
     Attributes:
         main: (N, K, H, W) logits.
@@ -30,7 +31,7 @@ class Logits(NamedTuple):
 
 
 class PixelHead(nn.Module):
-    """Dropout of whole channels, and a linear layer at every pixel.
+    """Classification head: channel dropout, and a linear layer at every pixel.
 
     Args:
         channels: of the map.
@@ -53,10 +54,10 @@ class PixelHead(nn.Module):
 
 
 class LevelDecoder(nn.Module):
-    """One 3x3 convolution on one level, a quarter as wide: torchvision's FCN, and the auxiliary head of many others.
+    """Decoder of one level by one 3x3 convolution with a quarter of its channels, as in torchvision's FCN.
 
     Args:
-        level: the map to look at.
+        level: the map to decode.
         norm: see `BackboneOptions`.
 
     Shape:
@@ -74,30 +75,92 @@ class LevelDecoder(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """A backbone whose maps are decoded and classified pixel by pixel.
+    """Base of the segmentation networks: the backbone's maps are decoded into one, which is classified pixel by pixel.
+
+    A network is a subclass that passes its decoder on, with peers' names of its keys under `renames`.
 
     Args:
-        backbone: images to feature maps.
-        decoder: the maps to one map.
-        head: that map to logits.
-        aux: maps to logits for a second loss that reaches the backbone by a shorter way; not used in evaluation.
+        backbone: a registered name, or a 2-D backbone with any options.
+        num_classes: K, the classes, not counting the ignored pixels.
+        decoder: builds the decoder.
+        output_stride: of a named backbone: reduction of its coarsest map, 32, 16 or 8; the network's own if not given.
+            Families without dilation refuse all but 32.
+        in_channels: of a named backbone: channels of the images, 3 if not given; `weights` are adapted to them.
+        weights: of a named backbone: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the network
+            that fits, see `vertebra.backbones.warm_start`.
+        norm: of the decoder, and of a named backbone: `batch` (if not given), `frozen`, `sync` or `group`.
+        aux: an auxiliary head on the level before the last (C4).
+        drop_rate: dropout before the last layer, in 0..1; 0.1 if not given.
 
     Shape:
-        - images: (N, C, H, W) float, already normalized, of any size
-        - output: (N, K, H, W) logits; label k is the k-th class, from 0 on
+        - images: (N, in_channels, H, W) float, already normalized, of any size
+        - output: (N, K, H, W) logits; labels are 0..K-1
 
     Attributes:
         class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
+        renames: patterns of a peer's keys, and ours.
+        default_output_stride: of a named backbone, where no other is given.
+        decodes_logits: whether the decoder makes the logits, so that it has no norm and no head follows it.
+        aux: the auxiliary head, for a second loss that reaches the backbone by a shorter path; not used in evaluation.
+
+    Raises:
+        ValueError: an option of a named backbone beside a built one, a 3-D backbone, or a number out of its range.
+        FileNotFoundError: there are no such weights.
     """
 
     class_layers = ("head", "aux.1", "decoder.scores")
+    renames: ClassVar[Renames] = ()
+    default_output_stride: ClassVar[int] = 32
+    decodes_logits: ClassVar[bool] = False
 
-    def __init__(self, backbone: Backbone, decoder: nn.Module, head: nn.Module, aux: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        num_classes: int,
+        decoder: Decoder,
+        *,
+        output_stride: int | None = None,
+        in_channels: int | None = None,
+        weights: str | None = None,
+        norm: Norm | None = None,
+        aux: bool = False,
+        drop_rate: float | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.decoder = decoder
-        self.head = head
-        self.aux = aux
+        if num_classes < 1 or num_classes > 255:
+            raise ValueError(
+                f"num_classes is {num_classes}; an 8-bit mask holds 1 to 255 classes, beside 255 for ignored pixels."
+            )
+        has_head = aux or not self.decodes_logits
+        if drop_rate is not None and not has_head:
+            raise ValueError(
+                f"drop_rate={drop_rate} would have no effect: a {type(self).__name__} without an auxiliary head has no "
+                "dropout; leave it out, or take aux=True."
+            )
+        self.backbone = resolve_backbone(
+            backbone,
+            output_stride=output_stride,
+            in_channels=in_channels,
+            weights=weights,
+            norm=None if has_head and not isinstance(backbone, str) else norm,  # a built backbone's heads use it
+            defaults={"output_stride": self.default_output_stride},
+        )
+        norm, drop_rate = norm or "batch", 0.1 if drop_rate is None else drop_rate
+        levels = self.backbone.levels
+        if not isinstance(levels[-1].reduction, int):
+            raise ValueError(
+                f"the backbone reduces {len(levels[-1].reduction)} axes (level {levels[-1].name}: "
+                f"{levels[-1].reduction}), but an image has height and width; take a 2-D backbone."
+            )
+        self.decoder = decoder(levels, norm)
+        second = None
+        if aux:
+            aside = LevelDecoder(levels[max(0, len(levels) - 2)], norm)
+            second = nn.Sequential(aside, PixelHead(aside.channels, num_classes, drop_rate))
+        width: int = self.decoder.channels  # type: ignore[assignment]
+        self.head = nn.Identity() if self.decodes_logits else PixelHead(width, num_classes, drop_rate)
+        self.aux = second
+        warm_start(self, weights)
 
     def forward(self, images: Tensor) -> Tensor:
         return resized(self.head(self.decoder(self.backbone(images))), images.shape[2:])
@@ -108,55 +171,7 @@ class Segmenter(nn.Module):
         main = resized(self.head(self.decoder(features)), size)
         return Logits(main, None if self.aux is None else resized(self.aux(features), size))
 
-
-def assemble(
-    decoder: Decoder,
-    backbone: str | Backbone,
-    num_classes: int,
-    *,
-    output_stride: int = 32,
-    in_channels: int = 3,
-    weights: str | None = None,
-    norm: Norm = "batch",
-    aux: bool = False,
-    drop_rate: float = 0.1,
-) -> Segmenter:
-    """Put a decoder on a backbone.
-
-    Args:
-        decoder: makes the decoder.
-        backbone: a registered name, or a 2-D backbone with any options.
-        num_classes: K, the classes to tell apart; pixels that are ignored are none.
-        output_stride: for a backbone given by name: reduction of its coarsest map, 32, 16 or 8. Families that cannot
-            dilate say so, and take 32.
-        in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
-        weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
-            network that fits, see `vertebra.backbones.warm_start`.
-        norm: of the decoder, and of a backbone given by name: `batch`, `frozen`, `sync` or `group`.
-        aux: an auxiliary head on the last level but one (C4).
-        drop_rate: dropout in front of the last layer.
-
-    Raises:
-        ValueError: the backbone does not take images, or one of the numbers is none that can be.
-    """
-    if num_classes < 1 or num_classes > 255:
-        raise ValueError(f"num_classes is {num_classes}; a mask of 8 bits tells 1 to 255 classes, and 255 is ignored.")
-    if isinstance(backbone, str):
-        of_backbone = without_checkpoint(weights)
-        backbone = create_backbone(
-            backbone, in_channels=in_channels, output_stride=output_stride, norm=norm, weights=of_backbone
-        )
-    levels = backbone.levels
-    if not isinstance(levels[-1].reduction, int):
-        raise ValueError(
-            f"the backbone reduces {len(levels[-1].reduction)} axes (level {levels[-1].name}: "
-            f"{levels[-1].reduction}), but an image has height and width; take a 2-D backbone."
-        )
-    body = decoder(levels, norm)
-    second = None
-    if aux:
-        aside = LevelDecoder(levels[max(0, len(levels) - 2)], norm)
-        second = nn.Sequential(aside, PixelHead(aside.channels, num_classes, drop_rate))
-    scored = isinstance(body, FCNScores)  # which makes logits itself
-    head = nn.Identity() if scored else PixelHead(body.channels, num_classes, drop_rate)  # type: ignore[arg-type]
-    return warm_start(Segmenter(backbone, body, head, second), weights)
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state dict under this network's names, without an auxiliary head where this network has none."""
+        state = rename_keys(state, self.renames)
+        return {key: x for key, x in state.items() if self.aux is not None or not key.startswith("aux.")}

@@ -12,7 +12,7 @@ from vertebra.backbones.layers import Norm
 from vertebra.tasks.segmentation.layers import conv_norm, resized
 
 
-class SemanticFPN(nn.Module):
+class SemanticFPNDecoder(nn.Module):
     """A feature pyramid whose levels are convolved and doubled in turn to the finest one's size, and added.
 
     Panoptic Feature Pyramid Networks, Kirillov et al. 2019, https://arxiv.org/abs/1901.02446; with the norm asked for

@@ -14,7 +14,7 @@ from vertebra.tasks.segmentation.layers import conv_norm, initialize, resized
 WIDTHS = (256, 128, 64, 32, 16)
 
 
-class UNet(nn.Module):
+class UNetDecoder(nn.Module):
     """Doubles the coarsest level again and again, joins the backbone's level of that size, and convolves twice.
 
     U-Net: Convolutional Networks for Biomedical Image Segmentation, Ronneberger et al. 2015,

@@ -1,11 +1,12 @@
 """Video classification."""
 
-from vertebra.tasks.video.classifier import VideoClassifier, frame_classifier, video_classifier
+from vertebra.backbones.network_weights import load_weights
+from vertebra.tasks.video.classifier import FrameClassifier, VideoClassifier, frame_classifier, video_classifier
 from vertebra.tasks.video.data import VideoData
 from vertebra.tasks.video.module import VideoModule
-from vertebra.tasks.video.weights import load_weights
 
 __all__ = [
+    "FrameClassifier",
     "VideoClassifier",
     "VideoData",
     "VideoModule",

@@ -1,28 +1,30 @@
-"""Video classification: a backbone for clips and a head."""
+"""Video classifiers: a backbone for clips, or one for images frame by frame, and a head."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
-from vertebra.backbones import Backbone, Level, create_backbone, inflate, load_weights
+from vertebra.backbones import Backbone
+from vertebra.backbones.conventions import own_names
 from vertebra.backbones.layers import Norm
+from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.temporal import TSN
-from vertebra.backbones.warm_start import warm_start, without_checkpoint
-from vertebra.backbones.weights import backbone_state_dict
-from vertebra.backbones.x3d import X3D
+from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.video.heads import MeanHead, RecurrentHead, X3DHead
 
 
-class VideoClassifier(nn.Module):
-    """A backbone, and a head that makes logits of its coarsest map.
+class ClipClassifier(nn.Module):
+    """Base of the video classifiers: a head on the coarsest map of a backbone for clips.
 
     Args:
         backbone: clips to feature maps.
-        head: the last of them to logits.
+        head: (N, C, T', H', W') -> (N, K), where C is the channels of the backbone's last level.
 
     Shape:
         - clips: (N, in_channels, T, H, W) float, already normalized
-        - output: (N, num_classes), logits
+        - output: (N, K) logits; labels are 0..K-1
 
     Attributes:
         class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
@@ -38,87 +40,128 @@ class VideoClassifier(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         return self.head(self.backbone(clips)[self.backbone.levels[-1].name])
 
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state dict under this network's names; torchvision's and pytorchvideo's load as they are."""
+        if any(key.startswith("backbone.") for key in state):
+            return dict(state)
+        return {_own_key(key): value for key, value in own_names(state).items()}
 
-def video_classifier(
-    backbone: str | Backbone,
-    num_classes: int,
-    *,
-    weights: str | None = None,
-    inflate_from: str | None = None,
-    norm: Norm = "batch",
-    drop_rate: float = 0.5,
-) -> VideoClassifier:
-    """Assemble a classifier of clips; with a published backbone's name it is the published network, up to dropout.
+
+class VideoClassifier(ClipClassifier):
+    """Classifier of clips; with a published backbone's name it is the published network, up to dropout.
 
     Args:
-        backbone: a registered name, or a backbone with any options.
-        num_classes: number of classes.
-        weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
-            network that fits, see `vertebra.backbones.warm_start`.
-        inflate_from: path of a checkpoint of the 2-D network of the same blocks, to begin with; see
+        backbone: a registered name, or a backbone for clips with any options.
+        num_classes: K, the number of classes.
+        weights: of a named backbone: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the network
+            that fits, see `vertebra.backbones.warm_start`.
+        inflate_from: path of a checkpoint of the 2-D network of the same blocks, instead of `weights`; see
             `vertebra.backbones.inflate`.
-        norm: for a backbone given by name, and for a norm in the head: `batch`, `frozen`, `sync` or `group`.
-        drop_rate: ahead of the last layer, in training; pytorchvideo's networks have 0.5, but CSN 0, as torchvision's.
+        norm: of a named backbone, and of a head with norms (X3D's): `batch` (if not given), `frozen`, `sync`, `group`.
+        drop_rate: dropout before the last layer, in 0..1; pytorchvideo's networks have 0.5 (CSN: 0), torchvision's 0.
+
+    Shape:
+        - clips: (N, in_channels, T, H, W) float, already normalized
+        - output: (N, K) logits; labels are 0..K-1
 
     Raises:
-        ValueError: the backbone takes images, or one of the numbers is none that can be.
+        ValueError: an option of a named backbone beside a built one, a 2-D backbone, or a number out of its range.
+        FileNotFoundError: there are no such weights.
     """
+
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        weights: str | None = None,
+        inflate_from: str | None = None,
+        norm: Norm | None = None,
+        drop_rate: float = 0.5,
+    ) -> None:
+        _check_numbers(num_classes, drop_rate)
+        # beside a built backbone a norm is still the head's, where that has one
+        of_backbone = norm if isinstance(backbone, str) or not backbone.head_widths else None
+        body = resolve_backbone(
+            backbone,
+            weights=weights,
+            inflate_from=inflate_from,
+            norm=of_backbone,
+            defaults={"out_levels": ("C5",)},
+        )
+        level = body.levels[-1]
+        if isinstance(level.reduction, int):
+            name = backbone if isinstance(backbone, str) else type(backbone).__name__
+            raise ValueError(
+                f"{name} takes images (N, C, H, W), but clips are (N, C, T, H, W); choose a network for clips, such as "
+                "r2plus1d_18 or slow_r50, or put tsn: or tsm: before the name. All: vertebra backbones."
+            )
+        if body.head_widths:
+            head: nn.Module = X3DHead(level.channels, num_classes, drop_rate, norm or "batch", body.head_widths)
+        else:
+            head = MeanHead(level.channels, num_classes, drop_rate)
+        super().__init__(body, head)
+        warm_start(self, weights)
+
+
+class FrameClassifier(ClipClassifier):
+    """Classifier of clips with a 2-D backbone: frame by frame, and then pooled over time.
+
+    Args:
+        backbone: a registered name of a 2-D backbone, or a 2-D backbone with any options.
+        num_classes: K, the number of classes.
+        weights: of a named backbone: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the network
+            that fits, see `vertebra.backbones.warm_start`.
+        norm: of a named backbone: `batch` (if not given), `frozen`, `sync` or `group`.
+        drop_rate: dropout before the last layer, in 0..1.
+        hidden: 0 for the mean over frames, which ignores their order (TSN; for clips of one frame it is the plain image
+            classifier); above 0 the units of a recurrent layer over the frames.
+
+    Shape:
+        - clips: (N, in_channels, T, H, W) float, already normalized
+        - output: (N, K) logits; labels are 0..K-1
+
+    Raises:
+        ValueError: an option of a named backbone beside a built one, a 3-D backbone, or a number out of its range.
+        FileNotFoundError: there are no such weights.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        weights: str | None = None,
+        norm: Norm | None = None,
+        drop_rate: float = 0.5,
+        hidden: int = 0,
+    ) -> None:
+        _check_numbers(num_classes, drop_rate)
+        body = TSN(resolve_backbone(backbone, weights=weights, norm=norm))
+        channels = body.levels[-1].channels
+        if hidden:
+            head: nn.Module = RecurrentHead(channels, num_classes, drop_rate, hidden)
+        else:
+            head = MeanHead(channels, num_classes, drop_rate)
+        super().__init__(body, head)
+        warm_start(self, weights)
+
+
+# the lower-case names read like torchvision's constructors
+video_classifier = VideoClassifier
+frame_classifier = FrameClassifier
+
+
+def _check_numbers(num_classes: int, drop_rate: float) -> None:
+    """Raise a ValueError for a number of classes or a probability out of its range."""
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 1.")
     if not 0 <= drop_rate < 1:
         raise ValueError(f"drop_rate is {drop_rate}; it is a probability, from 0 to below 1.")
-    name = backbone if isinstance(backbone, str) else type(backbone).__name__
-    if isinstance(backbone, str):
-        of_backbone = without_checkpoint(weights)
-        backbone = create_backbone(backbone, norm=norm, out_levels=("C5",), weights=of_backbone)
-    level = _last_of_clips(backbone, name)
-    if inflate_from is not None:
-        load_weights(backbone, inflate(backbone_state_dict(inflate_from), backbone))
-    if isinstance(backbone, X3D):  # the only family whose paper has more than a linear layer here
-        head: nn.Module = X3DHead(level.channels, num_classes, drop_rate, norm)
-    else:
-        head = MeanHead(level.channels, num_classes, drop_rate)
-    return warm_start(VideoClassifier(backbone, head), weights)
 
 
-def frame_classifier(
-    backbone: str | Backbone,
-    num_classes: int,
-    *,
-    weights: str | None = None,
-    norm: Norm = "batch",
-    drop_rate: float = 0.5,
-    hidden: int = 0,
-) -> VideoClassifier:
-    """Assemble a classifier that sees every frame alone and brings the frames together behind the backbone.
-
-    Args:
-        backbone: a registered name of a 2-D backbone, or a 2-D backbone with any options.
-        num_classes: number of classes.
-        weights: for a backbone given by name: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the
-            network that fits, see `vertebra.backbones.warm_start`.
-        norm: for a backbone given by name.
-        drop_rate: ahead of the last layer, in training.
-        hidden: 0 takes the mean over the frames, which does not know their order (TSN; of clips of one frame it is the
-            plain image classifier); above 0 a recurrent layer of so many units reads them in turn.
-
-    Raises:
-        ValueError: the backbone takes clips, or one of the numbers is none that can be.
-    """
-    if isinstance(backbone, str):
-        backbone = create_backbone(backbone, norm=norm, weights=without_checkpoint(weights))
-    body = TSN(backbone)
-    if not hidden:
-        return warm_start(video_classifier(body, num_classes, norm=norm, drop_rate=drop_rate), weights)
-    head = RecurrentHead(body.levels[-1].channels, num_classes, drop_rate, hidden)
-    return warm_start(VideoClassifier(body, head), weights)
-
-
-def _last_of_clips(backbone: Backbone, name: str) -> Level:
-    level = backbone.levels[-1]
-    if isinstance(level.reduction, int):
-        raise ValueError(
-            f"{name} takes images (N, C, H, W), but clips are (N, C, T, H, W); choose a network for clips, such as "
-            "r2plus1d_18 or slow_r50, or put tsn: or tsm: before the name. All: vertebra backbones."
-        )
-    return level
+def _own_key(key: str) -> str:
+    """Return our key for one of a published network whose parts already have our names."""
+    if key.startswith("fc."):  # torchvision's head
+        return f"head.{key}"
+    return key if key.startswith("head.") else f"backbone.{key}"

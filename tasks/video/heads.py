@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vertebra.backbones.layers import Norm, conv, norm_layer
-from vertebra.backbones.x3d import EXPANSION
 
 
 class MeanHead(nn.Module):
@@ -68,17 +67,17 @@ class X3DHead(nn.Module):
         num_classes: number of classes.
         drop_rate: of what the classifier sees, in training.
         norm: see `BackboneOptions`.
-        width: channels that the classifier sees.
+        widths: channels of the hidden layers before and after the pooling; see `Backbone.head_widths`.
 
     Shape:
         (N, in_channels, T, H, W) -> (N, num_classes), logits
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, drop_rate: float, norm: Norm = "batch", width: int = 2048
+        self, in_channels: int, num_classes: int, drop_rate: float, norm: Norm, widths: tuple[int, int]
     ) -> None:
         super().__init__()
-        inner = int(in_channels * EXPANSION)
+        inner, width = widths
         self.conv1 = conv(3, in_channels, inner, kernel_size=1)
         self.bn1 = norm_layer(3, inner, norm)
         self.relu = nn.ReLU(inplace=True)

@@ -20,7 +20,7 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.training.views import Views, mean_logits
-from vertebra.tasks.video.classifier import VideoClassifier
+from vertebra.tasks.video.classifier import ClipClassifier
 from vertebra.tasks.video.dataset import VideoBatch
 from vertebra.tasks.video.report import NUM_WORST, Example, video_sections
 from vertebra.tasks.video.timeline import Prediction, TimelineWriter
@@ -45,12 +45,12 @@ class VideoModule(TaskModule):
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
-    network: VideoClassifier
+    network: ClipClassifier
     metric: ClassificationMetric
 
     def __init__(
         self,
-        network: VideoClassifier,
+        network: ClipClassifier,
         class_names: Sequence[str],
         loss: nn.Module | None = None,
         mixing: Mixing | None = None,

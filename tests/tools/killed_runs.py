@@ -82,7 +82,7 @@ RUNS = {
     ),
     "segmentation": (
         "vertebra.tasks.segmentation.SegmentationModule",
-        part("vertebra.tasks.segmentation.networks.DeepLabV3Plus", backbone="resnet18", channels=16, aux=True),
+        part("vertebra.tasks.segmentation.DeepLabV3Plus", backbone="resnet18", channels=16, aux=True),
         {},
         part("vertebra.tasks.segmentation.SegmentationData", crop={"size": [48, 48]}, batch_size=2, num_workers=2),
         {"val_check_interval": 2},
@@ -90,7 +90,7 @@ RUNS = {
     "classification": (
         "vertebra.tasks.classification.ClassificationModule",
         part(
-            "vertebra.tasks.classification.networks.ImageClassifier",
+            "vertebra.tasks.classification.ImageClassifier",
             backbone="resnet18",
             drop_path_rate=0.2,
             drop_rate=0.2,
@@ -107,7 +107,7 @@ RUNS = {
     ),
     "video": (
         "vertebra.tasks.video.VideoModule",
-        part("vertebra.tasks.video.networks.VideoClassifier", backbone="tsm:resnet18"),
+        part("vertebra.tasks.video.VideoClassifier", backbone="tsm:resnet18"),
         {"mixing": {"mixup": 0.2, "cutmix": 1.0}},
         part(
             "vertebra.tasks.video.VideoData",
@@ -120,7 +120,7 @@ RUNS = {
     ),
     "medical": (
         "vertebra.tasks.medical.MedicalModule",
-        part("vertebra.tasks.medical.networks.SliceClassifier", backbone="resnet20"),
+        part("vertebra.tasks.medical.SliceClassifier", backbone="resnet20"),
         {},
         part(
             "vertebra.tasks.medical.MedicalData",

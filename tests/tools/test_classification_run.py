@@ -16,7 +16,7 @@ model:
   class_path: vertebra.tasks.classification.ClassificationModule
   init_args:
     network:
-      class_path: vertebra.tasks.classification.networks.ImageClassifier
+      class_path: vertebra.tasks.classification.ImageClassifier
       init_args: {backbone: resnet18}
 data:
   class_path: vertebra.tasks.classification.ClassificationData

@@ -19,7 +19,7 @@ model:
   class_path: vertebra.tasks.medical.MedicalModule
   init_args:
     network:
-      class_path: vertebra.tasks.medical.networks.SliceClassifier
+      class_path: vertebra.tasks.medical.SliceClassifier
       init_args: {backbone: resnet20}
 data:
   class_path: vertebra.tasks.medical.MedicalData

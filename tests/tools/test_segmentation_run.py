@@ -19,7 +19,7 @@ model:
   class_path: vertebra.tasks.segmentation.SegmentationModule
   init_args:
     network:
-      class_path: vertebra.tasks.segmentation.networks.DeepLabV3Plus
+      class_path: vertebra.tasks.segmentation.DeepLabV3Plus
       init_args: {backbone: resnet18, channels: 16, aux: true}
     loss:
       class_path: vertebra.tasks.segmentation.losses.Sum

@@ -23,7 +23,7 @@ model:
   class_path: vertebra.tasks.classification.ClassificationModule
   init_args:
     network:
-      class_path: vertebra.tasks.classification.networks.ImageClassifier
+      class_path: vertebra.tasks.classification.ImageClassifier
       init_args: {backbone: resnet20}
 data:
   class_path: vertebra.tasks.classification.ClassificationData

@@ -19,7 +19,7 @@ model:
   class_path: vertebra.tasks.video.VideoModule
   init_args:
     network:
-      class_path: vertebra.tasks.video.networks.VideoClassifier
+      class_path: vertebra.tasks.video.VideoClassifier
       init_args: {backbone: "tsm:resnet18"}
     mixing: {mixup: 0.2, cutmix: 1.0}
     loss:

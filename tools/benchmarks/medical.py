@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from monai.networks.nets import resnet
 from torch import Tensor, nn
 
-from vertebra.tasks.medical.classifier import medical_classifier
-from vertebra.tasks.medical.weights import load_weights
+from vertebra.tasks.medical import load_weights, medical_classifier
 from vertebra.tools.benchmarks.timing import Contender, Workload, both_ways
 
 NUM_CLASSES = 2

@@ -8,7 +8,7 @@ from torch import nn
 
 from vertebra.backbones import Backbone, BackboneOptions, Level, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
-from vertebra.tasks.medical.classifier import medical_classifier, slice_classifier, study_classifier
+from vertebra.tasks.medical import medical_classifier, slice_classifier, study_classifier
 from vertebra.tasks.medical.grad_cam import choose_level, grad_cam
 
 with warnings.catch_warnings():  # of what MONAI's visualisations import

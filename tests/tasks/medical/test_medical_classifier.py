@@ -10,10 +10,8 @@ from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
 from vertebra.backbones.shortcuts import projection, zero_padded
 from vertebra.backbones.stems import small_stem
-from vertebra.tasks.medical import networks
-from vertebra.tasks.medical.classifier import medical_classifier, slice_classifier, study_classifier
+from vertebra.tasks.medical import load_weights, medical_classifier, slice_classifier, study_classifier
 from vertebra.tasks.medical.image_network import MedicalClassifier
-from vertebra.tasks.medical.weights import load_weights
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +93,7 @@ def test_a_checkpoint_without_a_last_layer_fills_the_backbone_alone(tmp_path):
     assert all(torch.equal(value, ours.backbone.state_dict()[key]) for key, value in published.items())
     assert torch.equal(ours.head.fc.weight, head)
     del state["module.layer4.0.conv2.weight"]
-    with pytest.raises(ValueError, match=r"missing from the state dict: layer4\.0\.conv2\.weight\. Nothing was loaded"):
+    with pytest.raises(ValueError, match=r"missing from the state dict: backbone\.layer4\.0\.conv2\.weight\. Nothing"):
         load_weights(ours, state)
 
 
@@ -139,7 +137,7 @@ def test_a_2d_checkpoint_inflates_and_turns_gray(tmp_path):
     torch.testing.assert_close(ours.backbone.layer3[0].conv1.weight.sum(2), published["layer3.0.conv1.weight"])
     assert torch.equal(ours.backbone.layer4[1].bn2.running_var, published["layer4.1.bn2.running_var"])
     with pytest.raises(
-        ValueError, match=r"inflate_from is .*resnet18\.pth, but resnet18 takes images; give it as weights"
+        ValueError, match=r"inflate_from is .*resnet18\.pth', but resnet18 takes images; give it as weights"
     ):
         medical_classifier("resnet18", 3, inflate_from=str(tmp_path / "resnet18.pth"))
 
@@ -194,7 +192,8 @@ def test_a_study_is_the_mean_or_the_maximum_of_its_images(pooling):
             features = embedded(network, images[study, :count])
             one = features.mean(dim=0) if pooling == "mean" else features.max(dim=0).values
             torch.testing.assert_close(logits[study], network.head(one[None])[0], rtol=1e-5, atol=1e-5)
-        plain = MedicalClassifier(network.backbone, network.head)
+        plain = medical_classifier(network.backbone, 3)
+        plain.head = network.head
         torch.testing.assert_close(logits[1], plain(images[1, :1])[0], rtol=1e-5, atol=1e-5)
 
 
@@ -243,7 +242,9 @@ def test_slices_are_a_study_of_images():
         torch.testing.assert_close(slices(volumes, counts), expected)
         torch.testing.assert_close(slices.attention(volumes, counts), study.attention(volumes.transpose(1, 2)))
         still = volumes[:, :, :1].expand(-1, -1, 7, -1, -1)
-        one = MedicalClassifier(slices.backbone, slices.head)(still[:, :, 0])
+        flat = medical_classifier(slices.backbone, slices.head.fc.out_features)
+        flat.head = slices.head
+        one = flat(still[:, :, 0])
         torch.testing.assert_close(slices(still), one, rtol=1e-5, atol=1e-5)
 
 
@@ -308,10 +309,10 @@ def test_dropout_in_training_only():
     assert not torch.equal(network(images), network(images))
 
 
-def test_functions_are_types_for_configurations():
-    network = networks.MedicalClassifier("resnet18s_3d", num_classes=2)
+def test_named_backbones_take_gray_images_unless_given_channels():
+    network = medical_classifier("resnet18s_3d", num_classes=2)
     assert isinstance(network, MedicalClassifier)
     assert network.backbone.conv1.in_channels == 1
-    assert networks.SliceClassifier("resnet18", 2, pooling="mean").backbone.conv1.in_channels == 1
-    assert networks.StudyClassifier("resnet18", 2, in_channels=3).backbone.conv1.in_channels == 3
+    assert slice_classifier("resnet18", 2, pooling="mean").backbone.conv1.in_channels == 1
+    assert study_classifier("resnet18", 2, in_channels=3).backbone.conv1.in_channels == 3
     assert create_backbone("resnet18s_3d", in_channels=1).levels[-1].reduction == (16, 16, 16)
