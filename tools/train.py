@@ -27,6 +27,8 @@ from vertebra.tools.checkpoint_file import read_checkpoint
 from vertebra.tools.config_files import config_of, resolve_configs
 from vertebra.tools.errors import sentence
 from vertebra.tools.hardware import default_precision
+from vertebra.tools.linked_arguments import link_classes, refuse_linked
+from vertebra.tools.null_values import load_none_as_null
 from vertebra.tools.progress import SeldomReadingBar
 from vertebra.tools.run_folder import check_writable
 from vertebra.tools.run_lock import RunLock
@@ -58,6 +60,7 @@ class VertebraCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        refuse_linked(config)
         run = Path(config.trainer.default_root_dir)
         VertebraCLI.folder = str(run)
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(run / "checkpoints")
@@ -135,16 +138,11 @@ class RunRecord(SaveConfigCallback):
         return self.parser.dump(self.config, skip_none=False)
 
 
-def link_classes(parser: LightningArgumentParser) -> None:
-    """Give a model the classes of its data."""
-    parser.link_arguments("data.class_names", "model.init_args.class_names", apply_on="instantiate")
-    parser.link_arguments("data.num_classes", "model.init_args.network.init_args.num_classes", apply_on="instantiate")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fit`, `validate`, `test` or `predict` as the first argument says."""
     given = sys.argv
     _show_notes()
+    load_none_as_null()
     try:
         args = resolve_configs(given[1:] if argv is None else list(argv))
         # the processes of a run on several devices are started with the words of this one

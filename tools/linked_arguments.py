@@ -1,0 +1,33 @@
+"""Arguments of a model that are read from the data set, and so are no flags."""
+
+from __future__ import annotations
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+# what the data module offers, and the argument that it fills
+LINKS = (
+    ("data.class_names", "model.init_args.class_names"),
+    ("data.num_classes", "model.init_args.network.init_args.num_classes"),
+)
+
+
+def link_classes(parser: LightningArgumentParser) -> None:
+    """Fill the arguments of a model that depend on the classes from its data."""
+    for source, target in LINKS:
+        parser.link_arguments(source, target, apply_on="instantiate")
+
+
+def refuse_linked(config: Namespace) -> None:
+    """Refuse values for linked arguments, which the data would replace without a word.
+
+    Raises:
+        ValueError: a flag or a configuration file sets one.
+    """
+    for source, target in LINKS:
+        if (value := config.get(target)) is not None:
+            name = target.replace(".init_args", "")
+            raise ValueError(
+                f"{name} is {value!r}, but it is read from the data set ({source}) and cannot be set; leave --{name} "
+                f"out of the flags, and {name.rpartition('.')[2]} out of the configuration file."
+            )
