@@ -2,10 +2,11 @@
 
 from vertebra.tasks.detection.anchors import AnchorGenerator
 from vertebra.tasks.detection.data import DetectionData, Split
+from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
 from vertebra.tasks.detection.module import DetectionModule
-from vertebra.tasks.detection.roi_heads import DetectionSelection
 from vertebra.tasks.detection.rpn import ProposalSelection
+from vertebra.tasks.detection.selection import DetectionSelection
 from vertebra.tasks.detection.weights import load_weights
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "DetectionData",
     "DetectionModule",
     "DetectionSelection",
+    "Detector",
     "FasterRCNN",
     "ProposalSelection",
     "Split",

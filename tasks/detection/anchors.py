@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
+from vertebra.tasks.detection.candidates import Candidates
 
 GridSizes = tuple[tuple[int, int], ...]
 
@@ -52,6 +53,12 @@ class AnchorGenerator(nn.Module):
                 del self._cache[next(iter(self._cache))]
             self._cache[key] = self._make(grids, image_size).to(device)
         return self._cache[key]
+
+    def candidates(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> Candidates:
+        """Return the anchors on maps (N, C, H_l, W_l) of a pyramid over padded images of `image_size` (H, W)."""
+        grids = tuple((x.shape[2], x.shape[3]) for x in maps)
+        levels = tuple(height * width * self.num_anchors for height, width in grids)
+        return Candidates(self(grids, image_size, maps[0].device), levels)
 
     def _make(self, grids: GridSizes, image_size: tuple[int, int]) -> Tensor:
         if len(grids) != len(self.shapes):

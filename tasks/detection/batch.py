@@ -21,6 +21,11 @@ class ImageBatch(NamedTuple):
     images: Tensor
     sizes: Tensor
 
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """Height and width of the padded images."""
+        return self.images.shape[-2], self.images.shape[-1]
+
 
 class Targets(NamedTuple):
     """The true boxes of a batch, padded to the same number.

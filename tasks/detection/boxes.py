@@ -1,15 +1,9 @@
-"""Boxes of a whole batch at once: overlaps, coding and clipping. All boxes are xyxy in pixels."""
+"""Boxes of a whole batch at once: overlaps, clipping and selecting. All boxes are xyxy in pixels."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-
-# exp() of a wild early prediction must not overflow: a box grows to at most 1000/16 of its anchor.
-MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -37,41 +31,6 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
     return intersection(boxes, regions).div_(area(boxes).unsqueeze(-1))
 
 
-def encode(boxes: Tensor, references: Tensor, weights: Sequence[float]) -> Tensor:
-    """Express `boxes` relative to `references`: shifts in reference sizes, log scales, each times its weight.
-
-    Args:
-        boxes: (..., 4); those without area give non-finite numbers, which the caller masks.
-        references: (..., 4) anchors or proposals.
-        weights: of dx, dy, dw, dh.
-
-    Returns:
-        (..., 4) deltas.
-    """
-    x, y, width, height = _centers(references)
-    box_x, box_y, box_width, box_height = _centers(boxes)
-    wx, wy, ww, wh = weights
-    return torch.stack(
-        (
-            wx * (box_x - x) / width,
-            wy * (box_y - y) / height,
-            ww * torch.log(box_width / width),
-            wh * torch.log(box_height / height),
-        ),
-        dim=-1,
-    )
-
-
-def decode(deltas: Tensor, references: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the boxes (..., 4) that `encode` would turn into `deltas` (..., 4)."""
-    x, y, width, height = _centers(references)
-    dx, dy, dw, dh = (delta / weight for delta, weight in zip(deltas.unbind(-1), weights, strict=True))
-    box_x, box_y = dx * width + x, dy * height + y
-    half_width = 0.5 * torch.exp(dw.clamp(max=MAX_LOG_SCALE)) * width
-    half_height = 0.5 * torch.exp(dh.clamp(max=MAX_LOG_SCALE)) * height
-    return torch.stack((box_x - half_width, box_y - half_height, box_x + half_width, box_y + half_height), dim=-1)
-
-
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
     """Clip boxes (N, ..., 4) to their images' `sizes` (N, 2), height and width."""
     limits = sizes.to(boxes.dtype).flip(1).repeat(1, 2)  # a list as an index would be copied, and waited for
@@ -83,7 +42,6 @@ def has_size(boxes: Tensor, minimum: float) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0] >= minimum) & (boxes[..., 3] - boxes[..., 1] >= minimum)
 
 
-def _centers(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    width, height = x2 - x1, y2 - y1
-    return x1 + 0.5 * width, y1 + 0.5 * height, width, height
+def take(boxes: Tensor, indices: Tensor) -> Tensor:
+    """Return the rows (N, S, 4) of boxes (N, B, 4) that `indices` (N, S) name in each image."""
+    return boxes.gather(1, indices[..., None].expand(-1, -1, 4))

@@ -6,8 +6,6 @@ https://arxiv.org/abs/1506.01497
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from torch import Tensor, nn
 
 from vertebra.backbones import Backbone
@@ -16,15 +14,18 @@ from vertebra.backbones.necks import NeckName, create_neck
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.anchors import AnchorGenerator, fitting_anchors
-from vertebra.tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
-from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
+from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.roi_align import RoIAlign
-from vertebra.tasks.detection.roi_heads import BoxPredictor, ConvHead, DetectionSelection, MLPHead, RoIHeads
+from vertebra.tasks.detection.roi_heads import RoIHeads
 from vertebra.tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead
+from vertebra.tasks.detection.sampling import BalancedSampler
+from vertebra.tasks.detection.selection import DetectionSelection
 
 
-class FasterRCNN(nn.Module):
-    """A two-stage detector: a backbone, a neck, proposals, and what each of them is.
+class FasterRCNN(Detector):
+    """A two-stage detector: proposals from the pyramid, and what each of them is.
 
     Args:
         backbone: images to feature maps.
@@ -33,45 +34,30 @@ class FasterRCNN(nn.Module):
         roi_heads: pyramid and proposals to detections.
 
     Shape:
-        - images: a list of (C, H, W) float tensors of any sizes, already normalized, or an `ImageBatch`
-        - targets: for training, a list of dicts with `boxes` (G, 4) xyxy and `labels` (G,) in 1..K, or `Targets`
-        - output: with targets a dict of four losses, else one dict an image: `boxes` (D, 4) xyxy in that image's own
-          pixels, `scores` (D,) in 0..1, `labels` (D,) in 1..K, best score first
-
-    Attributes:
-        compiled: the parts that `compile_parts` takes, which are those with weights; see
-            `vertebra.tasks.training.compiling`.
-        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
+        as `Detector`; there are four losses: `loss_objectness` and `loss_rpn_box_reg` of the proposals,
+        `loss_classifier` and `loss_box_reg` of the box branch
     """
 
-    compiled = ("backbone", "neck", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
-    class_layers = ("roi_heads.box_predictor",)
+    compiled = (*Detector.compiled, "rpn.head", "roi_heads.box.head", "roi_heads.box.predictor")
+    class_layers = ("roi_heads.box.predictor",)
+    renames = (
+        *Detector.renames,
+        (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
+        (r"^roi_heads\.box_(head|predictor)\.", r"roi_heads.box.\1."),
+    )
 
     def __init__(self, backbone: Backbone, neck: nn.Module, rpn: RegionProposalNetwork, roi_heads: RoIHeads) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.neck = neck
+        super().__init__(backbone, neck)
         self.rpn = rpn
         self.roi_heads = roi_heads
 
-    def forward(
-        self,
-        images: Sequence[Tensor] | ImageBatch,
-        targets: Sequence[Mapping[str, Tensor]] | Targets | None = None,
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        batch = images if isinstance(images, ImageBatch) else pad_images(images)
-        if targets is not None and not isinstance(targets, Targets):
-            targets = pad_targets(targets)
-        if targets is not None and len(targets.labels) != len(batch.images):
-            raise ValueError(
-                f"there are {len(batch.images)} images and {len(targets.labels)} targets; give a dict of boxes and "
-                "labels for every image, with no rows where it shows nothing."
-            )
-        features = self.neck(self.backbone(batch.images))
-        proposals, losses = self.rpn(features, tuple(batch.images.shape[-2:]), batch.sizes, targets)
-        if targets is None:
-            return self.roi_heads(features, proposals, batch.sizes)
+    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        proposals, losses = self.rpn(features, batch.padded_size, batch.sizes, targets)
         return {**losses, **self.roi_heads.losses(features, proposals, targets)}
+
+    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+        proposals, _ = self.rpn(features, batch.padded_size, batch.sizes)
+        return self.roi_heads(features, proposals, batch.sizes)
 
 
 def faster_rcnn(
@@ -123,11 +109,13 @@ def faster_rcnn(
         pyramid,
         RegionProposalNetwork(RPNHead(channels, anchors.num_anchors, norm=head_norm), anchors, proposals),
         RoIHeads(
-            RoIAlign(pyramid.levels[: len(backbone.levels)]),
-            box_head,
-            BoxPredictor(box_head.out_channels, num_classes, class_agnostic),
-            detections,
-            BalancedSampler(rois_per_image, object_fraction=0.25),
+            BoxBranch(
+                RoIAlign(pyramid.levels[: len(backbone.levels)]),
+                box_head,
+                BoxPredictor(box_head.out_channels, num_classes, class_agnostic),
+                detections,
+            ),
+            sampler=BalancedSampler(rois_per_image, object_fraction=0.25),
         ),
     )
     return warm_start(detector, weights)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vertebra.tasks.detection.batch import ImageBatch
 from vertebra.tasks.detection.dataset import DetectionBatch
+from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
-from vertebra.tasks.detection.faster_rcnn import FasterRCNN
 from vertebra.tasks.detection.instances import Detections
 from vertebra.tasks.detection.metrics import CocoMetric
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction
@@ -42,12 +42,12 @@ class DetectionModule(TaskModule):
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/map", "max")
-    network: FasterRCNN
+    network: Detector
     metric: CocoMetric
 
     def __init__(
         self,
-        network: FasterRCNN,
+        network: Detector,
         class_names: Sequence[str],
         mean: list[float] | None = None,
         std: list[float] | None = None,

@@ -13,16 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vertebra.backbones.layers import Norm, conv, norm_layer
+from vertebra.backbones.layers import Norm
 from vertebra.tasks.detection.anchors import AnchorGenerator
+from vertebra.tasks.detection.assigners import Assigner, IoUAssigner
 from vertebra.tasks.detection.batch import Targets
-from vertebra.tasks.detection.boxes import clip, decode, encode, has_size
-from vertebra.tasks.detection.matching import BalancedSampler, Sample, match
+from vertebra.tasks.detection.box_coder import BoxCoder
+from vertebra.tasks.detection.boxes import clip, has_size, take
+from vertebra.tasks.detection.candidates import Candidates
+from vertebra.tasks.detection.layers import conv_stack
+from vertebra.tasks.detection.losses import SmoothL1
 from vertebra.tasks.detection.nms import nms_masks
+from vertebra.tasks.detection.sampling import BalancedSampler, Sample
 from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
 
-CODER_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
-SMOOTH_L1_BETA = 1 / 9
 LEAST_SIZE = 1e-3  # pixels; what clipping left of a box outside the image is no proposal
 
 
@@ -72,13 +75,7 @@ class RPNHead(nn.Module):
 
     def __init__(self, channels: int, num_anchors: int, num_convs: int = 1, norm: Norm | None = None) -> None:
         super().__init__()
-        layers = []
-        for _ in range(num_convs):
-            convolution = conv(2, channels, channels, kernel_size=3, bias=norm is None)
-            layers.append(
-                nn.Sequential(convolution, *([norm_layer(2, channels, norm)] if norm else []), nn.ReLU(inplace=True))
-            )
-        self.conv = nn.Sequential(*layers)
+        self.conv = nn.Sequential(*conv_stack(channels, num_convs, norm))
         self.cls_logits = nn.Conv2d(channels, num_anchors, kernel_size=1)
         self.bbox_pred = nn.Conv2d(channels, num_anchors * 4, kernel_size=1)
         for module in self.modules():
@@ -104,8 +101,8 @@ class RegionProposalNetwork(nn.Module):
         anchors: generator of the anchors.
         selection: how many proposals go on.
         sampler: labels (N, A) to the anchors that enter the losses.
-        foreground: overlap from which an anchor is an object.
-        background: overlap below which it is background.
+        assigner: anchors to objects.
+        coder: of the deltas.
 
     Shape:
         - features: dict of (N, C, H_l, W_l)
@@ -118,28 +115,28 @@ class RegionProposalNetwork(nn.Module):
         anchors: AnchorGenerator,
         selection: ProposalSelection | None = None,
         sampler: Callable[[Tensor], Sample] | None = None,
-        foreground: float = 0.7,
-        background: float = 0.3,
+        assigner: Assigner | None = None,
+        coder: BoxCoder | None = None,
     ) -> None:
         super().__init__()
         self.head = head
         self.anchors = anchors
         self.selection = selection or ProposalSelection()
         self.sampler = sampler or BalancedSampler(256, object_fraction=0.5)
-        self.foreground = foreground
-        self.background = background
+        self.assigner = assigner or IoUAssigner(0.7, 0.3, allow_low_quality_matches=True)
+        self.coder = coder or BoxCoder()
+        self.box_loss = SmoothL1(beta=1 / 9)
 
     def forward(
         self, features: dict[str, Tensor], image_size: tuple[int, int], sizes: Tensor, targets: Targets | None = None
     ) -> tuple[Proposals, dict[str, Tensor]]:
         maps = list(features.values())
         logits, deltas = self.head(maps)
-        grids = tuple((x.shape[2], x.shape[3]) for x in maps)
-        anchors = self.anchors(grids, image_size, maps[0].device)
+        anchors = self.anchors.candidates(maps, image_size)
         if targets is None:
             for output in (*logits, *deltas):
                 refuse_nonfinite(output)
-        proposals = self.propose(logits, deltas, anchors, sizes)
+        proposals = self.propose(logits, deltas, anchors.boxes, sizes)
         if targets is None:
             return proposals, {}
         return proposals, self.losses(torch.cat(logits, dim=1), torch.cat(deltas, dim=1), anchors, targets)
@@ -154,8 +151,7 @@ class RegionProposalNetwork(nn.Module):
         of_level = anchors.split([level.shape[1] for level in logits])
         for level_logits, level_deltas, level_anchors in zip(logits, deltas, of_level, strict=True):
             best = level_logits.topk(min(per_level, level_logits.shape[1]), dim=1)  # best first
-            level_deltas = level_deltas.gather(1, best.indices[..., None].expand(-1, -1, 4))
-            boxes = clip(decode(level_deltas, level_anchors[best.indices], CODER_WEIGHTS), sizes)
+            boxes = clip(self.coder.decode(take(level_deltas, best.indices), level_anchors[best.indices]), sizes)
             keep = has_size(boxes, LEAST_SIZE)
             # what has no area suppresses nothing; filled and not multiplied, since a box of NaN stays one
             all_boxes.append(boxes.masked_fill(~keep[..., None], 0.0))
@@ -164,29 +160,21 @@ class RegionProposalNetwork(nn.Module):
         boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1).masked_fill(~survive, -1.0)
         best = scores.topk(min(per_image, scores.shape[1]), dim=1)
         valid = best.values >= 0
-        boxes = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4)) * valid[..., None]
+        boxes = take(boxes, best.indices) * valid[..., None]
         return Proposals(boxes, valid)
 
-    def losses(self, logits: Tensor, deltas: Tensor, anchors: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, logits: Tensor, deltas: Tensor, anchors: Candidates, targets: Targets) -> dict[str, Tensor]:
         """Compare logits (N, A) and deltas (N, A, 4) of a sample of the anchors with the truth."""
-        matched = match(anchors, targets, self.foreground, self.background, allow_low_quality_matches=True)
-        sample = self.sampler(matched.labels)
+        assigned = self.assigner(anchors, targets)
+        sample = self.sampler(assigned.labels)
         taken, is_object = sample.labels >= 0, sample.labels > 0
         count = taken.sum().clamp(min=1)
         loss_objectness = F.binary_cross_entropy_with_logits(
             logits.gather(1, sample.indices), is_object.to(logits.dtype), weight=taken.to(logits.dtype), reduction="sum"
         )
-        objects = matched.objects.gather(1, sample.indices)
-        boxes = targets.boxes.gather(1, objects[..., None].expand(-1, -1, 4))
-        wanted = encode(boxes, anchors[sample.indices], CODER_WEIGHTS)
-        given = deltas.gather(1, sample.indices[..., None].expand(-1, -1, 4))
+        boxes = take(targets.boxes, assigned.objects.gather(1, sample.indices))
+        given, references = take(deltas, sample.indices), anchors.boxes[sample.indices]
         return {
             "loss_objectness": loss_objectness / count,
-            "loss_rpn_box_reg": box_loss(given, wanted, is_object) / count,
+            "loss_rpn_box_reg": self.box_loss(self.coder, given, references, boxes, is_object).sum() / count,
         }
-
-
-def box_loss(given: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
-    """Return the sum of smooth L1 over the deltas (..., 4) where `counted` (...) is True."""
-    wanted = torch.where(counted[..., None], wanted, given.detach())  # no NaN from padding enters a gradient
-    return F.smooth_l1_loss(given, wanted, beta=SMOOTH_L1_BETA, reduction="sum")

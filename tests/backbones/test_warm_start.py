@@ -18,7 +18,7 @@ from vertebra.tasks.video import frame_classifier, video_classifier
 TASKS = {
     "detection": (
         lambda classes, weights=None: faster_rcnn("resnet20", classes, channels=8, weights=weights),
-        ["roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"],
+        ["roi_heads.box.predictor.cls_score", "roi_heads.box.predictor.bbox_pred"],
     ),
     "segmentation": (
         lambda classes, weights=None: fcn("resnet20", classes, output_stride=32, aux=True, weights=weights),

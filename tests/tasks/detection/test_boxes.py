@@ -1,11 +1,8 @@
-import math
-
 import pytest
 import torch
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou, clip_boxes_to_image
 
-from vertebra.tasks.detection.boxes import area, clip, coverage, decode, encode, has_size, intersection, iou
+from vertebra.tasks.detection.boxes import area, clip, coverage, has_size, intersection, iou, take
 
 
 @pytest.fixture(autouse=True)
@@ -45,30 +42,6 @@ def test_coverage_is_the_part_of_the_box_and_not_of_the_region():
     assert coverage(boxes, regions).tolist() == [[1.0, 0.5, 0.0], [0.5, 0.5, 0.0]]
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])
-def test_coding_equals_torchvisions(weights):
-    boxes, references = random_boxes(40), random_boxes(40)
-    coder = BoxCoder(weights)
-    torch.testing.assert_close(encode(boxes, references, weights), coder.encode_single(boxes, references))
-    deltas = 3 * torch.randn(40, 4)
-    torch.testing.assert_close(decode(deltas, references, weights), coder.decode_single(deltas, references))
-
-
-def test_decoding_undoes_encoding():
-    boxes, references = random_boxes(2, 50).double(), random_boxes(2, 50).double()
-    weights = (10.0, 20.0, 5.0, 2.5)
-    torch.testing.assert_close(decode(encode(boxes, references, weights), references, weights), boxes)
-    weights = (1.0, 1.0, 1.0, 1.0)
-    assert encode(boxes, boxes, weights).abs().max() == 0
-
-
-def test_a_wild_prediction_stays_finite():
-    reference = torch.tensor([[10.0, 10.0, 26.0, 42.0]])
-    box = decode(torch.full((1, 4), 1e4) * torch.tensor([0.0, 0.0, 1.0, 1.0]), reference, (1.0,) * 4)
-    assert (box[0, 2] - box[0, 0]).item() == pytest.approx(1000, rel=1e-4)  # 1000 / 16 of 16 pixels
-    assert (box[0, 3] - box[0, 1]).item() == pytest.approx(2000, rel=1e-4)
-
-
 @pytest.mark.parametrize("classes", [(), (3,)])
 def test_clipping_equals_torchvisions_in_every_image(classes):
     boxes = random_boxes(2, 9, *classes) - 40
@@ -82,6 +55,7 @@ def test_least_size_counts_both_sides():
     assert has_size(boxes, 2.0).tolist() == [True, False, False, False]
 
 
-def test_boxes_without_area_are_not_hidden():
-    delta = encode(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 4.0, 4.0]]), (1.0,) * 4)
-    assert delta[0, 2].item() == -math.inf  # the caller masks it; a made-up number would train
+def test_take_picks_rows_of_each_image():
+    boxes = random_boxes(2, 5)
+    indices = torch.tensor([[4, 0, 4], [1, 2, 3]])
+    assert torch.equal(take(boxes, indices), torch.stack([boxes[0][[4, 0, 4]], boxes[1][[1, 2, 3]]]))

@@ -6,7 +6,7 @@ from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import AnchorGenerator, DetectionSelection, ProposalSelection, faster_rcnn
 from vertebra.tasks.detection.batch import pad_targets
-from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection.sampling import BalancedSampler
 
 NUM_CLASSES = 2
 ANCHORS = ((8,), (16,), (32,), (48,), (64,))
@@ -106,7 +106,7 @@ def test_frozen_stages_stay():
 def test_a_batch_equals_its_single_images(class_agnostic):
     everything = DetectionSelection(score_threshold=0.0, per_image=30)
     network = detector(detections=everything, class_agnostic=class_agnostic).eval()
-    for layer in (network.rpn.head.bbox_pred, network.roi_heads.box_predictor.cls_score):
+    for layer in (network.rpn.head.bbox_pred, network.roi_heads.box.predictor.cls_score):
         nn.init.normal_(layer.weight, std=0.2)
     shapes = [(60, 96), (64, 70), (33, 65)]  # all are padded to (64, 96)
     images = [torch.randn(3, *shape) for shape in shapes]
@@ -173,5 +173,5 @@ def test_a_name_builds_the_backbone():
     with torch.device("meta"):
         network = faster_rcnn("resnet18", 20, norm="frozen")
     assert network.backbone.levels[-1].channels == 512
-    assert network.roi_heads.box_predictor.cls_score.out_features == 21
-    assert network.roi_heads.box_predictor.bbox_pred.out_features == 84
+    assert network.roi_heads.box.predictor.cls_score.out_features == 21
+    assert network.roi_heads.box.predictor.bbox_pred.out_features == 84

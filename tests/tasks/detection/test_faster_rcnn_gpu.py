@@ -5,7 +5,7 @@ import torch
 
 from vertebra.tasks.detection import faster_rcnn
 from vertebra.tasks.detection.batch import ImageBatch, Targets
-from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.training.compiling import compile_parts
 
 pytestmark = pytest.mark.gpu

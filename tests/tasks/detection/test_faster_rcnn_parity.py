@@ -9,7 +9,7 @@ from torchvision.models.detection import FasterRCNN as TheirFasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from vertebra.tasks.detection import faster_rcnn, load_weights
-from vertebra.tasks.detection.matching import BalancedSampler
+from vertebra.tasks.detection.sampling import BalancedSampler
 
 NUM_CLASSES = 5
 EVERYTHING = 1_000_000
@@ -111,7 +111,7 @@ def test_losses_and_gradients_equal_torchvisions(name: str) -> None:
         (ours.backbone.conv1, theirs.backbone.body.conv1),
         (ours.neck.inner_blocks[0][0], theirs.backbone.fpn.inner_blocks[0][0]),
         (ours.rpn.head.cls_logits, theirs.rpn.head.cls_logits),
-        (ours.roi_heads.box_head.fc6, theirs.roi_heads.box_head.fc6),
+        (ours.roi_heads.box.head.fc6, theirs.roi_heads.box_head.fc6),
     ]
     for our_layer, their_layer in pairs:
         scale = their_layer.weight.grad.abs().max()

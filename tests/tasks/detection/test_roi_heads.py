@@ -4,11 +4,15 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from vertebra.backbones import Level
+from vertebra.tasks.detection.assigners import IGNORE
 from vertebra.tasks.detection.batch import pad_targets
-from vertebra.tasks.detection.matching import IGNORE, BalancedSampler
+from vertebra.tasks.detection.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
+from vertebra.tasks.detection.boxes import area, take
 from vertebra.tasks.detection.roi_align import RoIAlign
-from vertebra.tasks.detection.roi_heads import BoxPredictor, ConvHead, DetectionSelection, MLPHead, RoIHeads
+from vertebra.tasks.detection.roi_heads import RoIBranch, RoIHeads
 from vertebra.tasks.detection.rpn import Proposals
+from vertebra.tasks.detection.sampling import BalancedSampler
+from vertebra.tasks.detection.selection import DetectionSelection
 
 HEIGHT, WIDTH = 64, 96
 LEVELS = (Level("P2", 4, 4), Level("P3", 4, 8))
@@ -21,11 +25,12 @@ def seed():
     torch.manual_seed(0)
 
 
-def heads(class_agnostic=False, sampler=None, **selection):
+def heads(class_agnostic=False, sampler=None, branches=None, **selection):
     predictor = BoxPredictor(16, NUM_CLASSES, class_agnostic)
     nn.init.normal_(predictor.cls_score.weight, std=2.0)
     box_head = MLPHead(4, size=3, out_channels=16)
-    return RoIHeads(RoIAlign(LEVELS, 3), box_head, predictor, DetectionSelection(**selection), sampler)
+    box = BoxBranch(RoIAlign(LEVELS, 3), box_head, predictor, DetectionSelection(**selection))
+    return RoIHeads(box, sampler=sampler, branches=branches)
 
 
 def pyramid(num_images=2):
@@ -85,7 +90,7 @@ def test_padding_never_changes_losses():
 def test_losses_by_hand():
     network = heads(sampler=EVERYTHING)
     logits = torch.tensor([[0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    network.predict = lambda features, boxes: (logits, torch.zeros(2, 4, 4))
+    network.box.predict = lambda features, boxes: (logits, torch.zeros(2, 4, 4))
     proposals = Proposals(torch.tensor([[[40.0, 40.0, 50.0, 50.0]]]), torch.tensor([[True]]))
     losses = network.losses({}, proposals, targets(1))
     expected = -(logits[0].log_softmax(0)[1] + logits[1].log_softmax(0)[0]) / 2  # the true box, then background
@@ -96,7 +101,7 @@ def test_losses_by_hand():
 def test_the_true_class_learns_the_box():
     network = heads(sampler=EVERYTHING)
     deltas = torch.zeros(1, 4, 4, requires_grad=True)
-    network.predict = lambda features, boxes: (torch.zeros(1, 4), deltas)
+    network.box.predict = lambda features, boxes: (torch.zeros(1, 4), deltas)
     truth = pad_targets([{"boxes": torch.tensor([[10.0, 10.0, 30.0, 30.0]]), "labels": torch.tensor([2])}])
     near = Proposals(torch.tensor([[[11.0, 10.0, 31.0, 30.0]]]), torch.tensor([[True]]))
     network.sampler = lambda labels: BalancedSampler(1, 1.0)(labels.clone().index_fill_(1, torch.tensor([1]), IGNORE))
@@ -107,10 +112,11 @@ def test_the_true_class_learns_the_box():
 
 
 def test_the_true_boxes_are_among_the_samples():
-    sample = heads().sample(random_proposals(0), targets(3, 1))
+    truth = targets(3, 1)
+    sample = heads().sample(random_proposals(0), truth)
     assert sample.labels.sort(dim=1).values[0, -3:].tolist() == [1, 2, 3]
     objects = sample.labels > 0
-    torch.testing.assert_close(sample.boxes[objects], sample.true_boxes[objects])
+    torch.testing.assert_close(sample.boxes[objects], take(truth.boxes, sample.objects)[objects])
     assert objects.sum().item() == 4
 
 
@@ -141,7 +147,7 @@ def test_each_selection_is_obeyed():
     network = heads(score_threshold=0.0, nms_threshold=1.0, per_image=10_000).eval()
 
     def count(**selection):
-        network.selection = DetectionSelection(**({"score_threshold": 0.0, "nms_threshold": 1.0} | selection))
+        network.box.selection = DetectionSelection(**({"score_threshold": 0.0, "nms_threshold": 1.0} | selection))
         with torch.no_grad():
             return [len(detections["boxes"]) for detections in network(maps, proposals, sizes())]
 
@@ -157,7 +163,7 @@ def test_the_best_of_each_image_are_kept():
     network = heads(score_threshold=0.0, per_image=10_000).eval()
     with torch.no_grad():
         everything = network(maps, proposals, sizes())
-        network.selection.per_image = 5
+        network.box.selection.per_image = 5
         best = network(maps, proposals, sizes())
     for some, all_of_them in zip(best, everything, strict=True):
         assert torch.equal(some["boxes"], all_of_them["boxes"][:5])
@@ -196,7 +202,7 @@ def test_detections_by_hand():
     deltas[2, 2, 0] = 10.0  # of the class that it is: one width to the right
     deltas[0, 2] = 99.0  # of a class that it is not
     proposals = Proposals(boxes, torch.ones(1, 3, dtype=torch.bool))
-    found = network.detect(probs.log(), deltas, proposals, torch.tensor([[64, 70]]))[0]
+    found = network.box.detect(probs.log(), deltas, proposals, torch.tensor([[64, 70]]))[0]
     assert found["labels"].tolist() == [1, 2, 3]
     torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.6, 0.4]))
     torch.testing.assert_close(
@@ -220,3 +226,35 @@ def test_predictor_shapes():
         logits, deltas = BoxPredictor(16, NUM_CLASSES, class_agnostic)(torch.randn(5, 16))
         assert logits.shape == (5, 4)
         assert deltas.shape == (5, rows, 4)
+
+
+class Areas(RoIBranch):
+    """A branch that has one weight, and adds the area of each detection."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, features, detections):
+        return [{**found, "areas": self.weight * area(found["boxes"])} for found in detections]
+
+    def losses(self, features, sample, targets):
+        boxes = take(targets.boxes, sample.objects)
+        return {"loss_area": (self.weight * area(boxes))[sample.labels > 0].mean()}
+
+
+def test_a_further_branch_trains_on_the_sample_and_adds_to_the_detections():
+    plain, network = heads(sampler=EVERYTHING), heads(sampler=EVERYTHING, branches={"areas": Areas()})
+    network.box.load_state_dict(plain.box.state_dict())
+    maps, proposals, truth = pyramid(), random_proposals(20), targets(1, 1)
+    losses = network.losses(maps, proposals, truth)
+    for name, loss in plain.losses(maps, proposals, truth).items():
+        torch.testing.assert_close(losses.pop(name), loss)
+    assert {name: loss.item() for name, loss in losses.items()} == {"loss_area": 25.0 * 22.0}
+    assert "branches.areas.weight" in dict(network.named_parameters())
+    with torch.no_grad():
+        for found, expected in zip(
+            network.eval()(maps, proposals, sizes()), plain.eval()(maps, proposals, sizes()), strict=True
+        ):
+            assert torch.equal(found["areas"], area(expected["boxes"]))
+            assert torch.equal(found["boxes"], expected["boxes"])

@@ -55,8 +55,8 @@ def test_torchvisions_checkpoint_of_either_age(published, old):
         ("neck.layer_blocks.0.0.weight", "backbone.fpn.layer_blocks.0.0.weight"),
         ("rpn.head.conv.0.0.weight", "rpn.head.conv.0.0.weight"),
         ("rpn.head.cls_logits.bias", "rpn.head.cls_logits.bias"),
-        ("roi_heads.box_head.fc7.weight", "roi_heads.box_head.fc7.weight"),
-        ("roi_heads.box_predictor.bbox_pred.bias", "roi_heads.box_predictor.bbox_pred.bias"),
+        ("roi_heads.box.head.fc7.weight", "roi_heads.box_head.fc7.weight"),
+        ("roi_heads.box.predictor.bbox_pred.bias", "roi_heads.box_predictor.bbox_pred.bias"),
     ]:
         assert torch.equal(detector.state_dict()[ours], published[theirs]), ours
 
@@ -94,9 +94,9 @@ def test_all_or_nothing_and_every_fault_is_named():
     assert "missing from the state dict: neck.inner_blocks.0.0.bias" in message
     assert "unexpected in the state dict: mask.weight" in message
     assert (
-        "roi_heads.box_predictor.cls_score.weight is (5, 1024) in the state dict but (3, 1024) in the model" in message
+        "roi_heads.box.predictor.cls_score.weight is (5, 1024) in the state dict but (3, 1024) in the model" in message
     )
-    assert "roi_heads.box_predictor.bbox_pred.bias is (20,)" in message
+    assert "roi_heads.box.predictor.bbox_pred.bias is (20,)" in message
     assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items())
 
 

@@ -1,0 +1,95 @@
+"""Assigners: which object each candidate box is to learn, for all images of a batch at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from vertebra.tasks.detection.batch import Targets
+from vertebra.tasks.detection.boxes import coverage, iou
+from vertebra.tasks.detection.candidates import Candidates
+
+IGNORE = -1
+
+# A box that lies by this much in a crowd is no background: the least overlap at which COCO excuses a detection there.
+CROWD_COVERAGE = 0.5
+
+
+class Assignment(NamedTuple):
+    """What each of B candidates of each image is to learn.
+
+    Attributes:
+        objects: (N, B) int64, index of the object among the image's targets; meaningful where `labels` is above 0.
+        labels: (N, B) int64, the object's class in 1..K, 0 for background, `IGNORE` for neither.
+    """
+
+    objects: Tensor
+    labels: Tensor
+
+
+class Predictions(NamedTuple):
+    """What the network predicts for each candidate, for assigners by cost.
+
+    Attributes:
+        logits: (N, B, K) of the classes.
+        boxes: (N, B, 4) xyxy, decoded.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+
+
+class Assigner(Protocol):
+    """Gives each candidate an object, background, or nothing to learn.
+
+    Assigners by overlap (IoU) and by center (FCOS, ATSS) look at candidates and targets alone; those by cost (SimOTA,
+    TOOD) at the predictions too, which the networks that use one pass on, without their gradient.
+    """
+
+    def __call__(
+        self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None
+    ) -> Assignment: ...
+
+
+@dataclass
+class IoUAssigner:
+    """Gives each candidate the object that it overlaps most.
+
+    Faster R-CNN, Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.1.2.
+
+    Args:
+        foreground: least intersection over union with an object to be of its class.
+        background: an intersection over union below this is background; what lies between is ignored.
+        allow_low_quality_matches: also take, for every object, the candidates that overlap it most, however little.
+    """
+
+    foreground: float
+    background: float
+    allow_low_quality_matches: bool = False
+
+    def __call__(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        overlaps = iou(targets.boxes, candidates.boxes)  # (N, G, B)
+        overlaps.masked_fill_((targets.labels == 0).unsqueeze(-1), -1.0)
+        best, objects = overlaps.max(dim=1)  # (N, B)
+        labels = targets.labels.gather(1, objects)
+        is_object = best >= self.foreground
+        if self.allow_low_quality_matches:
+            most = overlaps.amax(dim=2, keepdim=True)  # (N, G, 1)
+            # an object that no box touches takes none: a largest overlap of 0 is shared by every box
+            is_object |= ((overlaps == most) & (most > 0)).any(dim=1)
+        is_background = ~is_object & (best < self.background)
+        labels = torch.where(is_object, labels, torch.where(is_background, 0, IGNORE))
+        return Assignment(objects, without_ignored(labels, candidates, targets))
+
+
+def without_ignored(labels: Tensor, candidates: Candidates, targets: Targets) -> Tensor:
+    """Return labels (N, B) with `IGNORE` for background within a crowd, and for padding."""
+    if targets.ignored.shape[1]:
+        in_crowd = coverage(candidates.boxes, targets.ignored).amax(dim=-1) >= CROWD_COVERAGE
+        labels = labels.masked_fill(in_crowd & (labels == 0), IGNORE)
+    if candidates.valid is not None:
+        labels = labels.masked_fill(~candidates.valid, IGNORE)
+    return labels
