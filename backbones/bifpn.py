@@ -34,8 +34,8 @@ class BiFPN(nn.Module):
     Args:
         levels: a backbone's `levels`.
         channels: channels of every level of the pyramid; EfficientDet-D0 has 64.
-        extra: coarser levels behind the last: None, `pool` (one, by subsampling) or `conv` (two, by strided
-            convolution, from C5).
+        extra: coarser levels behind the last: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
+            from C5, `conv_p5` from P5.
         norm: a norm behind every convolution (see `BackboneOptions`), or None for biases instead; the paper's is batch.
         repeats: how often it goes there and back; EfficientDet-D0 has 3.
 

@@ -21,8 +21,8 @@ class FPN(nn.Module):
     Args:
         levels: a backbone's `levels`.
         channels: channels of every level of the pyramid.
-        extra: coarser levels behind the last: None, `pool` (one, by subsampling) or `conv` (two, by strided
-            convolution).
+        extra: coarser levels behind the last: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
+            from C5, `conv_p5` from P5.
         norm: a norm behind every convolution (see `BackboneOptions`), or None for biases instead.
 
     Attributes:

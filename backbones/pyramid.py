@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.layers import Norm, conv, norm_layer, per_axis
 
-Extra = Literal["pool", "conv"]
+Extra = Literal["pool", "conv", "conv_p5"]
 
 
 def dimension(levels: Sequence[Level]) -> int:
@@ -81,28 +81,31 @@ class PoolLevel(nn.Module):
 
 
 class ConvLevels(nn.Module):
-    """P6 from C5 and P7 from P6, by strided 3x3 convolutions.
+    """P6 from C5 or P5, and P7 from P6, by strided 3x3 convolutions.
 
-    Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002.
+    Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002, from C5; from P5 as in
+    FCOS, Tian et al. 2019, https://arxiv.org/abs/1904.01355.
 
     Args:
         dim: 2 for images, 3 for clips and volumes.
-        in_channels: of C5.
+        in_channels: of C5; None for P6 from P5.
         channels: of the pyramid.
 
     Shape:
-        P5, which is not asked, and C5 (N, in_channels, ...) -> [P6, P7], each (N, channels, ...)
+        P5 (N, channels, ...) and C5 (N, in_channels, ...) -> [P6, P7], each (N, channels, ...)
     """
 
     num_levels = 2
 
-    def __init__(self, dim: int, in_channels: int, channels: int) -> None:
+    def __init__(self, dim: int, in_channels: int | None, channels: int) -> None:
         super().__init__()
+        self.from_pyramid = in_channels is None
+        in_channels = channels if in_channels is None else in_channels
         self.p6 = conv(dim, in_channels, channels, kernel_size=3, stride=2, bias=True)
         self.p7 = conv(dim, channels, channels, kernel_size=3, stride=2, bias=True)
 
     def forward(self, last: Tensor, coarsest: Tensor) -> list[Tensor]:
-        p6 = self.p6(coarsest)
+        p6 = self.p6(last if self.from_pyramid else coarsest)
         return [p6, self.p7(F.relu(p6))]
 
 
@@ -116,6 +119,6 @@ def extra_levels(extra: Extra | None, levels: Sequence[Level], channels: int) ->
         return None
     if extra == "pool":
         return PoolLevel()
-    if extra == "conv":
-        return ConvLevels(dimension(levels), levels[-1].channels, channels)
-    raise ValueError(f"extra is {extra!r}; choose pool (P6), conv (P6 and P7) or none.")
+    if extra in ("conv", "conv_p5"):
+        return ConvLevels(dimension(levels), levels[-1].channels if extra == "conv" else None, channels)
+    raise ValueError(f"extra is {extra!r}; choose pool (P6), conv (P6 and P7 from C5), conv_p5 (from P5) or none.")

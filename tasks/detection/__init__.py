@@ -5,19 +5,23 @@ from vertebra.tasks.detection.data import DetectionData, Split
 from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
 from vertebra.tasks.detection.module import DetectionModule
+from vertebra.tasks.detection.retinanet import RetinaNet, retinanet
 from vertebra.tasks.detection.rpn import ProposalSelection
-from vertebra.tasks.detection.selection import DetectionSelection
+from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection
 from vertebra.tasks.detection.weights import load_weights
 
 __all__ = [
     "AnchorGenerator",
+    "DenseSelection",
     "DetectionData",
     "DetectionModule",
     "DetectionSelection",
     "Detector",
     "FasterRCNN",
     "ProposalSelection",
+    "RetinaNet",
     "Split",
     "faster_rcnn",
     "load_weights",
+    "retinanet",
 ]

@@ -77,10 +77,19 @@ class AnchorGenerator(nn.Module):
         return torch.cat(levels)
 
 
-def fitting_anchors(levels: Sequence[Level]) -> AnchorGenerator:
-    """Build one size a level, in proportion to its reduction, and three shapes, for any pyramid of images.
+def fitting_anchors(
+    levels: Sequence[Level],
+    scales: Sequence[float] = (SIZE_OVER_REDUCTION,),
+    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+) -> AnchorGenerator:
+    """Build anchors in proportion to the reduction of each level, for any pyramid of images.
 
-    P2 to P6 of an ordinary network get 32 to 512 pixels, as in the FPN paper.
+    With the default, P2 to P6 of an ordinary network get 32 to 512 pixels, as in the FPN paper.
+
+    Args:
+        levels: of the pyramid.
+        scales: sizes of the anchors over the reduction, cut to whole pixels.
+        aspect_ratios: heights over widths.
 
     Raises:
         ValueError: the levels are those of clips or volumes.
@@ -88,7 +97,7 @@ def fitting_anchors(levels: Sequence[Level]) -> AnchorGenerator:
     reductions = [level.reduction for level in levels if isinstance(level.reduction, int)]
     if len(reductions) < len(levels):
         raise ValueError(
-            f"the levels are {[tuple(level) for level in levels]}; anchors stand on the levels of images, not volumes: "
+            f"the levels are {[tuple(level) for level in levels]}; anchors are for levels of images, not volumes: "
             "take a 2-D backbone."
         )
-    return AnchorGenerator([(SIZE_OVER_REDUCTION * reduction,) for reduction in reductions])
+    return AnchorGenerator([[int(scale * reduction) for scale in scales] for reduction in reductions], aspect_ratios)

@@ -5,5 +5,7 @@ from __future__ import annotations
 from jsonargparse import class_from_function
 
 from vertebra.tasks.detection.faster_rcnn import faster_rcnn
+from vertebra.tasks.detection.retinanet import retinanet
 
 FasterRCNN = class_from_function(faster_rcnn, name="FasterRCNN")
+RetinaNet = class_from_function(retinanet, name="RetinaNet")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from vertebra.tasks.detection.boxes import has_size
+from vertebra.tasks.detection.box_coder import BoxCoder
+from vertebra.tasks.detection.boxes import clip, has_size, take
+from vertebra.tasks.detection.candidates import Candidates
 from vertebra.tasks.detection.nms import grouped_nms
 
 LEAST_SIZE = 1e-2  # pixels; what clipping left of a box outside the image is no detection
@@ -25,6 +29,20 @@ class DetectionSelection:
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
     per_image: int = 100
+
+
+@dataclass
+class DenseSelection(DetectionSelection):
+    """Which detections of a one-stage detector are reported.
+
+    Args:
+        score_threshold: least score, 0..1.
+        nms_threshold: overlap above which the better of two boxes of a class stays.
+        per_image: how many of the best are kept.
+        per_level: how many of the best of each level enter the suppression.
+    """
+
+    per_level: int = 1000
 
 
 def select_detections(
@@ -61,3 +79,42 @@ def select_detections(
         of_image = (image == i).nonzero()[: selection.per_image, 0]
         detections.append({"boxes": boxes[of_image], "scores": scores[of_image], "labels": classes[of_image] + 1})
     return detections
+
+
+@torch.no_grad()
+def select_dense(
+    scores: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    candidates: Candidates,
+    coder: BoxCoder,
+    sizes: Tensor,
+    selection: DenseSelection,
+) -> list[dict[str, Tensor]]:
+    """Turn predictions for every candidate of a pyramid into detections.
+
+    Args:
+        scores: for each level (N, B_l, K) in 0..1.
+        deltas: for each level (N, B_l, 4).
+        candidates: anchors or points, the same for every image.
+        coder: of the deltas.
+        sizes: (N, 2) height and width of the images.
+        selection: the thresholds.
+
+    Returns:
+        As `select_detections`.
+    """
+    num_classes = scores[0].shape[-1]
+    all_boxes, all_scores, all_classes = [], [], []
+    levels = candidates.boxes.split(candidates.levels)
+    for level_scores, level_deltas, references in zip(scores, deltas, levels, strict=True):
+        # the best pairs of candidate and class are among the candidates whose best class is best: a short list of
+        # candidates first, since a level has K times as many pairs
+        rows = level_scores.amax(dim=-1).topk(min(selection.per_level, len(references)), dim=1).indices  # (N, R)
+        pairs = level_scores.gather(1, rows[..., None].expand(-1, -1, num_classes)).flatten(1)  # (N, R * K)
+        best = pairs.topk(min(selection.per_level, pairs.shape[1]), dim=1)
+        rows = rows.gather(1, best.indices // num_classes)
+        all_boxes.append(clip(coder.decode(take(level_deltas, rows), references[rows]), sizes))
+        all_scores.append(best.values)
+        all_classes.append(best.indices % num_classes)
+    boxes, classes = torch.cat(all_boxes, dim=1), torch.cat(all_classes, dim=1)
+    return select_detections(boxes, torch.cat(all_scores, dim=1), classes, num_classes, selection)

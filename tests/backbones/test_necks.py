@@ -48,8 +48,9 @@ def randomize(network):
         (None, lambda: None, ["P2", "P3", "P4", "P5"]),
         ("pool", LastLevelMaxPool, ["P2", "P3", "P4", "P5", "P6"]),
         ("conv", lambda: LastLevelP6P7(CHANNELS[-1], 10), ["P2", "P3", "P4", "P5", "P6", "P7"]),
+        ("conv_p5", lambda: LastLevelP6P7(10, 10), ["P2", "P3", "P4", "P5", "P6", "P7"]),
     ],
-    ids=["plain", "pool", "conv"],
+    ids=["plain", "pool", "conv", "conv_p5"],
 )
 def test_pyramid_is_torchvisions(norm, extra, theirs, names):
     layer = nn.BatchNorm2d if norm else None
@@ -67,7 +68,7 @@ def test_pyramid_is_torchvisions(norm, extra, theirs, names):
 
 
 @pytest.mark.parametrize("neck", NECKS)
-@pytest.mark.parametrize("extra", [None, "pool", "conv"])
+@pytest.mark.parametrize("extra", [None, "pool", "conv", "conv_p5"])
 @pytest.mark.parametrize(
     ("levels", "sizes", "input_size"), [(LEVELS, SIZES, (65, 49)), (VOLUME_LEVELS, VOLUME_SIZES, (9, 65, 49))]
 )

@@ -59,3 +59,20 @@ def test_fitting_anchors_follow_the_reductions():
     assert [(x2 - x1).item() for x1, _, x2, _ in squares] == [8, 16, 16]
     with pytest.raises(ValueError, match="not volumes: take a 2-D backbone"):
         fitting_anchors([Level("P2", 6, (1, 4, 4))])
+
+
+def test_several_scales_are_cut_to_whole_pixels():
+    levels = [Level(f"P{i}", 6, 2**i) for i in range(3, 8)]
+    found = fitting_anchors(levels, [4 * 2 ** (i / 3) for i in range(3)])
+    expected = AnchorGenerator([(x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512)])
+    for ours, usual in zip(found.shapes, expected.shapes, strict=True):
+        assert torch.equal(ours, usual)
+    assert fitting_anchors(levels, (1,), (1.0,)).shapes[0].tolist() == [[-4, -4, 4, 4]]
+
+
+def test_candidates_count_the_anchors_of_each_level():
+    anchors = AnchorGenerator(((8,), (16,)), (1.0, 2.0))
+    maps = [torch.zeros(2, 5, 4, 6), torch.zeros(2, 5, 2, 3)]
+    found = anchors.candidates(maps, (16, 24))
+    assert found.levels == (48, 12)
+    assert torch.equal(found.boxes, anchors(((4, 6), (2, 3)), (16, 24), torch.device("cpu")))

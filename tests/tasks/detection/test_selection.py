@@ -1,8 +1,11 @@
 """Selection among scored boxes; with the box branch before it, it is tested in `test_roi_heads`."""
 
+import pytest
 import torch
 
-from vertebra.tasks.detection.selection import DetectionSelection, select_detections
+from vertebra.tasks.detection.box_coder import BoxCoder
+from vertebra.tasks.detection.candidates import Candidates
+from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection, select_dense, select_detections
 
 EVERYTHING = DetectionSelection(score_threshold=0.0, nms_threshold=1.0, per_image=1000)
 BOXES = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [40.0, 0.0, 60.0, 30.0]]])
@@ -43,3 +46,27 @@ def test_classes_broadcast_over_boxes():
     found = select_detections(boxes, scores, torch.arange(2), 2, EVERYTHING)[0]
     assert found["labels"].tolist()[:2] == [1, 2]  # 0.9 of the second box, 0.7 of the third
     assert len(found["scores"]) == 6
+
+
+@pytest.mark.parametrize("per_level", [1, 5, 40, 1000])
+def test_dense_selection_takes_the_best_pairs_of_each_level(per_level):
+    torch.manual_seed(0)
+    corner = 60 * torch.rand(20, 2)
+    anchors = Candidates(torch.cat((corner, corner + 20), dim=1), (14, 6))
+    scores = list(torch.rand(2, 20, 3).split(anchors.levels, dim=1))
+    deltas = list((0.1 * torch.randn(2, 20, 4)).split(anchors.levels, dim=1))
+    everything = DenseSelection(score_threshold=0.2, nms_threshold=1.0, per_image=1000, per_level=per_level)
+    sizes = torch.tensor([[70, 75], [90, 60]])
+    found = select_dense(scores, deltas, anchors, BoxCoder(), sizes, everything)
+    for i, (height, width) in enumerate(sizes.tolist()):
+        expected = []
+        for level, references in enumerate(anchors.boxes.split(anchors.levels)):
+            boxes = BoxCoder().decode(deltas[level][i], references)
+            boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+            pairs = [(s.item(), k + 1, box) for row, box in zip(scores[level][i], boxes, strict=True)
+                     for k, s in enumerate(row)]  # fmt: skip
+            expected += sorted(pairs, key=lambda pair: -pair[0])[:per_level]
+        expected = [pair for pair in sorted(expected, key=lambda pair: -pair[0]) if pair[0] > 0.2]
+        assert found[i]["scores"].tolist() == [score for score, _, _ in expected]
+        assert found[i]["labels"].tolist() == [label for _, label, _ in expected]
+        torch.testing.assert_close(found[i]["boxes"], torch.stack([box for _, _, box in expected]))

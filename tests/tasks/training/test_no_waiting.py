@@ -11,9 +11,10 @@ from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.classification import ClassificationModule, image_classifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
-from vertebra.tasks.detection import DetectionModule, faster_rcnn
+from vertebra.tasks.detection import DetectionModule, faster_rcnn, retinanet
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.dataset import DetectionBatch
+from vertebra.tasks.detection.losses import GIoU
 from vertebra.tasks.detection.nms import grouped_nms
 from vertebra.tasks.medical import MedicalModule, medical_classifier, study_classifier
 from vertebra.tasks.medical.dataset import MedicalBatch
@@ -56,10 +57,10 @@ def body(dim=2, **options):
     return ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(**options), dim=dim, widths=(8, 8, 8, 8))
 
 
-def detection_step():
+def detection_step(build=faster_rcnn, **options):
     images, targets = batch_on_a_gpu()
     batch = DetectionBatch(pixels(128, 160), images.sizes, targets, [], np.arange(3), [])
-    return DetectionModule(faster_rcnn(body(), 3), NAMES), batch
+    return DetectionModule(build(body(), 3, **options), NAMES), batch
 
 
 def segmentation_step(loss):
@@ -95,6 +96,8 @@ def study_step(pooling):
 WEIGHTS = [1.0, 2.0, 3.0]
 STEPS = {
     "detection": detection_step,
+    "detection retinanet": partial(detection_step, retinanet),
+    "detection retinanet GIoU": partial(detection_step, retinanet, box_loss=GIoU(), head_norm="group"),
     **{
         f"segmentation {loss.__name__}": partial(segmentation_step, loss)
         for loss in (losses.CrossEntropy, losses.OHEM, losses.FocalLoss, losses.Tversky, losses.Dice, losses.Lovasz)
@@ -121,7 +124,7 @@ def test_no_training_step_waits(name, monkeypatch, on_a_gpu, blocking_copies):
     on_a_gpu(module)
     monkeypatch.setattr(module, "log", lambda *args, **options: None)
     monkeypatch.setattr(module, "log_dict", lambda *args, **options: None)
-    if name == "detection":
+    if name.startswith("detection"):
         module.training_step(batch, 0)  # which makes the anchors of this size
     with blocking_copies() as copies:
         loss = module.training_step(batch, 0)

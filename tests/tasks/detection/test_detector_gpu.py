@@ -1,9 +1,9 @@
-"""The detector computes on a GPU what it computes on the CPU."""
+"""Detectors compute on a GPU what they compute on the CPU, and train without waiting for it."""
 
 import pytest
 import torch
 
-from vertebra.tasks.detection import faster_rcnn
+from vertebra.tasks.detection import faster_rcnn, retinanet
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.training.compiling import compile_parts
@@ -33,9 +33,10 @@ def test_losses_and_gradients_equal_the_cpus() -> None:
     torch.testing.assert_close(found[1][1], found[0][1], atol=1e-2, rtol=1e-2)
 
 
-def test_a_mixed_precision_step_is_finite() -> None:
+@pytest.mark.parametrize("build", [faster_rcnn, retinanet])
+def test_a_mixed_precision_step_is_finite(build) -> None:
     torch.manual_seed(0)
-    detector = faster_rcnn("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
+    detector = build("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, 160, 160, device="cuda").contiguous(memory_format=torch.channels_last)
     target = {
         "boxes": torch.tensor([[10.0, 20.0, 70.0, 80.0]], device="cuda"),
@@ -53,9 +54,10 @@ def waiting_is_an_error():
     torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("build", [faster_rcnn, retinanet])
 @pytest.mark.parametrize("mode", [None, "default", "reduce-overhead"])
-def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, mode) -> None:
-    detector = faster_rcnn("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
+def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, mode, build) -> None:
+    detector = build("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
     if mode:
         compile_parts(detector, mode=mode)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3, fused=True)
