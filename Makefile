@@ -1,4 +1,5 @@
-# make demo: from a clone to a trained detector and its report.   make test: everything CI runs.
+# make demo: install, then train a detector on generated data and write its report.
+# make test: install with development tools, then run lint, types and tests, as CI does (make check: without installing).
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 2
@@ -21,17 +22,18 @@ lint:
 types:
 	$(BIN)/mypy
 
-# two processes by default; worksteal keeps the tests of a file, and so their fixtures, mostly in one of them
+# worksteal keeps most tests of a file in one process, so that module fixtures (trained runs) are made only once
 tests:
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES) --dist worksteal
 
-# random SIGKILLs in runs of every task, which are resumed and compared bit for bit; about half an hour
+# crash test: runs of every task are killed at random, resumed and compared bit for bit; about half an hour
 test-kill: .venv/installed-dev
 	$(BIN)/python -m pytest -s -m slow tests/tools/test_kill.py
 
+# the system's Python: a GPU machine often has a torch build of its own
 test-gpu:
 	$(PYTHON) -m pytest -m gpu
 
@@ -39,12 +41,12 @@ test-gpu:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: setup.py | .venv/bin/python
-	@echo "installing into .venv; torch is several GB, so the first time takes some minutes"
+	@echo "installing into .venv; torch is a download of several GB and takes some minutes"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 .venv/installed-dev: setup.py | .venv/bin/python
-	@echo "installing into .venv; torch is several GB, so the first time takes some minutes"
+	@echo "installing into .venv; torch is a download of several GB and takes some minutes"
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@ .venv/installed
 
