@@ -1,7 +1,7 @@
 """A generated video data set: nine motions of drawn shapes.
 
-Only its motion tells what a video is: shapes, colors, sizes and places are drawn alike for every class, so that a
-single frame tells nothing. `shrinking` is `growing` played backwards.
+Only its motion tells what a video is: shapes, angles, colors, sizes and places are drawn alike for every class, so
+that a single frame tells nothing. `shrinking` is `growing` played backwards.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _SHIFT = 4  # corners are drawn to 1/16 pixel
 _RADII = (0.16, 0.28)  # least and largest, in parts of the side of a frame
 _WAY = 0.34  # how far a shape goes, in parts of the side
 _TURN = np.pi * 0.75  # how far it turns
+_LEAN = np.pi / 4  # how far from straight up its long corner points at most, halfway through a turn
 
 Field = NDArray[np.float64]
 # center (2,) as (x, y) from the middle in -0.5..0.5, radius and angle of the shape, at a time in 0..1
@@ -107,9 +108,17 @@ def _moving(angle: float) -> Callable[[np.random.Generator], Path3]:
 
 
 def _turning(sign: float) -> Callable[[np.random.Generator], Path3]:
+    """Return turns in which the long corner passes the top: to the right with `sign` 1, to the left with -1.
+
+    Were it to pass any side, the direction of the turn would be an exclusive or of where the corner points and where it
+    moves. Networks learn that late: an R3D-18 without its last stage classified 88 % of the training videos right in
+    the third epoch, and distinguished clockwise from counterclockwise in 62 % of theirs; drawn this way, in 100 %.
+    """
+
     def begin(rng: np.random.Generator) -> Path3:
-        middle, radius, turn = _place(rng)
-        return lambda time: (middle, radius, turn + sign * _TURN * time)
+        middle, radius, _ = _place(rng)
+        halfway = _upright(rng)
+        return lambda time: (middle, radius, halfway + sign * _TURN * (time - 0.5))
 
     return begin
 
@@ -131,8 +140,13 @@ def _bouncing(rng: np.random.Generator) -> Path3:
 
 
 def _place(rng: np.random.Generator) -> tuple[Field, float, float]:
-    """Draw the middle of the way, the radius, and the angle."""
-    return rng.uniform(-0.16, 0.16, 2), float(rng.uniform(*_RADII)), float(rng.uniform(0, 2 * np.pi))
+    """Draw the middle of the way, the radius, and the angle: that of a turn at a random time."""
+    angle = _upright(rng) + _TURN * rng.uniform(-0.5, 0.5)
+    return rng.uniform(-0.16, 0.16, 2), float(rng.uniform(*_RADII)), angle
+
+
+def _upright(rng: np.random.Generator) -> float:
+    return -np.pi / 2 + float(rng.uniform(-_LEAN, _LEAN))
 
 
 _MOTIONS: dict[str, Callable[[np.random.Generator], Path3]] = {
