@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,11 @@ class ClassificationData(TaskData[LabeledImages]):
         if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
             images = images.only(self.drop_missing(images.names))
         check_groups(self.root / source, self.group, images.groups)
-        if not images.size:
+        if not len(images):
             raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
         if split != "train":
             warn_of_absent(self.root / source, images.class_names, images.labels)
-        return images._replace(rule=self.pixels)
+        return replace(images, rule=self.pixels)
 
     def classes_of(self, records: LabeledImages) -> np.ndarray:
         return records.labels

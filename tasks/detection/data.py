@@ -130,7 +130,7 @@ class DetectionData(TaskData[Annotations]):
 
     def classes_of(self, records: Annotations) -> np.ndarray:
         present = np.zeros((len(records), len(records.class_names)), dtype=bool)
-        present[np.repeat(np.arange(len(records)), np.diff(records.starts)), records.labels - 1] = True
+        present[np.repeat(np.arange(len(records)), np.diff(records.starts)), records.instances.labels - 1] = True
         return present
 
     def batch_groups(self, records: Annotations, size: int) -> list[int]:

@@ -32,4 +32,4 @@ class LabeledFiles:
     def only(self, indices: np.ndarray) -> LabeledFiles:
         """Return the files at `indices`."""
         groups = None if self.groups is None else self.groups[indices]
-        return self._replace(names=self.names[indices], labels=self.labels[indices], groups=groups)
+        return replace(self, names=self.names[indices], labels=self.labels[indices], groups=groups)

@@ -104,10 +104,10 @@ class MedicalData(TaskData[Studies]):
         for leak in sorted(found, key=lambda leak: leak.study):
             leaks.setdefault(leak.study, leak.fault)  # a study is left out once, for the first reason
         self.handle_faults(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
-        studies = records.only(np.setdiff1d(np.arange(records.size), list(leaks)))
+        studies = records.only(np.setdiff1d(np.arange(len(records)), list(leaks)))
         if split == "train" and not self.division.holds_out:
             self.handle_faults(list(unlearned_classes(studies, self.divided("val"))), {})
-        if not studies.size:
+        if not len(studies):
             raise ValueError(f"{self._title(split)}: holds no study that can be used; data.{split} needs some.")
         for fault in absent_classes(studies, self._title(split)):
             warnings.warn(str(fault), stacklevel=2)

@@ -82,7 +82,7 @@ class SegmentationData(TaskData[LabeledMasks]):
             )
         records, found = read_split(self.root, wanted, self.classes, self.ignored, class_names)
         self.handle_faults(found, {**REPAIRED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
-        if not records.size:
+        if not len(records):
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
         coverage = Coverage(records, str(self.root / wanted.masks))
         coverage.read_some()

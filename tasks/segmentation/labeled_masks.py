@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class LabeledMasks:
 
     def only(self, indices: np.ndarray) -> LabeledMasks:
         """Return the images at `indices`."""
-        return self._replace(images=self.images[indices], masks=ChosenMasks(self.masks, indices))
+        return replace(self, images=self.images[indices], masks=ChosenMasks(self.masks, indices))
 
 
 def check_size(mask: str, found: tuple[int, int], image: str, size: tuple[int, int]) -> None:

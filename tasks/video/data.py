@@ -92,7 +92,7 @@ class VideoData(TaskData[LabeledFiles]):
         if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
             videos = videos.only(self.drop_missing(videos.names))
         check_groups(self.root / source, self.group, videos.groups)
-        if not videos.size:
+        if not len(videos):
             raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
         if split != "train":
             warn_of_absent(self.root / source, videos.class_names, videos.labels)
