@@ -1,0 +1,59 @@
+"""Links, commands and code of README and docs."""
+
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from vertebra.tools.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    """Words of every `vertebra ...` command, in fenced blocks and in code spans."""
+    text = page.read_text(encoding="utf-8")
+    lines = "\n".join(blocks(page, "")).replace("\\\n", " ").splitlines()
+    spans = [span.replace("\\|", "|") for span in re.findall(r"`(vertebra [^`\n]+)`", text)]
+    return [shlex.split(line, comments=True)[1:] for line in (*lines, *spans) if line.startswith("vertebra ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, heading = target.partition("#")
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), target
+        titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+        assert not heading or heading in anchors, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_recipes_exist(page):
+    for words in commands(page):
+        assert words[0] in COMMANDS or words[0] == "--help", words
+        for flag, value in pairwise(words):
+            if flag == "-c" and "/" in value and not value.startswith("runs/") and value.islower():
+                assert (ROOT / "configs" / value).is_file(), value
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_compile_and_import_what_exists(page):
+    for block in blocks(page, "python"):
+        compile(block, page.name, "exec")
+        for line in re.findall(r"^(?:from|import) vertebra.*$", block, re.MULTILINE):
+            exec(line, {})  # the imports only: the examples have images of their own
+
+
+def test_the_pages_have_commands():
+    assert sum(len(commands(page)) for page in PAGES) > 20
