@@ -1,6 +1,6 @@
-"""ResNet-family backbones with named feature maps, and the necks that turn those into pyramids."""
+"""ResNet-family backbones with named feature maps, and necks that build feature pyramids from them."""
 
-from vertebra.backbones import (  # noqa: F401  their networks register themselves
+from vertebra.backbones import (  # noqa: F401  importing registers their networks
     bridged,
     resnet_2d,
     resnet_3d,

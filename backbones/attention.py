@@ -1,4 +1,4 @@
-"""Channel attention inside a residual block."""
+"""Channel attention for residual blocks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from vertebra.backbones.layers import conv
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs each channel by what all of the map's channels look like on average.
+    """Squeeze-and-excitation: rescales each channel by a gate computed from all channels' global means.
 
     Squeeze-and-Excitation Networks, Hu et al. 2017, https://arxiv.org/abs/1709.01507.
 
     Args:
         dim: 2 for images, 3 for clips and volumes.
         channels: of the map.
-        ratio: of the bottleneck's channels to the map's; rounded to a multiple of 8.
+        ratio: channels of the bottleneck to those of the map; rounded to a multiple of 8.
 
     Shape:
         (N, channels, ...) -> (N, channels, ...)

@@ -1,4 +1,4 @@
-"""What every backbone promises: named feature maps from fine to coarse, and the truth about their sizes."""
+"""Base class of backbones: named feature maps from fine to coarse, with their channels and reductions."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class BackboneOptions:
-    """What a user may choose about any backbone, whatever its family.
+    """Options of every backbone, whatever its family.
 
     Args:
         in_channels: channels of the input.
         output_stride: reduction of the coarsest map, 32, 16 or 8; below 32 the last stages dilate instead of striding.
         norm: `batch`, `frozen` (batch norm with fixed statistics and weights), `sync` (over processes) or `group`.
         out_levels: names of the maps that `forward` returns, or None for all that the network has.
-        frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
+        frozen_stages: number of stages, from the input on, that are frozen: 0 none, 1 the stem, 2 the stem and C2, ...
         zero_init: start the last norm of every residual block at zero, so that each block begins as its shortcut.
-        drop_path_rate: probability of leaving out the residual branch of the last block in training; those before
-            have less, in proportion to their depth (Deep Networks with Stochastic Depth, Huang et al. 2016,
+        drop_path_rate: probability of dropping the residual branch of the last block in training; it grows linearly
+            with depth up to there (Deep Networks with Stochastic Depth, Huang et al. 2016,
             https://arxiv.org/abs/1603.09382).
-        checkpointing: in training keep only what goes into each block, and compute its inside again in the backward
+        checkpointing: store only the input of each block in training, and recompute its activations in the backward
             pass: much less memory for a third more time (Training Deep Nets with Sublinear Memory Cost, Chen et al.
             2016, https://arxiv.org/abs/1604.06174).
     """
@@ -66,10 +66,10 @@ class BackboneOptions:
 
 
 class Backbone(nn.Module):
-    """A network that turns images, clips or volumes into a dict of named feature maps, fine to coarse.
+    """Base class: images, clips or volumes to a dict of named feature maps, fine to coarse.
 
-    A subclass calls `choose_levels` and `freeze` once its parts exist. Whatever stands behind a backbone asks `levels`
-    for channels and reductions, and never for the network's name.
+    A subclass calls `choose_levels` and `freeze` once its submodules exist. Necks and heads read channels and
+    reductions from `levels`, and never depend on the network's name.
 
     Attributes:
         levels: the maps that `forward` returns, in the same order.
@@ -84,24 +84,30 @@ class Backbone(nn.Module):
         self._frozen: tuple[str, ...] = ()
 
     def choose_levels(self, available: Sequence[Level], wanted: Sequence[str] | None) -> None:
-        """Keep those of the `available` levels whose names are `wanted`; None wants them all.
+        """Select the output levels.
+
+        Args:
+            available: all levels of the network, fine to coarse.
+            wanted: names of those to return; None for all.
 
         Raises:
-            ValueError: a wanted level is not available, or none is wanted.
+            ValueError: a wanted level is not available, or `wanted` is empty.
         """
         names = [level.name for level in available]
         wanted = names if wanted is None else wanted
         unknown = [name for name in wanted if name not in names]
         if unknown or not wanted:
-            raise ValueError(f"out_levels is {list(wanted)}, but this network has {', '.join(names)}; choose of those.")
+            raise ValueError(
+                f"out_levels is {list(wanted)}; choose from the levels of this network: {', '.join(names)}."
+            )
         self.levels = tuple(level for level in available if level.name in wanted)
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return published weights under this network's names; what it has no place for may stay, to be reported."""
+        """Return published weights under this network's names; unknown keys stay, for error messages."""
         return own_names(state)
 
     def freeze(self, *modules: str) -> None:
-        """Stop the training of the named submodules: no gradients, and norms keep their statistics from here on."""
+        """Freeze submodules by name: no gradients, and their norms stay in evaluation mode."""
         self._frozen = modules
         for name in modules:
             self.get_submodule(name).requires_grad_(False)

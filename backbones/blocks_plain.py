@@ -1,4 +1,4 @@
-"""Blocks without a clean shortcut: those that the residual block is measured against."""
+"""Baselines of the residual block: a plain block without a shortcut, and a highway block with a gated one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from vertebra.backbones.layers import conv, norm_layer
 
 
 class PlainBlock(nn.Module):
-    """Two 3x3 convolutions with nothing beside them.
+    """Plain block: two 3x3 convolutions without a shortcut.
 
     The plain networks of Deep Residual Learning for Image Recognition, He et al. 2015, https://arxiv.org/abs/1512.03385.
 
     Args:
-        place: where the block stands; stochastic depth would leave nothing of it and is refused.
+        spec: position and shape of the block; its drop rate must be 0.
 
     Attributes:
-        out_channels: `place.width`.
+        out_channels: `spec.width`.
 
     Shape:
-        (N, in_channels, H, W) -> (N, width, H / stride, W / stride), with a depth in front of H where dim is 3.
+        (N, in_channels, H, W) -> (N, width, H / stride, W / stride), and (N, C, D, H, W) with `dim=3`.
 
     Raises:
-        ValueError: a drop rate is asked for.
+        ValueError: the drop rate is not 0.
     """
 
     folds = (("conv1", "bn1"), ("conv2", "bn2"))
 
-    def __init__(self, place: BlockSpec) -> None:
+    def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
-        refuse_drop_path(place)
-        dim, norm, width = place.dim, place.norm, place.width
+        refuse_drop_path(spec)
+        dim, norm, width = spec.dim, spec.norm, spec.width
         self.out_channels = width
-        self.conv1 = conv(dim, place.in_channels, width, 3, stride=place.stride, dilation=place.dilation)
+        self.conv1 = conv(dim, spec.in_channels, width, 3, stride=spec.stride, dilation=spec.dilation)
         self.bn1 = norm_layer(dim, width, norm)
-        self.conv2 = conv(dim, width, width, 3, dilation=place.last_dilation)
+        self.conv2 = conv(dim, width, width, 3, dilation=spec.last_dilation)
         self.bn2 = norm_layer(dim, width, norm)
         self.relu = nn.ReLU(inplace=True)
 
@@ -45,39 +45,39 @@ class PlainBlock(nn.Module):
 
 
 class HighwayBlock(nn.Module):
-    """A 3x3 convolution and a learned gate that says how much of it replaces the input.
+    """Highway block: a 3x3 convolution, and a learned gate between its output and the input.
 
-    Highway Networks, Srivastava et al. 2015, https://arxiv.org/abs/1505.00387. Differs from the paper: a norm stands
-    behind the transform's convolution. Where the shapes of input and output differ there is nothing to carry over, and
-    the block is the transform alone.
+    Highway Networks, Srivastava et al. 2015, https://arxiv.org/abs/1505.00387. Unlike in the paper, a norm follows the
+    transform's convolution. Where the shapes of input and output differ nothing can be carried over, and the block is
+    the transform alone.
 
     Args:
-        place: where the block stands; stochastic depth is refused.
+        spec: position and shape of the block; its drop rate must be 0.
 
     Attributes:
-        out_channels: `place.width`.
+        out_channels: `spec.width`.
 
     Shape:
-        (N, in_channels, H, W) -> (N, width, H / stride, W / stride), with a depth in front of H where dim is 3.
+        (N, in_channels, H, W) -> (N, width, H / stride, W / stride), and (N, C, D, H, W) with `dim=3`.
 
     Raises:
-        ValueError: a drop rate is asked for.
+        ValueError: the drop rate is not 0.
     """
 
     folds = (("conv1", "bn1"),)
 
-    def __init__(self, place: BlockSpec) -> None:
+    def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
-        refuse_drop_path(place)
-        dim, width = place.dim, place.width
+        refuse_drop_path(spec)
+        dim, width = spec.dim, spec.width
         self.out_channels = width
-        self.conv1 = conv(dim, place.in_channels, width, 3, stride=place.stride, dilation=place.dilation)
-        self.bn1 = norm_layer(dim, width, place.norm)
+        self.conv1 = conv(dim, spec.in_channels, width, 3, stride=spec.stride, dilation=spec.dilation)
+        self.bn1 = norm_layer(dim, width, spec.norm)
         self.relu = nn.ReLU(inplace=True)
-        carries = place.in_channels == width and max(place.stride) == 1
-        self.gate = conv(dim, width, width, 3, dilation=place.dilation, bias=True) if carries else None
+        carries = spec.in_channels == width and max(spec.stride) == 1
+        self.gate = conv(dim, width, width, 3, dilation=spec.dilation, bias=True) if carries else None
         if self.gate is not None:
-            nn.init.constant_(self.gate.bias, -2.0)  # type: ignore[arg-type]  # begins by carrying, as in the paper
+            nn.init.constant_(self.gate.bias, -2.0)  # type: ignore[arg-type]  # starts by carrying the input, as in the paper
 
     def forward(self, x: Tensor) -> Tensor:
         transformed = self.relu(self.bn1(self.conv1(x)))
@@ -87,10 +87,10 @@ class HighwayBlock(nn.Module):
         return transformed * gate + x * (1 - gate)
 
 
-def refuse_drop_path(place: BlockSpec) -> None:
-    """Raise a ValueError where stochastic depth is asked of a block that has no residual branch."""
-    if place.drop_rate:
+def refuse_drop_path(spec: BlockSpec) -> None:
+    """Raise a ValueError for stochastic depth in a block without a residual branch."""
+    if spec.drop_rate:
         raise ValueError(
-            f"drop_path_rate gives {place.drop_rate:.3g} at this block, which has no residual branch to leave out; "
+            f"drop_path_rate gives {spec.drop_rate:.3g} at this block, which has no residual branch to drop; "
             "set drop_path_rate=0, or choose a residual network."
         )

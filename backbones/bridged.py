@@ -1,4 +1,4 @@
-"""What comes over the bridge: `timm:<name>` for any of timm's networks, and DenseNets under their own names.
+"""Networks built by timm: `timm:<name>` for any of them, and DenseNets under their own names.
 
 Densely Connected Convolutional Networks, Huang et al. 2016, https://arxiv.org/abs/1608.06993
 """
@@ -14,7 +14,7 @@ from vertebra.backbones.timm_bridge import TimmBackbone
 
 @register_prefix("timm")
 def timm_backbone(name: str, options: BackboneOptions) -> TimmBackbone:
-    """Any network of timm's that gives feature maps."""
+    """Any timm network that returns feature maps."""
     return TimmBackbone(name, options)
 
 

@@ -1,4 +1,4 @@
-"""Activation checkpointing of blocks that hold batch norms."""
+"""Activation checkpointing of blocks with batch norms."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-    """Run a block and keep of it only what went in; its inside is computed again when the gradient asks for it."""
+def checkpoint_block(block: nn.Module, x: Tensor) -> Tensor:
+    """Run a block, store its input only, and recompute its activations in the backward pass."""
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), statistics_kept(block)
+        return nullcontext(), frozen_running_stats(block)
 
     return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager
-def statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Let batch norms see the batch without counting it: the second pass over it is no news."""
+def frozen_running_stats(block: nn.Module) -> Iterator[None]:
+    """Normalize by the batch without updating running statistics, which the first pass has done already."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""Names that other publishers give to the weights of our networks, and how they become ours (torchvision's)."""
+"""Key names of other publishers' weights, and their conversion to ours (torchvision's)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Renames = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
 
 class Convention(NamedTuple):
-    """How one publisher calls the weights of one family.
+    """Naming convention of a publisher for a family of networks.
 
     Attributes:
-        publisher: and family, for error messages.
+        publisher: and family, as documentation.
         mark: pattern of a key that only this convention has.
-        renames: patterns and what to put in their place (as `re.sub` takes it), applied one after the other.
-        convert: what is to be done to the values, once they have our names.
+        renames: of the keys.
+        convert: function of the renamed state dict, where values differ as well.
     """
 
     publisher: str
@@ -29,7 +29,7 @@ class Convention(NamedTuple):
 
 
 def _without_shortcut_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Let the mean that a batch norm subtracts take up the bias of the convolution ahead of it."""
+    """Fold the bias of each shortcut's convolution into the running mean of its batch norm."""
     for key in [key for key in state if key.endswith(".downsample.0.bias")]:
         mean = key.replace("0.bias", "1.running_mean")
         if mean in state:
@@ -37,7 +37,7 @@ def _without_shortcut_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-# pytorchvideo's, inside a block and before its stage is named
+# pytorchvideo's names inside a block; stages are renamed by each convention
 _BLOCK = (
     (r"\.branch1_conv\.", ".downsample.0."),
     (r"\.branch1_norm\.", ".downsample.1."),
@@ -116,7 +116,7 @@ CONVENTIONS = (
         r"blocks\.0\.conv\.conv_xy\.weight",
         (
             *_BLOCK,
-            (r"^blocks\.0\.conv\.conv_t\.", "conv1.spatial."),  # there they are called the other way about
+            (r"^blocks\.0\.conv\.conv_t\.", "conv1.spatial."),  # pytorchvideo swaps the two names
             (r"^blocks\.0\.conv\.conv_xy\.", "conv1.temporal."),
             (r"^blocks\.0\.norm\.", "bn1."),
             (r"^blocks\.5\.pool\.pre_conv\.", "head.conv1."),
@@ -127,7 +127,7 @@ CONVENTIONS = (
         ),
     ),
     Convention(
-        "pytorchvideo's I3D and C2D",  # whose pooling behind the first stage counts as a block
+        "pytorchvideo's I3D and C2D",  # whose pooling after the first stage counts as a block
         r"blocks\.5\.res_blocks\.0\.branch2\.conv_a\.weight",
         (
             *_BLOCK,
@@ -153,7 +153,7 @@ CONVENTIONS = (
 
 
 def own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict with our names, whoever published it; names that are ours already stay."""
+    """Return a state dict under our names, from any supported publisher; our own names are unchanged."""
     state = {key.removeprefix("module."): value for key, value in state.items()}
     for convention in CONVENTIONS:
         if any(re.fullmatch(convention.mark, key) for key in state):

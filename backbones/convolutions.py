@@ -1,4 +1,4 @@
-"""Convolutions that treat time and space differently. Each is a `Convolution` that blocks take, for clips (dim 3)."""
+"""Spatial, temporal and separable convolutions for clips, as builders (`Convolution`) that blocks accept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer, per_axis
 
 
-def framed(
+def conv_over_frames(
     dim: int,
     in_channels: int,
     out_channels: int,
@@ -21,15 +21,15 @@ def framed(
     *,
     frames: int,
 ) -> nn.Module:
-    """Build a convolution that sees `frames` frames, and in each of them what `kernel_size` says."""
+    """Build a convolution with the temporal kernel size `frames`, and the spatial one of `kernel_size`."""
     _, height, width = per_axis(kernel_size, dim)
     return conv(dim, in_channels, out_channels, (frames, height, width), stride, dilation, groups)
 
 
-# every frame for itself, as an image
-frame_wise = partial(framed, frames=1)
-# where the kernel size is 1, along the time only: the first convolution of the blocks of I3D and SlowFast
-along_time = partial(framed, frames=3)
+# spatial convolution: each frame on its own
+spatial_conv = partial(conv_over_frames, frames=1)
+# with kernel size 1 a temporal convolution: the first one in blocks of I3D and SlowFast
+temporal_conv = partial(conv_over_frames, frames=3)
 
 
 def depthwise(
@@ -41,7 +41,7 @@ def depthwise(
     dilation: Size = 1,
     groups: int = 1,
 ) -> nn.Module:
-    """Build a convolution whose every channel is a group of its own, whatever `groups` a block asks for.
+    """Build a depthwise convolution; `groups` is not used.
 
     Video Classification with Channel-Separated Convolutional Networks, Tran et al. 2019,
     https://arxiv.org/abs/1904.02811.
@@ -60,7 +60,7 @@ def spatial_then_temporal(
     norm: Norm = "batch",
     middle: int | None = None,
 ) -> nn.Module:
-    """Build a (2+1)-D convolution: one within each frame, a norm, an activation, and one along the time.
+    """Build a (2+1)-D convolution: spatial convolution, norm, activation, temporal convolution.
 
     A Closer Look at Spatiotemporal Convolutions for Action Recognition, Tran et al. 2018,
     https://arxiv.org/abs/1711.11248.
@@ -69,12 +69,12 @@ def spatial_then_temporal(
         dim: 3.
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: of the convolution that the two stand for.
-        stride: likewise; its first number falls to the one along the time.
+        kernel_size: of the 3-D convolution that is factored.
+        stride: likewise; its first number is that of the temporal convolution.
         dilation: likewise.
         groups: of both.
         norm: see `BackboneOptions`.
-        middle: channels between the two; the paper's number if not given (see `matching_channels`).
+        middle: channels between the two, as in the paper if not given (see `matching_channels`).
     """
     middle = middle or matching_channels(in_channels, out_channels)
     (frames, *kernel), (step, *steps), (spread, *spreads) = (per_axis(s, dim) for s in (kernel_size, stride, dilation))
@@ -98,7 +98,7 @@ def temporal_then_spatial(
     groups: int = 1,
     norm: Norm = "batch",
 ) -> nn.Module:
-    """Build a (2+1)-D convolution with the time first, and no more channels between the two than behind.
+    """Build a (2+1)-D convolution with the temporal part first, and `out_channels` channels between the two.
 
     The paper (see `spatial_then_temporal`) has the other order; pytorchvideo's published bottleneck network has this.
     """
@@ -114,5 +114,5 @@ def temporal_then_spatial(
 
 
 def matching_channels(in_channels: int, out_channels: int) -> int:
-    """Return how many channels give a (2+1)-D convolution as many weights as the 3x3x3 one has (section 3.5)."""
+    """Return the middle channels at which a (2+1)-D convolution has the weights of a 3x3x3 one (section 3.5)."""
     return 27 * in_channels * out_channels // (9 * in_channels + 3 * out_channels)

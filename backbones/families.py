@@ -1,4 +1,4 @@
-"""What a network does not know about itself: the size at which its family counts operations, and who publishes weights.
+"""Reference input sizes for operation counts, and publishers of weights, for each family of networks.
 
 Sizes are those of the papers' tables or of pytorchvideo's
 (https://github.com/facebookresearch/pytorchvideo/blob/main/docs/source/model_zoo.md).
@@ -11,19 +11,19 @@ from fnmatch import fnmatch
 from typing import NamedTuple
 
 from vertebra.backbones.backbone import Level
-from vertebra.backbones.timm_bridge import is_timms
+from vertebra.backbones.timm_bridge import is_timm_model
 
 IMAGENET = (224, 224)
 CIFAR = (32, 32)
 
 
 class Family(NamedTuple):
-    """A group of networks for clips or volumes.
+    """Family of networks for clips or volumes.
 
     Attributes:
         pattern: shell pattern of their names.
-        size: (T, H, W) of the input whose operations are counted.
-        publisher: of weights, beside torchvision and timm, which publish under the same names; empty if there is none.
+        size: (T, H, W) of the input for operation counts.
+        publisher: of weights, besides torchvision and timm, which use the same names; empty if there is none.
     """
 
     pattern: str
@@ -31,7 +31,7 @@ class Family(NamedTuple):
     publisher: str = ""
 
 
-# the first that fits counts
+# the first matching pattern applies
 FAMILIES = (
     Family("ts[nm]:*", (8, 224, 224)),
     Family("slowfast_*", (32, 256, 256), "pytorchvideo"),
@@ -49,19 +49,19 @@ FAMILIES = (
 
 
 def input_size(name: str, levels: Sequence[Level]) -> tuple[int, ...]:
-    """Return (H, W) or (T, H, W) of the input at which the family of the backbone `name` counts its operations."""
+    """Return the input size for operation counts of a backbone, (H, W) or (T, H, W)."""
     if not isinstance(levels[0].reduction, int):
         return _family(name).size
-    return CIFAR if levels[0].reduction == 1 else IMAGENET  # who keeps every pixel was made for few
+    return CIFAR if levels[0].reduction == 1 else IMAGENET  # a first level at full resolution marks a CIFAR network
 
 
 def publishers(name: str) -> list[str]:
-    """Return whose weights load into the backbone `name`."""
-    from torchvision.models import list_models  # a second of imports that only this needs
+    """Return the publishers whose weights load into a backbone."""
+    from torchvision.models import list_models  # takes a second to import
 
-    of_images = name.removeprefix("tsn:").removeprefix("tsm:")
-    found = ["torchvision"] if of_images in list_models() else []
-    found += ["timm"] if is_timms(of_images.removeprefix("timm:")) else []
+    image_network = name.removeprefix("tsn:").removeprefix("tsm:")
+    found = ["torchvision"] if image_network in list_models() else []
+    found += ["timm"] if is_timm_model(image_network.removeprefix("timm:")) else []
     return found + [publisher for publisher in (_family(name).publisher,) if publisher]
 
 

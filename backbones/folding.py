@@ -1,4 +1,4 @@
-"""Batch norms taken into the convolutions ahead of them, which costs inference nothing and saves it a pass."""
+"""Batch norm folding: norms are merged into the preceding convolutions for faster inference."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from vertebra.backbones.cpu_convolutions import Conv2d, Conv3d
 from vertebra.backbones.layers import FrozenBatchNorm
 
 Conv = nn.Conv2d | nn.Conv3d
-# and no other that is derived from one: it may do more, as timm's norms do, which hold an activation
+# exact types only: subclasses may do more, as timm's norms, which include an activation
 FOLDED_CONVS = (nn.Conv2d, nn.Conv3d, Conv2d, Conv3d)
 FOLDED_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, FrozenBatchNorm)
 
 
 def fold_norms(network: nn.Module) -> int:
-    """Fold every batch norm that stands right behind a convolution into it, in place; the outputs stay the same.
+    """Fold every batch norm that directly follows a convolution into it, in place; outputs are unchanged.
 
-    A block says by its attribute `folds` which of its norms stands behind which convolution; in an `nn.Sequential` the
-    order says it. Group norms stay, since they depend on the image, and so do the norms of pre-activation blocks that
-    stand behind a sum, and all of classes that are only derived from PyTorch's and ours.
+    A block lists its pairs of convolution and norm as `folds`; in an `nn.Sequential` the order gives them. Group norms,
+    whose statistics depend on the image, norms after a sum in pre-activation blocks, and subclasses of the known layers
+    are not folded.
 
     Args:
-        network: in evaluation mode; it cannot be trained afterwards, and its state dict has other keys.
+        network: in evaluation mode; afterwards it cannot be trained, and its state dict has other keys.
 
     Returns:
-        How many norms are gone.
+        Number of norms folded.
 
     Raises:
         ValueError: the network is in training mode, in which a norm is not a fixed factor.
     """
     if network.training:
-        raise ValueError("the network is in training mode, where norms follow the batch; call eval() first.")
+        raise ValueError("the network is in training mode, where norms use batch statistics; call eval() first.")
     count = 0
     for module in list(network.modules()):
         for convolution, name in _pairs(module):
@@ -54,14 +54,14 @@ def fold_norms(network: nn.Module) -> int:
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[Conv, str]]:
-    """Find the convolutions of a module, and the name of what stands behind each."""
+    """Yield the convolutions of a module, with the name of the submodule that follows each."""
     if isinstance(module, nn.Sequential):
         for (_, first), (name, _) in pairwise(module.named_children()):
             if isinstance(first, Conv):
                 yield first, name
     for conv_name, norm_name in cast("tuple[tuple[str, str], ...]", getattr(module, "folds", ())):
         convolution = module.get_submodule(conv_name)
-        while isinstance(convolution, nn.Sequential):  # of several convolutions the last
+        while isinstance(convolution, nn.Sequential):  # the last of several convolutions
             convolution = convolution[-1]
         if isinstance(convolution, Conv):
             yield convolution, norm_name

@@ -1,4 +1,4 @@
-"""Two-dimensional weights for three-dimensional networks."""
+"""Inflation of 2-D weights into 3-D networks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vertebra.backbones.backbone import Backbone
 def inflate(
     state_2d: Mapping[str, Tensor], body_3d: Backbone, how: Literal["mean", "center"] = "mean"
 ) -> dict[str, Tensor]:
-    """Turn the weights of a 2-D network into those of a 3-D network of the same blocks.
+    """Inflate the weights of a 2-D network for a 3-D network of the same blocks.
 
-    Quo Vadis, Action Recognition?, Carreira and Zisserman 2017, https://arxiv.org/abs/1705.07750. On a clip that
-    repeats one frame the 3-D network then gives the 2-D network's features: with `mean` where no kernel reaches over
-    the first or the last frame, with `center` everywhere. Load what comes out with `load_weights(body_3d, ...)`.
+    Quo Vadis, Action Recognition?, Carreira and Zisserman 2017, https://arxiv.org/abs/1705.07750. On a clip of
+    one repeated frame the 3-D network then outputs the 2-D network's features: with `mean` where no kernel extends past
+    the first or last frame, with `center` everywhere. Load the result with `load_weights(body_3d, ...)`.
 
     Args:
-        state_2d: state dict of the 2-D network, under our names or those of a publisher whom we know.
-        body_3d: the network to inflate for; it tells how long each kernel is. It is not changed.
-        how: `mean` spreads a kernel evenly over its frames, `center` lets it begin as the 2-D one, with zeros around.
+        state_2d: state dict of the 2-D network, under our names or those of a supported publisher.
+        body_3d: the network to inflate for, which determines the kernel lengths; it is not changed.
+        how: `mean` spreads a kernel evenly over its frames, `center` puts it into the middle frame with zeros around.
 
     Raises:
-        ValueError: `how` is neither.
+        ValueError: `how` is neither of the two.
     """
     if how not in ("mean", "center"):
         raise ValueError(f"how is {how!r}; choose mean or center.")
@@ -41,7 +41,7 @@ def inflate(
 
 
 def _inflated(weight: Tensor, frames: int, how: str) -> Tensor:
-    """Lengthen a kernel (out, in, H, W) to (out, in, frames, H, W)."""
+    """Inflate a kernel (out, in, H, W) to (out, in, frames, H, W)."""
     if how == "mean":
         return (weight / frames)[:, :, None].repeat(1, 1, frames, 1, 1)
     kernel = torch.zeros(*weight.shape[:2], frames, *weight.shape[2:], dtype=weight.dtype, device=weight.device)

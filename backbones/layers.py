@@ -1,4 +1,4 @@
-"""Convolution, norm and pooling for any number of dimensions: one word, `dim`, stands between an image and a volume."""
+"""Convolution, norm and pooling layers in two or three dimensions, selected by `dim`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vertebra.backbones.cpu_convolutions import Conv2d, Conv3d
 
 Norm = Literal["batch", "frozen", "sync", "group"]
 Size = int | Sequence[int]
-# (dim, in_channels, out_channels, kernel_size, stride=, dilation=, groups=) -> a module; `conv` and its kin
+# (dim, in_channels, out_channels, kernel_size, stride=, dilation=, groups=) -> a module, as `conv`
 Convolution = Callable[..., nn.Module]
 
 _CONV: dict[int, type[nn.Module]] = {2: Conv2d, 3: Conv3d}
@@ -31,7 +31,7 @@ def conv(
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Module:
-    """Build a convolution whose padding keeps the size at stride 1."""
+    """Build a convolution with "same" padding at stride 1; kernel sizes are odd."""
     sizes, dilations = per_axis(kernel_size, dim), per_axis(dilation, dim)
     return _CONV[dim](
         in_channels,
@@ -46,7 +46,7 @@ def conv(
 
 
 def per_axis(size: Size, dim: int) -> tuple[int, ...]:
-    """Return one number for each of `dim` axes."""
+    """Return a size for each of `dim` axes."""
     return (size,) * dim if isinstance(size, int) else tuple(size)
 
 
@@ -57,15 +57,15 @@ def max_pool(dim: int, kernel_size: Size, stride: Size) -> nn.Module:
 
 
 def average_pool(dim: int, size: Size) -> nn.Module:
-    """Build the mean of patches that stand side by side; those at the border may be smaller."""
+    """Build an average pooling of non-overlapping windows, which may be smaller at the border."""
     return _AVERAGE_POOL[dim](per_axis(size, dim), ceil_mode=True, count_include_pad=False)
 
 
 def norm_layer(dim: int, channels: int, norm: Norm) -> nn.Module:
-    """Build the norm called `norm` for maps of `channels` channels.
+    """Build a norm layer by name for maps of `channels` channels.
 
     Raises:
-        ValueError: `norm` is not one of the four, or `channels` cannot be grouped.
+        ValueError: `norm` is none of the four.
     """
     if norm == "batch":
         return _BATCH_NORM[dim](channels)
@@ -79,12 +79,15 @@ def norm_layer(dim: int, channels: int, norm: Norm) -> nn.Module:
 
 
 def _groups(channels: int) -> int:
-    """Return 32 groups as in the paper (Group Normalization, 2018), or fewer where 32 does not divide the channels."""
+    """Return 32 groups as in the paper, or fewer where 32 does not divide the channels.
+
+    Group Normalization, Wu and He 2018, https://arxiv.org/abs/1803.08494.
+    """
     return next(groups for groups in (32, 16, 8, 4, 2, 1) if channels % groups == 0)
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm whose statistics and weights are constants, for fine-tuning with few images to a batch.
+    """Batch norm with constant statistics and weights, for fine-tuning with small batches.
 
     It loads the state dict of an ordinary batch norm.
 

@@ -1,6 +1,7 @@
-"""Necks: they turn a backbone's maps into a pyramid in which every level has the same number of channels.
+"""Necks: feature pyramids with the same number of channels at every level.
 
-All are made by `Neck(levels, channels, extra, norm)`, tell their `levels`, and turn a dict of maps into another.
+All have the constructor `Neck(levels, channels, extra, norm)` and the attribute `levels`, and map a dict of feature
+maps to another.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def create_neck(
     extra: Extra | None = None,
     norm: Norm | None = None,
 ) -> FPN | PAFPN | BiFPN:
-    """Build the neck called `name`; the other arguments are those of each (see `FPN`).
+    """Build a neck by name; the other arguments are those of each neck (see `FPN`).
 
     Raises:
         ValueError: there is no such neck, or it refuses an argument.

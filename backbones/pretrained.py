@@ -1,4 +1,4 @@
-"""Published weights by name, through their publisher's own download and cache."""
+"""Published weights by name, from the publisher's own download cache."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from vertebra.backbones.timm_bridge import is_timms, timm_state_dict
+from vertebra.backbones.timm_bridge import is_timm_model, timm_state_dict
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
 TORCHVISION_ENUM = re.compile(r"\w+_Weights\.\w+")
 FILE_TYPES = ("pth", "pt", "ckpt", "safetensors", "bin", "tar")
-WRAPPERS = re.compile(r"^(tsn|tsm):")  # what looks at the frames of a clip has the weights of what looks at images
+WRAPPERS = re.compile(r"^(tsn|tsm):")  # frame-wise networks have the weights of their image networks
 
 
 def is_published(source: str) -> bool:
-    """Return whether a text names weights as torchvision or timm do: `ResNet50_Weights.DEFAULT`, `resnet50.a1_in1k`."""
+    """Return whether `source` is torchvision's (`ResNet50_Weights.DEFAULT`) or timm's (`resnet50.a1_in1k`) name."""
     network, _, tag = source.partition(".")
     is_tag = tag not in FILE_TYPES and re.fullmatch(r"\w+", tag) is not None
-    return TORCHVISION_ENUM.fullmatch(source) is not None or (is_tag and is_timms(network))
+    return TORCHVISION_ENUM.fullmatch(source) is not None or (is_tag and is_timm_model(network))
 
 
 def published_state_dict(source: str) -> dict[str, Tensor]:
@@ -32,13 +32,13 @@ def published_state_dict(source: str) -> dict[str, Tensor]:
 
     Args:
         source: a torchvision enum's name (`ResNet50_Weights.IMAGENET1K_V2`), timm's name and tag (`resnet50.a1_in1k`),
-            or a backbone's name, which means torchvision's newest weights, or where it has none timm's.
+            or a backbone's name, for torchvision's newest weights, or timm's where torchvision has none.
 
     Raises:
-        ValueError: nobody publishes weights under this name.
+        ValueError: no publisher has weights of this name.
         FileNotFoundError: the file is not in the cache and cannot be downloaded.
     """
-    from torchvision.models import get_model_weights, get_weight  # a second of imports that only this path needs
+    from torchvision.models import get_model_weights, get_weight  # takes a second to import
 
     name = WRAPPERS.sub("", source)
     if TORCHVISION_ENUM.fullmatch(name):
@@ -46,15 +46,15 @@ def published_state_dict(source: str) -> dict[str, Tensor]:
             return _torchvision_state_dict(get_weight(name))
         except (ValueError, KeyError) as error:
             raise ValueError(
-                f"torchvision has no weights {name!r}; give a name of theirs, such as ResNet50_Weights.IMAGENET1K_V2, "
+                f"torchvision has no weights {name!r}; give one of its names, such as ResNet50_Weights.IMAGENET1K_V2, "
                 "or the path of a state dict."
             ) from error
     try:
         weights = get_model_weights(name).DEFAULT
     except ValueError as error:
-        timms = name.removeprefix("timm:")
-        if is_timms(timms):
-            return timm_state_dict(timms)
+        timm_name = name.removeprefix("timm:")
+        if is_timm_model(timm_name):
+            return timm_state_dict(timm_name)
         raise ValueError(
             f"no published weights are known for {name!r}; give the path of a state dict: weights=PATH."
         ) from error

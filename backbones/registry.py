@@ -1,4 +1,4 @@
-"""Backbones by name: a decorated function is a registration, and a wrong name brings the near ones."""
+"""Registry of backbones: constructors by name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PREFIXES: dict[str, Callable[[str, BackboneOptions], Backbone]] = {}
 
 
 def register(constructor: Constructor, name: str | None = None) -> Constructor:
-    """Make a function of `BackboneOptions` a backbone that users reach by the function's name, or by another.
+    """Register a constructor under the function's name, or another; usable as a decorator.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is registered already.
     """
     name = name or constructor.__name__
     if name in _CONSTRUCTORS:
@@ -34,17 +34,17 @@ def register(constructor: Constructor, name: str | None = None) -> Constructor:
 def register_prefix(
     prefix: str,
 ) -> Callable[[Callable[[str, BackboneOptions], Backbone]], Callable[[str, BackboneOptions], Backbone]]:
-    """Make a function of a name and `BackboneOptions` answer for every backbone called `prefix:name`."""
+    """Register a constructor for all names `prefix:name`; it takes the name and `BackboneOptions`."""
 
-    def keep(constructor: Callable[[str, BackboneOptions], Backbone]) -> Callable[[str, BackboneOptions], Backbone]:
+    def decorate(constructor: Callable[[str, BackboneOptions], Backbone]) -> Callable[[str, BackboneOptions], Backbone]:
         _PREFIXES[prefix] = constructor
         return constructor
 
-    return keep
+    return decorate
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Return the registered names that match a shell pattern, in order: `list_backbones("resnet*")`."""
+    """Return the registered names that match a shell pattern, sorted: `list_backbones("resnet*")`."""
     return sorted(name for name in _CONSTRUCTORS if fnmatch(name, pattern))
 
 
@@ -68,16 +68,16 @@ def create_backbone(
         in_channels: channels of the input; pretrained first layers are adapted to it.
         output_stride: reduction of the coarsest map, 32, 16 or 8.
         norm: `batch`, `frozen`, `sync` or `group`.
-        out_levels: names of the maps that `forward` returns; all that the network has if not given.
-        frozen_stages: how many stages, from the input on, do not train: 0 none, 1 the stem, 2 the stem and C2, ...
+        out_levels: names of the maps to return; all of the network's if not given.
+        frozen_stages: number of stages, from the input on, that are frozen: 0 none, 1 the stem, 2 the stem and C2, ...
         zero_init: start the last norm of every residual block at zero.
-        drop_path_rate: stochastic depth at the last block; less at those before.
-        checkpointing: keep only what goes into each block in training; less memory, a third more time.
+        drop_path_rate: stochastic depth at the last block, growing linearly up to there; in 0..1.
+        checkpointing: recompute activations in the backward pass: less memory, a third more time.
         weights: a path (.pth, .safetensors), `pretrained`, or the name of published weights (see `load_weights`).
 
     Raises:
-        ValueError: an unknown name, an option that the family does not have, or weights that do not fit.
-        FileNotFoundError: the weights are neither on this machine nor to be downloaded.
+        ValueError: an unknown name, an option that the family does not support, or weights that do not fit.
+        FileNotFoundError: the weights are not on this machine and cannot be downloaded.
     """
     options = BackboneOptions(
         in_channels=in_channels,
@@ -98,7 +98,7 @@ def create_backbone(
         close = get_close_matches(name, _CONSTRUCTORS, n=4, cutoff=0.5)
         near = f"; close names: {', '.join(close)}" if close else ""
         raise ValueError(f"unknown backbone {name!r}{near}. All: vertebra backbones.")
-    replace_convolutions(backbone)  # what others register builds with PyTorch's own
+    replace_convolutions(backbone)  # constructors of users and timm use PyTorch's own
     if weights is not None:
         load_weights(backbone, weights, name=name, adapt=True)
     return backbone

@@ -12,27 +12,27 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 from vertebra.backbones.blocks import BlockSpec
-from vertebra.backbones.checkpointing import checkpointed
+from vertebra.backbones.checkpointing import checkpoint_block
 from vertebra.backbones.layers import Norm, Size, per_axis
 from vertebra.backbones.stems import Stem, plain_stem
 
 
 class ResNet(Backbone):
-    """A residual network whose stages give C2, C3, C4 and C5, or as many of them as it has stages.
+    """Residual network whose stages output C2, C3, C4 and C5, or as many of them as there are stages.
 
-    Submodules carry torchvision's names, so published weights load without a map. The classifier is not part of it.
-    BasicBlock dilates in both convolutions, which torchvision's ResNet-18 and -34 refuse to do.
+    Submodules have torchvision's names, so that published weights load without renaming; there is no classifier.
+    BasicBlock dilates both of its convolutions, which torchvision's ResNet-18 and -34 refuse to do.
 
     Args:
-        block: builds a block for its place; it tells its `out_channels`.
+        block: builds a block from its `BlockSpec`; the block has an attribute `out_channels`.
         depths: number of blocks in each stage.
-        options: what holds for any backbone.
+        options: of any backbone.
         dim: 2 for images, 3 for clips and volumes.
-        stem: builds what stands before the first stage.
+        stem: builds the layers before the first stage.
         widths: of the stages.
         strides: of the stages.
-        closing: builds what the last stage's map goes through at the end, from dim, channels and norm; pre-activation
-            networks have a norm and an activation there.
+        closing: builds the layers after the last stage from dim, channels and norm; pre-activation networks have a
+            norm and an activation there.
 
     Shape:
         - images: (N, in_channels, H, W), or (N, in_channels, D, H, W) with `dim=3`
@@ -65,14 +65,14 @@ class ResNet(Backbone):
         levels = []
         for index, (width, depth, wanted) in enumerate(zip(widths, depths, strides, strict=True)):
             first_dilation, stride = dilation, per_axis(wanted, dim)
-            # where a stride would reduce too much, see as far as the strided stage would, at full size
+            # a stride beyond the output stride becomes a dilation, which keeps the receptive field
             kept = tuple(r * s > options.output_stride for r, s in zip(reduction, stride, strict=True))
             dilation = tuple(d * s if keep else d for d, s, keep in zip(dilation, stride, kept, strict=True))
             stride = tuple(1 if keep else s for s, keep in zip(stride, kept, strict=True))
             blocks = []
             for i in range(depth):
-                # the first block still stands on the grid of the stage before: its first kernel keeps that dilation
-                place = BlockSpec(
+                # the first block's input is on the previous stage's grid, so its first kernel keeps that dilation
+                spec = BlockSpec(
                     dim=dim,
                     stage=index,
                     number=i,
@@ -84,7 +84,7 @@ class ResNet(Backbone):
                     norm=options.norm,
                     drop_rate=options.drop_path_rate * built / max(1, sum(depths) - 1),
                 )
-                blocks.append(block(place))
+                blocks.append(block(spec))
                 channels = cast(int, blocks[-1].out_channels)
                 built += 1
             reduction = tuple(r * s for r, s in zip(reduction, stride, strict=True))
@@ -106,18 +106,25 @@ class ResNet(Backbone):
         features = {}
         for index, stage in enumerate(self.stages):
             for block in cast(nn.Sequential, self.get_submodule(stage)):
-                x = checkpointed(block, x) if self.checkpointing and self.training else block(x)
+                x = checkpoint_block(block, x) if self.checkpointing and self.training else block(x)
             if self.closing is not None and stage == self.stages[-1]:
                 x = self.closing(x)
             if (name := f"C{index + 2}") in wanted:
                 features[name] = x
-            if len(features) == len(wanted):  # nobody asked for what is coarser
+            if len(features) == len(wanted):  # coarser levels are not in out_levels
                 break
         return features
 
 
 def initialize(network: nn.Module, zero_init: bool) -> None:
-    """Draw convolutions as in "Delving Deep into Rectifiers" (He et al. 2015), from the fan-out."""
+    """Initialize convolutions by He's normal distribution, from the fan-out.
+
+    Delving Deep into Rectifiers, He et al. 2015, https://arxiv.org/abs/1502.01852.
+
+    Args:
+        network: the network.
+        zero_init: start each residual branch at zero, so that every block begins as its shortcut.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,10 +1,11 @@
-"""The ResNets for images. Names are timm's and torchvision's.
+"""ResNets for images. Names are timm's and torchvision's.
 
-Papers, by the letters of the names:
+Papers, by the letters in the names:
 
 - none: Deep Residual Learning for Image Recognition, He et al. 2015, https://arxiv.org/abs/1512.03385
-- C, D: Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187; C has three small
-  convolutions for a stem, D averages in its shortcuts besides; S is C with a stem twice as wide, T is a tiered D
+- C, D: Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187; C has a deep
+  stem (three 3x3 convolutions), D average pooling in its shortcuts besides; S is C with a stem twice as wide, T is D
+  with a tiered stem (24, 32, 64 channels)
 - wide: Wide Residual Networks, Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146
 - next: Aggregated Residual Transformations, Xie et al. 2016, https://arxiv.org/abs/1611.05431; groups x width
 """
@@ -158,13 +159,13 @@ def resnet50t(options: BackboneOptions) -> ResNet:
 
 @register
 def wide_resnet50_2(options: BackboneOptions) -> ResNet:
-    """Wide ResNet-50, twice the width."""
+    """Wide ResNet-50-2: 3x3 convolutions of twice the width."""
     return ResNet(partial(Bottleneck, base_width=128), (3, 4, 6, 3), options)
 
 
 @register
 def wide_resnet101_2(options: BackboneOptions) -> ResNet:
-    """Wide ResNet-101, twice the width."""
+    """Wide ResNet-101-2: 3x3 convolutions of twice the width."""
     return ResNet(partial(Bottleneck, base_width=128), (3, 4, 23, 3), options)
 
 

@@ -1,4 +1,4 @@
-"""The ResNets for images that weigh their channels. Names are timm's; the letters are those of `resnet_2d`.
+"""ResNets for images with channel attention. Names are timm's; the letters are explained in `resnet_2d`.
 
 - se: Squeeze-and-Excitation Networks, Hu et al. 2017, https://arxiv.org/abs/1709.01507
 - rs: Revisiting ResNets, Bello et al. 2021, https://arxiv.org/abs/2103.07579

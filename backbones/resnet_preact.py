@@ -1,7 +1,7 @@
-"""The pre-activation ResNets for images of ImageNet's size. Names are timm's; the letters are those of `resnet_2d`.
+"""Pre-activation ResNets for ImageNet. Names are timm's; the letters are explained in `resnet_2d`.
 
-Identity Mappings in Deep Residual Networks, He et al. 2016, https://arxiv.org/abs/1603.05027. C5 comes behind the
-closing norm and ReLU (what timm's classifier pools); the maps before are bare sums, as in timm.
+Identity Mappings in Deep Residual Networks, He et al. 2016, https://arxiv.org/abs/1603.05027. C5 is taken after
+the closing norm and ReLU, where timm's classifier pools; the finer maps are sums without an activation, as in timm.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from vertebra.backbones.blocks_preact import PreActBasicBlock, PreActBottleneck,
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet
 from vertebra.backbones.resnet_2d import tiered_stem
-from vertebra.backbones.shortcuts import bare_average_projection
-from vertebra.backbones.stems import bare, deep_stem, plain_stem
+from vertebra.backbones.shortcuts import preact_average_projection
+from vertebra.backbones.stems import deep_stem, plain_stem, without_norm
 
-PreActResNet = partial(ResNet, stem=partial(bare, plain_stem), closing=norm_and_relu)
-PreActResNetD = partial(ResNet, stem=partial(bare, deep_stem), closing=norm_and_relu)
-PreActResNetT = partial(ResNet, stem=partial(bare, tiered_stem), closing=norm_and_relu)
+PreActResNet = partial(ResNet, stem=partial(without_norm, plain_stem), closing=norm_and_relu)
+PreActResNetD = partial(ResNet, stem=partial(without_norm, deep_stem), closing=norm_and_relu)
+PreActResNetT = partial(ResNet, stem=partial(without_norm, tiered_stem), closing=norm_and_relu)
 
-basic_d = partial(PreActBasicBlock, shortcut=bare_average_projection)
-bottleneck_d = partial(PreActBottleneck, shortcut=bare_average_projection)
+basic_d = partial(PreActBasicBlock, shortcut=preact_average_projection)
+bottleneck_d = partial(PreActBottleneck, shortcut=preact_average_projection)
 
 
 @register

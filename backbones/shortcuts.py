@@ -1,4 +1,4 @@
-"""What stands beside the convolutions of a residual block where the shapes of its input and output differ."""
+"""Shortcuts of residual blocks whose input and output differ in shape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones.layers import Norm, Size, average_pool, conv, norm_layer, per_axis
 
-# dim, in_channels, out_channels, stride, dilation, norm -> a module, or None for the identity
+# (dim, in_channels, out_channels, stride, dilation, norm) -> a module, or None for the identity
 Shortcut = Callable[[int, int, int, Size, Size, Norm], "nn.Module | None"]
 
 
@@ -34,47 +34,47 @@ def full_projection(
 def zero_padded(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
-    """Build option A of He et al. 2015: every second pixel, and channels of zeros, so that it has no parameters."""
+    """Build option A of He et al. 2015: subsampling and zero-padded channels, without parameters."""
     if in_channels == out_channels and not _strides(dim, stride):
         return None
     return ZeroPadded(per_axis(stride, dim), 0, out_channels - in_channels)
 
 
-def zero_surrounded(
+def centered_zero_padded(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
-    """Build option A with half of the zeros on each side, which published CIFAR weights were trained with."""
+    """Build option A with half of the zeros on each side, as published CIFAR weights were trained."""
     if in_channels == out_channels and not _strides(dim, stride):
         return None
     before = (out_channels - in_channels) // 2
     return ZeroPadded(per_axis(stride, dim), before, out_channels - in_channels - before)
 
 
-def bare_projection(
+def preact_projection(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
-    """Build a projection without a norm, for blocks that have normed their input already."""
+    """Build a projection without a norm, for pre-activation blocks."""
     if in_channels == out_channels and not _strides(dim, stride):
         return None
     return nn.Sequential(nn.Identity(), conv(dim, in_channels, out_channels, kernel_size=1, stride=stride))
 
 
-def bare_average_projection(
+def preact_average_projection(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
-    """Build an averaging projection without a norm, for blocks that have normed their input already."""
+    """Build an average-pooling projection without a norm, for pre-activation blocks."""
     if in_channels == out_channels and not _strides(dim, stride):
         return None
     return nn.Sequential(_average(dim, stride, dilation), conv(dim, in_channels, out_channels, kernel_size=1))
 
 
 class ZeroPadded(nn.Module):
-    """The identity, subsampled and with channels of zeros around it.
+    """Parameter-free shortcut: subsampling by strided slicing, and channels of zeros.
 
     Args:
-        strides: for each axis, of the pixels that are kept.
-        before: channels of zeros in front.
-        after: channels of zeros behind.
+        strides: of the slicing, for each axis.
+        before: number of zero channels ahead of the input's.
+        after: number of zero channels after the input's.
 
     Shape:
         (N, C, ...) -> (N, before + C + after, ceil(... / strides))
@@ -95,7 +95,7 @@ class ZeroPadded(nn.Module):
 def average_projection(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
-    """Build a projection that averages where the other one skips three pixels of four.
+    """Build a projection with average pooling, which uses all pixels where a strided one skips three of four.
 
     ResNet-D of Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187.
     """
@@ -110,7 +110,7 @@ def average_projection(
 
 def _average(dim: int, stride: Size, dilation: Size) -> nn.Module:
     if not _strides(dim, stride):
-        return AverageAhead() if max(per_axis(dilation, dim)) > 1 else nn.Identity()
+        return DilatedStageAverage() if max(per_axis(dilation, dim)) > 1 else nn.Identity()
     return average_pool(dim, stride)
 
 
@@ -118,8 +118,8 @@ def _strides(dim: int, stride: Size) -> bool:
     return max(per_axis(stride, dim)) > 1
 
 
-class AverageAhead(nn.Module):
-    """The mean of a pixel and its next neighbors: the average shortcut where a stage dilates and does not stride.
+class DilatedStageAverage(nn.Module):
+    """Average pooling of size 2 and stride 1: the shortcut of ResNet-D in a stage that dilates instead of striding.
 
     Shape:
         (N, C, ...) -> (N, C, ...)

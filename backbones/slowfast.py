@@ -1,4 +1,4 @@
-"""SlowFast: a wide path that sees few frames beside a thin one that sees all.
+"""SlowFast: a wide pathway at a low frame rate and a thin one at the full frame rate.
 
 SlowFast Networks for Video Recognition, Feichtenhofer et al. 2019, https://arxiv.org/abs/1812.03982
 """
@@ -16,36 +16,36 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 from vertebra.backbones.blocks import BlockSpec, Bottleneck
-from vertebra.backbones.checkpointing import checkpointed
-from vertebra.backbones.convolutions import along_time, frame_wise
+from vertebra.backbones.checkpointing import checkpoint_block
+from vertebra.backbones.convolutions import spatial_conv, temporal_conv
 from vertebra.backbones.layers import conv, norm_layer
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet, initialize
-from vertebra.backbones.resnet_clips import FRAMES_KEPT, slow_block
+from vertebra.backbones.resnet_clips import NO_TEMPORAL_STRIDE, slow_block
 from vertebra.backbones.stems import clip_stem
 
-ALPHA = 4  # frames of the fast path to one of the slow path
-BETA = 8  # channels of the slow path to one of the fast path
-FUSED = 2  # channels that the slow path is given to one of the fast path
-_FEW_CHANNELS = 16  # fewer do not fill a vector of a CPU
+ALPHA = 4  # frames of the fast pathway to one of the slow pathway
+BETA = 8  # channels of the slow pathway to one of the fast pathway
+FUSED = 2  # output channels of a lateral connection to one of the fast pathway
+_FEW_CHANNELS = 16  # fewer do not fill a vector register of a CPU
 
 
 class SlowFast(Backbone):
-    """Two ResNets side by side; the fast one tells the slow one what moves, behind the stem and the first stages.
+    """Two ResNets with lateral connections from the fast to the slow pathway, after the stem and the first stages.
 
-    The slow path sees every fourth frame of the clip, beginning with the first. (pytorchvideo leaves the choice to the
-    data, whose usual recipe spreads as many frames evenly from the first to the last.)
+    The slow pathway takes every fourth frame of the clip, starting with the first. (pytorchvideo takes both clips from
+    the data, whose usual recipe spreads the slow one's frames evenly from the first to the last.)
 
     Args:
-        depths: number of blocks in each stage, of both paths.
-        options: what holds for any backbone.
-        frames: that a lateral convolution sees.
+        depths: number of blocks in each stage, of both pathways.
+        options: of any backbone.
+        frames: temporal kernel size of the lateral convolutions.
 
     Shape:
         - clips: (N, in_channels, T, H, W)
         - output: dict of `level.name` to (N, level.channels, ceil(T / 4), ceil(H / reduction), ceil(W / reduction)):
-          the slow path's map, and behind it in the channels the fast path's, each four frames of it averaged. The mean
-          over all of the map is that over both paths where 4 divides T; else the last frames count a little more.
+          the slow pathway's channels, then the fast pathway's, averaged over every four frames. The global mean equals
+          that of both pathways where 4 divides T; otherwise the last frames weigh slightly more.
     """
 
     def __init__(self, depths: Sequence[int], options: BackboneOptions | None = None, *, frames: int = 7) -> None:
@@ -54,31 +54,31 @@ class SlowFast(Backbone):
         whole = replace(options, out_levels=None)
         widths = (64, 128, 256, 512)
         stem = partial(clip_stem, frames=1)
-        self.slow = ResNet(_fused_block, depths, whole, dim=3, stem=stem, widths=widths, strides=FRAMES_KEPT)
+        self.slow = ResNet(_fused_block, depths, whole, dim=3, stem=stem, widths=widths, strides=NO_TEMPORAL_STRIDE)
         stem = partial(clip_stem, frames=5, channels=64 // BETA)
         thin = [width // BETA for width in widths]
-        self.fast = ResNet(_fast_block, depths, whole, dim=3, stem=stem, widths=thin, strides=FRAMES_KEPT)
-        told = [64 // BETA, *(level.channels for level in self.fast.levels[:-1])]
+        self.fast = ResNet(_fast_block, depths, whole, dim=3, stem=stem, widths=thin, strides=NO_TEMPORAL_STRIDE)
+        lateral_channels = [64 // BETA, *(level.channels for level in self.fast.levels[:-1])]
         self.fusions = nn.ModuleList(
             nn.Sequential(
                 conv(3, channels, channels * FUSED, kernel_size=(frames, 1, 1), stride=(ALPHA, 1, 1)),
                 norm_layer(3, channels * FUSED, options.norm),
                 nn.ReLU(inplace=True),
             )
-            for channels in told
+            for channels in lateral_channels
         )
         initialize(self.fusions, zero_init=False)
         self.checkpointing = options.checkpointing
         for module in self.fast.modules():
             if isinstance(module, nn.BatchNorm3d) and module.num_features < _FEW_CHANNELS:
-                module.register_forward_pre_hook(_outermost)
+                module.register_forward_pre_hook(_contiguous_input)
 
         levels = []
         for slow, fast in zip(self.slow.levels, self.fast.levels, strict=True):
             _, height, width = cast("tuple[int, int, int]", slow.reduction)
             levels.append(Level(slow.name, slow.channels + fast.channels, (ALPHA, height, width)))
         self.choose_levels(levels, options.out_levels)
-        # the paths freeze themselves; a fusion goes with the stage in front of it
+        # the pathways freeze themselves; a lateral connection is frozen with the stage before it
         self.freeze(*(f"fusions.{i}" for i in range(min(options.frozen_stages, len(self.fusions)))))
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
@@ -89,14 +89,14 @@ class SlowFast(Backbone):
             slow = self._stage(self.slow, stage, torch.cat([slow, self.fusions[index](fast)], dim=1))
             fast = self._stage(self.fast, stage, fast)
             if (name := f"C{index + 2}") in wanted:
-                features[name] = torch.cat([slow, _fewer_frames(fast)], dim=1)
-            if len(features) == len(wanted):  # nobody asked for what is coarser
+                features[name] = torch.cat([slow, _pool_frames(fast)], dim=1)
+            if len(features) == len(wanted):  # coarser levels are not in out_levels
                 break
         return features
 
     def _stage(self, path: ResNet, stage: str, x: Tensor) -> Tensor:
         for block in cast(nn.Sequential, path.get_submodule(stage)):
-            x = checkpointed(block, x) if self.checkpointing and self.training else block(x)
+            x = checkpoint_block(block, x) if self.checkpointing and self.training else block(x)
         return x
 
 
@@ -104,30 +104,30 @@ def _stem(path: ResNet, clips: Tensor) -> Tensor:
     return path.maxpool(path.relu(path.bn1(path.conv1(clips))))
 
 
-def _outermost(norm: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-    """Lay a map out with its channels outermost, ahead of a norm that trains on a CPU.
+def _contiguous_input(norm: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+    """Forward pre-hook of a norm: make its input contiguous while it trains on a CPU.
 
-    Where few channels lie innermost (`channels_last_3d`), the gradient of PyTorch's batch norm goes through them one
-    number at a time: of 8 x 8 x 16 x 56 x 56 in bf16 it takes 29 ms so, and 1 ms with the channels outermost.
+    With few channels in `channels_last_3d`, the backward pass of PyTorch's batch norm is not vectorized: for
+    8 x 8 x 16 x 56 x 56 in bf16 it takes 29 ms, and 1 ms in the contiguous format.
     """
     (x,) = inputs
     return (x.contiguous(),) if norm.training and x.device.type == "cpu" else None
 
 
-def _fewer_frames(x: Tensor) -> Tensor:
-    """Return the means of each `ALPHA` frames; of those that are left at the end where there are fewer."""
-    size = (min(ALPHA, x.shape[2]), 1, 1)  # a kernel may not be longer than the clip
+def _pool_frames(x: Tensor) -> Tensor:
+    """Average every `ALPHA` frames, and the remaining ones at the end."""
+    size = (min(ALPHA, x.shape[2]), 1, 1)  # the kernel must not be longer than the clip
     return F.avg_pool3d(x, size, stride=(ALPHA, 1, 1), ceil_mode=True, count_include_pad=False)
 
 
-def _fused_block(place: BlockSpec) -> nn.Module:
-    if place.number == 0:  # what the fast path tells comes in beside the slow path's own
-        place = place._replace(in_channels=place.in_channels + place.in_channels * FUSED // BETA)
-    return slow_block(place)
+def _fused_block(spec: BlockSpec) -> nn.Module:
+    if spec.number == 0:  # the lateral connection's channels are concatenated to the input
+        spec = spec._replace(in_channels=spec.in_channels + spec.in_channels * FUSED // BETA)
+    return slow_block(spec)
 
 
-def _fast_block(place: BlockSpec) -> nn.Module:
-    return Bottleneck(place, entry=along_time, convolution=frame_wise)
+def _fast_block(spec: BlockSpec) -> nn.Module:
+    return Bottleneck(spec, entry=temporal_conv, convolution=spatial_conv)
 
 
 @register
@@ -138,5 +138,5 @@ def slowfast_r50(options: BackboneOptions) -> SlowFast:
 
 @register
 def slowfast_r101(options: BackboneOptions) -> SlowFast:
-    """SlowFast-101; its lateral convolutions see fewer frames."""
+    """SlowFast-101, with shorter lateral kernels."""
     return SlowFast((3, 4, 23, 3), options, frames=5)

@@ -1,4 +1,4 @@
-"""What stands before the first stage: a convolution or three, and a pooling."""
+"""Stems: the layers before the first stage."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vertebra.backbones.layers import Norm, conv, max_pool, norm_layer
 
 
 class Stem(NamedTuple):
-    """The parts of a stem, in order.
+    """Layers of a stem, in order.
 
     Attributes:
         conv1: one convolution or several.
-        bn1: the norm behind it.
-        relu: the activation behind the norm.
-        maxpool: called so by published weights even where it is a convolution or nothing.
-        channels: that come out.
-        reduction: input pixels to one pixel that comes out, for each axis.
+        bn1: the norm after it.
+        relu: the activation after the norm.
+        maxpool: the pooling, or a strided convolution or an identity under the name that published weights have.
+        channels: of the output.
+        reduction: input pixels to one output pixel, for each axis.
     """
 
     conv1: nn.Module
@@ -32,27 +32,27 @@ class Stem(NamedTuple):
 
 
 def plain_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
-    """Build the paper's 7x7 convolution and max pooling (He et al. 2015)."""
+    """Build the original stem: a 7x7 convolution and max pooling (He et al. 2015)."""
     conv1 = conv(dim, in_channels, 64, kernel_size=7, stride=2)
     pool = max_pool(dim, kernel_size=3, stride=2)
     return Stem(conv1, norm_layer(dim, 64, norm), nn.ReLU(inplace=True), pool, 64, (4,) * dim)
 
 
 def small_stem(dim: int, in_channels: int, norm: Norm, channels: int = 16) -> Stem:
-    """Build the 3x3 convolution that images of 32 x 32 pixels begin with (He et al. 2015); it reduces nothing."""
+    """Build the CIFAR stem: a 3x3 convolution with stride 1 (He et al. 2015)."""
     conv1 = conv(dim, in_channels, channels, kernel_size=3)
     return Stem(conv1, norm_layer(dim, channels, norm), nn.ReLU(inplace=True), nn.Identity(), channels, (1,) * dim)
 
 
-def bare(stem: Callable[[int, int, Norm], Stem], dim: int, in_channels: int, norm: Norm) -> Stem:
-    """Build a stem without its last norm and activation, which the first pre-activation block has."""
+def without_norm(stem: Callable[[int, int, Norm], Stem], dim: int, in_channels: int, norm: Norm) -> Stem:
+    """Build a stem without its last norm and activation, with which the first pre-activation block begins."""
     return stem(dim, in_channels, norm)._replace(bn1=nn.Identity(), relu=nn.Identity())
 
 
 def deep_stem(
     dim: int, in_channels: int, norm: Norm, widths: tuple[int, int, int] = (32, 32, 64), learned_pool: bool = False
 ) -> Stem:
-    """Build three 3x3 convolutions in place of the 7x7.
+    """Build a deep stem: three 3x3 convolutions instead of one 7x7.
 
     ResNet-C of Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187.
 
@@ -61,8 +61,8 @@ def deep_stem(
         in_channels: channels of the input.
         norm: see `BackboneOptions`.
         widths: channels of the three convolutions.
-        learned_pool: halve the size the second time by a strided convolution, as Revisiting ResNets (Bello et al. 2021,
-            https://arxiv.org/abs/2103.07579) does, in place of max pooling.
+        learned_pool: a strided convolution instead of max pooling, as in Revisiting ResNets (Bello et al. 2021,
+            https://arxiv.org/abs/2103.07579).
     """
     first, second, channels = widths
     conv1 = nn.Sequential(
@@ -85,14 +85,14 @@ def deep_stem(
 
 
 def clip_stem(dim: int, in_channels: int, norm: Norm, frames: int = 3, channels: int = 64, pooled: bool = True) -> Stem:
-    """Build a stem for clips, which keeps every frame.
+    """Build a stem for clips, without a stride along time.
 
     Args:
         dim: 3.
         in_channels: channels of the input.
         norm: see `BackboneOptions`.
-        frames: that the 7x7 convolution sees.
-        channels: that come out.
+        frames: temporal kernel size of the 7x7 convolution.
+        channels: of the output.
         pooled: halve height and width a second time, by max pooling.
     """
     conv1 = conv(dim, in_channels, channels, kernel_size=(frames, 7, 7), stride=(1, 2, 2))
@@ -102,7 +102,7 @@ def clip_stem(dim: int, in_channels: int, norm: Norm, frames: int = 3, channels:
 
 
 def factored_clip_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
-    """Build the (2+1)-D stem of R(2+1)D (Tran et al. 2018): 7x7 in each frame, then 3 along the time; no pooling."""
-    # 45 channels are what keeps the weights of a 3x7x7 convolution where the input has 3
+    """Build the (2+1)-D stem of R(2+1)D (Tran et al. 2018): 7x7 in space, then 3 along time; no pooling."""
+    # 45 channels between the two match the number of weights of a 3x7x7 convolution on 3 channels
     conv1 = spatial_then_temporal(dim, in_channels, 64, (3, 7, 7), stride=(1, 2, 2), norm=norm, middle=45)
     return Stem(conv1, norm_layer(dim, 64, norm), nn.ReLU(inplace=True), nn.Identity(), 64, (1, 2, 2))

@@ -1,6 +1,6 @@
-"""Clips through networks made for images: frame by frame (TSN), or with channels that look into other frames (TSM).
+"""Image networks for clips: frame by frame (TSN), or with channels shifted between frames (TSM).
 
-`tsn:<name>` and `tsm:<name>` reach both, for any 2-D backbone and any residual one.
+The names are `tsn:<name>` for any 2-D backbone, and `tsm:<name>` for any residual one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from vertebra.backbones.resnet import ResNet
 
 
 class TSN(Backbone):
-    """A 2-D backbone that sees every frame of a clip alone; a head brings the frames together.
+    """Temporal segment network: a 2-D backbone on every frame; the head pools over frames.
 
-    Temporal Segment Networks, Wang et al. 2016, https://arxiv.org/abs/1608.00859. The weights of the 2-D network load.
+    Temporal Segment Networks, Wang et al. 2016, https://arxiv.org/abs/1608.00859. Weights of the 2-D network load.
 
     Args:
         body: a backbone for images.
@@ -34,7 +34,7 @@ class TSN(Backbone):
         if not all(isinstance(level.reduction, int) for level in body.levels):
             raise ValueError(
                 f"the levels are {[tuple(level) for level in body.levels]}: this network takes clips already; use it "
-                "as it is, or wrap a 2-D one."
+                "as it is, or wrap a 2-D network."
             )
         self.body = body
         self.levels = tuple(
@@ -45,7 +45,7 @@ class TSN(Backbone):
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state = {key.removeprefix("module.").removeprefix("body."): value for key, value in state.items()}
         of_body = self.body.state_dict().keys()
-        # a classifier's keys stay as they are, to be known as such
+        # a classifier's keys keep their names, by which `load_weights` recognizes them
         return {f"body.{key}" if key in of_body else key: x for key, x in self.body.own_names(state).items()}
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
@@ -55,14 +55,14 @@ class TSN(Backbone):
 
 
 class TSM(TSN):
-    """A residual network whose blocks see some channels of the frame before and of the frame after.
+    """Temporal shift module: residual blocks in which some channels come from the previous and the next frame.
 
-    TSM: Temporal Shift Module, Lin et al. 2019, https://arxiv.org/abs/1811.08383, shifting both ways inside the
-    residual branch, in front of its first convolution. It has no parameters: the weights of the 2-D network load.
+    TSM: Temporal Shift Module, Lin et al. 2019, https://arxiv.org/abs/1811.08383, bidirectional, inside
+    the residual branch before its first convolution. It has no parameters: weights of the 2-D network load.
 
     Args:
         body: a residual network for images.
-        shift: the part of the channels that comes from either side; 0 shifts nothing and costs nothing.
+        shift: fraction of the channels shifted in each direction, in 0..0.5; 0 disables it at no cost.
 
     Shape:
         (N, C, T, H, W) -> dict of `level.name` to (N, level.channels, T, H / reduction, W / reduction)
@@ -72,10 +72,11 @@ class TSM(TSN):
         super().__init__(body)
         if not isinstance(body, ResNet):
             raise ValueError(
-                f"{type(body).__name__} has no residual blocks of ours, in which TSM shifts; wrap a ResNet, or use TSN."
+                f"{type(body).__name__} has none of our residual blocks, in which TSM shifts channels; wrap a ResNet, "
+                "or use TSN."
             )
         if not 0 <= shift <= 0.5:
-            raise ValueError(f"shift is {shift}; it is a part of the channels for each side, from 0 to 0.5.")
+            raise ValueError(f"shift is {shift}; it is a fraction of the channels for each direction, from 0 to 0.5.")
         self.shift = shift
         self.frames = 1
         for stage in body.stages if shift else ():
@@ -92,12 +93,12 @@ class TSM(TSN):
 
 
 def shift_channels(x: Tensor, frames: int, count: int) -> Tensor:
-    """Give each frame `count` channels of the next frame and `count` of the one before; zeros where there is none.
+    """Shift `count` channels from the next frame and `count` from the previous one; zeros at the ends of the clip.
 
     Args:
-        x: (N * frames, C, H, W), the frames of a clip one after the other.
+        x: (N * frames, C, H, W), with the frames of a clip in a row.
         frames: of a clip.
-        count: at most C / 2; the first channels come from the next frame, those behind them from the one before.
+        count: at most C / 2; the first `count` channels come from the next frame, the following from the previous one.
 
     Returns:
         (N * frames, C, H, W)
@@ -111,11 +112,11 @@ def shift_channels(x: Tensor, frames: int, count: int) -> Tensor:
 
 @register_prefix("tsn")
 def tsn(name: str, options: BackboneOptions) -> TSN:
-    """Any 2-D backbone, frame by frame."""
+    """TSN of any 2-D backbone."""
     return TSN(create_backbone(name, **asdict(options)))
 
 
 @register_prefix("tsm")
 def tsm(name: str, options: BackboneOptions) -> TSM:
-    """Any residual 2-D backbone with shifted channels."""
+    """TSM of any residual 2-D backbone."""
     return TSM(create_backbone(name, **asdict(options)))

@@ -1,6 +1,6 @@
-"""The bridge to timm (pytorch-image-models): its networks as backbones, and the weights that it publishes.
+"""timm (pytorch-image-models) networks as backbones, and timm's published weights.
 
-timm is imported where it is first needed: that takes seconds, which nobody else should wait for.
+timm is imported inside functions, since its import takes seconds.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 
-# What lets networks whose position embeddings or windows are made for one size take others; each family knows one.
+# arguments by which networks with position embeddings or windows accept any size; each family has one of them
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
-PROBE_SIZE = (64, 96)  # pixels: detectors pad to multiples of 32, so this is what a backbone must take
+PROBE_SIZE = (64, 96)  # pixels; detectors pad to multiples of 32, so that a backbone must accept this size
 
 
 class TimmBackbone(Backbone):
-    """One of timm's feature networks; where several maps have one reduction it gives the last of them.
+    """A timm feature network; of several maps with the same reduction the last one is returned.
 
-    Levels are called after the reductions that the network has without dilation: C2 has 4, C5 has 32. Maps finer than
-    C2, such as C0 and C1 of a VGG, are given where `out_levels` asks for them.
+    Levels are named by the reductions of the undilated network: C2 has 4, C5 has 32. Maps finer than C2, such as C0 and
+    C1 of a VGG, are returned where `out_levels` names them.
 
     Args:
         name: timm's, with or without the tag of its weights.
-        options: what holds for any backbone; what this network cannot honour is refused.
+        options: of any backbone; unsupported ones are refused.
 
     Shape:
-        (N, in_channels, H, W) -> dict of `level.name` to (N, level.channels, H / reduction, W / reduction), the sizes
-        rounded up or down as the network does
+        (N, in_channels, H, W) -> dict of `level.name` to (N, level.channels, H / reduction, W / reduction), with sizes
+        rounded up or down depending on the network
     """
 
     def __init__(self, name: str, options: BackboneOptions) -> None:
@@ -41,7 +41,9 @@ class TimmBackbone(Backbone):
         check_name(name)
         for option in ("zero_init", "checkpointing"):
             if getattr(options, option):
-                raise ValueError(f"{option} is set, but timm:{name} does not offer it; leave it out, or take a ResNet.")
+                raise ValueError(
+                    f"{option} is set, but timm:{name} has no such option; leave it out, or take a ResNet."
+                )
         with torch.device("meta"):
             whole = build(name).eval()
         indices = dict(zip(_level_names(whole, name), whole.feature_info.out_indices, strict=True))
@@ -49,15 +51,15 @@ class TimmBackbone(Backbone):
         if wanted is None:
             wanted = [level for level in indices if int(level[1:]) >= 2] or list(indices)
         self.choose_levels([Level(level, 0, 0) for level in indices], wanted)
-        if whole.pretrained_cfg.get("fixed_input_size") and not _takes_any_size(whole):
+        if whole.pretrained_cfg.get("fixed_input_size") and not _accepts_any_size(whole):
             raise ValueError(
-                f"timm:{name} takes images of one size only, and a backbone takes any; take a network without a fixed "
-                "input, such as timm:convnext_tiny."
+                f"timm:{name} takes images of one size only, but a backbone must take any; choose a network without a "
+                "fixed input size, such as timm:convnext_tiny."
             )
 
         self.timm_name = name
         names = [level.name for level in self.levels]
-        self.network = _with_norm(build(name, options, [indices[level] for level in names]), options.norm, name)
+        self.network = _convert_norms(build(name, options, [indices[level] for level in names]), options.norm, name)
         info = self.network.feature_info
         self.levels = tuple(map(Level, names, info.channels(), info.reduction()))
         if options.frozen_stages:
@@ -68,20 +70,20 @@ class TimmBackbone(Backbone):
         return {level.name: x for level, x in zip(self.levels, _maps(self.network, images), strict=True)}
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Find for each weight of a classifier, timm's or torchvision's, its place in the feature network.
+        """Return weights of timm's or torchvision's classifier under the names of the feature network.
 
-        On its way to a feature network timm flattens modules (`features.conv0` becomes `features_conv0`), so dots and
-        underscores count alike. What only the classifier has is left out; what nobody has stays, to be reported.
+        timm flattens modules in feature networks (`features.conv0` becomes `features_conv0`), so dots and underscores
+        are equivalent. Keys of the classifier alone are dropped; unknown keys stay, for error messages.
         """
         import timm
 
-        own = {_flat(key): key for key in self.state_dict()}
+        own = {_flat_key(key): key for key in self.state_dict()}
         with torch.device("meta"):
-            classifier = {_flat(key) for key in timm.create_model(self.timm_name).state_dict()}
+            classifier = {_flat_key(key) for key in timm.create_model(self.timm_name).state_dict()}
         renamed = {}
         for key, value in state.items():
-            # torchvision's DenseNet files are older than its code and have a dot more
-            flat = re.sub(r"(denselayer\d+_(?:norm|conv))_([12]_)", r"\1\2", _flat(key))
+            # torchvision's published DenseNet files are older than its code, with one more dot
+            flat = re.sub(r"(denselayer\d+_(?:norm|conv))_([12]_)", r"\1\2", _flat_key(key))
             if flat in own:
                 renamed[own[flat]] = value
             elif flat not in classifier:
@@ -90,7 +92,7 @@ class TimmBackbone(Backbone):
 
 
 def check_name(name: str) -> None:
-    """Refuse a name or a tag of weights that timm does not have, and bring the near ones.
+    """Raise a ValueError with close matches for an unknown name or tag.
 
     Raises:
         ValueError: timm has no such network, or no weights of this tag for it.
@@ -107,15 +109,15 @@ def check_name(name: str) -> None:
         raise ValueError(f"timm has no weights {tag!r} for {network}; choose {', '.join(tags) or 'none'}.")
 
 
-def is_timms(name: str) -> bool:
-    """Return whether timm has a network of this name, with or without the tag of its weights."""
+def is_timm_model(name: str) -> bool:
+    """Return whether timm has a network of this name, with or without a tag of weights."""
     import timm
 
     return timm.is_model(name.partition(".")[0])
 
 
 def timm_state_dict(name: str) -> dict[str, Tensor]:
-    """Return the weights of timm's classifier `name`, or `name.tag`, downloaded once into its publisher's cache.
+    """Return the weights of timm's classifier `name` or `name.tag`, from the publisher's download cache.
 
     Raises:
         ValueError: timm has no such network, or no weights for it.
@@ -134,81 +136,81 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
         where = f"https://huggingface.co/{published.hf_hub_id}" if published.hf_hub_id else published.url
         cache = HF_HUB_CACHE if published.hf_hub_id else torch.hub.get_dir()
         raise FileNotFoundError(
-            f"the weights of {name} were looked for in {cache} and could not be downloaded from {where} "
+            f"the weights of {name} are not in {cache} and could not be downloaded from {where} "
             f"({str(error).splitlines()[0]}). Fetch them on a machine with network, and give the path: "
             "weights=/path/to/model.safetensors."
         ) from error
 
 
 def build(name: str, options: BackboneOptions | None = None, indices: list[int] | None = None) -> Any:
-    """Build timm's feature network with those of the options that are arguments there.
+    """Build timm's feature network with the options that are arguments of timm.
 
     Raises:
-        ValueError: timm refuses an option, or has no features of this network.
+        ValueError: the family has no such option, or returns no feature maps.
     """
     import timm
 
     options = options or BackboneOptions()
-    asked: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if options.output_stride != 32:
-        asked["output_stride"] = options.output_stride
+        arguments["output_stride"] = options.output_stride
     if options.drop_path_rate:
-        asked["drop_path_rate"] = options.drop_path_rate
+        arguments["drop_path_rate"] = options.drop_path_rate
     where: dict[str, Any] = {} if indices is None else {"out_indices": tuple(indices)}
     for any_size in ANY_SIZE:
         try:
             return timm.create_model(
-                name, features_only=True, in_chans=options.in_channels, **asked, **where, **any_size
+                name, features_only=True, in_chans=options.in_channels, **arguments, **where, **any_size
             )
-        except TypeError as error:  # an argument that this family does not have
+        except TypeError as error:  # the family has no such argument
             reason: Exception = error
-        except (AssertionError, RuntimeError, ValueError, KeyError) as error:  # as its families refuse an option
+        except (AssertionError, RuntimeError, ValueError, KeyError) as error:  # how families refuse an option
             reason = error
             break
-    if asked:
-        given = " and ".join(f"{option}={value}" for option, value in asked.items())
-        raise ValueError(f"timm:{name} does not take {given}; leave it out, or take a ResNet.") from reason
+    if arguments:
+        given = " and ".join(f"{option}={value}" for option, value in arguments.items())
+        raise ValueError(f"timm:{name} does not support {given}; leave it out, or take a ResNet.") from reason
     raise ValueError(
-        f"timm:{name} gives no feature maps ({reason}); take a network that does, such as timm:convnext_tiny."
+        f"timm:{name} returns no feature maps ({reason}); choose a network that does, such as timm:convnext_tiny."
     ) from reason
 
 
 def _level_names(network: Any, name: str) -> list[str]:
-    """Name the maps of an undilated network after their reductions; a name may come more than once."""
+    """Return level names of an undilated network by its reductions; names may repeat."""
     reductions = network.feature_info.reduction()
     if any(reduction != 2 ** round(math.log2(reduction)) for reduction in reductions):
         raise ValueError(
-            f"timm:{name} has maps of reductions {reductions}, but a pyramid stands on powers of 2; take a network "
-            "that halves its maps, such as timm:convnext_tiny."
+            f"timm:{name} has maps of reductions {reductions}, but a pyramid needs powers of 2; choose a "
+            "network that halves its maps, such as timm:convnext_tiny."
         )
     return [f"C{round(math.log2(reduction))}" for reduction in reductions]
 
 
 def _maps(network: Any, images: Tensor) -> list[Tensor]:
-    """Return the network's maps as (N, C, H, W), whatever order it keeps them in."""
+    """Return the network's maps as (N, C, H, W), also from networks with channels last."""
     maps = network(images)
     channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
     return [x.permute(0, 3, 1, 2) for x in maps] if channels_last else list(maps)
 
 
-def _takes_any_size(network: Any) -> bool:
-    """Try a network that stands on the meta device."""
+def _accepts_any_size(network: Any) -> bool:
+    """Return whether a network on the meta device returns maps of the expected shapes for another size."""
     height, width = PROBE_SIZE
     try:
         maps = _maps(network, torch.zeros(1, 3, height, width, device="meta"))
-    except Exception:  # each network fails in its own way
+    except Exception:  # the type of error depends on the network
         return False
     info = network.feature_info
     expected = [(c, height // r, width // r) for c, r in zip(info.channels(), info.reduction(), strict=True)]
     return [tuple(x.shape[1:]) for x in maps] == expected
 
 
-def _with_norm(network: Any, norm: str, name: str) -> Any:
+def _convert_norms(network: Any, norm: str, name: str) -> Any:
     if norm == "batch":
         return network
     if norm not in ("frozen", "sync") or not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         raise ValueError(
-            f"norm is {norm!r}, but timm:{name} keeps the norms that it was published with; leave norm out, or take a "
+            f"norm is {norm!r}, but timm:{name} has the norms that it was published with; leave norm out, or take a "
             "ResNet."
         )
     from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
@@ -217,30 +219,30 @@ def _with_norm(network: Any, norm: str, name: str) -> Any:
 
 
 def _first_stages(network: Any, ends: Mapping[str, str], count: int) -> list[str]:
-    """Name the modules that run before the end of a stage.
+    """Return the names of the modules up to the end of a stage.
 
     Args:
         network: timm's feature network.
-        ends: for each level the module that gives it.
+        ends: the module that outputs each level.
         count: 1 for the stem, which ends before C2; 2 for the stem and C2, ...
     """
     from timm.models import FeatureDictNet
 
     order = [name for name, _ in network.named_children()]
-    finer = [_flat(module) for level, module in ends.items() if int(level[1:]) <= max(1, count)]
-    if not isinstance(network, FeatureDictNet):  # only there modules run in the order in which they stand
+    finer = [_flat_key(module) for level, module in ends.items() if int(level[1:]) <= max(1, count)]
+    if not isinstance(network, FeatureDictNet):  # only there children run in the order of registration
         raise ValueError(
-            f"frozen_stages is {count}, but this network does not tell where its stages end; leave it out, and switch "
-            "off gradients by hand: body.network.MODULE.requires_grad_(False)."
+            f"frozen_stages is {count}, but the stages of this network cannot be told apart; leave it out, and freeze "
+            "modules by hand: body.network.MODULE.requires_grad_(False)."
         )
     if finer:
         end = order.index(finer[-1]) + 1 if finer[-1] in order else len(order)
     else:
-        end = order.index(_flat(next(iter(ends.values()))))
+        end = order.index(_flat_key(next(iter(ends.values()))))
     return [f"network.{name}" for name in order[:end]]
 
 
-def _flat(key: str) -> str:
+def _flat_key(key: str) -> str:
     for prefix in ("module.", "network.", "model."):
         key = key.removeprefix(prefix)
     return key.replace(".", "_")

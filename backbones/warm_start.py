@@ -1,4 +1,4 @@
-"""A trained network of ours as the start of another: other classes, or another task."""
+"""Initialization from a checkpoint of `vertebra fit` with other classes or of another task."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def without_checkpoint(weights: W) -> W | None:
-    """Return weights for a backbone alone, or None where they are a checkpoint, which `warm_start` loads as a whole."""
+    """Return weights of a backbone, or None for a checkpoint, which `warm_start` loads into the whole network."""
     return None if _is_checkpoint(weights) else weights
 
 
 def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
-    """Load all that fits from a checkpoint of `vertebra fit`, log how much that was, and return the network.
+    """Load all matching weights from a checkpoint of `vertebra fit`, log their number, and return the network.
 
-    Weights of another kind, which a backbone takes, leave the network as it is. What may differ are the layers whose
-    size depends on the number of classes, which the network lists as `class_layers`, and whole parts (a neck, a
-    decoder) that only one of the two networks has; they keep their initial values. The first layer is adapted to the
-    input channels, as for published weights.
+    Weights of any other kind belong to the backbone and leave the network unchanged. Two kinds of layers may differ,
+    and keep their initial values: those whose size depends on the number of classes, which the network lists as
+    `class_layers`, and whole parts (a neck, a decoder) of only one of the two networks. The first layer is adapted to
+    the input channels, as for published weights.
 
     Args:
-        network: a task's network; one of its parts is called `backbone`.
+        network: a task's network with a submodule `backbone`.
         weights: a path, a name of published weights, or None.
 
     Raises:
@@ -42,7 +42,7 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
     if weights is None or not _is_checkpoint(weights):
         return network
     state = {k.removeprefix(NETWORK): x for k, x in read_state_dict(weights).items() if k.startswith(NETWORK)}
-    state = _placed(network, state)
+    state = _with_own_names(network, state)
     own = network.state_dict()
     adapt_first_layer(state, own)
 
@@ -66,7 +66,7 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
 
 
 def _is_checkpoint(weights: str | PathLike[str] | None) -> bool:
-    """Return whether weights are a checkpoint of `vertebra fit`, by its keys."""
+    """Return whether a file is a checkpoint of `vertebra fit`, by its keys."""
     if weights is None or not Path(weights).is_file() or Path(weights).suffix == ".safetensors":
         return False
     content = open_saved(weights)
@@ -74,8 +74,8 @@ def _is_checkpoint(weights: str | PathLike[str] | None) -> bool:
     return isinstance(state, dict) and any(str(key).startswith(BACKBONE) for key in state)
 
 
-def _placed(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state with the backbone's keys as the network's own backbone names them (a TSN's have a prefix)."""
+def _with_own_names(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state with the backbone's keys under the names of this network's backbone (TSN has a prefix)."""
     body = network.get_submodule("backbone")
     if not isinstance(body, Backbone):
         return state
@@ -85,7 +85,7 @@ def _placed(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _parts(state: dict[str, Tensor], by_class: tuple[str, ...] = ()) -> set[str]:
-    """Return the names of the parts that hold more than the layers `by_class`."""
+    """Return the names of the parts with more than the layers `by_class`."""
     return {_part(key) for key in state if not key.startswith(by_class)}
 
 
@@ -94,7 +94,7 @@ def _part(key: str) -> str:
 
 
 def _layers(keys: list[str], shared: set[str]) -> list[str]:
-    """Return the layers of keys, or the part where the other network has nothing of it."""
+    """Return the layers of keys; whole parts by one name where the other network has none of it."""
     return list(dict.fromkeys(k.rpartition(".")[0] if _part(k) in shared else _part(k) for k in keys))
 
 

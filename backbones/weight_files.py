@@ -1,4 +1,4 @@
-"""Files of weights: read as data, so that none of them runs code."""
+"""Reading of weight files without executing code from them."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def open_saved(path: str | PathLike[str]) -> Any:
-    """Return what `torch.save` wrote: tensors, on the CPU, in plain containers. Nothing in the file is executed.
+    """Load a file of `torch.save`: tensors on the CPU in plain containers. Nothing in the file is executed.
 
-    Tensors are mapped from the file and read where they are used, so that this is quick for a large file.
+    Tensors are memory-mapped and read on use, which makes this fast for a large file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is a folder, cannot be opened, is cut short, or asks for code to be run.
+        ValueError: the file is a folder, cannot be opened, is truncated, or would run code.
     """
     path = Path(path)
     _check_file(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # how a file was pickled is no concern of ours
-            # older files are no zip archives, and cannot be mapped
+            warnings.simplefilter("ignore")  # warnings about how the file was pickled
+            # files older than torch 1.6 are not zip archives, and cannot be mapped
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # what is raised depends on which byte is wrong
+    except Exception as error:  # the type of error depends on which byte is wrong
         if found := _GLOBAL.search(str(error)):
             raise ValueError(
-                f"{path}: cannot be read as weights: it asks for {found[1]}, and running code from a file is refused. "
+                f"{path}: cannot be read as weights: it refers to {found[1]}, and running code from a file is refused. "
                 "If the file is your own, load it where you made it and save `model.state_dict()` alone."
             ) from error
         raise ValueError(
@@ -46,11 +46,11 @@ def open_saved(path: str | PathLike[str]) -> Any:
 
 
 def read_saved(path: str | PathLike[str]) -> Any:
-    """Return what `torch.save` wrote, as `open_saved`, after comparing all of the file with its checksums.
+    """Load a file of `torch.save` as `open_saved`, after verifying its checksums.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: as for `open_saved`, or the file has changed since it was written.
+        ValueError: as for `open_saved`, or the file does not match its checksums.
     """
     content = open_saved(path)
     if zipfile.is_zipfile(path) and (damaged := _damaged_records(Path(path))):
@@ -64,7 +64,7 @@ def read_saved(path: str | PathLike[str]) -> Any:
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     """Read a state dict from a `.safetensors` file or one that `torch.save` wrote; never runs code from the file.
 
-    A training checkpoint gives the state dict that it holds under `state_dict`, `model_state` or `model`.
+    Of a training checkpoint it returns the entry `state_dict`, `model_state` or `model`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -75,7 +75,7 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
         _check_file(path)
         try:
             return load_file(path)
-        except Exception as error:  # as above
+        except Exception as error:  # any, as above
             raise ValueError(
                 f"{path}: cannot be read as safetensors ({_reason(error)}). Copy or download it again."
             ) from error
@@ -89,7 +89,7 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def checked_state_dict(state: dict[Any, Any], origin: str) -> dict[str, Tensor]:
-    """Return a state dict if it holds nothing but names and dense tensors, whose values are all there.
+    """Return a state dict after checking that it maps names to complete dense tensors.
 
     Raises:
         ValueError: an entry is something else.
@@ -98,11 +98,11 @@ def checked_state_dict(state: dict[Any, Any], origin: str) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             found = f"{type(value).__name__} under {brief(key)}"
         elif not key.isprintable():
-            found = f"{brief(key)} is no name"
+            found = f"{brief(key)} as a name"
         elif value.layout != torch.strided or value.is_meta or value.is_quantized:
             found = f"{key} is {_kind(value)}"
         elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            found = f"{key} claims {tuple(value.shape)} and has {value.untyped_storage().nbytes()} bytes"
+            found = f"{key} has shape {tuple(value.shape)} but only {value.untyped_storage().nbytes()} bytes"
         else:
             continue
         raise ValueError(
@@ -113,7 +113,7 @@ def checked_state_dict(state: dict[Any, Any], origin: str) -> dict[str, Tensor]:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no file, or none that may be read."""
+    """Raise an error for a path that is not a readable, non-empty file."""
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the path of a file in it, such as {path / 'best.ckpt'}.")
     if not path.is_file():
@@ -125,13 +125,13 @@ def _check_file(path: Path) -> None:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check who may read it.") from error
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); check its permissions.") from error
     if empty:
         raise ValueError(f"{path}: cannot be read as weights: it is empty (0 bytes). Copy or download it again.")
 
 
 def _damaged_records(path: Path) -> list[str]:
-    """Return the records of a zip archive that differ from their checksums, which torch itself does not compare."""
+    """Return the records of a zip archive that do not match their checksums, which torch does not verify."""
     with zipfile.ZipFile(path) as archive:
         records = [record for record in archive.infolist() if record.file_size]
         damaged = []
@@ -142,7 +142,7 @@ def _damaged_records(path: Path) -> list[str]:
                         pass
             except (zipfile.BadZipFile, EOFError, NotImplementedError):
                 damaged.append(record.filename)
-    return [] if len(damaged) == len(records) else damaged  # torch may be set to write none at all
+    return [] if len(damaged) == len(records) else damaged  # torch can be configured to write no checksums
 
 
 def _kind(value: Tensor) -> str:
@@ -152,10 +152,10 @@ def _kind(value: Tensor) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong in a few words; torch's own texts advise to load without `weights_only`."""
+    """Return a short reason; torch's own messages recommend to load without `weights_only`."""
     text = str(error)
     if "PytorchStreamReader" in text:
-        return "its archive is cut short or damaged"
+        return "its archive is truncated or damaged"
     if "eights only" in text or "weights_only" in text or "mmap" in text:
         return "torch.save did not write it, or wrote more than tensors"
     return next(iter(text.splitlines()), type(error).__name__)[:200]

@@ -1,4 +1,4 @@
-"""Weights from files and from state dicts, loaded whole or refused with a reason."""
+"""Loading of weights into backbones: complete, or refused with a list of differences."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vertebra.backbones.weight_files import read_state_dict
 
 Weights = str | PathLike[str] | Mapping[str, Tensor]
 
-# How a checkpoint of `vertebra fit` begins its keys.
+# prefixes of keys in a checkpoint of `vertebra fit`
 NETWORK, BACKBONE = "network.", "network.backbone."
-# What a classifier's checkpoint holds beside the backbone.
+# keys of a classifier's head, which a backbone does not have
 CLASSIFIER_KEYS = ("fc.", "classifier.", "head.", "linear.")
 
 
 def backbone_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Read a state dict as `read_state_dict` does; of a checkpoint of `vertebra fit` the part of the backbone.
+    """Read a state dict as `read_state_dict`; of a checkpoint of `vertebra fit` only the backbone.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -29,17 +29,17 @@ def backbone_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     """
     state = read_state_dict(path)
     own = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
-    if all(key.startswith("body.") for key in own):  # a network for images that saw clips frame by frame
+    if all(key.startswith("body.") for key in own):  # of TSN or TSM
         own = {key.removeprefix("body."): value for key, value in own.items()}
     return own or state
 
 
 def network_state(source: Weights) -> tuple[dict[str, Tensor], str]:
-    """Return the state dict of a task's network, and what an error is to call it.
+    """Return the state dict of a task's network, and its name for error messages.
 
     Args:
-        source: a state dict, or a path as for `read_state_dict`; that of a training checkpoint has its keys without
-            `network.`, as the network itself has them.
+        source: a state dict, or a path as for `read_state_dict`; of a training checkpoint the prefix `network.` is
+            removed from the keys.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -55,21 +55,21 @@ def network_state(source: Weights) -> tuple[dict[str, Tensor], str]:
 def load_weights(
     backbone: Backbone, source: Weights, *, name: str | None = None, adapt: bool = False, ignore: Iterable[str] = ()
 ) -> None:
-    """Load published or own weights into a backbone, all of them or none.
+    """Load weights into a backbone: all of them or none.
 
     Args:
         backbone: the network to fill.
-        source: a path (.pth, .safetensors, or a checkpoint of `vertebra fit`, whose backbone is taken whatever the
-            task); a state dict of torchvision's or timm's; the name of published weights, as
-            timm (`resnet50.a1_in1k`) or torchvision (`ResNet50_Weights.IMAGENET1K_V2`) calls them; or `pretrained` for
-            torchvision's newest, or timm's where torchvision has none.
-        name: the backbone's registered name, which `pretrained` asks for.
-        adapt: fit a first layer for another number of input channels: three colors are summed into one channel, or
-            repeated over more and scaled by old / new, so that what comes out stays about as large.
-        ignore: prefixes of keys in `source` that this network has no place for; those of a classifier always are.
+        source: a path (.pth, .safetensors, or a checkpoint of `vertebra fit` of any task, whose backbone is taken); a
+            state dict of ours or of a publisher; the name of published weights at timm (`resnet50.a1_in1k`) or
+            torchvision (`ResNet50_Weights.IMAGENET1K_V2`); or `pretrained` for torchvision's newest, or timm's where
+            torchvision has none.
+        name: the backbone's registered name, required for `pretrained`.
+        adapt: adapt the first layer to the input channels: three colors are summed into one, or repeated over more and
+            scaled by old / new, which keeps the magnitude of the output.
+        ignore: prefixes of keys in `source` to ignore; those of a classifier's head always are.
 
     Raises:
-        FileNotFoundError: the weights are neither on this machine nor to be downloaded.
+        FileNotFoundError: the weights are not on this machine and cannot be downloaded.
         ValueError: keys are missing, unexpected or of another shape.
     """
     if isinstance(source, Mapping):
@@ -91,15 +91,15 @@ def load_weights(
 
 
 def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple[str, ...] = ()) -> None:
-    """Copy `state` into `module` if every key finds its place.
+    """Copy `state` into `module` if there are no `differences`.
 
     Raises:
-        ValueError: there are `differences`; all are named.
+        ValueError: keys are missing, unexpected, or of another shape or type; the message lists them.
     """
     own = module.state_dict()
     if found := differences(own, state, origin, ignore):
         remedy = "build the network that the weights were made for"
-        first = _first_convolution(own) if isinstance(module, Backbone) else None  # others cannot load with adapt
+        first = _first_convolution(own) if isinstance(module, Backbone) else None  # only backbones load with adapt
         if first and any(difference.startswith(f"{first} is ") for difference in found):
             remedy += ", or load with adapt=True to fit the first layer to the input channels"
         raise ValueError(f"{'; '.join(found)}. Nothing was loaded; {remedy}.")
@@ -109,13 +109,13 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
 def differences(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str, ignore: tuple[str, ...] = ()
 ) -> list[str]:
-    """Return what keeps a state from being loaded: keys that are missing or unexpected, other shapes, other numbers.
+    """Return the differences that prevent loading: keys missing or unexpected, other shapes, other types.
 
     Args:
         own: state dict of the module to fill.
         state: of a file, or of another network.
-        origin: what to call it.
-        ignore: prefixes of keys that need no place.
+        origin: name of `state` in messages.
+        ignore: prefixes of keys to ignore.
     """
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [
@@ -131,7 +131,7 @@ def differences(
     reshaped += [
         f"{key} is {state[key].dtype} in {origin} but {own[key].dtype} in the model"
         for key in own
-        if key in state and _numbers(state[key]) != _numbers(own[key]) and not key.endswith("num_batches_tracked")
+        if key in state and _kind(state[key]) != _kind(own[key]) and not key.endswith("num_batches_tracked")
     ]
     found = [*reshaped[:8]]
     if len(reshaped) > 8:
@@ -143,20 +143,20 @@ def differences(
     return found
 
 
-def _numbers(value: Tensor) -> tuple[bool, bool]:
-    """Return whether numbers are real or complex; a copy from one kind into the other would be silent and wrong."""
+def _kind(value: Tensor) -> tuple[bool, bool]:
+    """Return (is floating point, is complex); a copy between kinds would silently change values."""
     return value.is_floating_point(), value.is_complex()
 
 
 def _first_convolution(own: Mapping[str, Tensor]) -> str | None:
-    """Return the key of the convolution that sees the input: modules are made in the order in which they run."""
+    """Return the key of the first convolution; modules are registered in the order in which they run."""
     return next((key for key, value in own.items() if value.dim() >= 4 and key.endswith("weight")), None)
 
 
 def adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    """Fit the convolutions in `state` that see the input to the input channels of `own`.
+    """Adapt the input convolutions in `state` to the input channels of `own`, in place.
 
-    There may be several, as in the two paths of SlowFast: all that differ as the first one does.
+    There may be several, as in the two pathways of SlowFast: all whose input channels differ as in the first.
     """
     first = _first_convolution(own)
     if first is None or first not in state:
@@ -170,11 +170,11 @@ def adapt_first_layer(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
             and (state[key].shape[1], value.shape[1]) == (old, new)
             and (state[key].shape[:1], state[key].shape[2:]) == (value.shape[:1], value.shape[2:])
         ):
-            state[key] = _with_input_channels(state[key], new)
+            state[key] = _convert_input_channels(state[key], new)
 
 
-def _with_input_channels(weight: Tensor, channels: int) -> Tensor:
-    """Sum the colors of a convolution into one channel, or repeat them over more and scale by old / new."""
+def _convert_input_channels(weight: Tensor, channels: int) -> Tensor:
+    """Sum the colors of a kernel into one channel, or repeat them over more and scale by old / new."""
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     repeats = -(-channels // weight.shape[1])

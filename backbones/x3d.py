@@ -1,4 +1,4 @@
-"""X3D: a small ResNet for clips, grown axis by axis from a tiny one.
+"""X3D: an efficient ResNet for clips, expanded axis by axis from a tiny one.
 
 X3D: Expanding Architectures for Efficient Video Recognition, Feichtenhofer 2020, https://arxiv.org/abs/2004.04730
 """
@@ -25,12 +25,12 @@ HEAD_WIDTH = 2048  # of the paper's last hidden layer, which costs little since 
 
 
 class X3D(ResNet):
-    """X3D-S and X3D-M, which are one network: clips of 13 frames and 160 pixels a side, and of 16 and 224.
+    """X3D-S and X3D-M: one network, for clips of 13 frames and 160 pixels a side, or of 16 frames and 224 pixels.
 
-    The paper's fifth convolution, behind C5, belongs to the classifier's head.
+    The paper's `conv5`, after C5, is part of the classification head (see `head_widths`).
 
     Args:
-        options: what holds for any backbone.
+        options: of any backbone.
 
     Shape:
         - clips: (N, in_channels, T, H, W)
@@ -51,15 +51,15 @@ class X3D(ResNet):
 
 
 class X3DBlock(nn.Module):
-    """A depthwise 3x3x3 convolution between two of 1x1x1 that widen and narrow, beside a shortcut.
+    """Inverted bottleneck: 1x1x1 expansion, depthwise 3x3x3 convolution, 1x1x1 projection, and a shortcut.
 
-    Every other block, from the first on, weighs its channels.
+    Every other block, from the first on, has a squeeze-and-excitation.
 
     Args:
-        place: where the block stands.
+        spec: position and shape of the block.
 
     Attributes:
-        out_channels: `place.width`.
+        out_channels: `spec.width`.
 
     Shape:
         (N, in_channels, T, H, W) -> (N, width, T, H / stride, W / stride)
@@ -67,27 +67,25 @@ class X3DBlock(nn.Module):
 
     folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
-    def __init__(self, place: BlockSpec) -> None:
+    def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
-        dim, norm, self.out_channels = place.dim, place.norm, place.width
-        inner = int(place.width * EXPANSION)
-        self.conv1 = conv(dim, place.in_channels, inner, kernel_size=1)
+        dim, norm, self.out_channels = spec.dim, spec.norm, spec.width
+        inner = int(spec.width * EXPANSION)
+        self.conv1 = conv(dim, spec.in_channels, inner, kernel_size=1)
         self.bn1 = norm_layer(dim, inner, norm)
-        self.conv2 = depthwise(dim, inner, inner, 3, stride=place.stride, dilation=place.dilation)
+        self.conv2 = depthwise(dim, inner, inner, 3, stride=spec.stride, dilation=spec.dilation)
         self.bn2 = norm_layer(dim, inner, norm)
-        self.se = SqueezeExcite(dim, inner, squeezed_channels(inner) / inner) if place.number % 2 == 0 else None
-        self.conv3 = conv(dim, inner, place.width, kernel_size=1)
-        self.bn3 = norm_layer(dim, place.width, norm)
+        self.se = SqueezeExcite(dim, inner, squeezed_channels(inner) / inner) if spec.number % 2 == 0 else None
+        self.conv3 = conv(dim, inner, spec.width, kernel_size=1)
+        self.bn3 = norm_layer(dim, spec.width, norm)
         self.relu = nn.ReLU(inplace=True)
         self.swish = nn.SiLU()
-        self.drop_path = StochasticDepth(place.drop_rate, "row") if place.drop_rate else None
-        self.downsample = x3d_shortcut(
-            dim, place.in_channels, place.width, place.stride, place.last_dilation, place.norm
-        )
+        self.drop_path = StochasticDepth(spec.drop_rate, "row") if spec.drop_rate else None
+        self.downsample = x3d_shortcut(dim, spec.in_channels, spec.width, spec.stride, spec.last_dilation, spec.norm)
 
     @property
     def last_layer(self) -> nn.Module:
-        """What closes the residual branch: at zero, the block is its shortcut."""
+        """Last layer of the residual branch; with its weights at zero the block is its shortcut."""
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,7 +101,7 @@ class X3DBlock(nn.Module):
 
 
 def squeezed_channels(channels: int) -> int:
-    """Return a sixteenth of the channels as a multiple of 8 that is not more than a tenth below it."""
+    """Return a sixteenth of the channels, rounded to a multiple of 8 that is at most a tenth below it."""
     squeezed = max(8, int(channels / 16 + 4) // 8 * 8)
     return squeezed if squeezed >= 0.9 * channels / 16 else squeezed + 8
 
@@ -111,7 +109,7 @@ def squeezed_channels(channels: int) -> int:
 def x3d_shortcut(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
-    """Build a projection; where only the size changes, one without a norm, as the published weights have it."""
+    """Build a projection shortcut; without a norm where the channels agree, as in the published weights."""
     shortcut = projection(dim, in_channels, out_channels, stride, dilation, norm)
     if in_channels == out_channels and isinstance(shortcut, nn.Sequential):
         return shortcut[:1]
@@ -119,7 +117,7 @@ def x3d_shortcut(
 
 
 def x3d_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
-    """Build a 3x3 convolution within the frames and a depthwise one of 5 along the time, with nothing between."""
+    """Build the stem: a spatial 3x3 convolution, directly followed by a depthwise temporal one of 5 frames."""
     conv1 = nn.Sequential(
         OrderedDict(
             spatial=conv(dim, in_channels, 24, kernel_size=(1, 3, 3), stride=(1, 2, 2)),

@@ -23,7 +23,7 @@ def tiny(block=BasicBlock, dim=2, **options):
 
 
 def batch(body, in_channels=3, **where):
-    """An input of as many axes as the levels have."""
+    """An input with the axes of the network's levels."""
     axes = SIZE[1:] if isinstance(body.levels[0].reduction, int) else SIZE
     return torch.randn(2, in_channels, *axes, **where)
 
@@ -38,9 +38,9 @@ def assert_levels_are_true(body, images):
         assert features[level.name].shape == (2, level.channels, *size)
 
 
-# timm's DenseNets, alone among the registered ones, drop the last row and column of an odd size
+# timm's DenseNets are the only registered networks that drop the last row and column of an odd size
 ROUNDING_UP = [name for name in list_backbones() if not name.startswith("densenet")]
-HUGE = ("*1202*", "*1001", "resnetrs[234]*", "*200*", "*269*", "*152*")  # seconds each, even without numbers
+HUGE = ("*1202*", "*1001", "resnetrs[234]*", "*200*", "*269*", "*152*")  # seconds each, even on the meta device
 ROUNDING_UP = [
     pytest.param(name, marks=pytest.mark.slow) if any(fnmatch(name, huge) for huge in HUGE) else name
     for name in ROUNDING_UP
@@ -48,15 +48,15 @@ ROUNDING_UP = [
 
 
 @pytest.mark.parametrize("name", ROUNDING_UP)
-def test_levels_tell_the_true_shapes(name):
-    with torch.device("meta"):  # shapes cost nothing here, so that every registered network is asked
+def test_levels_have_the_true_shapes(name):
+    with torch.device("meta"):  # shapes are free on the meta device, so that every registered network is tested
         body = create_backbone(name, in_channels=5)
     assert [level.name for level in body.levels] == ["C2", "C3", "C4", "C5"][: len(body.levels)]
     assert_levels_are_true(body, batch(body, in_channels=5, device="meta"))
 
 
 @pytest.mark.parametrize("name", list_backbones("densenet*"))
-def test_levels_of_bridged_networks_tell_the_true_shapes(name):
+def test_levels_of_timm_networks_have_the_true_shapes(name):
     with torch.device("meta"):
         body = create_backbone(name)
         features = body(torch.randn(2, 3, 64, 96))
@@ -92,7 +92,7 @@ def test_dilation_keeps_the_pixels_of_the_strided_network():
 
 
 @pytest.mark.parametrize("wanted", [("C2",), ("C5",), ("C3", "C4"), ("C4", "C2")])
-def test_out_levels_are_a_part_of_all(wanted):
+def test_out_levels_select_maps(wanted):
     whole, part = tiny().eval(), tiny(out_levels=wanted).eval()
     part.load_state_dict(whole.state_dict())
     images = batch(whole)
@@ -111,7 +111,7 @@ def test_a_batch_equals_its_single_images():
             torch.testing.assert_close(together[name][index], x[0], rtol=1e-5, atol=1e-5)
 
 
-def test_one_frame_gives_the_maps_of_the_image():
+def test_single_frame_with_flat_kernels_equals_2d():
     flat, deep = tiny().eval(), tiny(dim=3).eval()
     state = deep.state_dict()
     for key, value in flat.state_dict().items():
@@ -155,7 +155,7 @@ def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages, 
     ("norm", "kind"),
     [("batch", nn.BatchNorm2d), ("frozen", FrozenBatchNorm), ("sync", nn.SyncBatchNorm), ("group", nn.GroupNorm)],
 )
-def test_norm_is_the_same_everywhere(norm, kind):
+def test_norm_option_sets_every_norm(norm, kind):
     body = tiny(Bottleneck, norm=norm)
     kinds = [
         type(m)
@@ -168,7 +168,7 @@ def test_norm_is_the_same_everywhere(norm, kind):
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
 @pytest.mark.parametrize("norm", ["batch", "frozen", "group"])
-def test_zero_init_starts_as_the_shortcuts(block, norm):
+def test_zero_init_blocks_start_as_shortcuts(block, norm):
     body = ResNet(block, (2, 1, 1, 1), BackboneOptions(norm=norm, zero_init=True), widths=WIDTHS).eval()
     x = torch.rand(1, WIDTHS[0] * block.expansion, 5, 5)
     assert torch.equal(body.layer1[1](x), x)
@@ -176,7 +176,7 @@ def test_zero_init_starts_as_the_shortcuts(block, norm):
     assert not torch.equal(plain.layer1[1](x), x)
 
 
-def test_unknown_name_brings_the_near_ones():
+def test_unknown_name_lists_close_matches():
     with pytest.raises(ValueError, match=r"unknown backbone 'resnet5'; close names: .*resnet50.*vertebra backbones"):
         create_backbone("resnet5")
     with pytest.raises(ValueError, match=r"unknown backbone 'qqq'\. All"):
@@ -194,12 +194,12 @@ def test_unknown_name_brings_the_near_ones():
         ({"norm": "layer"}, "norm is 'layer'; choose batch, frozen, sync or group"),
     ],
 )
-def test_wrong_options_are_refused_with_the_choices(options, message):
+def test_invalid_options_raise_with_choices(options, message):
     with pytest.raises(ValueError, match=message):
         create_backbone("resnet18", **options)
 
 
-def test_a_name_is_registered_once():
+def test_duplicate_registration_raises():
     def resnet18(options):
         raise AssertionError("never built")
 

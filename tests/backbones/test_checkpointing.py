@@ -22,7 +22,7 @@ def test_checkpointing_changes_neither_gradients_nor_statistics(block):
         torch.testing.assert_close(mine.grad, other.grad, msg=key)
 
 
-def test_checkpointing_keeps_less():
+def test_checkpointing_stores_less():
     def kept(checkpointing):
         network = ResNet(
             Bottleneck, (8, 1, 1, 1), BackboneOptions(checkpointing=checkpointing), widths=(8, 16, 24, 32)

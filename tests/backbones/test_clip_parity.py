@@ -21,7 +21,7 @@ TORCHVISIONS = ["r3d_18", "mc3_18", "r2plus1d_18", "r2plus1d_34"]
 PYTORCHVIDEOS = ["r2plus1d_r50", "i3d_r50", "i3d_r101", "c2d_r50", "slow_r50", "csn_r101", "slowfast_r50"]
 PYTORCHVIDEOS += ["slowfast_r101", "x3d_s", "x3d_m"]
 QUICK = ["mc3_18", "r2plus1d_18", "slowfast_r50", "x3d_s"]
-POOLED = ("i3d_r50", "i3d_r101", "c2d_r50")  # a pooling stands between their stages
+POOLED = ("i3d_r50", "i3d_r101", "c2d_r50")  # with a pooling between their stages
 
 
 def quick_or_slow(names):
@@ -37,7 +37,7 @@ def one_thread():
 
 
 def randomize(network):
-    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    """Randomize every weight and statistic: with initial norms, two swapped norms would go unnoticed."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
@@ -78,7 +78,7 @@ def pytorchvideos_features(name, network, clips):
         for index, block in enumerate(network.blocks[:5]):
             paths = block(paths)
             if index:
-                slow = paths[0][:, : 128 * 2**index]  # behind them stands what the fast path told for the next stage
+                slow = paths[0][:, : 128 * 2**index]  # the channels after them come from the lateral connection
                 maps.append(torch.cat([slow, F.avg_pool3d(paths[1], (4, 1, 1))], dim=1))
         return dict(zip(LEVELS, maps, strict=True))
     maps = []
@@ -131,7 +131,7 @@ def test_parameter_counts_are_torchvisions(name):
 
 
 @pytest.mark.parametrize("name", [*TORCHVISIONS, *PYTORCHVIDEOS])
-def test_our_own_names_are_nobody_elses(name):
+def test_own_names_match_no_other_convention(name):
     with torch.device("meta"):
         state = create_backbone(name).state_dict()
     assert list(own_names(state)) == list(state)

@@ -3,17 +3,17 @@ import torch
 from torch import nn
 
 from vertebra.backbones.convolutions import (
-    along_time,
     depthwise,
-    frame_wise,
     matching_channels,
+    spatial_conv,
     spatial_then_temporal,
+    temporal_conv,
     temporal_then_spatial,
 )
 from vertebra.backbones.cpu_convolutions import Conv3d
 from vertebra.backbones.layers import FrozenBatchNorm, conv
 
-ALL = [frame_wise, along_time, depthwise, spatial_then_temporal, temporal_then_spatial]
+ALL = [spatial_conv, temporal_conv, depthwise, spatial_then_temporal, temporal_then_spatial]
 FACTORED = [spatial_then_temporal, temporal_then_spatial]
 
 
@@ -27,7 +27,7 @@ def clip(channels=4):
 
 
 def reach(convolution, axis):
-    """How far apart, along an axis, the pixels of the input stand that one pixel of the output sees."""
+    """Distance, along an axis, between the input pixels in the receptive field of an output pixel."""
     x = torch.randn(1, 4, 15, 15, 15, requires_grad=True)
     convolution.eval()(x)[0, :, 7, 7, 7].sum().backward()
     others = tuple(a for a in range(5) if a != axis)
@@ -38,7 +38,7 @@ def reach(convolution, axis):
 @pytest.mark.parametrize("build", ALL)
 @pytest.mark.parametrize("stride", [1, 2, (1, 2, 2), (2, 1, 1)])
 @pytest.mark.parametrize("dilation", [1, (1, 2, 2)])
-def test_sizes_are_those_of_the_whole_convolution(build, stride, dilation):
+def test_output_sizes_equal_the_3d_convolution(build, stride, dilation):
     whole = conv(3, 4, 8, 3, stride=stride, dilation=dilation)
     assert build(3, 4, 8, 3, stride=stride, dilation=dilation)(clip()).shape == whole(clip()).shape
 
@@ -46,24 +46,24 @@ def test_sizes_are_those_of_the_whole_convolution(build, stride, dilation):
 @pytest.mark.parametrize(
     ("build", "kernel_size", "expected"),
     [
-        (frame_wise, 3, (1, 3, 3)),
-        (along_time, 1, (3, 1, 1)),
+        (spatial_conv, 3, (1, 3, 3)),
+        (temporal_conv, 1, (3, 1, 1)),
         (depthwise, 3, (3, 3, 3)),
         (spatial_then_temporal, 3, (3, 3, 3)),
         (temporal_then_spatial, (5, 3, 3), (5, 3, 3)),
     ],
 )
-def test_what_a_pixel_sees(build, kernel_size, expected):
+def test_receptive_field(build, kernel_size, expected):
     assert tuple(reach(build(3, 4, 8, kernel_size), axis) for axis in (2, 3, 4)) == expected
 
 
 @pytest.mark.parametrize("build", FACTORED)
-def test_dilation_spreads_both_parts(build):
+def test_dilation_applies_to_both_parts(build):
     assert tuple(reach(build(3, 4, 8, 3, dilation=(2, 3, 1)), axis) for axis in (2, 3, 4)) == (5, 7, 3)
 
 
 def test_frame_wise_is_the_convolution_of_images():
-    deep, flat = frame_wise(3, 4, 8, 3, stride=(1, 2, 2)), conv(2, 4, 8, 3, stride=2)
+    deep, flat = spatial_conv(3, 4, 8, 3, stride=(1, 2, 2)), conv(2, 4, 8, 3, stride=2)
     flat.weight.data = deep.weight.data[:, :, 0]
     frames = clip()
     for t, x in enumerate(deep(frames).unbind(2)):
@@ -80,7 +80,7 @@ def test_depthwise_channels_do_not_mix():
 
 
 @pytest.mark.parametrize(("in_channels", "out_channels", "middle"), [(64, 64, 144), (64, 128, 230), (128, 128, 288)])
-def test_middle_channels_keep_the_number_of_weights(in_channels, out_channels, middle):
+def test_middle_channels_match_the_number_of_weights(in_channels, out_channels, middle):
     assert matching_channels(in_channels, out_channels) == middle  # 144 is the paper's number for the first stage
     factored = spatial_then_temporal(3, in_channels, out_channels, 3)
     weights = sum(m.weight.numel() for m in factored if isinstance(m, nn.Conv3d))
@@ -88,6 +88,6 @@ def test_middle_channels_keep_the_number_of_weights(in_channels, out_channels, m
 
 
 @pytest.mark.parametrize("build", FACTORED)
-def test_the_norm_between_is_the_networks(build):
+def test_norm_option_reaches_the_inner_norm(build):
     factored = build(3, 4, 8, 3, norm="frozen")
     assert [type(m) for m in factored] == [Conv3d, FrozenBatchNorm, nn.ReLU, Conv3d]

@@ -1,4 +1,4 @@
-"""Weight gradients of convolutions on CPUs whose kernels for them are faulty; on other CPUs they are right anyway."""
+"""Weight gradients of convolutions on CPUs with faulty oneDNN kernels; on other CPUs they are correct anyway."""
 
 import copy
 
@@ -29,7 +29,7 @@ def weight_gradient(layer, x, upstream):
 
 
 def relative_error(layer, size, dtype=torch.bfloat16):
-    """Error of the weight's gradient in parts of its norm, beside float64, which oneDNN has no kernels for."""
+    """Relative error of the weight gradient against float64, for which oneDNN has no kernels."""
     layer = layer.bfloat16()
     x = torch.randn(2, layer.in_channels, *size).bfloat16()
     upstream = torch.randn_like(layer(x)).detach()
@@ -59,14 +59,14 @@ def relative_error(layer, size, dtype=torch.bfloat16):
         ((3, 6, 5), 3, {}),
     ],
 )
-def test_the_weight_gradient_of_volumes_is_right(size, kernel, options, memory_format, dtype):
+def test_weight_gradient_of_conv3d(size, kernel, options, memory_format, dtype):
     layer = conv(3, 32, 16, kernel, **options).to(memory_format=memory_format)
     assert relative_error(layer, size, dtype) < BOUND[dtype]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 4), (5, 1), (2, 2)])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_the_weight_gradient_of_images_is_right(size, kernel):
+def test_weight_gradient_of_conv2d(size, kernel):
     for stride in (1, 2):
         assert relative_error(conv(2, 16, 16, kernel, stride), size) < BOUND[torch.bfloat16]
 
@@ -81,13 +81,13 @@ def test_the_weight_gradient_of_images_is_right(size, kernel):
         ((2, 4, 4), (3, 3, 3), "valid"),
     ],
 )
-def test_other_paddings_are_right_too(size, kernel, padding):
+def test_weight_gradient_with_other_paddings(size, kernel, padding):
     size = tuple(max(n, k) for n, k in zip(size, kernel, strict=True)) if padding == "valid" else size
     assert relative_error(Conv3d(16, 16, kernel, padding=padding), size) < BOUND[torch.bfloat16]
 
 
 @pytest.mark.parametrize("mode", ["replicate", "circular", "reflect"])
-def test_modes_of_padding_are_kept(mode):
+def test_padding_modes(mode):
     layer, peer = (kind(16, 16, 3, padding=1, padding_mode=mode).bfloat16() for kind in (Conv3d, nn.Conv3d))
     peer.load_state_dict(layer.state_dict())
     x = torch.randn(1, 16, 2, 4, 4).bfloat16()
@@ -95,7 +95,7 @@ def test_modes_of_padding_are_kept(mode):
     assert relative_error(layer, (2, 4, 4)) < BOUND[torch.bfloat16]
 
 
-def test_the_gradient_is_right_under_autocast_and_without_a_batch():
+def test_weight_gradient_under_autocast_and_unbatched():
     layer = Conv3d(16, 16, 3, padding=1, bias=False).bfloat16().float()
     x, upstream = torch.randn(2, 16, 2, 4, 4).bfloat16(), torch.randn(2, 16, 2, 4, 4).bfloat16()
     expected = weight_gradient(layer, x.double(), upstream)
@@ -107,7 +107,7 @@ def test_the_gradient_is_right_under_autocast_and_without_a_batch():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize(("own", "peer", "size"), [(Conv2d, nn.Conv2d, (1, 4)), (Conv3d, nn.Conv3d, (2, 5, 1))])
-def test_what_takes_no_weight_gradient_is_pytorchs_to_the_last_bit(own, peer, size, dtype):
+def test_without_weight_gradient_results_equal_pytorch_exactly(own, peer, size, dtype):
     own, peer = (kind(16, 16, 3, stride=2, padding=1).to(dtype) for kind in (own, peer))
     assert list(own.state_dict()) == list(peer.state_dict())
     peer.load_state_dict(own.state_dict())
@@ -120,7 +120,7 @@ def test_what_takes_no_weight_gradient_is_pytorchs_to_the_last_bit(own, peer, si
         assert torch.equal(weight_gradient(own.requires_grad_(), x, upstream), weight_gradient(peer, x, upstream))
 
 
-def test_networks_from_elsewhere_are_covered():
+def test_timm_networks_are_converted():
     class Other(nn.Conv3d):
         pass
 
@@ -133,7 +133,7 @@ def test_networks_from_elsewhere_are_covered():
     assert fold_norms(network.float().eval()) == 1
 
 
-def test_no_backbone_has_pytorchs_own(monkeypatch):
+def test_no_backbone_has_plain_pytorch_convolutions(monkeypatch):
     def foreign(options):
         body = ResNet(BasicBlock, (1,), options, dim=3, widths=(8,), strides=(1,))
         body.conv1 = nn.Conv3d(options.in_channels, 64, 3, padding=1)

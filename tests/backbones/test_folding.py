@@ -7,7 +7,7 @@ from vertebra.backbones.folding import fold_norms
 from vertebra.backbones.layers import FrozenBatchNorm
 
 NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm)
-# name: norms that stay, since they stand behind a sum
+# name: number of norms that are not folded, since they follow a sum
 NAMES = {
     "resnet18": 0,
     "resnet50d": 0,
@@ -55,16 +55,16 @@ def test_frozen_norms_fold_too():
         torch.testing.assert_close(body(images)["C5"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_group_norms_stay():
+def test_group_norms_are_not_folded():
     assert fold_norms(create_backbone("resnet18", norm="group").eval()) == 0
 
 
-def test_a_network_in_training_is_refused():
+def test_training_mode_is_refused():
     with pytest.raises(ValueError, match=r"training mode.*call eval\(\)"):
         fold_norms(create_backbone("resnet18"))
 
 
-def test_what_may_do_more_than_a_plain_norm_or_convolution_stays():
+def test_subclasses_of_norms_and_convolutions_are_not_folded():
     class WithActivation(nn.BatchNorm2d):
         def forward(self, x):
             return super().forward(x).relu()

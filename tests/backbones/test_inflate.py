@@ -26,7 +26,7 @@ def randomize(network):
 
 
 def flat_stem(kernel):
-    """A stem whose kernel in space is 3x3 and which reduces nothing but height and width."""
+    """A stem with a spatial 3x3 kernel that reduces height and width only."""
 
     def stem(dim, in_channels, norm):
         size, stride = (kernel, (1, 2, 2)) if dim == 3 else (kernel[1:], 2)
@@ -44,7 +44,7 @@ def networks(block=BasicBlock, kernel=(3, 3, 3)):
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
 @pytest.mark.parametrize("how", ["mean", "center"])
-def test_a_still_clip_gives_the_features_of_its_frame(how, block):
+def test_repeated_frame_equals_the_2d_network(how, block):
     flat, deep = networks(block)
     load_weights(deep, inflate(flat.state_dict(), deep, how))
     image = torch.randn(2, 3, 33, 21)
@@ -58,7 +58,7 @@ def test_a_still_clip_gives_the_features_of_its_frame(how, block):
         assert not torch.allclose(clip["C3"][:, :, 0], expected["C3"], atol=1e-2)
 
 
-def test_strides_in_time_keep_it():
+def test_repeated_frame_with_temporal_strides_equals_the_2d_network():
     flat, deep = (ResNet(BasicBlock, (1, 1), dim=dim, widths=WIDTHS, strides=(1, 2)) for dim in (2, 3))
     load_weights(randomize(deep), inflate(randomize(flat).state_dict(), deep))
     image = torch.randn(1, 3, 33, 33)
@@ -84,7 +84,7 @@ def test_kernels_of_any_shape(how, kernel):
         assert torch.equal(weight[:, :, kernel[0] // 2], flat.conv1.weight)
 
 
-def test_names_of_publishers_and_the_classifier_pass():
+def test_publishers_names_and_classifier_keys_are_kept():
     flat, deep = networks()
     state = {f"module.{key}": value for key, value in flat.state_dict().items()} | {
         "module.fc.weight": torch.ones(2, 2)
@@ -101,5 +101,5 @@ def test_another_number_of_channels_is_reported():
     deep = ResNet(BasicBlock, (1, 1), BackboneOptions(in_channels=2), dim=3, widths=WIDTHS, strides=(1, 2))
     with pytest.raises(ValueError, match=r"conv1\.weight is \(8, 3, 7, 3, 3\) in the state dict"):
         load_weights(deep, inflate(flat.state_dict(), deep))
-    with pytest.raises(ValueError, match="how is 'center'; choose mean or center"):
-        inflate(flat.state_dict(), deep, "center")
+    with pytest.raises(ValueError, match="how is 'middle'; choose mean or center"):
+        inflate(flat.state_dict(), deep, "middle")

@@ -91,6 +91,6 @@ def test_group_norm_has_32_groups_where_they_fit(channels, groups):
     assert norm_layer(2, channels, "group").num_groups == groups
 
 
-def test_unknown_norm_names_the_choices():
+def test_unknown_norm_lists_choices():
     with pytest.raises(ValueError, match=r"'layer'.*batch, frozen, sync or group"):
         norm_layer(2, 8, "layer")

@@ -19,7 +19,7 @@ def seed():
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path, monkeypatch):
-    """An empty cache of torch.hub, and no network."""
+    """An empty torch.hub cache, without network access."""
 
     def no_route(url, *args, **kwargs):
         raise URLError("no route to host")
@@ -33,37 +33,37 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def hugging_face(tmp_path, monkeypatch):
-    """What lies in Hugging Face's cache: repository -> state dict; and what was asked for."""
-    repositories, asked = {}, []
+    """The contents of Hugging Face's cache, repository -> state dict, and the repositories that were requested."""
+    repositories, requested = {}, []
 
     def download(repo_id, filename, **kwargs):
-        asked.append(repo_id)
+        requested.append(repo_id)
         if repo_id not in repositories:
             raise LocalEntryNotFoundError("cannot find the requested files in the local cache")
         save_file(repositories[repo_id], tmp_path / "model.safetensors")
         return str(tmp_path / "model.safetensors")
 
     monkeypatch.setattr(timm.models._hub, "hf_hub_download", download)
-    return repositories, asked
+    return repositories, requested
 
 
-def test_timms_tag_fills_our_network(hugging_face):
-    repositories, asked = hugging_face
+def test_timm_tag_loads_into_our_network(hugging_face):
+    repositories, requested = hugging_face
     state = timm.create_model("resnet18").state_dict()
     repositories["timm/resnet18.a2_in1k"] = state
     body = create_backbone("resnet18", weights="resnet18.a2_in1k")
     assert torch.equal(body.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
-    assert set(asked) == {"timm/resnet18.a2_in1k"}
+    assert set(requested) == {"timm/resnet18.a2_in1k"}
 
 
 def test_pretrained_means_timms_default_where_torchvision_has_none(hugging_face):
-    repositories, asked = hugging_face
+    repositories, requested = hugging_face
     repositories["timm/convnext_atto.d2_in1k"] = timm.create_model("convnext_atto").state_dict()
     body = create_backbone("timm:convnext_atto", weights="pretrained", in_channels=1)
     first = repositories["timm/convnext_atto.d2_in1k"]["stem.0.weight"]
     torch.testing.assert_close(body.network.stem_0.weight, first.sum(dim=1, keepdim=True))
     create_backbone("timm:convnext_atto.d2_in1k", weights="pretrained")
-    assert set(asked) == {"timm/convnext_atto.d2_in1k"}
+    assert set(requested) == {"timm/convnext_atto.d2_in1k"}
     state = repositories["timm/resnet18d.ra2_in1k"] = timm.create_model("resnet18d").state_dict()
     body = create_backbone("resnet18d", weights="pretrained")
     assert torch.equal(body.conv1[0].weight, state["conv1.0.weight"])
@@ -78,7 +78,7 @@ def test_torchvisions_enums_by_name(hub, source):
 
 
 @pytest.mark.parametrize("name", ["tsn:resnet18", "tsm:resnet18"])
-def test_clips_take_the_weights_of_images(hub, name):
+def test_frame_wise_networks_load_image_weights(hub, name):
     state = torchvision.models.resnet18(weights=None).state_dict()
     torch.save(state, hub / ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1])
     body = create_backbone(name, weights="pretrained")
@@ -102,7 +102,7 @@ def test_first_layers_of_several_convolutions_are_adapted():
     torch.testing.assert_close(body.conv1[0].weight, state["conv1.0.weight"].repeat(1, 2, 1, 1) / 2)
 
 
-def test_without_network_the_repository_and_the_cache_are_named(hugging_face):
+def test_offline_error_names_repository_and_cache(hugging_face):
     with pytest.raises(FileNotFoundError) as error:
         create_backbone("resnet18", weights="resnet18.a1_in1k")
     for part in ("resnet18.a1_in1k", "https://huggingface.co/timm/resnet18.a1_in1k", "hub", "weights=/path/to/"):
@@ -115,8 +115,16 @@ def test_without_network_the_repository_and_the_cache_are_named(hugging_face):
         ("resnet18.nope", ValueError, r"timm has no weights 'nope' for resnet18; choose a1_in1k, "),
         ("resnet18.pth", FileNotFoundError, r"resnet18\.pth: no such file; give the path"),
         ("resnet5.a1_in1k", FileNotFoundError, r"resnet5\.a1_in1k: no such file; give the path.*or the name"),
-        ("ResNet18_Weights.NOPE", ValueError, r"torchvision has no weights 'ResNet18_Weights\.NOPE'; give a name"),
-        ("ResNet5_Weights.DEFAULT", ValueError, r"torchvision has no weights 'ResNet5_Weights\.DEFAULT'; give a name"),
+        (
+            "ResNet18_Weights.NOPE",
+            ValueError,
+            r"torchvision has no weights 'ResNet18_Weights\.NOPE'; give one of its names",
+        ),
+        (
+            "ResNet5_Weights.DEFAULT",
+            ValueError,
+            r"torchvision has no weights 'ResNet5_Weights\.DEFAULT'; give one of its names",
+        ),
     ],
 )
 def test_unknown_names_of_weights(source, error, message):

@@ -5,7 +5,7 @@ from torch import nn
 
 from vertebra.backbones import create_backbone, load_weights
 
-# Parameters with a classifier of ten classes behind the mean. resnet: the counts of the public implementation whose
+# Parameters with a classifier of ten classes after the pooling. resnet: the counts of the public implementation whose
 # weights load here; wrn and resnetv2: the papers' tables, in millions.
 PUBLISHED = {
     "resnet20": 269_722,
@@ -34,7 +34,7 @@ def test_parameters_are_the_papers(name, expected):
     assert count(name) / 1e6 == pytest.approx(expected, abs=0.051)
 
 
-def test_a_plain_network_has_the_parameters_of_its_residual_twin():
+def test_plain_and_residual_networks_have_equal_parameters():
     assert count("plain56") == count("resnet56")
 
 
@@ -72,7 +72,7 @@ def block_a(x, state, prefix, stride, residual):
 
 
 @pytest.mark.parametrize(("name", "residual"), [("resnet20", True), ("plain20", False)])
-def test_features_are_the_written_out_ones(name, residual):
+def test_features_equal_a_reference_implementation(name, residual):
     body = randomize(create_backbone(name))
     state, images = body.state_dict(), torch.randn(2, 3, 33, 31)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def wide_block(x, state, prefix, stride):
     return F.conv2d(F.relu(normed(y, state, f"{prefix}.bn2")), state[f"{prefix}.conv2.weight"], padding=1) + shortcut
 
 
-def test_wide_features_are_the_written_out_ones():
+def test_wide_features_equal_a_reference_implementation():
     body = randomize(create_backbone("wrn_16_8"))
     state, images = body.state_dict(), torch.randn(1, 3, 17, 15)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_wide_features_are_the_written_out_ones():
         torch.testing.assert_close(body(images)["C4"], x, rtol=1e-5, atol=1e-5)
 
 
-def test_a_highway_layer_mixes_what_it_makes_with_what_it_got():
+def test_highway_block_by_the_formula():
     block = randomize(create_backbone("highway20")).layer1[1]
     x, state = torch.randn(2, 16, 9, 7), block.state_dict()
     with torch.no_grad():
@@ -131,11 +131,11 @@ def test_weights_of_another_depth_are_refused():
 
 
 @pytest.mark.parametrize("name", ["plain20", "highway20"])
-def test_stochastic_depth_is_refused_where_there_is_no_branch(name):
+def test_stochastic_depth_without_residual_branch_is_refused(name):
     with pytest.raises(ValueError, match="no residual branch"):
         create_backbone(name, drop_path_rate=0.1)
 
 
-def test_a_level_that_it_does_not_have_is_refused():
-    with pytest.raises(ValueError, match=r"\['C5'\].*has C2, C3, C4"):
+def test_missing_level_is_refused():
+    with pytest.raises(ValueError, match=r"\['C5'\]; choose from .*: C2, C3, C4"):
         create_backbone("resnet20", out_levels=("C5",))

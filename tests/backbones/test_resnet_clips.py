@@ -5,10 +5,10 @@ import torch
 
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
-from vertebra.backbones.convolutions import frame_wise
+from vertebra.backbones.convolutions import spatial_conv
 from vertebra.backbones.resnet_clips import (
-    FRAMES_HALVED_ONCE,
-    FRAMES_KEPT,
+    NO_TEMPORAL_STRIDE,
+    ONE_TEMPORAL_STRIDE,
     factored_block,
     flat_block,
     inflated_block,
@@ -20,8 +20,8 @@ from vertebra.backbones.x3d import X3DBlock, x3d_stem
 WIDTHS = (8, 16, 24, 32)
 STEM = partial(clip_stem, frames=1)
 ONLY_IMAGES = [
-    (partial(BasicBlock, convolution=frame_wise), BasicBlock),
-    (partial(Bottleneck, entry=frame_wise, convolution=frame_wise), Bottleneck),
+    (partial(BasicBlock, convolution=spatial_conv), BasicBlock),
+    (partial(Bottleneck, entry=spatial_conv, convolution=spatial_conv), Bottleneck),
     (flat_block, Bottleneck),
 ]
 
@@ -31,7 +31,7 @@ def seed():
     torch.manual_seed(0)
 
 
-def tiny(block, strides=FRAMES_KEPT, stem=STEM, **options):
+def tiny(block, strides=NO_TEMPORAL_STRIDE, stem=STEM, **options):
     return ResNet(
         block, (2, 2, 2, 2), BackboneOptions(**options), dim=3, stem=stem, widths=WIDTHS, strides=strides
     ).eval()
@@ -39,7 +39,7 @@ def tiny(block, strides=FRAMES_KEPT, stem=STEM, **options):
 
 @pytest.mark.parametrize(("block", "flat"), ONLY_IMAGES)
 @pytest.mark.parametrize("output_stride", [32, 8])
-def test_without_kernels_along_the_time_every_frame_is_an_image(block, flat, output_stride):
+def test_without_temporal_kernels_frames_equal_images(block, flat, output_stride):
     clips = torch.randn(2, 3, 3, 65, 49)
     deep = tiny(block, output_stride=output_stride)
     images = ResNet(flat, (2, 2, 2, 2), BackboneOptions(output_stride=output_stride), widths=WIDTHS).eval()
@@ -51,7 +51,7 @@ def test_without_kernels_along_the_time_every_frame_is_an_image(block, flat, out
 
 
 @pytest.mark.parametrize("block", [inflated_block, slow_block, factored_block, X3DBlock])
-def test_with_such_kernels_the_order_of_the_frames_matters(block):
+def test_with_temporal_kernels_frame_order_matters(block):
     body, clips = tiny(block), torch.randn(1, 3, 4, 33, 33)
     forth, back = body(clips)["C5"], body(clips.flip(2))["C5"].flip(2)
     assert not torch.allclose(forth, back, atol=1e-3)
@@ -59,7 +59,7 @@ def test_with_such_kernels_the_order_of_the_frames_matters(block):
 
 @pytest.mark.parametrize("frames", [1, 5])
 def test_pooling_keeps_the_last_of_an_odd_number_of_frames(frames):
-    body, odd = tiny(flat_block, FRAMES_HALVED_ONCE, out_levels=("C3",)), torch.randn(1, 3, frames, 33, 33)
+    body, odd = tiny(flat_block, ONE_TEMPORAL_STRIDE, out_levels=("C3",)), torch.randn(1, 3, frames, 33, 33)
     even = torch.cat([odd, odd[:, :, -1:]], dim=2)
     torch.testing.assert_close(body(odd)["C3"], body(even)["C3"])
 
@@ -67,14 +67,14 @@ def test_pooling_keeps_the_last_of_an_odd_number_of_frames(frames):
 @pytest.mark.parametrize(
     ("block", "strides", "stem"),
     [
-        (inflated_block, FRAMES_HALVED_ONCE, clip_stem),
-        (slow_block, FRAMES_KEPT, STEM),
+        (inflated_block, ONE_TEMPORAL_STRIDE, clip_stem),
+        (slow_block, NO_TEMPORAL_STRIDE, STEM),
         (factored_block, ((1, 2, 2), (1, 2, 2), 2, 2), partial(clip_stem, pooled=False)),
-        (X3DBlock, FRAMES_KEPT, x3d_stem),
+        (X3DBlock, NO_TEMPORAL_STRIDE, x3d_stem),
     ],
 )
 @pytest.mark.parametrize("output_stride", [32, 16, 8])
-def test_levels_are_true_at_every_output_stride(block, strides, stem, output_stride):
+def test_levels_have_the_true_shapes_at_every_output_stride(block, strides, stem, output_stride):
     body = tiny(block, strides, stem, output_stride=output_stride)
     features = body(torch.randn(1, 3, 9, 65, 49))
     assert body.levels[-1].reduction[1:] == (min(output_stride, 2 * body.levels[-2].reduction[1]),) * 2
@@ -85,7 +85,7 @@ def test_levels_are_true_at_every_output_stride(block, strides, stem, output_str
 
 @pytest.mark.parametrize("block", [inflated_block, factored_block, X3DBlock])
 def test_a_batch_equals_its_single_clips(block):
-    body, clips = tiny(block, FRAMES_HALVED_ONCE), torch.randn(2, 3, 4, 33, 33)
+    body, clips = tiny(block, ONE_TEMPORAL_STRIDE), torch.randn(2, 3, 4, 33, 33)
     together = body(clips)
     for index in range(2):
         for name, x in body(clips[index : index + 1]).items():
@@ -93,7 +93,7 @@ def test_a_batch_equals_its_single_clips(block):
 
 
 @pytest.mark.parametrize("block", [slow_block, factored_block, X3DBlock])
-def test_zero_init_starts_as_the_shortcuts(block):
+def test_zero_init_blocks_start_as_shortcuts(block):
     body = tiny(block, zero_init=True)
     x = torch.rand(1, body.levels[0].channels, 3, 5, 5)
     assert torch.equal(body.layer1[1](x), x)
@@ -101,7 +101,7 @@ def test_zero_init_starts_as_the_shortcuts(block):
 
 @pytest.mark.parametrize("name", ["r2plus1d_18", "slow_r50", "csn_r101", "x3d_s", "slowfast_r50"])
 @pytest.mark.parametrize("norm", ["frozen", "group", "sync"])
-def test_any_norm_is_the_same_everywhere(name, norm):
+def test_norm_option_sets_every_norm(name, norm):
     with torch.device("meta"):
         body = create_backbone(name, norm=norm)
         assert body(torch.randn(1, 3, 8, 33, 33))["C5"].shape[0] == 1
@@ -112,7 +112,10 @@ def test_any_norm_is_the_same_everywhere(name, norm):
 @pytest.mark.parametrize("block", [inflated_block, factored_block, X3DBlock])
 def test_checkpointing_changes_no_gradient(block):
     clips = torch.randn(2, 3, 4, 33, 33)
-    plain, saving = tiny(block, FRAMES_HALVED_ONCE).train(), tiny(block, FRAMES_HALVED_ONCE, checkpointing=True).train()
+    plain, saving = (
+        tiny(block, ONE_TEMPORAL_STRIDE).train(),
+        tiny(block, ONE_TEMPORAL_STRIDE, checkpointing=True).train(),
+    )
     saving.load_state_dict(plain.state_dict())
     for body in (plain, saving):
         body(clips)["C5"].square().sum().backward()

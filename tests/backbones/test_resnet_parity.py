@@ -10,7 +10,7 @@ from vertebra.backbones import create_backbone, list_backbones, load_weights
 
 TORCHVISIONS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"]
 TORCHVISIONS += ["resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
-# those that are written here, and activate behind their norms; the others have tests of their own
+# post-activation networks of this package; the others have tests of their own
 TIMMS = [n for n in list_backbones() if timm.is_model(n) and not n.startswith(("densenet", "resnetv2"))]
 QUICK = ["resnet18", "resnet34", "resnet50", "resnet18d", "resnet26t", "resnet50s", "resnext50_32x4d", "seresnet18"]
 QUICK += ["seresnext26d_32x4d", "resnetrs50"]
@@ -33,7 +33,7 @@ def one_thread():
 
 
 def randomize(network):
-    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    """Randomize every weight and statistic: with initial norms, two swapped norms would go unnoticed."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):

@@ -61,7 +61,7 @@ def test_all_of_timms_batch_normed_ones_are_here():
 
 
 @pytest.mark.parametrize("name", ["resnetv2_18", "resnetv2_164"])
-def test_zero_init_starts_as_the_shortcuts(name):
+def test_zero_init_blocks_start_as_shortcuts(name):
     body = create_backbone(name, zero_init=True).eval()
     block = body.layer1[1]
     x = torch.rand(1, block.out_channels, 5, 5)

@@ -25,7 +25,7 @@ def clips(frames=8, **where):
 
 @pytest.mark.parametrize("output_stride", [32, 16, 8])
 @pytest.mark.parametrize("frames", [1, 7, 8, 9])
-def test_levels_tell_the_true_shapes(output_stride, frames):
+def test_levels_have_the_true_shapes(output_stride, frames):
     with torch.device("meta"):
         body = tiny(output_stride=output_stride, in_channels=2)
         features = body(torch.randn(2, 2, frames, 65, 49))
@@ -37,7 +37,7 @@ def test_levels_tell_the_true_shapes(output_stride, frames):
 
 
 @torch.no_grad()
-def test_the_mean_of_a_map_is_that_of_both_paths():
+def test_global_mean_equals_that_of_both_pathways():
     body = tiny().eval()
     fast = {}
     body.fast.layer4[-1].register_forward_hook(lambda module, inputs, output: fast.update(C5=output))
@@ -46,7 +46,7 @@ def test_the_mean_of_a_map_is_that_of_both_paths():
 
 
 @torch.no_grad()
-def test_the_fast_path_tells_the_slow_one_what_it_does_not_see():
+def test_lateral_connections_carry_skipped_frames():
     body, x = tiny().eval(), clips()
     changed = x.clone()
     changed[:, :, 2] += 1  # a frame that the slow path skips
@@ -68,7 +68,7 @@ def test_a_batch_equals_its_single_clips():
 
 
 @torch.no_grad()
-def test_out_levels_are_a_part_of_all():
+def test_out_levels_select_maps():
     whole, part = tiny().eval(), tiny(out_levels=("C3",)).eval()
     part.load_state_dict(whole.state_dict())
     x = clips()
@@ -78,7 +78,7 @@ def test_out_levels_are_a_part_of_all():
 
 
 @pytest.mark.parametrize("frozen_stages", [0, 1, 2, 5])
-def test_a_frozen_stage_is_frozen_in_both_paths_with_its_fusion(frozen_stages):
+def test_frozen_stages_include_both_pathways_and_lateral_connections(frozen_stages):
     body = tiny(frozen_stages=frozen_stages).train()
     parts = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")[: frozen_stages + 1] if frozen_stages else ()
     before = {key: value.clone() for key, value in body.state_dict().items()}
@@ -103,8 +103,8 @@ def test_checkpointing_changes_no_gradient():
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=key)
 
 
-def test_the_layout_of_few_channels_is_another_but_not_its_numbers():
-    """Ahead of the narrow norms of the fast path, maps are laid out anew on a CPU; the features are the same."""
+def test_contiguous_narrow_norms_change_no_values():
+    """Before narrow norms of the fast pathway maps are made contiguous on a CPU; features are unchanged."""
     body, x = tiny().train().double(), clips(dtype=torch.float64)
     plain = copy.deepcopy(body)
     hooked = [module for module in plain.modules() if module._forward_pre_hooks]

@@ -23,7 +23,7 @@ def clips():
     return torch.randn(2, 3, FRAMES, 33, 49)
 
 
-def test_frames_are_seen_alone():
+def test_tsn_processes_frames_independently():
     body = tiny().eval()
     network = TSN(body).eval()
     batch = clips()
@@ -36,7 +36,7 @@ def test_frames_are_seen_alone():
 
 
 def written_out(block, x, fold):
-    """A block of TSM for one clip (T, C, H, W), frame by frame and channel by channel."""
+    """A TSM block for one clip (T, C, H, W), written out frame by frame and channel by channel."""
     shifted = torch.zeros_like(x)
     for t in range(len(x)):
         for c in range(x.shape[1]):
@@ -75,7 +75,7 @@ def test_bottlenecks_shift_ahead_of_their_first_convolution():
     assert torch.equal(inside, shift_channels(outside, FRAMES, 8))
 
 
-def test_no_shift_is_tsn_and_costs_nothing():
+def test_zero_shift_equals_tsn_without_hooks():
     body = tiny().eval()
     batch = clips()
     network = TSM(body, shift=0)
@@ -87,7 +87,7 @@ def test_no_shift_is_tsn_and_costs_nothing():
         TSM(body, shift=0.6)
 
 
-def test_each_block_reaches_one_frame_further():
+def test_each_block_extends_the_receptive_field_by_one_frame():
     network = TSM(tiny().eval()).eval()
     batch = clips()
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_any_number_of_frames_and_copies():
 
 
 @pytest.mark.parametrize("kind", [TSN, TSM])
-def test_weights_of_images_and_own_ones_load(kind):
+def test_image_weights_and_own_weights_load(kind):
     flat = tiny()
     network = kind(tiny())
     state = flat.state_dict() | {"fc.weight": torch.ones(2, 24)}
@@ -137,10 +137,10 @@ def test_gradients_and_training():
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
-def test_what_cannot_be_wrapped_is_refused():
+def test_unsupported_networks_are_refused():
     with torch.device("meta"):
         assert create_backbone("tsn:densenet121").levels[0] == Level("C2", 256, (1, 4, 4))
-        with pytest.raises(ValueError, match=r"TimmBackbone has no residual blocks of ours.*or use TSN"):
+        with pytest.raises(ValueError, match=r"TimmBackbone has none of our residual blocks.*or use TSN"):
             create_backbone("tsm:densenet121")
     with pytest.raises(ValueError, match="takes clips already"):
         TSN(ResNet(BasicBlock, (1,), dim=3, widths=(8,), strides=(1,)))

@@ -19,7 +19,7 @@ def seed():
 
 
 def randomize(network):
-    """Draw norms anew: as they are born, two swapped norms would pass unseen."""
+    """Randomize norms: with their initial values, two swapped norms would go unnoticed."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)
@@ -54,7 +54,7 @@ def test_features_are_timms(name):
             size // level.reduction <= side <= size / level.reduction + 1
             for size, side in zip(SIZE, x.shape[2:], strict=True)
         )
-    if "mobilenet" not in name:  # which goes on behind its last map
+    if "mobilenet" not in name:  # which has layers after its last map
         torch.testing.assert_close(features["C5"], last, rtol=1e-5, atol=1e-5)
 
 
@@ -91,7 +91,7 @@ def test_densenets_have_names_of_their_own(name):
     assert sum(p.numel() for p in body.parameters()) == sum(p.numel() for p in theirs.parameters()) + first
 
 
-def test_channels_last_maps_are_turned():
+def test_channels_last_maps_are_permuted():
     name = "swin_tiny_patch4_window7_224"
     body = create_backbone(f"timm:{name}", out_levels=("C2", "C3")).eval()
     assert body.levels == (Level("C2", 96, 4), Level("C3", 192, 8))
@@ -120,12 +120,12 @@ def test_dilation_keeps_the_names():
     assert [(level.name, level.reduction) for level in body.levels] == [("C2", 4), ("C3", 8), ("C4", 16), ("C5", 16)]
 
 
-def test_finer_maps_where_they_are_asked_for():
+def test_finer_maps_on_request():
     with torch.device("meta"):
         body = create_backbone("timm:vgg11_bn", out_levels=("C0", "C3"))
         features = body(torch.zeros(1, 3, 32, 64))
     assert {name: tuple(x.shape) for name, x in features.items()} == {"C0": (1, 64, 32, 64), "C3": (1, 512, 4, 8)}
-    assert not [key for key in body.state_dict() if "features_20" in key]  # nobody asked for what is coarser
+    assert not [key for key in body.state_dict() if "features_20" in key]  # coarser levels are not in out_levels
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_wrong_weights_are_reported():
     assert "unexpected in the state dict: stages.9.weight. " in str(error.value)
 
 
-def test_norms_of_batches_can_be_frozen():
+def test_batch_norms_can_be_frozen():
     body = create_backbone("timm:regnetx_002", norm="frozen").train()
     assert not [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
     classifier = randomize(timm.create_model("regnetx_002"))
@@ -192,27 +192,31 @@ def test_norms_of_batches_can_be_frozen():
         (
             "densenet121",
             {"output_stride": 16},
-            r"timm:densenet121 does not take output_stride=16; leave it out, or take",
+            r"timm:densenet121 does not support output_stride=16; leave it out, or take",
         ),
-        ("timm:vgg11", {"output_stride": 8}, r"does not take output_stride=8"),
-        ("densenet121", {"drop_path_rate": 0.1}, r"does not take drop_path_rate=0\.1; leave it out"),
-        ("densenet121", {"norm": "group"}, r"norm is 'group', but timm:densenet121 keeps the norms"),
-        ("timm:convnext_atto", {"norm": "frozen"}, r"norm is 'frozen', but timm:convnext_atto keeps the norms"),
-        ("densenet121", {"zero_init": True}, r"zero_init is set, but timm:densenet121 does not offer it"),
+        ("timm:vgg11", {"output_stride": 8}, r"does not support output_stride=8"),
+        ("densenet121", {"drop_path_rate": 0.1}, r"does not support drop_path_rate=0\.1; leave it out"),
+        ("densenet121", {"norm": "group"}, r"norm is 'group', but timm:densenet121 has the norms"),
+        ("timm:convnext_atto", {"norm": "frozen"}, r"norm is 'frozen', but timm:convnext_atto has the norms"),
+        ("densenet121", {"zero_init": True}, r"zero_init is set, but timm:densenet121 has no such option"),
         ("densenet121", {"checkpointing": True}, r"checkpointing is set, but"),
-        ("densenet121", {"out_levels": ("C9",)}, r"\['C9'\], but this network has C1, C2, C3, C4, C5; choose"),
+        (
+            "densenet121",
+            {"out_levels": ("C9",)},
+            r"\['C9'\]; choose from the levels of this network: C1, C2, C3, C4, C5",
+        ),
         (
             "timm:mobilenetv3_small_050",
             {"frozen_stages": 1},
-            r"frozen_stages is 1, but .* leave it out, and switch off",
+            r"frozen_stages is 1, but .* leave it out, and freeze",
         ),
         ("timm:tnt_s_patch16_224", {}, r"takes images of one size only.*such as timm:convnext_tiny"),
-        ("timm:convmixer_768_32", {}, r"maps of reductions \[7, 7, 7\], but a pyramid stands on powers of 2"),
+        ("timm:convmixer_768_32", {}, r"maps of reductions \[7, 7, 7\], but a pyramid needs powers of 2"),
         ("timm:convnxt_atto", {}, r"timm has no network 'convnxt_atto'; close names: convnext_atto, .*list_models"),
         ("timm:convnext_atto.nope", {}, r"timm has no weights 'nope' for convnext_atto; choose d2_in1k\."),
     ],
 )
-def test_what_timm_cannot_do_is_one_sentence(name, options, message):
+def test_unsupported_options_raise_one_sentence(name, options, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message) as error:
         create_backbone(name, **options)
     assert "\n" not in str(error.value)
@@ -224,6 +228,6 @@ def test_stochastic_depth_is_passed_on():
     assert body.network.stages_3.blocks[-1].drop_path.drop_prob == pytest.approx(0.3)
 
 
-def test_timm_waits_until_it_is_needed():
+def test_timm_is_imported_lazily():
     code = "import sys, vertebra.backbones; vertebra.backbones.list_backbones(); sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

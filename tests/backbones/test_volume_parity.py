@@ -21,7 +21,7 @@ def one_thread():
 
 
 def randomize(network):
-    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    """Randomize every weight and statistic: with initial norms, two swapped norms would go unnoticed."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
@@ -38,7 +38,7 @@ def randomize(network):
 
 
 def peer(name, **options):
-    """MONAI's network as it builds it for MedicalNet's weights."""
+    """MONAI's network with the settings for MedicalNet's weights."""
     kind = "A" if "a" in name else "B"
     build = getattr(monai, name.replace("a", "").removesuffix("_3d"))
     defaults = {"bias_downsample": False, "feed_forward": False}
@@ -74,7 +74,7 @@ def test_features_of_small_volumes_are_monais():
     assert_same_features("resnet18s_3d", network, network.state_dict())
 
 
-def test_biases_of_shortcuts_go_into_the_norms():
+def test_shortcut_biases_fold_into_norms():
     network = randomize(peer("resnet18_3d", bias_downsample=True))
     assert_same_features("resnet18_3d", network, network.state_dict())
 

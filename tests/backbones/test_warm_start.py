@@ -1,4 +1,4 @@
-"""A checkpoint of `vertebra fit` as the start of another network."""
+"""Initialization of a network from a checkpoint of `vertebra fit`."""
 
 import logging
 
@@ -43,14 +43,14 @@ TASKS = {
 
 
 def checkpoint(network: nn.Module, path, names=("cat", "dog")):
-    """Write a network as a training checkpoint of a task module has it."""
+    """Write a network as a training checkpoint of a task module."""
     state = {f"network.{key}": value for key, value in network.state_dict().items()} | {"loss.weight": torch.ones(3)}
     torch.save({"state_dict": state, "class_names": list(names), "epoch": 1}, path)
     return str(path)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_other_classes_keep_all_but_the_last_layers(task, tmp_path, caplog):
+def test_other_classes_load_all_but_the_last_layers(task, tmp_path, caplog):
     build, last = TASKS[task]
     trained = build(2)
     file = checkpoint(trained, tmp_path / "best.ckpt")
@@ -75,7 +75,7 @@ def test_the_same_number_of_classes_is_loaded_whole(task, tmp_path, caplog):
     assert caplog.messages[0].endswith("loaded; new: none")
 
 
-def test_another_task_takes_the_backbone(tmp_path, caplog):
+def test_checkpoint_of_another_task_loads_its_backbone(tmp_path, caplog):
     trained = image_classifier("resnet20", 3)
     file = checkpoint(trained, tmp_path / "best.ckpt")
     with caplog.at_level(logging.INFO):
@@ -92,7 +92,7 @@ def test_another_task_takes_the_backbone(tmp_path, caplog):
     assert "new: head.recurrent, head.fc" in caplog.messages[2]
 
 
-def test_a_backbone_takes_its_part_of_any_checkpoint(tmp_path):
+def test_backbone_loads_from_any_checkpoint(tmp_path):
     trained = frame_classifier("resnet20", 3)
     file = checkpoint(trained, tmp_path / "best.ckpt")
     for name in ("resnet20", "tsn:resnet20"):
@@ -102,7 +102,7 @@ def test_a_backbone_takes_its_part_of_any_checkpoint(tmp_path):
     load_weights(volumes.backbone, checkpoint(volumes, tmp_path / "other.ckpt"))
 
 
-def test_what_else_differs_is_named_and_nothing_is_loaded(tmp_path):
+def test_other_differences_are_listed_and_nothing_is_loaded(tmp_path):
     file = checkpoint(unet("resnet20", 3), tmp_path / "best.ckpt")
     with pytest.raises(ValueError, match=r"best\.ckpt: decoder\..*Nothing was loaded.*NamedBackbone"):
         fcn("resnet20", 3, output_stride=32, weights=file)

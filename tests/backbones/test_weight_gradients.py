@@ -1,7 +1,7 @@
-"""Weight gradients of every layer in a training step in bf16, beside float64 from the same inputs.
+"""Weight gradients of every layer in a bf16 training step, against float64 from the same inputs.
 
 Gradients of whole networks cannot be compared between precisions: rounding grows from layer to layer, and ReLUs flip.
-So each layer is compared for itself: with the input and the upstream gradient that it had in the step.
+So each layer is compared alone, with its input and upstream gradient of the step.
 """
 
 import copy
@@ -51,7 +51,7 @@ def assert_gradients_are_right(name, size):
     names = {module: key for key, module in network.named_modules()}
     expected: dict[nn.Module, torch.Tensor] = {}
     for layer, x, upstream in calls:
-        if upstream is None:  # of a level that is not asked for
+        if upstream is None:  # of a level that is not in out_levels
             continue
         reference = copy.deepcopy(layer).double()
         reference.weight = nn.Parameter(layer.weight.detach().bfloat16().double())

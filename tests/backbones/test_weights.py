@@ -21,7 +21,7 @@ def seed():
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path, monkeypatch):
-    """An empty cache of torch.hub, and no network."""
+    """An empty torch.hub cache, without network access."""
 
     def download(url, *args, **kwargs):
         raise URLError("no route to host")
@@ -76,7 +76,7 @@ def test_data_parallel_prefixes_and_frozen_norms():
     assert_same(body, state)
 
 
-def test_one_channel_sees_the_sum_of_the_colors():
+def test_one_input_channel_sums_the_colors():
     colors, gray = tiny().eval(), tiny(in_channels=1).eval()
     load_weights(gray, colors.state_dict(), adapt=True)
     image = torch.randn(1, 1, 33, 40)
@@ -112,7 +112,7 @@ def test_other_channels_are_refused_with_the_remedy():
     assert "adapt=True" in str(error.value)
 
 
-def test_all_or_nothing_and_every_fault_is_named():
+def test_all_or_nothing_with_every_difference_listed():
     body, state = tiny(), {key: torch.zeros_like(value) for key, value in tiny().state_dict().items()}
     state["layer5.conv.weight"] = torch.zeros(1)
     state["layer1.0.conv2.weight"] = torch.zeros(8, 8, 1, 1)
@@ -127,7 +127,7 @@ def test_all_or_nothing_and_every_fault_is_named():
     assert all(torch.equal(value, before[key]) for key, value in body.state_dict().items())
 
 
-def test_what_else_a_checkpoint_holds_can_be_ignored():
+def test_prefixes_can_be_ignored():
     state = tiny().state_dict() | {"decoder.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}
     with pytest.raises(ValueError, match=r"unexpected in the state dict: decoder\.weight\. Nothing"):
         load_weights(tiny(), state)
@@ -136,14 +136,14 @@ def test_what_else_a_checkpoint_holds_can_be_ignored():
     assert_same(body, state)
 
 
-def test_long_lists_of_faults_are_cut():
+def test_long_lists_of_differences_are_truncated():
     with pytest.raises(ValueError, match=r"and \d+ more") as error:
         load_weights(tiny(), {})
     assert len(str(error.value)) < 600
 
 
 class Trap:
-    """Runs code where it is unpickled."""
+    """Runs code when unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -167,7 +167,7 @@ def test_broken_files_are_named(tmp_path, name, content):
         read_state_dict(tmp_path / name)
 
 
-def test_files_that_hold_something_else(tmp_path):
+def test_files_without_a_state_dict(tmp_path):
     torch.save({"lr": 0.1}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"a\.pth: holds no state dict; save"):
         read_state_dict(tmp_path / "a.pth")
@@ -184,7 +184,7 @@ def test_published_weights_come_from_the_cache(hub):
     torch.testing.assert_close(gray.conv1.weight, state["conv1.weight"].sum(dim=1, keepdim=True))
 
 
-def test_without_network_the_error_says_what_to_put_where(hub):
+def test_offline_error_names_file_and_cache(hub):
     with pytest.raises(FileNotFoundError) as error:
         create_backbone("resnet18", weights="pretrained")
     message = str(error.value)
