@@ -23,12 +23,12 @@ from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.folds import check_groups
 from vertebra.tasks.loading.labeled_files import UNLABELED
 
-# what loading does about faults; any other stops it
+# what loading does about faults of these kinds; any other stops it
 REPAIRED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
 class ClassificationData(TaskData[LabeledImages]):
-    """Loads images with one label each in the forms that people have; classes are read from the training split.
+    """Loads images with one label each, in the usual layouts; classes are read from the training split.
 
     Args:
         root: a folder, or one file with all splits: CIFAR's archive (`.tar.gz`) or an `.npz`.
@@ -73,9 +73,9 @@ class ClassificationData(TaskData[LabeledImages]):
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledImages:
         source = self.sources[split]
         images, found = read_labeled_images(self.root, source, class_names, self.group)
-        # a class may be empty where nothing is learned
+        # a class may be empty where nothing is trained on it
         self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"})
-        if source.lower().endswith(".csv"):  # what a folder holds was seen there a moment ago
+        if source.lower().endswith(".csv"):  # the files of a folder were listed a moment ago
             images = images.only(self.drop_missing(images.names))
         check_groups(self.root / source, self.group, images.groups)
         if not len(images):

@@ -1,4 +1,4 @@
-"""The images of one split as samples, and samples as a batch."""
+"""Data set and batches of images with one label each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 class ClassificationBatch(NamedTuple):
-    """What a step of training or evaluation gets.
+    """The batch of a training or evaluation step.
 
     Attributes:
         images: (N, C, H, W) uint8, channels innermost in memory.

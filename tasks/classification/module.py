@@ -1,4 +1,4 @@
-"""Training, measuring and using an image classifier."""
+"""LightningModule of image classification."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TABLE_CLASSES = 256  # of a table of scores; with ImageNet's thousand it would 
 
 
 class ClassificationModule(TaskModule):
-    """Trains a classifier, and measures how often and how surely it is right.
+    """Trains an image classifier, and measures accuracy and calibration.
 
     Logs `train/loss`, `val/loss`, `val/top1`, `val/top5` (where there are more than five classes), `val/ece` (the
     expected calibration error), all scores in 0..1, and the same under `test/`.
@@ -101,7 +101,7 @@ class ClassificationModule(TaskModule):
         for row in np.concatenate(rows_to_show(self.results)).tolist():
             try:
                 pixels = images.read_for_display(int(self.results.images.indices[row]))
-            except (OSError, ValueError):  # a report on a hundred images must not fail on one that has gone
+            except (OSError, ValueError):  # deleted since: a report on a hundred images must not fail on one
                 pixels = None
             examples.append(Example(row, None if pixels is None else scaled_for_gallery(pixels)))
         return examples

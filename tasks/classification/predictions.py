@@ -1,4 +1,4 @@
-"""What `predict` leaves behind: a table of classes and scores, and the features where they are wanted."""
+"""Output of `predict`: a table of classes and scores, and optionally the embeddings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class Prediction(NamedTuple):
-    """What a classifier says about one image.
+    """Prediction for one image.
 
     Attributes:
-        place: number of the image among those that were asked about.
+        place: index of the image among those to predict.
         file: its path.
-        labels: (T,) int64, the likeliest classes, the likeliest first.
+        labels: (T,) int64, the most probable classes, in descending order.
         scores: (T,) float64, their probabilities.
-        features: (C,) float32 that the head sees, or None where nobody wants them.
+        features: (C,) float32, input of the head, or None without `embeddings`.
     """
 
     place: int
@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
 class TableWriter(PredictionWriter[Prediction]):
     """Writes `predictions.csv` and, where there are features, `embeddings.npz`.
 
-    The CSV has the columns file, label, score, label_2, score_2, ... to the fifth likeliest class. The `.npz` has
+    The CSV has the columns file, label, score, label_2, score_2, ... to the fifth most probable class. The `.npz` has
     `files` (N,) and `features` (N, C) float32.
 
     Args:
@@ -49,10 +49,10 @@ class TableWriter(PredictionWriter[Prediction]):
         predictions = sorted(predictions, key=lambda one: one.place)
         file = folder / "predictions.csv"
         write_scores(file, self.class_names, ((one.file, one.labels, one.scores) for one in predictions))
-        told = f"{len(predictions)} predictions: {file}"
+        summary = f"{len(predictions)} predictions: {file}"
         features = [one.features for one in predictions if one.features is not None]
         if features:
             names = np.array([one.file for one in predictions])
             np.savez(folder / "embeddings.npz", files=names, features=np.stack(features))
-            told += f", features: {folder / 'embeddings.npz'}"
-        rank_zero_info(told)
+            summary += f", features: {folder / 'embeddings.npz'}"
+        rank_zero_info(summary)

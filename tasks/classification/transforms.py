@@ -1,4 +1,4 @@
-"""From an image as it is on disk to what the network sees."""
+"""Resizing and augmentation of images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LONGEST = 16  # times the size that the network sees: a longer image is cut bef
 
 @dataclass
 class Resize:
-    """Scale an image, keeping its shape, and cut out its middle.
+    """Resize an image with its aspect ratio, and take the center crop.
 
     Args:
-        size: height and width that the network sees, in pixels.
-        crop: part of the height or width that the cut keeps, whichever of the two is the scarcer; below 1 it leaves
-            out a rim, as ImageNet is measured by custom (224 of 256 pixels).
+        size: height and width of the network's input, in pixels.
+        crop: fraction of the height or width that the crop keeps, whichever is smaller; below 1 it leaves out a margin,
+            as ImageNet is conventionally evaluated (224 of 256 pixels).
     """
 
     size: tuple[int, int] = (224, 224)
@@ -40,9 +40,9 @@ class Resize:
         """Return (size[0], size[1], C) uint8 of (H, W, C) uint8."""
         height, width = image.shape[:2]
         scale = max(self.size[0] / height, self.size[1] / width) / self.crop
-        # rounding must not leave the scaled image a pixel short of the cut
+        # rounding must not leave the scaled image a pixel short of the crop
         scaled = max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
-        if max(scaled) > _LONGEST * max(self.size):  # a strip, most of which would be enlarged to be cut off
+        if max(scaled) > _LONGEST * max(self.size):  # a long strip, most of which would be enlarged only to be cropped
             axis = 0 if height > width else 1
             side, kept = image.shape[axis], math.ceil(self.size[axis] / scale) + 2
             if kept < side:
@@ -55,11 +55,11 @@ class Resize:
 
 
 class Augment:
-    """Albumentations transforms of training images; what they leave in another size is resized as in evaluation.
+    """Albumentations transforms of training images; an output of another size is resized as in evaluation.
 
     Args:
         transforms: any of albumentations' image transforms, in order.
-        resize: to the size that the network sees.
+        resize: to the size of the network's input.
     """
 
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose], resize: Resize) -> None:

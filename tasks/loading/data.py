@@ -85,10 +85,10 @@ R = TypeVar("R", bound=Records)
 class TaskData(LightningDataModule, ABC, Generic[R]):
     """Makes loaders for a task's data sets; classes are read from the training split.
 
-    A subclass reads files (`load`), makes data sets of them, and says which classes are in each sample and where it
-    comes from; its constructor passes these arguments on as `**loading`. Samples are shared among processes here, so a
-    `Trainer` needs `use_distributed_sampler=False`: processes train on equally many batches, and in evaluation no
-    sample is seen twice.
+    A subclass reads files (`load`), makes data sets of them, and gives the classes in each sample (`classes_of`) and
+    its group (`groups_of`); its constructor passes these arguments on as `**loading`. Samples are divided among
+    processes here, so a `Trainer` needs `use_distributed_sampler=False`: processes train on equally many batches, and
+    in evaluation no sample comes twice.
 
     Args:
         batch_size: samples in a batch of one process.
@@ -274,8 +274,8 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
             warnings.warn(f"left out {absent.sum()} files that do not exist, the first is {first}.", stacklevel=2)
         return np.flatnonzero(~absent)
 
-    # Lightning would give the loader its state by itself, but not where the schedule asked for the loader's length
-    # before: then the loader exists when the checkpoint is read.
+    # Lightning restores the state of a loader that is created after the checkpoint is read, but a schedule that needs
+    # the loader's length creates it before.
 
     def state_dict(self) -> dict[str, int]:
         return self._loader.state_dict() if self._loader else {}

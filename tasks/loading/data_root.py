@@ -18,7 +18,7 @@ def find_outside(
 ) -> dict[int, Fault]:
     """Find the files that lie outside of the data root, such as `../../etc/x` or an absolute path in an annotation.
 
-    Found is as well what cannot be a path at all: text of a million characters, or with a zero or half a character.
+    What cannot be a path at all is found as well: text of a million characters, with a null byte or a lone surrogate.
 
     Paths are compared as they are written, without following symbolic links: a link inside the root may point
     anywhere, since its owner placed it there. A path that the user gives (a flag, a configuration) counts as a root,

@@ -1,4 +1,4 @@
-"""The samples of one split, of which some may turn out to be unreadable."""
+"""Base map-style data set, with a rule for samples that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Missing = Literal["error", "skip"]
 
 @dataclass(frozen=True)
 class Read(Generic[S]):
-    """What came of asking for a sample.
+    """The result of reading a sample.
 
     Attributes:
         sample: what was read, or None where it cannot be.
-        skipped: why not, one message a file; in training there may be a sample nevertheless, another one.
+        skipped: why not, one message a file; in training there may be another sample in its place.
     """
 
     sample: S | None
@@ -30,9 +30,7 @@ class Read(Generic[S]):
 
 
 class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
-    """Reads samples, and knows what to do about one that cannot be read.
-
-    It is asked for a `SampleRequest` in training and for an index in evaluation.
+    """Reads samples, by a `SampleRequest` in training and by index in evaluation.
 
     Args:
         size: number of samples.
@@ -50,7 +48,7 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
 
         Args:
             index: which.
-            draw: what chance decides about it in training; None reads it as it is.
+            draw: seeds of the augmentation in training; None reads it without.
 
         Raises:
             UnreadableFile: its file is missing or broken.
@@ -60,7 +58,7 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
         return self.size
 
     def __getitem__(self, wanted: SampleRequest | int) -> Read[S]:
-        if isinstance(wanted, int):  # evaluation: this sample as it is, or none
+        if isinstance(wanted, int):  # evaluation: this sample without augmentation, or none
             return self._try(wanted, None)
         skipped: tuple[str, ...] = ()
         for step in range(self.size):
@@ -80,6 +78,6 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
 
 
 def samples_of(reads: Iterable[Read[S]]) -> tuple[list[S], list[str]]:
-    """Return the samples that could be read, for `collate` to make a batch of, and what is to be said of the others."""
+    """Return the samples that could be read, for `collate` to batch, and the messages about the others."""
     reads = list(reads)
     return [one.sample for one in reads if one.sample is not None], [note for one in reads for note in one.skipped]

@@ -1,4 +1,4 @@
-"""Files that stand in more than one split, so that a network is measured on what it was trained on."""
+"""Data leaks: files or groups in more than one split, so that a network is measured on what it was trained on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_leaks(splits: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
     for split, files in splits.items():
         for path in dict.fromkeys(map(os.path.realpath, files)):
             if path in split_of:
-                yield Fault(LEAK, path, f"stands in {split_of[path]} and in {split}. Keep it in one of them.")
+                yield Fault(LEAK, path, f"is in {split_of[path]} and in {split}. Keep it in one of them.")
             elif os.path.isfile(path):
                 split_of[path] = split
                 same_length[os.path.getsize(path)].append(path)
@@ -49,5 +49,5 @@ def find_shared_groups(splits: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
         for group in sorted(set(groups) - {""}):
             first = split_of.setdefault(group, split)
             if first != split:
-                message = f"group {group!r} stands in {first}, too. Keep all files of a group in one split."
+                message = f"group {group!r} is also in {first}. Keep all files of a group in one split."
                 yield Fault(LEAK, split, message)

@@ -1,4 +1,4 @@
-"""Which samples make which batch: a pure function of seed, epoch and rank, so that a cut run goes on as it was."""
+"""Batch sampling as a pure function of seed, epoch and rank, so that an interrupted run resumes exactly."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.utils.data import Sampler
 
 
 class SampleRequest(NamedTuple):
-    """One sample as the data set is asked for it.
+    """A sample to read, with its random seeds.
 
     Attributes:
         sample: index of the sample.
-        seed: for what chance decides about this sample alone, the same however many workers there are.
-        batch_seed: for what it decides about the whole batch, such as its image size.
+        seed: of the sample's augmentation, independent of the number of workers.
+        batch_seed: of what is drawn for the whole batch, such as its image size.
     """
 
     sample: int
@@ -26,10 +26,10 @@ class SampleRequest(NamedTuple):
 class GroupedBatches(Sampler[list[SampleRequest]]):
     """Random batches of samples of one group, such as portrait or landscape images, so that padding wastes little.
 
-    Every process draws the same batches and takes its share of them; where they cannot be shared out evenly, the first
-    ones come again, since all processes have to take the same number of steps. No batch has a single sample if there
-    are two: batch norm cannot train on one. A sample that would be left for itself gets one of the batch before; from
-    batches of two, where none can be taken, one comes again.
+    Every process draws the same batches and takes its share of them; where they do not divide evenly, the first ones
+    are repeated, since all processes have to take the same number of steps. No batch has a single sample if there are
+    two, since batch norm cannot train on one: a last sample on its own gets one of the batch before, and with batches
+    of two, from which none can be taken, one sample is repeated.
 
     Args:
         groups: the group of each sample.
@@ -60,15 +60,15 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self.skip = (-1, 0)  # in this epoch, so many batches were seen before the run was cut
+        self.skip = (-1, 0)  # (epoch, batches of it that were trained on before the run was interrupted)
 
     @property
     def sampler(self) -> GroupedBatches:
-        """Itself: Lightning tells the epoch to the `sampler` of a batch sampler."""
+        """Itself: Lightning calls `set_epoch` of the `sampler` of a batch sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to draw."""
+        """Set the epoch to draw."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self.groups))
         seeds = rng.integers(2**31, size=(2, len(order)))
-        own = seeds[0, order]  # a sample that is drawn twice does not look the same
+        own = seeds[0, order]  # a sample that is drawn twice is augmented differently
         if self.weights is not None:
             for group in np.unique(self.groups):  # group by group, so that every epoch has as many batches
                 members = np.flatnonzero(self.groups == group)
@@ -111,7 +111,7 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
                 chosen[-1].append(chosen[-2].pop())
             else:
                 index, seed = chosen[0][0]
-                chosen[-1].append((index, seed ^ 1))  # with another seed it looks different
+                chosen[-1].append((index, seed ^ 1))  # another seed, another augmentation
         rng.shuffle(chosen)
         return [
             [SampleRequest(index, seed, int(seeds[1, number])) for index, seed in batch]
@@ -132,7 +132,7 @@ def _checked(weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 class Shard(Sampler[int]):
-    """Every sample once, in order, dealt out to the processes without repeating any.
+    """Every sample once, in order, divided among the processes without repeating any.
 
     Args:
         size: number of samples.

@@ -54,7 +54,7 @@ class MedicalData(TaskData[Studies]):
             not given. Give those that have them their `mode` and `padding_mode` in words (`bilinear`, `border`): left
             out, they come into the configuration that a run keeps as names that MONAI itself does not read.
         cache_mib: memory in MiB for the scans of one split that are ready to be augmented, of all loader processes
-            together; 0 reads each anew in every epoch.
+            together; 0 reads each again in every epoch.
         batch_size: studies in a batch of one process.
         loading: folds of whole patients, balanced sampling, loader processes and the like, see `TaskData`.
     """
@@ -127,7 +127,7 @@ class MedicalData(TaskData[Studies]):
         augment = self.augment if training else None
         return MedicalDataset(records, self.intensity, self.resample, augment, Cache(self.cache_mib), missing)
 
-    collate = staticmethod(collate)  # an instance's own says what its labels mean
+    collate = staticmethod(collate)  # an instance binds the kind of its labels
 
     def _title(self, split: str) -> str:
         return f"{self.divided(split).file} ({split})"

@@ -1,4 +1,4 @@
-"""The studies of one split as samples, and samples as a batch."""
+"""Data set and batches of studies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sample(NamedTuple):
         place: of the study in its split.
         name: what it is called.
         group: its patient.
-        grouped: whether studies of several images are looked at; else I is 1.
+        grouped: whether the network takes studies of several images; else I is 1.
     """
 
     images: np.ndarray
@@ -40,12 +40,12 @@ class Sample(NamedTuple):
 
 
 class MedicalBatch(NamedTuple):
-    """What a step of training or evaluation gets.
+    """The batch of a training or evaluation step.
 
     Attributes:
         images: float32, about -1..1 or of zero mean: (N, C, H, W) or (N, C, D, H, W); of studies of several images
-            (N, I, C, ...), behind the images of each zeros.
-        counts: N integers, images of each study; of the host, so that no device is waited for.
+            (N, I, C, ...), padded with zeros along I.
+        counts: N integers, images of each study; on the host, so that no step waits for the device.
         labels: (N,) int64 in 0..K-1, -1 where unlabeled; or of findings (N, K) float32, NaN where unknown.
         indices: (N,) int64, place of each study in its split.
         names: one a study, such as its path.

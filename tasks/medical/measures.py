@@ -36,14 +36,14 @@ class Evaluated(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """What probabilities say of studies, for calibration.
+    """Claims that probabilities make, for calibration.
 
-    Of three or more exclusive classes: that the likeliest is the true one. Otherwise of every condition that is known
-    to be there or not: that it is there.
+    Of three or more exclusive classes: that the most probable is the true one. Otherwise of every condition whose
+    presence is known: that it is present.
 
     Attributes:
-        scores: (R,) float64 in 0..1, how probable each is said to be.
-        correct: (R,) bool, whether it is so.
+        scores: (R,) float64 in 0..1, the predicted probability of each.
+        correct: (R,) bool, whether it is true.
         rows: (R,) int64, the study in 0..N-1.
     """
 
@@ -68,7 +68,7 @@ class Measures:
         decisions: (N,) int64, the class decided for; or (N, K) int64, 1 for each finding called present.
         rankings: of the C conditions.
         decided: pairs of true and decided classes; of findings, of presence and call.
-        claims: what the probabilities say.
+        claims: of the probabilities.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Collects what a network says about studies, from all processes."""
+"""Metric of studies: collects predictions from all processes and scores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training, measuring and using a classifier of studies."""
+"""LightningModule of the classification of studies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_CONDITIONS = 3  # whose studies a report shows
 
 
 class MedicalModule(TaskModule):
-    """Trains a classifier of studies, and measures how well it ranks, decides and knows what it does not know.
+    """Trains a classifier of studies, and measures discrimination, decisions and calibration.
 
     On every validation split a temperature is fitted and thresholds are chosen; both are kept in the checkpoint and
     applied by `vertebra test` and `vertebra predict`. Logs `train/loss`, `val/auroc`, `val/average_precision`,
@@ -42,9 +42,9 @@ class MedicalModule(TaskModule):
     Args:
         network: the classifier.
         class_names: the K classes, grades or findings; label k is `class_names[k]`.
-        target: what labels mean, and the loss; exclusive classes if not given. `data.kind` says the same.
+        target: the meaning of labels, and the loss; exclusive classes if not given; has to agree with `data.kind`.
         sensitivity: that the thresholds are to reach on the validation split; None chooses them by Youden's index.
-        explain: `vertebra predict` also writes, for every scan, which voxels speak for the class (Grad-CAM).
+        explain: `vertebra predict` also writes a Grad-CAM map of the class for every scan.
         training: optimizer, schedule and the like, see `TaskModule`.
 
     Attributes:
@@ -122,11 +122,11 @@ class MedicalModule(TaskModule):
         return results.at(self.temperature, self.thresholds)
 
     def collect_examples(self, loader: DataLoader) -> list[Example]:
-        examined: list[Example] = []
+        examples: list[Example] = []
         for condition, label in enumerate(self.results.conditions.classes[:_MOST_CONDITIONS].tolist()):
             for rows in (*self.results.errors(condition), self.results.hits(condition)):
-                examined += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]
-        return examined
+                examples += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]
+        return examples
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return medical_sections(self.results, self.examined, metrics_csv)
@@ -156,7 +156,7 @@ class MedicalModule(TaskModule):
         return self.network(self.to_memory_format(batch.images), batch.counts).float()
 
     def _explained(self, probs: np.ndarray) -> np.ndarray:
-        """Return which class of each study a map is made for: the condition of two classes, else the likeliest."""
+        """Return which class of each study is explained: the condition of two classes, else the most probable."""
         if self.exclusive and len(self.class_names) == 2:
             return np.ones(len(probs), dtype=np.int64)
         return probs.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""What `predict` leaves behind: a table of calibrated probabilities and decisions, and maps of what speaks for them."""
+"""Output of `predict`: a table of calibrated probabilities and decisions, and Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class Prediction(NamedTuple):
-    """What a classifier says about one study.
+    """Prediction for one study.
 
     Attributes:
-        place: number of the study among those that were asked about.
+        place: index of the study among those to predict.
         name: what it is called, such as its path.
         probs: (K,) float64 in 0..1, calibrated.
         labels: the class that is decided for, or the findings that are present, at the thresholds of the checkpoint.
         cam: float32 in 0..1 on the grid that the network saw, how much each voxel speaks for the class that is
-            explained; (I, ...) of a study of several images; None where nobody wants it.
+            explained; (I, ...) of a study of several images; None without `explain`.
     """
 
     place: int
@@ -47,7 +47,7 @@ class StudyWriter(PredictionWriter[Prediction]):
     """Writes `predictions.csv`, and maps below `explanations/`.
 
     The CSV has the columns study, decision (at the thresholds of the checkpoint), prob_CLASS for every class, and model
-    (the first 16 digits of `model_hash`). A map is NIfTI in the space of its file where that tells one, and beside it
+    (the first 16 digits of `model_hash`). A map is NIfTI in the space of its file where that has one, and beside it
     a picture of the slice with the highest voxel.
 
     Args:

@@ -114,7 +114,7 @@ class MedicalResults:
 
     @property
     def reliability(self) -> Reliability:
-        """How often what is said is so, where it is said how surely; see `Claims`."""
+        """Fraction of correct claims by their probability; see `Claims`."""
         return reliability(self._measures.claims.scores, self._measures.claims.correct)
 
     def errors(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +148,7 @@ class MedicalResults:
         return {name: self.measured[name] for name in _LOGGED}
 
     def headline(self) -> dict[str, float]:
-        """Return the numbers that a reader asks for first."""
+        """Return the main numbers."""
         kappa = {"quadratic kappa": self.measured["kappa"]} if self.kind == "grades" else {}
         return kappa | {title: self.measured[name] for title, name in _HEADLINE.items()}
 

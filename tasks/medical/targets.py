@@ -1,6 +1,6 @@
-"""What the labels of a study mean: exclusive classes, grades in order, or findings of which any number may be there.
+"""Targets, the meaning of labels with its loss: exclusive classes, ordered grades, or any number of findings.
 
-All have K logits a study, whatever they mean. Labels that nobody knows count for nothing, neither above nor below.
+All have K logits a study. Unknown labels are left out of the mean.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Target(nn.Module, ABC):
 
     Args:
         weights: of the labels, see the subclass; None for 1.
-        balance: beta of `losses.class_balanced` in 0..1, below 1, for weights from how often each label comes, which
-            `prepare` has to be told; None for none. 0.999 is a beginning for some hundreds of studies.
+        balance: beta of `losses.class_balanced`, from 0 to below 1, for weights from the frequencies of the labels that
+            `prepare` gets; None for none. Start with 0.999 for some hundreds of studies.
 
     Attributes:
         kind: what to call it.
@@ -48,7 +48,7 @@ class Target(nn.Module, ABC):
         self.register_buffer("weight", weights, persistent=False)
 
     def prepare(self, class_counts: ArrayLike, known_counts: ArrayLike) -> None:
-        """Take the weights from how often labels come in the training data, if `balance` asks for that.
+        """Compute the weights from the frequencies of labels in the training data, if there is a `balance`.
 
         Args:
             class_counts: (K,) studies of each class, or that have each finding.
@@ -80,7 +80,7 @@ class Target(nn.Module, ABC):
         if self.weight is None:
             if self.balance is not None:
                 raise ValueError(
-                    "balance asks for counted labels; call target.prepare(class_counts, known_counts) first."
+                    "balance needs counts of labels; call target.prepare(class_counts, known_counts) first."
                 )
             return None
         if len(self.weight) != logits.shape[1]:

@@ -31,21 +31,21 @@ REPAIRED = {
 
 
 class SegmentationData(TaskData[LabeledMasks]):
-    """Loads images and masks in the forms that people have, see `formats.Split`.
+    """Loads images and masks in the usual formats, see `formats.Split`.
 
     Args:
-        root: folder that everything stands in.
+        root: folder of the data set.
         train: the training split.
         val: the split that is measured on while training; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`.
-        classes: what the values of masks stand for: `camvid`, `cityscapes` or `voc`; or a file, below `root` or
-            anywhere, see `class_files.read_classes`; `classes.txt` if not given. COCO's files tell it themselves.
-        ignored: more values of unlabeled pixels; 255 is one unless it stands for a class.
+        classes: meaning of the values of masks: `camvid`, `cityscapes` or `voc`; or a file, below `root` or
+            anywhere, see `class_files.read_classes`; `classes.txt` if not given. COCO's files hold it.
+        ignored: more values of unlabeled pixels; 255 is one unless it is a class.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
-        resize: to the size that the network sees in evaluation.
-        crop: what training cuts out of the images.
-        augment: albumentations transforms for training, in order, behind the crop; left-right flips if not given.
+        resize: to the size of the network's input in evaluation.
+        crop: random crops in training.
+        augment: albumentations transforms for training, in order, after the crop; left-right flips if not given.
         batch_size: images in a batch of one process.
         loading: folds, balanced sampling (both read every mask), loader processes and the like, see `TaskData`.
     """

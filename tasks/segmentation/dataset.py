@@ -1,4 +1,4 @@
-"""The images of one split with their masks as samples, and samples as a batch."""
+"""Data set and batches of images with masks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vertebra.tasks.segmentation.transforms import Augment, Resize
 
 
 class Sample(NamedTuple):
-    """An image as the network sees it, and the truth about it.
+    """An image as the network's input, and its mask.
 
     Attributes:
-        image: (h, w, C) uint8, RGB if not said otherwise.
+        image: (h, w, C) uint8, RGB unless `Pixels` chooses other channels.
         mask: (H, W) uint8, labels in 0..K-1 or 255: as augmented in training, else of the size of the image's file.
         place: of the image in its split.
         name: path of its file.
@@ -35,12 +35,12 @@ class Sample(NamedTuple):
 
 
 class SegmentationBatch(NamedTuple):
-    """What a step of training or evaluation gets.
+    """The batch of a training or evaluation step.
 
     Attributes:
         images: (N, C, H, W) uint8, zero where padded; channels innermost in memory.
         sizes: (N, 2) int64, height and width of each image within its padding.
-        masks: (N, H', W') uint8, labels in 0..K-1, 255 where nobody told and where padded.
+        masks: (N, H', W') uint8, labels in 0..K-1, 255 where unlabeled and where padded.
         mask_sizes: (N, 2) int64, height and width of each mask within its padding. In training they are those of the
             images; in evaluation those of the files, since a mask that is measured on is never resized.
         indices: (N,) int64, place of each image in its split.
@@ -58,7 +58,7 @@ class SegmentationBatch(NamedTuple):
 
 
 class SegmentationDataset(TaskDataset[Sample]):
-    """Reads, augments and resizes the images of one split, and reads or draws their masks.
+    """Reads, augments and resizes the images of one split, and reads or rasterizes their masks.
 
     Args:
         records: images and masks.

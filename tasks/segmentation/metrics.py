@@ -85,7 +85,7 @@ class SegmentationResults:
         return {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
 
     def headline(self) -> dict[str, float]:
-        """Return the numbers that a reader asks for first."""
+        """Return the main numbers."""
         return {
             "mIoU": self.miou,
             "mean Dice": _mean(self.per_class_dice),
@@ -129,7 +129,7 @@ class SegmentationMetric:
             )
         number = len(self.class_names)
         for label, mask, index in zip(labels.long(), masks.long(), indices, strict=True):
-            # ignored pixels are counted apart: to choose the others would wait for the GPU, as would bincount
+            # ignored pixels get a bin of their own: selecting the others would wait for the GPU, as would bincount
             pairs = torch.where(mask == IGNORE_INDEX, number * number, mask * number + label).flatten()
             counts = pairs.new_zeros(number * number + 1).scatter_add_(0, pairs, torch.ones_like(pairs))
             self._matrices.append(counts[:-1].view(number, number))

@@ -1,4 +1,4 @@
-"""Training, measuring and using a network for semantic segmentation."""
+"""LightningModule of semantic segmentation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SegmentationModule(TaskModule):
         self.views = views or WholeImage()
         self.normalize = normalize_for(network, mean, std)
         self.metric = SegmentationMetric(self.class_names)
-        self._warned: set[str] = set()  # splits whose classes were looked through
+        self._warned: set[str] = set()  # splits whose caveat was given
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
@@ -102,22 +102,22 @@ class SegmentationModule(TaskModule):
         return MaskWriter(self.class_names)
 
     def collect_examples(self, loader: DataLoader) -> list[Example]:
-        examined: list[Example] = []
+        examples: list[Example] = []
         scores = self.results.per_image_miou
         rows = np.argsort(scores, kind="stable")[:NUM_WORST]  # NaN, where nothing is labeled, comes last
         for row in rows[~np.isnan(scores[rows])].tolist():
             batch = self.batch_of(loader, int(self.results.indices[row]))
             with self.trainer.precision_plugin.forward_context():
                 for place, labels in self._labels(batch):
-                    mask, said = (x.to(torch.uint8).cpu().numpy() for x in (batch.masks[place], labels))
-                    examined.append(Example(batch.names[place], float(scores[row]), mask, said))
-        return examined
+                    mask, predicted = (x.to(torch.uint8).cpu().numpy() for x in (batch.masks[place], labels))
+                    examples.append(Example(batch.names[place], float(scores[row]), mask, predicted))
+        return examples
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return segmentation_sections(self.results, self.examined, metrics_csv)
 
     def _warn_of_caveat(self) -> None:
-        """Warn once of classes that are not measured; a sanity check sees too few images to say."""
+        """Warn once of classes that are not measured; not in a sanity check, which runs on too few images."""
         if self.trainer.sanity_checking or self.split in self._warned:
             return
         self._warned.add(self.split)
@@ -130,8 +130,8 @@ class SegmentationModule(TaskModule):
     def _labels(self, batch: SegmentationBatch) -> Iterator[tuple[int, Tensor]]:
         """Yield the place in the batch and the labels (H, W) int64 of each image, in the pixels of its file.
 
-        Images of one size are looked at together and others apart, without their padding: what is said about an image
-        does not hang on its neighbors.
+        Images of one size go through the network together, others separately and without their padding, so that the
+        prediction for an image does not depend on the rest of the batch.
         """
         images = self._images(batch)
         for height, width in torch.unique(batch.sizes, dim=0).tolist():

@@ -1,4 +1,4 @@
-"""What `predict` leaves behind: a mask and a picture of every image."""
+"""Output of `predict`: a mask and an overlay picture of every image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class Prediction(NamedTuple):
-    """What a segmenter says about one image.
+    """Prediction for one image.
 
     Attributes:
-        place: number of the image among those that were asked about.
+        place: index of the image among those to predict.
         file: its path.
         labels: (H, W) uint8 in 0..K-1, in the image's own pixels.
     """
@@ -48,7 +48,7 @@ class MaskWriter(PredictionWriter[None]):
 
     def finish(self, predictions: Sequence[None], folder: Path) -> None:
         names = ", ".join(f"{label} {name}" for label, name in enumerate(self.class_names))
-        rank_zero_info(f"masks and pictures stand below {folder}; values: {names}")
+        rank_zero_info(f"masks and pictures are below {folder}; values: {names}")
 
     def _write(self, folder: Path, prediction: Prediction) -> None:
         num_classes = len(self.class_names)

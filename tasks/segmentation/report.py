@@ -69,7 +69,7 @@ def _classes(results: SegmentationResults) -> str:
         results.boundaries.f1,
     )
     header = ["class", "share of pixels", "IoU", "Dice", "accuracy", "boundary F1"]
-    text = "Ignored pixels count nowhere. A dash stands where there was nothing to score; means leave such classes out."
+    text = "Ignored pixels are not counted. A dash means that there was nothing to score; means leave such classes out."
     caveat = results.caveat()
     warning = note(caveat[0].upper() + caveat[1:]) if caveat else ""
     return warning + table(header, list(zip(*values, strict=True))) + note(text)
@@ -90,7 +90,7 @@ def _picture(examined: Example, num_classes: int) -> Picture:
     name, remark = os.path.basename(examined.file), f"mean IoU {examined.miou:.3f}"
     try:
         image = read_for_display(examined.file)
-    except (OSError, ValueError):  # a report on a hundred images must not fail on one that has gone
+    except (OSError, ValueError):  # deleted since: a report on a hundred images must not fail on one
         return Picture(None, name, remark)
     height, width = examined.mask.shape
     scale = min(1.0, _LONGER_SIDE / max(height, width))

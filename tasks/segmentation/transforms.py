@@ -1,4 +1,4 @@
-"""From an image and its mask as they are on disk to what the network sees. No mask is ever interpolated."""
+"""Resizing, cropping and augmentation of images with masks. No mask is ever interpolated."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from vertebra.tasks.loading.files.resizing import resized
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
-_TRIES = 10  # crops that are drawn before one is taken that a class fills
+_TRIES = 10  # crops that are drawn before one above the limit is accepted
 
 
 @dataclass
 class Resize:
-    """Scale an image to the size that the network sees in evaluation.
+    """Resize an image to the size of the network's input in evaluation.
 
     Args:
         size: height and width; None keeps the size of the file.
@@ -34,9 +34,9 @@ class Resize:
 
 @dataclass
 class RandomCrop:
-    """Scale by chance and cut out a part, in which no class may fill too much.
+    """Random scale and crop, with a limit on the share of one class.
 
-    What reaches over the image is black in the image and `IGNORE_INDEX` in the mask.
+    Outside of the image a crop is black, and `IGNORE_INDEX` in the mask.
 
     Args:
         size: height and width of the part.
@@ -57,8 +57,8 @@ class RandomCrop:
             )
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return the part of an image (H, W, C) uint8 and of its mask (H, W) uint8."""
-        # in equal proportion smaller and larger
+        """Return a crop of an image (H, W, C) uint8 and of its mask (H, W) uint8."""
+        # log-uniform, so that halving is as likely as doubling
         factor = float(np.exp(rng.uniform(np.log(self.scale[0]), np.log(self.scale[1]))))
         height, width = (max(1, round(side * factor)) for side in mask.shape)
         image = resized(image, height, width)
@@ -83,7 +83,7 @@ class Augment:
 
     Args:
         crop: the crop.
-        transforms: any of albumentations' transforms that can treat masks, in order, behind the crop. Those that
+        transforms: any of albumentations' transforms that can treat masks, in order, after the crop. Those that
             interpolate take the nearest label, and those that fill put `IGNORE_INDEX` into the mask.
     """
 

@@ -1,4 +1,4 @@
-"""`torch.compile` for the parts of a network that are worth it."""
+"""Regional compilation: `torch.compile` for parts of a network."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 def compile_parts(network: nn.Module, **options: Any) -> list[str]:
     """Compile parts of a network in place; weights, their names and what is computed stay the same.
 
-    A part is compiled anew when it meets shapes that its code does not hold for, and CUDA graphs are recorded for each
-    shape, so that batches should have few different ones.
+    A part is recompiled for shapes that its guards do not cover, and CUDA graphs are recorded for each shape, so that
+    batches should have few different ones.
 
     Args:
         network: whose attribute `compiled` names the parts; without it they are all its children.

@@ -1,4 +1,4 @@
-"""Tests and predicts with a network whose batch norms are in its convolutions."""
+"""Batch-norm folding for test and predict."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from vertebra.backbones.folding import fold_norms
 
 
 class FoldedNorms(Callback):
-    """Gives a module a folded copy of its `network` while it tests or predicts: what is tested is what predicts.
+    """Folds the batch norms of a copy of a module's `network` into its convolutions while it tests or predicts.
 
-    The module has its own network back at the end, also where an error or Ctrl-C is the end.
+    Test and predict thus run the same network. The module gets its own network back at the end, also after an error or
+    Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class FoldedNorms(Callback):
 
     def _fold(self, module: Any) -> None:
         self._own = module.network
-        with torch.inference_mode(False):  # explanations ask for gradients, which no tensor made in that mode has
+        with torch.inference_mode(False):  # Grad-CAM needs gradients, which no tensor made in that mode has
             module.network = copy.deepcopy(module.network).eval()
             fold_norms(module.network)
 

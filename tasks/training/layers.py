@@ -1,4 +1,4 @@
-"""The layers of a network from its input to its output, as fine-tuning counts them, whatever network it is."""
+"""Layers of a network from input to output, for layer-wise learning rates and gradual unfreezing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def layers_of(network: nn.Module) -> list[list[nn.Module]]:
-    """Return the modules of each layer, together all that can learn.
+    """Return the modules of each layer; together they hold all parameters.
 
-    The parts of the backbone come first, in the order in which it has them: of a ResNet the stem and the stages. A
-    norm belongs to the part before it. All that stands behind the backbone (neck, heads) is the last layer.
+    The parts of the backbone come first, in their own order: of a ResNet the stem and the stages. A norm belongs to the
+    part before it. Everything after the backbone (neck, heads) is the last layer.
 
     Raises:
         ValueError: the network does not have one backbone among its children.

@@ -1,4 +1,4 @@
-"""The last layer of a classifier."""
+"""Classifier head: dropout and a linear layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LinearHead(nn.Module):
             raise ValueError(f"drop_rate is {drop_rate}; it is a probability, from 0 to below 1.")
         self.dropout = nn.Dropout(drop_rate)
         self.fc = nn.Linear(channels, num_classes)
-        # small and alike, so that training begins without a preference whatever the backbone's features are
+        # small weights, so that training starts from nearly uniform probabilities whatever the backbone's features are
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
 

@@ -1,4 +1,4 @@
-"""Batches of one sample: where batch norm is left with a single value per channel, training has to stop."""
+"""Check that batch norm gets more than one value per channel in training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class LoneSample(Callback):
-    """Says in one sentence that a batch norm cannot train on one sample whose map is of 1 x 1 pixels.
+    """Stops training with one sentence where a batch norm gets one sample whose feature map is 1 x 1 pixels.
 
-    The shapes are looked at from the first batch of one on, so that other trainings pay nothing for it. Such a batch
-    comes of `batch_size` 1, or of a training split of one sample; see `vertebra.tasks.loading.samplers`.
+    Shapes are checked from the first batch of one sample on, so that other trainings pay nothing for it. Such a batch
+    comes from `batch_size` 1, or from a training split of one sample; see `vertebra.tasks.loading.samplers`.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Mixup and cutmix: batches whose images are mixed with each other, and whose labels are shared out alike."""
+"""Mixup and CutMix of training batches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torchvision.transforms import v2
 
 @dataclass
 class Mixing:
-    """Mix every training batch by one of the two ways, chosen by chance where both are on.
+    """Mix every training batch by mixup or CutMix, chosen at random where both are on.
 
     mixup: Beyond Empirical Risk Minimization, Zhang et al. 2017, https://arxiv.org/abs/1710.09412.
     CutMix, Yun et al. 2019, https://arxiv.org/abs/1905.04899. Both are torchvision's.
 
     Args:
-        mixup: alpha of the Beta distribution that the share of an image is drawn from; 0 for no mixup.
-        cutmix: alpha for the area of the rectangle that is cut in; 0 for no cutmix.
+        mixup: alpha of the Beta distribution of the mixing ratio; 0 for no mixup.
+        cutmix: alpha of the Beta distribution of the area that is pasted in; 0 for no CutMix.
     """
 
     mixup: float = 0.2

@@ -1,4 +1,4 @@
-"""What every task's training shares: optimizer, schedule, memory format, and checkpoints that know their classes."""
+"""Base LightningModule: optimizer, schedule, memory format, checkpoints, evaluation and report."""
 
 from __future__ import annotations
 
@@ -37,53 +37,55 @@ CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 
 class Results(Protocol):
-    """What an evaluation found."""
+    """The results of an evaluation."""
 
     def scores(self) -> dict[str, float]:
         """Return what is logged, under names without `val/`."""
 
     def headline(self) -> dict[str, float]:
-        """Return the numbers that a reader asks for first, by their names in a report."""
+        """Return the main numbers, by their names in a report."""
 
 
 class Metric(Protocol):
-    """Collects what a network says, and scores it over all processes."""
+    """Collects predictions, and scores them over all processes."""
 
     def compute(self) -> Results:
         """Return the results; every process must call this, and each gets the same."""
 
     def reset(self) -> None:
-        """Forget all that was collected."""
+        """Discard what was collected."""
 
 
 class TaskModule(LightningModule, ABC):
-    """Holds a network and says how it is trained and measured.
+    """Base LightningModule of every task: optimizer, schedule, checkpoints.
 
-    A task gives it `training_step`, a `validation_step` that feeds `metric`, what writes its predictions, and the
-    sections of its report. Its own constructor hands on these arguments as `**training`.
+    A task adds `training_step`, a `validation_step` that updates `metric`, a writer of predictions, and the sections of
+    its report. Its constructor passes these arguments on as `**training`. A module never reaches for its data module:
+    what a sample belongs to (its name, its group) travels in the batch, what a loss has to know of the training set
+    comes by `prepare`, and examples for the report are read from the data set of the loader that was evaluated.
 
     Args:
         network: the network of the task.
         class_names: the K classes, in the order of their labels.
         optimizer: parameter groups to an optimizer; weight decay does not touch norms and biases.
         schedule: factor on the learning rate over the training.
-        channels_last: keep the weights and the images with the channels innermost, which convolutions are fastest on.
-        compile_mode: compiles the network for training with this mode of `torch.compile`; `reduce-overhead` plays it
-            back as CUDA graphs. None leaves it as it is: compiling takes minutes, and needs a C++ compiler on a CPU.
-        layer_decay: the learning rate of each layer is so many times that of the layer behind it, from the head down
-            to the stem; 1 for one rate. Layers are those of `vertebra.tasks.training.layers.layers_of`.
-        head_lr_mult: the learning rate of the head is so many times the optimizer's.
+        channels_last: keep weights and images in channels-last memory format, in which convolutions are fastest.
+        compile_mode: compiles the network for training with this mode of `torch.compile`; `reduce-overhead` replays
+            CUDA graphs. None does not compile: it takes minutes, and needs a C++ compiler on a CPU.
+        layer_decay: ratio of the learning rate of each layer to that of the next, from the head down to the stem; 1
+            for one rate. Layers are those of `vertebra.tasks.training.layers.layers_of`.
+        head_lr_mult: factor on the learning rate of the head.
         on_divergence: what to do about a step whose loss or gradient is not finite: `stop` the run, or `skip` the
             step, which then changes no weight, no momentum and no statistic of a norm, and is counted.
 
     Attributes:
         monitor: the logged metric that the best checkpoint is chosen by, and whether it is to be `max` or `min`.
-        by_layer: whether the optimizer keeps the layers apart; set before it is made.
-        losses_of_step: what the last training step gave `log_losses`.
-        metric: what evaluation steps feed.
+        by_layer: whether the optimizer has parameter groups for each layer; set before it is created.
+        losses_of_step: the losses of the last training step, as given to `log_losses`.
+        metric: what evaluation steps update.
         results: of the last evaluation, None before the first.
         split: that evaluation's split, `val` or `test`.
-        examined: samples of that evaluation that the report shows; none while training.
+        examined: examples of that evaluation for the report; none while training.
     """
 
     metric: Metric
@@ -126,7 +128,7 @@ class TaskModule(LightningModule, ABC):
         self.results: Any = None
         self.split = ""
         self.examined: list[Any] = []
-        self._told: set[str] = set()
+        self._skipped: set[str] = set()
 
     def on_fit_start(self) -> None:
         if self.compile_mode:
@@ -150,7 +152,7 @@ class TaskModule(LightningModule, ABC):
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError(
-                "the training has no end to schedule for; set --trainer.max_epochs or --trainer.max_steps."
+                "the learning-rate schedule needs an end of training; set --trainer.max_epochs or --trainer.max_steps."
             )
         scheduler = LambdaLR(optimizer, lambda step: self.schedule((step + 1) / max(1, total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -177,7 +179,7 @@ class TaskModule(LightningModule, ABC):
         """Log every loss and return their sum, which is logged as `train/loss`; `loss` alone is that sum."""
         total = torch.stack(list(losses.values())).sum()
         parts = {name: loss for name, loss in losses.items() if name != "loss"}
-        # the parts first: the first bad one is named
+        # the parts first, since the guard names the first loss that is not finite
         self.losses_of_step = {name: loss.detach() for name, loss in (*parts.items(), ("loss", total))}
         self.log("train/loss", total, prog_bar=True, batch_size=batch_size)
         self.log_dict({f"train/{name}": loss for name, loss in parts.items()}, batch_size=batch_size)
@@ -202,7 +204,7 @@ class TaskModule(LightningModule, ABC):
         except NonFiniteOutput:
             if not self.trainer.sanity_checking:
                 raise
-            # whose scores are thrown away; an untrained network may well overflow in half precision
+            # its scores are discarded; an untrained network may well overflow in half precision
             outputs = outputs.nan_to_num()
         return outputs
 
@@ -215,11 +217,11 @@ class TaskModule(LightningModule, ABC):
         return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]
 
     def warn_skipped(self, messages: Sequence[str]) -> None:
-        """Warn of files that could not be read, of each once in a run, and count them; every process tells its own."""
+        """Warn of files that could not be read, once each, and count them; every process warns of its own."""
         for message in messages:
-            if message not in self._told:
-                self._told.add(message)
-                warnings.warn(f"skipped ({len(self._told)} so far): {message}", stacklevel=2)
+            if message not in self._skipped:
+                self._skipped.add(message)
+                warnings.warn(f"skipped ({len(self._skipped)} so far): {message}", stacklevel=2)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
@@ -231,13 +233,13 @@ class TaskModule(LightningModule, ABC):
         self._score("test", self.trainer.test_dataloaders)
 
     def calibrate(self, results: Any, split: str) -> Any:
-        """Return the results of `val` or `test` as they count; a task may fit on `val` what it then applies."""
+        """Return calibrated results of `val` or `test`; a task may fit on `val` what it then applies to both."""
         return results
 
     def collect_examples(self, loader: DataLoader) -> list[Any]:
-        """Return what the report shows of single samples, such as the worst: to keep all of them takes too much memory.
+        """Return the samples that the report shows, such as the worst: to keep all of them would take too much memory.
 
-        Every process does it for all of them, so that networks whose weights are dealt out stay in step.
+        Every process runs the network on all of them, so that sharded networks stay in step.
 
         Args:
             loader: of the evaluation that `results` are of.
@@ -252,7 +254,7 @@ class TaskModule(LightningModule, ABC):
     def _score(self, split: str, loader: Any) -> None:
         self.results, self.split = self.calibrate(self.metric.compute(), split), split
         self.metric.reset()
-        # every process has the same results; the mean over them is what each of them says
+        # every process has the same results, so that the mean over them changes nothing
         for name, score in self.results.scores().items():
             self.log(f"{split}/{name}", score, prog_bar=f"val/{name}" == self.monitor[0], sync_dist=True)
         self.examined = [] if self.trainer.state.fn == TrainerFn.FITTING else self.collect_examples(loader)
@@ -278,7 +280,7 @@ class TaskModule(LightningModule, ABC):
         """Return the sections of the report on `results`; `metrics_csv` as for `report`."""
 
     def evaluated(self) -> EvaluatedTable | None:
-        """Return what was said about each sample of the last evaluation, or None where that is no matter of classes."""
+        """Return the prediction for each sample of the last evaluation, or None where a sample has no class."""
         return None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

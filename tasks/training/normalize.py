@@ -1,4 +1,4 @@
-"""Pixels as the published backbones expect them."""
+"""Normalization of 8-bit images by mean and standard deviation, on the device that trains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def normalize_for(
 
 
 class Normalize(nn.Module):
-    """Center and scale the channels of 8-bit images, on the device that trains, and leave padding at zero.
+    """Center and scale the channels of 8-bit images, and leave padding at zero.
+
+    Images and clips alone: the values of medical scans have no common range, so that they are scaled scan by scan where
+    they are read (`data.intensity`).
 
     Args:
         mean: of each channel, where the brightest value is 1.
@@ -73,7 +76,7 @@ class Normalize(nn.Module):
                 "data.pixels.channels and model.network.in_channels the same number (of a backbone given by its class: "
                 "its own in_channels)."
             )
-        if not len(images):  # none could be read, so that their number of channels is not known
+        if not len(images):  # none could be read, and the number of channels is unknown
             return images.to(self.scale.dtype)
         height, width = images.shape[-2:]
         heights, widths = (height, width) if sizes is None else (sizes[:, :1], sizes[:, 1:])
@@ -81,8 +84,8 @@ class Normalize(nn.Module):
         columns = (torch.arange(width, device=images.device)[None] < widths)[:, None, None, :]
         innermost = images.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if innermost else torch.contiguous_format
-        # a number for each column, laid out as the pixels are: a CPU takes ten times as long over three at a time
+        # expanded along the width in the layout of the pixels: broadcasting 3 channels takes a CPU ten times as long
         scale = (self.scale * columns).contiguous(memory_format=layout)  # (N, C, 1, W)
         shift = (self.shift * columns).contiguous(memory_format=layout)
-        pixels = images.to(scale.dtype, copy=True)  # and all else in its place
+        pixels = images.to(scale.dtype, copy=True)  # the rest is in place
         return pixels.mul_(scale).add_(shift).mul_(rows)

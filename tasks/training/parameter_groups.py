@@ -1,4 +1,4 @@
-"""The groups that an optimizer keeps a network's parameters in: with weight decay or without, layer by layer."""
+"""Parameter groups of an optimizer: with and without weight decay, layer by layer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ def parameter_groups(network: nn.Module, factors: tuple[float, float] | None = N
 
     Args:
         network: whose parameters.
-        factors: None takes the network as a whole. With a factor for each layer of the backbone and one for the head
-            there are two groups a layer, whose `lr_factor` is the first to the power of the number of layers behind
-            it (as for fine-tuning in ULMFiT, Howard and Ruder 2018, https://arxiv.org/abs/1801.06146), and in the
-            last layer, the head, the second.
+        factors: None takes the network as a whole. Otherwise a decay per layer and a factor for the head: there are two
+            groups a layer, whose `lr_factor` is the decay to the power of the number of layers after it (discriminative
+            fine-tuning, ULMFiT, Howard and Ruder 2018, https://arxiv.org/abs/1801.06146), and for the head its factor.
     """
     groups: list[dict[str, Any]] = []
     seen: set[int] = set()
@@ -32,7 +31,7 @@ def parameter_groups(network: nn.Module, factors: tuple[float, float] | None = N
                 if parameter.requires_grad and id(parameter) not in seen:
                     seen.add(id(parameter))
                     (kept if name == "bias" or isinstance(module, NORMS) else decayed).append(parameter)
-        behind = len(layers) - 1 - number
-        factor = {} if factors is None else {"lr_factor": factors[0] ** behind if behind else factors[1]}
+        after = len(layers) - 1 - number
+        factor = {} if factors is None else {"lr_factor": factors[0] ** after if after else factors[1]}
         groups += [{"params": decayed, **factor}, {"params": kept, "weight_decay": 0.0, **factor}]
     return [group for group in groups if group["params"]]

@@ -1,4 +1,4 @@
-"""What every task does with its predictions: keep them batch by batch, and write them at the end."""
+"""Base callback that collects predictions batch by batch and writes them at the end."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         self._number = 0
 
     def keep(self, outputs: list[Any], folder: Path, trainer: Trainer) -> Iterable[P]:
-        """Write what fits into no memory, such as pictures, and return what is to be kept of a batch.
+        """Write what does not fit into memory, such as pictures, and return what is kept of a batch.
 
         Args:
             outputs: of `predict_step`.
             folder: to write into.
-            trainer: that predicts, and knows its data.
+            trainer: that predicts.
         """
         return outputs
 
@@ -59,7 +59,7 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         if not sum(all_gather([self._number])):
             raise ValueError(
                 "none of the files could be read, so that there is nothing to predict on; the warnings above name each "
-                "of them and what is wrong with it. Give others."
+                "file and its fault. Give other files."
             )
         predictions = all_gather(self._kept)
         if trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of how far training has come."""
+"""Learning-rate schedules, as pure functions of training progress."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Schedule(ABC):
     """A factor on the learning rate that rises linearly from 0 over a warm-up and then follows `shape`.
 
     Args:
-        warmup: part of the training, 0..1, that warms up.
+        warmup: fraction of the training, from 0 to below 1, in which the factor rises.
     """
 
     def __init__(self, warmup: float) -> None:
         if not 0 <= warmup < 1:
-            raise ValueError(f"warmup is {warmup}; it is a part of the training, from 0 to below 1.")
+            raise ValueError(f"warmup is {warmup}; it is a fraction of the training, from 0 to below 1.")
         self.warmup = warmup
 
     def __call__(self, progress: float) -> float:
@@ -27,7 +27,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def shape(self, progress: float) -> float:
-        """Return the factor behind the warm-up; `progress` counts from its end."""
+        """Return the factor after the warm-up, `progress` 0 at its end and 1 at the end of the training."""
 
 
 class Cosine(Schedule):
@@ -36,7 +36,7 @@ class Cosine(Schedule):
     SGDR, Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983, without restarts.
 
     Args:
-        warmup: part of the training that warms up.
+        warmup: fraction of the training in which the factor rises.
         end: the last factor.
     """
 
@@ -52,8 +52,8 @@ class MultiStep(Schedule):
     """Constant, and `gamma` times as large after each milestone.
 
     Args:
-        warmup: part of the training that warms up.
-        milestones: parts of the training; the defaults are those of a COCO schedule (8 and 11 of 12 epochs).
+        warmup: fraction of the training in which the factor rises.
+        milestones: fractions of the training; the defaults are those of a COCO schedule (8 and 11 of 12 epochs).
         gamma: the factor at each.
     """
 
@@ -69,20 +69,20 @@ class MultiStep(Schedule):
 
 
 class Poly(Schedule):
-    """A power of the part of the training that is left.
+    """A power of the remaining fraction of the training.
 
     ParseNet, Liu et al. 2015, https://arxiv.org/abs/1506.04579; with power 0.9 it is DeepLab's (Chen et al. 2016,
     https://arxiv.org/abs/1606.00915).
 
     Args:
-        warmup: part of the training that warms up.
+        warmup: fraction of the training in which the factor rises.
         power: 1 is a straight line to 0.
     """
 
     def __init__(self, warmup: float = 0.0, power: float = 0.9) -> None:
         super().__init__(warmup)
         if power <= 0:
-            raise ValueError(f"power is {power}; a rate that is to fall needs one above 0, as DeepLab's 0.9.")
+            raise ValueError(f"power is {power}; give one above 0, such as DeepLab's 0.9, so that the rate falls.")
         self.power = power
 
     def shape(self, progress: float) -> float:

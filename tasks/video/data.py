@@ -23,7 +23,7 @@ from vertebra.tasks.video.timeline import TimelineDataset
 from vertebra.tasks.video.transforms import Augment, Resize
 from vertebra.tasks.video.video_files import find_videos
 
-# what loading does about faults; any other stops it
+# what loading does about faults of these kinds; any other stops it
 REPAIRED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
@@ -31,21 +31,21 @@ class VideoData(TaskData[LabeledFiles]):
     """Loads videos with one label each; classes are read from the training split.
 
     Args:
-        root: folder that everything stands in.
+        root: folder of the data set.
         train: the training split, see `labeled_videos.read_labeled_videos`.
         val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`, as `train`.
         group: column of a CSV that says where a video comes from (a recording, a camera), for `val_fraction`, `folds`
             and the scores of a run.
         sampling: which frames make a clip; 16 frames, every second one, if not given.
-        resize: to the size that the network sees.
+        resize: to the size of the network's input.
         augment: albumentations transforms for training, in order, the same for every frame of a clip; a random part of
             the image if not given.
-        flip: how often left and right are exchanged in training.
+        flip: probability of a left-right flip in training.
         no_flip_classes: classes in which left and right matter; they are never flipped.
         repeats: clips that training draws from one decoded video (Augment your batch, Hoffer et al. 2019,
             https://arxiv.org/abs/1901.09335).
-        val_clips: clips that a video is measured by, evenly over its length.
+        val_clips: clips per video in evaluation, evenly spaced.
         decoder: `pyav`, `opencv` or `torchcodec`.
         batch_size: videos in a batch of one process.
         loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
@@ -87,9 +87,9 @@ class VideoData(TaskData[LabeledFiles]):
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledFiles:
         source = self.sources[split]
         videos, found = read_labeled_videos(self.root, source, class_names, self.group)
-        # a class may be empty where nothing is learned
+        # a class may be empty where nothing is trained on it
         self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"})
-        if not (self.root / source).is_dir():  # what a folder holds was seen there a moment ago
+        if not (self.root / source).is_dir():  # the files of a folder were listed a moment ago
             videos = videos.only(self.drop_missing(videos.names))
         check_groups(self.root / source, self.group, videos.groups)
         if not len(videos):

@@ -1,4 +1,4 @@
-"""The videos of one split as samples, and samples as a batch."""
+"""Data set and batches of clips of videos with one label each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vertebra.tasks.video.transforms import Augment, Resize
 
 
 class Sample(NamedTuple):
-    """What is looked at of one video.
+    """The clips of one video.
 
     Attributes:
         views: (V, T, H, W, 3) uint8 RGB.
@@ -38,7 +38,7 @@ class Sample(NamedTuple):
 
 
 class VideoBatch(NamedTuple):
-    """What a step of training or evaluation gets.
+    """The batch of a training or evaluation step.
 
     Attributes:
         clips: (N, V, 3, T, H, W) uint8, V views of each video; channels innermost in memory.
@@ -65,9 +65,9 @@ class VideoDataset(TaskDataset[Sample]):
     Args:
         videos: files and labels.
         sampling: which frames make a clip.
-        resize: to the size that the network sees.
+        resize: to the size of the network's input.
         augment: for training, else None.
-        clips: of each video: in training drawn at random, each augmented by itself; else evenly over the video.
+        clips: per video: random in training, each augmented independently; else evenly spaced.
         decoder: see `open_video`.
         missing: see `TaskDataset`.
     """

@@ -1,4 +1,4 @@
-"""Training, measuring and using a video classifier."""
+"""LightningModule of video classification."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class VideoModule(TaskModule):
         return TimelineWriter(self.class_names)
 
     def collect_examples(self, loader: DataLoader) -> list[Example]:
-        examined: list[Example] = []
+        examples: list[Example] = []
         videos = self.results.images
         for row in np.argsort(-videos.losses, kind="stable")[:NUM_WORST].tolist():
             batch = self.batch_of(loader, int(videos.indices[row]))
@@ -104,8 +104,8 @@ class VideoModule(TaskModule):
                 scores = self._probs(batch)[0].double().cpu().numpy()
             frames = batch.clips[0].permute(0, 2, 3, 4, 1).flatten(0, 1).cpu().numpy()
             order = np.argsort(batch.times[0].flatten().cpu().numpy(), kind="stable")
-            examined.append(Example(batch.names[0], int(videos.labels[row]), frames[order], scores))
-        return examined
+            examples.append(Example(batch.names[0], int(videos.labels[row]), frames[order], scores))
+        return examples
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return video_sections(self.results, self.examined, metrics_csv)

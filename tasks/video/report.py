@@ -17,7 +17,7 @@ from vertebra.tasks.scoring.class_metrics import ClassificationResults
 NUM_WORST = 8  # videos in the gallery
 _FRAMES = 6  # of a strip
 _HEIGHT, _BARS = 96, 34  # pixels of the frames, and of the bars below them
-_TRUE, _SAID = (0, 158, 115), (213, 94, 0)
+_TRUE, _PREDICTED = (0, 158, 115), (213, 94, 0)
 
 
 class Example(NamedTuple):
@@ -57,14 +57,14 @@ def video_sections(
 def _gallery(results: ClassificationResults, worst: Sequence[Example]) -> Section:
     text = (
         "The videos whose true class was given the lowest probability. Below the frames, clip by clip, the "
-        "probability of the true class (green) and of the class that was said (orange)."
+        "probability of the true class (green) and of the predicted class (orange)."
     )
     return Section("Worst videos", gallery([_strip(video, results.class_names) for video in worst]) + note(text))
 
 
 def _strip(video: Example, class_names: Sequence[str]) -> Picture:
     mean = video.scores.mean(axis=0)
-    said = int(mean.argmax())
+    predicted = int(mean.argmax())
     chosen = video.frames[np.linspace(0, len(video.frames) - 1, min(_FRAMES, len(video.frames))).round().astype(int)]
     width = max(1, round(_HEIGHT * chosen.shape[2] / chosen.shape[1]))
     frames = [cv2.resize(frame, (width, _HEIGHT), interpolation=cv2.INTER_AREA) for frame in chosen]
@@ -75,10 +75,10 @@ def _strip(video: Example, class_names: Sequence[str]) -> Picture:
         middle = (edges[clip] + edges[clip + 1]) // 2
         for left, right, label, color in (
             (edges[clip] + 2, middle - 1, video.label, _TRUE),
-            (middle + 1, edges[clip + 1] - 2, said, _SAID),
+            (middle + 1, edges[clip + 1] - 2, predicted, _PREDICTED),
         ):
             bars[_BARS - max(1, round(float(scores[label]) * (_BARS - 4))) :, left:right] = color
-    told = f"{class_names[said]} {mean[said]:.3f}"
+    found = f"{class_names[predicted]} {mean[predicted]:.3f}"
     truth = f"{class_names[video.label]} {mean[video.label]:.3f}"
-    remark = f"{told}, as it is" if said == video.label else f"taken for {told}, is {truth}"
+    remark = f"{found}, correct" if predicted == video.label else f"predicted {found}, is {truth}"
     return Picture(np.concatenate([strip, bars], axis=0), os.path.basename(video.file), remark)

@@ -1,4 +1,4 @@
-"""From the frames of a clip as they are in the file to what the network sees. Every frame is treated alike."""
+"""Resizing and augmentation of clips, the same for every frame of a clip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass
 class Resize:
-    """Scale frames to the size that the network sees.
+    """Resize frames to the size of the network's input.
 
     Args:
         size: height and width, in pixels.
@@ -50,12 +50,12 @@ class Resize:
 
 
 class Augment:
-    """Albumentations transforms with one draw for all frames of a clip, and flips.
+    """Albumentations transforms with the same parameters for all frames of a clip, and flips.
 
     Args:
         transforms: any of albumentations' image transforms, in order.
-        resize: what they leave in another size is resized so.
-        flip: how often left and right are exchanged, in 0..1.
+        resize: applied where their output has another size.
+        flip: probability of a left-right flip.
         no_flip_classes: labels of the classes in which left and right matter.
     """
 

@@ -100,7 +100,7 @@ def test_leaks_between_paths_by_path_and_by_content(tmp_path, images, capsys):
     assert main([train, val]) == 1
     output = capsys.readouterr().out
     assert kinds(output) == {"leak": 2}
-    assert f"{images}/0.jpg: stands in {train} and in {val}" in output
+    assert f"{images}/0.jpg: is in {train} and in {val}" in output
     assert f"{images}/copy.jpg: of {val} has the same bytes as {images}/1.jpg of {train}" in output
     assert main([str(tmp_path)]) == 0  # the files of one folder may overlap, as VOC's train and trainval do
 

@@ -148,7 +148,7 @@ def test_check_refuses_a_source_on_both_sides(video_samples, tmp_path, capsys):
     text = (tmp_path / "val.csv").read_text().replace("two1", "one1")
     (tmp_path / "val.csv").write_text(text)
     assert check.main([*lists, "--group", "camera"]) == 1
-    assert "group 'one1' stands in" in capsys.readouterr().out
+    assert "group 'one1' is also in" in capsys.readouterr().out
 
 
 def test_demo_trains_two_networks_and_compares_them(tmp_path, monkeypatch, capsys):

@@ -71,7 +71,7 @@ def test_every_step_draws_by_its_place_whatever_else_was_drawn(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_training_without_end_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no end to schedule for; set --trainer\.max_epochs"):
+    with pytest.raises(ValueError, match=r"needs an end of training; set --trainer\.max_epochs"):
         fit(Regression(nn.Linear(2, 2), ["a"]), max_epochs=-1, max_steps=-1, default_root_dir=tmp_path)
 
 

@@ -36,7 +36,7 @@ def test_milestones_are_parts_of_the_whole_training():
 
 @pytest.mark.parametrize("warmup", [-0.1, 1.0, 500])
 def test_a_warm_up_in_steps_is_refused(warmup):
-    with pytest.raises(ValueError, match=f"warmup is {warmup}; it is a part of the training"):
+    with pytest.raises(ValueError, match=f"warmup is {warmup}; it is a fraction of the training"):
         Cosine(warmup)
 
 
@@ -50,5 +50,5 @@ def test_poly_falls_as_a_power_of_what_is_left():
     assert schedule(0.2) == pytest.approx(1.0)
     assert schedule(0.6) == pytest.approx(0.5**0.9)
     assert schedule(1.0) == schedule(1.01) == 0
-    with pytest.raises(ValueError, match="power is 0; a rate that is to fall"):
+    with pytest.raises(ValueError, match="power is 0; give one above 0"):
         Poly(power=0)
