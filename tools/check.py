@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vertebra.tasks.loading.files.faults import Fault
-    from vertebra.tools.checks.source import Comparable, Content, Source
+    from vertebra.tools.checks.source import Comparable, Content, Split
 
 _DESCRIPTION = """\
 Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
@@ -20,11 +20,11 @@ Boxes: a path is COCO's *.json, YOLO's data.yaml, VOC's list *.txt or folder of 
 these. Classes, of images or videos: a path is a *.csv with the columns path and label, a folder with one folder for
 each class, or a folder that holds train, val and test of that kind. Masks: a path is a folder that holds images and
 masks (or leftImg8bit and gtFine, or images and annotations), each perhaps with train, val and test, or VOC's list in
-ImageSets/Segmentation; --classes says what their values stand for. Scans: a path is MedMNIST's *.npz, a *.csv whose
+ImageSets/Segmentation; --classes gives the meaning of their values. Scans: a path is MedMNIST's *.npz, a *.csv whose
 paths are NIfTI, DICOM files or folders of DICOM series (of other images where --patient, --study or --labels is given),
 ChestX-ray14's lists beside its Data_Entry_2017.csv, or a folder of NIfTI or DICOM.
-Give the splits together (train.json val.json), and files that stand in more than one of them are found, too, of scans
-also patients and images with the same pixels; of classes, the first split (or train) tells which there are.
+Give the splits together (train.json val.json), and files that are in more than one of them are found, too, of scans
+also patients and images with the same pixels; the first split (or train) defines the classes.
 The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
 """
 
@@ -66,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of masks: camvid, cityscapes, voc, or a file with one name a line, or lines `R G B name` (default: "
         "classes.txt beside the folders)",
     )
-    parser.add_argument(
-        "--ignored", type=int, nargs="+", default=[], help="more values of masks that nobody has labeled"
-    )
+    parser.add_argument("--ignored", type=int, nargs="+", default=[], help="more values of unlabeled pixels in masks")
     parser.add_argument(
         "--channels",
         type=int,
@@ -90,8 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if fault:
         parser.error(fault)
     try:
-        sources = _find_sources(options)
-        return 1 if _check(sources) else 0
+        return 1 if _check(_find_splits(options)) else 0
     except FileNotFoundError as error:
         parser.error(str(error))  # leaves with 2
     except KeyboardInterrupt:
@@ -110,27 +107,36 @@ def _rule_fault(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _find_sources(options: argparse.Namespace) -> list[Source]:
+def _find_splits(options: argparse.Namespace) -> list[Split]:
     from vertebra.tools.checks.boxes import find_boxes
-    from vertebra.tools.checks.classes import find_classes
+    from vertebra.tools.checks.classes import find_images, find_videos
     from vertebra.tools.checks.masks import find_masks
     from vertebra.tools.checks.medical import find_studies, find_unlabeled_scans
 
-    # each lists what it finds at a path, and the first that finds anything has the path
-    finders = (find_studies, find_masks, find_boxes, find_classes, find_unlabeled_scans)
-    sources: list[Source] = []
+    # A path is of the first that finds a split there. Folders of frames are folders of images, too, and a scan may be
+    # an image.
+    finders = (find_studies, find_masks, find_boxes, find_videos, find_images, find_unlabeled_scans)
+    splits: list[Split] = []
     for path in dict.fromkeys(options.paths):
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; give an annotation file, or a folder that holds some")
         found = next(filter(None, (find(path, options) for find in finders)), None)
         if found is None:
-            raise FileNotFoundError(f"{path} holds no data set that is known here; see vertebra check --help")
-        sources += found
-    return sources
+            raise FileNotFoundError(f"{path} holds no data set of a known format: {_known_formats()}")
+        splits += found
+    return splits
 
 
-def _check(sources: Sequence[Source]) -> int:
-    """Print the faults of every source, then those between splits, and return how many there are."""
+def _known_formats() -> str:
+    from vertebra.tasks import classification, detection, medical, segmentation, video
+    from vertebra.tasks.loading.formats import expected
+
+    tasks = (detection, segmentation, classification, video, medical)
+    return "; ".join(f"{task.__name__.rpartition('.')[2]}: {expected(task.formats.FORMATS)}" for task in tasks)
+
+
+def _check(found: Sequence[Split]) -> int:
+    """Print the faults of every split, then those between splits, and return how many there are."""
     from vertebra.tasks.loading.files.faults import MISSING_FILE, UNREADABLE_ANNOTATIONS, Fault
     from vertebra.tasks.loading.leaks import find_leaks, find_shared_groups
 
@@ -138,22 +144,23 @@ def _check(sources: Sequence[Source]) -> int:
     splits: dict[str, list[str]] = {}
     groups: dict[str, list[str]] = {}
     comparable: list[Comparable] = []
-    for source in sources:
+    for split in found:
+        file, title = str(split.source.path), split.source.title
         try:
-            content = source.read()
+            content = split.read()
         except (FileNotFoundError, ValueError) as error:
             kind = MISSING_FILE if isinstance(error, FileNotFoundError) else UNREADABLE_ANNOTATIONS
-            reason = str(error).removeprefix(str(source.file)).lstrip(": ")
-            kinds += _print_section(source.title, [Fault(kind, str(source.file), reason)], "not read")
+            reason = str(error).removeprefix(file).lstrip(": ")
+            kinds += _print_section(title, [Fault(kind, file, reason)], "not read")
         else:
-            faults = [*content.faults, *_faults_of_files(content, source.title)]
-            told = f"{len(content.files)} {content.things}, {content.told()}"
-            kinds += _print_section(source.title, faults, told)
+            faults = [*content.faults, *_faults_of_files(content, title)]
+            count = len(content.files) if content.num_samples is None else content.num_samples
+            kinds += _print_section(title, faults, f"{count} {content.things}, {content.summary()}")
             if content.comparable is not None:
                 comparable.append(content.comparable)
                 continue
-            splits.setdefault(source.split, []).extend(content.files)
-            groups.setdefault(source.split, []).extend(content.groups or [])
+            splits.setdefault(split.scope, []).extend(content.files)
+            groups.setdefault(split.scope, []).extend(content.groups or [])
     if max(len(splits), len(comparable)) > 1:
         leaks = [*find_leaks(splits), *find_shared_groups(groups)]
         leaks += [leak for one, other in combinations(comparable, 2) for leak in one.shared_with(other)]
@@ -162,10 +169,10 @@ def _check(sources: Sequence[Source]) -> int:
     return kinds.total()
 
 
-def _print_section(title: str, faults: Sequence[Fault], told: str) -> Counter[str]:
+def _print_section(title: str, faults: Sequence[Fault], summary: str) -> Counter[str]:
     kinds = Counter(fault.kind for fault in faults)
     counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    print(f"== {title}", *faults, told, f"faults: {counts or 'none'}", "", sep="\n")
+    print(f"== {title}", *faults, summary, f"faults: {counts or 'none'}", "", sep="\n")
     return kinds
 
 

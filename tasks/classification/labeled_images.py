@@ -8,6 +8,7 @@ import numpy as np
 
 from vertebra.tasks.loading.files.images import VIEWED, read_for_display, read_image
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.labeled_files import LabeledFiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +55,8 @@ class LabeledImages:
         pixels = None if self.pixels is None else self.pixels[indices]
         groups = None if self.groups is None else self.groups[indices]
         return replace(self, names=self.names[indices], labels=self.labels[indices], pixels=pixels, groups=groups)
+
+
+def from_files(files: LabeledFiles) -> LabeledImages:
+    """Return labeled files as images."""
+    return LabeledImages(files.class_names, files.names, files.labels, groups=files.groups)

@@ -20,12 +20,12 @@ from vertebra.tasks.medical.cache import Cache
 from vertebra.tasks.medical.check import absent_classes, unlearned_classes
 from vertebra.tasks.medical.dataset import MedicalDataset, collate
 from vertebra.tasks.medical.formats import read_studies
+from vertebra.tasks.medical.formats.scan_folders import find_scans
+from vertebra.tasks.medical.formats.study_options import Columns
 from vertebra.tasks.medical.geometry import Resample
 from vertebra.tasks.medical.intensity import Intensity, Percentiles
 from vertebra.tasks.medical.leaks import Leak, digests_of, shared_images, shared_patients
-from vertebra.tasks.medical.scan_folders import find_scans
 from vertebra.tasks.medical.studies import Kind, Studies, unlabeled_studies
-from vertebra.tasks.medical.study_tables import Columns
 
 REPAIRED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
 SPLITS = ("train", "val", "test")  # of two that share something, the one that comes first gives way

@@ -57,7 +57,7 @@ class MaskCheck:
         if self.trained is not None and self.trained.records.class_names == self.records.class_names:
             yield from self._untrained_classes(self.trained)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return how many pixels were seen and which part of them each class has."""
         counts = self.coverage.pixels
         labeled, total = int(counts[:-1].sum()), int(counts.sum())

@@ -17,7 +17,7 @@ from vertebra.tasks.loading.folds import check_groups
 from vertebra.tasks.loading.labeled_files import UNLABELED, LabeledFiles
 from vertebra.tasks.video.dataset import VideoDataset, collate
 from vertebra.tasks.video.decoding import Decoder
-from vertebra.tasks.video.labeled_videos import read_labeled_videos
+from vertebra.tasks.video.formats import read_labeled_videos
 from vertebra.tasks.video.sampling import Dense, Sampling
 from vertebra.tasks.video.timeline import TimelineDataset
 from vertebra.tasks.video.transforms import Augment, Resize
@@ -32,7 +32,7 @@ class VideoData(TaskData[LabeledFiles]):
 
     Args:
         root: folder of the data set.
-        train: the training split, see `labeled_videos.read_labeled_videos`.
+        train: the training split, see `formats.read_labeled_videos`.
         val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`, as `train`.
         group: column of a CSV that says where a video comes from (a recording, a camera), for `val_fraction`, `folds`

@@ -20,7 +20,7 @@ from vertebra.tasks.reporting.class_report import class_sections
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 from vertebra.tasks.segmentation.formats import Split, read_split
 from vertebra.tasks.video import VideoData
-from vertebra.tasks.video.labeled_videos import read_labeled_videos
+from vertebra.tasks.video.formats import read_labeled_videos
 from vertebra.tools import check
 
 SOUND = "path,label\nx/0.png,cat\nx/1.png,dog\n"

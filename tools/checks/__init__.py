@@ -1,1 +1,1 @@
-"""What `vertebra check` knows to look at: one small file for each kind of data set."""
+"""Reports of `vertebra check`: one small file for each kind of data set."""

@@ -1,4 +1,4 @@
-"""Data sets of masks: a folder of images beside a folder of masks, or Pascal VOC's lists."""
+"""Report on data sets of masks."""
 
 from __future__ import annotations
 
@@ -6,49 +6,34 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from vertebra.tasks.loading.files.image_files import find_images
-from vertebra.tasks.loading.files.listing import entries
+from vertebra.tasks.loading.formats import Source, read_source
+from vertebra.tasks.segmentation import formats
 from vertebra.tasks.segmentation.check import MaskCheck
-from vertebra.tasks.segmentation.formats import Split, read_split
-from vertebra.tools.checks.source import Content, Source, pixels_of
-
-# folders of images and of masks, as data sets have them
-_PAIRS = (("images", "masks"), ("leftImg8bit", "gtFine"), ("images", "annotations"))
+from vertebra.tasks.segmentation.formats.mask_options import MaskOptions
+from vertebra.tools.checks.source import Content, Split, pixels_of, sources_at
 
 
-def find_masks(path: Path, options: argparse.Namespace) -> list[Source]:
-    """List the splits of masks at a path; the first of them is the one that is learned from."""
-    first = next((split for given in options.paths for split in _splits(given)), None)
-    sources = []
+def find_masks(path: Path, flags: argparse.Namespace) -> list[Split]:
+    """List the splits of masks at a path; the first of all paths is the training split."""
+    first = next((source for given in flags.paths for source in _find(given, flags)), None)
     checks: list[MaskCheck] = []  # of the splits before, the training split's first
-    for root, split in _splits(path):
-        file = root / split.masks
-        read = partial(_read_masks, root, split, options, checks, is_first=(root, split) == first)
-        sources.append(Source(str(file), str(file), file, read))
-    return sources
+    return [
+        Split(source, source.title, partial(_content, source, path, flags, checks, is_first=source == first))
+        for source in _find(path, flags)
+    ]
 
 
-def _splits(path: Path) -> list[tuple[Path, Split]]:
-    """List what is at a path as `SegmentationData` is told it, the training split first."""
-    if path.is_file():
-        is_list = path.suffix.lower() == ".txt" and path.parent.name == "Segmentation"
-        return [(path.parent, Split(masks=path.name))] if is_list else []
-    for images, masks in _PAIRS:
-        if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
-            inside = [name for name in entries(path / masks)[0] if find_images([path / masks / name])]
-            if not any((path / images / name).is_dir() for name in inside):  # folders of something else than splits
-                inside = []
-            parts = sorted(inside, key=lambda name: not name.startswith("train"))
-            pairs = [(f"{masks}/{part}", f"{images}/{part}") for part in parts] or [(masks, images)]
-            return [(path, Split(*pair)) for pair in pairs]
-    return []
+def _find(path: Path, flags: argparse.Namespace) -> list[Source]:
+    return sources_at(formats.FORMATS, path, flags, _options(path, flags))
 
 
-def _read_masks(
-    root: Path, split: Split, options: argparse.Namespace, checks: list[MaskCheck], is_first: bool
-) -> Content:
-    records, faults = read_split(root, split, options.classes, options.ignored)
-    title = str(root / split.masks)
-    check = MaskCheck(records, title, is_first, None if is_first else next(iter(checks), None), pixels_of(options))
+def _options(path: Path, flags: argparse.Namespace) -> MaskOptions:
+    return MaskOptions(path if path.is_dir() else path.parent, flags.classes, flags.ignored)
+
+
+def _content(source: Source, path: Path, flags: argparse.Namespace, checks: list[MaskCheck], is_first: bool) -> Content:
+    records, faults = read_source(formats.FORMATS, source, _options(path, flags))
+    trained = None if is_first else next(iter(checks), None)
+    check = MaskCheck(records, source.title, is_first, trained, pixels_of(flags))
     checks.append(check)
-    return Content(files=records.images.tolist(), told=check.told, faults=faults, check_files=check.faults)
+    return Content(files=records.images.tolist(), summary=check.summary, faults=faults, check_files=check.faults)

@@ -1,67 +1,83 @@
-"""One split of a data set, as `vertebra check` looks at it."""
+"""One split of a data set, as `vertebra check` reports it."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.formats import Format, Source, find_sources
 
 
 class Comparable(Protocol):
-    """What has looked at a split, and knows more about it than where its files are."""
+    """A check of a split that compares more than paths and bytes of files."""
 
     def shared_with(self, other: Any) -> Iterator[Fault]:
-        """Yield what stands in both splits, once the files of both have been checked."""
+        """Yield what is in both splits, once the files of both have been checked."""
 
 
 class Content(NamedTuple):
-    """What the annotations of a split say.
+    """Content of a split by its annotations.
 
     Attributes:
         files: the image files.
-        told: says what the split holds, once its files have been checked.
+        summary: describes the split in a line, once its files have been checked.
         faults: those of the annotations.
         check_files: yields the faults of the files, and calls its argument once for each file.
         things: what the files are, in the plural.
-        groups: where each file comes from, if that is told; no two splits may share a group.
-        comparable: compares splits by what is in their files; None compares them by paths and bytes.
+        groups: where each file comes from, if that is known; no two splits may share a group.
+        comparable: compares splits by the content of their files; None compares them by paths and bytes.
+        num_samples: where not each is a file.
     """
 
     files: Sequence[str]
-    told: Callable[[], str]
+    summary: Callable[[], str]
     faults: Sequence[Fault]
     check_files: Callable[[Callable[[], object]], Iterator[Fault]]
     things: str = "images"
     groups: Sequence[str] | None = None
     comparable: Comparable | None = None
+    num_samples: int | None = None
 
 
-class Source(NamedTuple):
+class Split(NamedTuple):
     """One split of a data set.
 
     Attributes:
-        title: what it is called in the report.
-        split: sources of one split may share files, those of different splits may not.
-        file: where it comes from.
+        source: where it is read from.
+        scope: splits of one scope may share files, those of different scopes may not.
         read: reads it; raises ValueError or FileNotFoundError where it cannot be read at all.
     """
 
-    title: str
-    split: str
-    file: Path
+    source: Source
+    scope: str
     read: Callable[[], Content]
 
 
-def pixels_of(options: argparse.Namespace) -> Pixels:
+def sources_at(formats: Sequence[Format[Any]], path: Path, flags: argparse.Namespace, options: Any) -> list[Source]:
+    """List the splits of a task's formats at a path that the user gives."""
+    return find_sources(formats, Source(path, flags.split or "", flags.images), options)
+
+
+def is_training(source: Source) -> bool:
+    """Return whether a split is called train: by its name, or by that of its file or of the folder around it."""
+    if source.split:
+        return source.split == "train"
+    # instances_train2017
+    words = [source.path.absolute().parent.name, *re.split(r"[^a-z0-9]+", source.path.stem.lower())]
+    return any(word.startswith("train") for word in words)
+
+
+def pixels_of(flags: argparse.Namespace) -> Pixels:
     """Return the rule of reading images that the flags of `vertebra check` give, as `data.pixels` does in `fit`."""
-    return Pixels(options.channels, options.white, options.black)
+    return Pixels(flags.channels, flags.white, flags.black)
 
 
 def counted(unit: str, counts: Mapping[str, int]) -> str:
-    """Say how many there are of each class; `unit` is what is counted, in the plural."""
+    """Return how many there are of each class; `unit` is what is counted, in the plural."""
     classes = ", ".join(f"{name} {count}" for name, count in counts.items())
     return f"{sum(counts.values())} {unit}{classes and f': {classes}'}"

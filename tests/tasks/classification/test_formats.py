@@ -172,7 +172,7 @@ def test_a_pickle_that_asks_for_a_function_is_refused_and_not_run(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     parts = {"x/batches.meta": as_published({b"label_names": Trap()}), "x/data_batch_1": b"", "x/test_batch": b""}
     parts["x/data_batch_1"] = as_published({b"data": pixels(1), b"labels": [0]})
-    with pytest.raises(ValueError, match=r"asks for \w+\.mkdir"):
+    with pytest.raises(ValueError, match=r"refers to \w+\.mkdir"):
         read_labeled_images(archive(tmp_path / "evil.tar.gz", parts), "train")
     assert not (tmp_path / "sprung").exists()
 
@@ -211,7 +211,7 @@ def test_what_is_not_there_is_told_with_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; set data\.root"):
         read_labeled_images(tmp_path / "nowhere", "train")
     (tmp_path / "list.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"list\.json: is none of the known forms"):
+    with pytest.raises(ValueError, match=r"list\.json: is a file of none of the known formats"):
         read_labeled_images(tmp_path, "list.json")
     with pytest.raises(ValueError, match="holds no folders"):
         read_labeled_images(tmp_path, "cat")

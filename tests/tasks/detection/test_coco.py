@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from vertebra.tasks.detection.coco import read_coco
-from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.detection.formats import FORMATS, read_annotations
+from vertebra.tasks.detection.formats.coco import read_coco
 from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.formats import Source, find_sources
 
 
 def content():
@@ -188,14 +189,14 @@ def test_images_that_are_not_found_bring_the_remedy(tmp_path):
 
 
 def test_other_sources_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"is a folder without .*COCO's .*YOLO's .*VOC's"):
+    with pytest.raises(ValueError, match=r"a folder of none of the known formats; .*VOC's .*COCO's .*YOLO's .*VOC's"):
         read_annotations(tmp_path)
 
 
 def test_a_folder_lists_its_coco_files_and_no_other_json(tmp_path):
     file = written(tmp_path, content())
     (tmp_path / "notes.json").write_text("{}")
-    assert find_sources(tmp_path) == [(file, "train")]
+    assert find_sources(FORMATS, Source(tmp_path), None) == [Source(file)]
 
 
 def test_ids_as_text_and_as_fractions_of_one_are_numbers(tmp_path):
@@ -263,4 +264,4 @@ def test_annotations_without_crowd_area_and_id_are_read(tmp_path):
 def test_hidden_files_are_no_annotations(tmp_path):
     file = written(tmp_path, content())
     (tmp_path / "._boxes.json").write_text(file.read_text())
-    assert find_sources(tmp_path) == [(file, "train")]
+    assert find_sources(FORMATS, Source(tmp_path), None) == [Source(file)]

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from vertebra.tasks.detection import DetectionData, Split
-from vertebra.tasks.detection.formats import find_sources, read_annotations
+from vertebra.tasks.detection.formats import FORMATS, read_annotations
 from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.formats import Source, find_sources
 from vertebra.tools.check import main
 
 BOMB = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
@@ -298,4 +299,4 @@ def test_names_of_a_million_classes_are_not_written_for_each_box(root, capsys):
 @pytest.mark.parametrize("name", ["a.json", "pipe.json"])
 def test_a_folder_and_a_pipe_are_no_annotation_files(tmp_path, name):
     os.mkfifo(tmp_path / name) if name == "pipe.json" else (tmp_path / name).mkdir()
-    assert find_sources(tmp_path) == []
+    assert find_sources(FORMATS, Source(tmp_path), None) == []

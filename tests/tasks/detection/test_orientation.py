@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from vertebra.tasks.detection import DetectionData, Split
-from vertebra.tasks.detection.coco import read_coco
+from vertebra.tasks.detection.formats.coco import read_coco
+from vertebra.tasks.detection.formats.yolo import read_yolo
 from vertebra.tasks.detection.orientation import turned
-from vertebra.tasks.detection.yolo import read_yolo
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.images import read_image
 

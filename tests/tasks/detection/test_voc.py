@@ -1,9 +1,10 @@
 import pytest
 from PIL import Image
 
-from vertebra.tasks.detection.formats import find_sources, read_annotations
-from vertebra.tasks.detection.voc import read_voc
+from vertebra.tasks.detection.formats import FORMATS, read_annotations
+from vertebra.tasks.detection.formats.voc import read_voc
 from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.formats import Source, find_sources
 
 
 def xml(name="0001.jpg", objects=(("cat", (11, 21, 30, 40), 0),), database="Unknown", size=(100, 50)):
@@ -59,7 +60,7 @@ def test_list_of_one_class(tree):
     (tree / "ImageSets/Main/cat_train.txt").write_text("0001  1\n0002 -1\n")
     annotations, found = read_voc(tree / "ImageSets/Main/cat_train.txt")
     assert (len(annotations), found) == (2, [])
-    assert find_sources(tree) == [(tree / "ImageSets/Main/train.txt", "train")]
+    assert find_sources(FORMATS, Source(tree), None) == [Source(tree / "ImageSets/Main/train.txt")]
 
 
 def test_flat_folder_with_images_beside_or_in_a_sibling(tree):

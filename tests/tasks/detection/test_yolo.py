@@ -3,9 +3,10 @@ import pytest
 from PIL import Image
 
 from vertebra.tasks.detection import DetectionData, Split
-from vertebra.tasks.detection.formats import find_sources, read_annotations
-from vertebra.tasks.detection.yolo import read_yolo
+from vertebra.tasks.detection.formats import FORMATS, read_annotations
+from vertebra.tasks.detection.formats.yolo import read_yolo
 from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.formats import Source, find_sources
 
 YAML = "path: .\ntrain: images/train\nval: [images/val, images/more]\ntest: test.txt\nnames: [cat, dog]\n"
 
@@ -38,8 +39,8 @@ def test_boxes_polygons_and_images_without_labels(data):
 def test_lists_of_folders_and_of_images(data):
     assert [file[-5:] for file in read_yolo(data / "data.yaml", "val")[0].files] == ["c.png", "d.png"]
     assert [file[-5:] for file in read_yolo(data / "data.yaml", "test")[0].files] == ["b.png"]
-    assert [split for _, split in find_sources(data)] == ["train", "val", "test"]
-    assert [split for _, split in find_sources(data / "data.yaml", "val")] == ["val"]
+    assert [source.split for source in find_sources(FORMATS, Source(data), None)] == ["train", "val", "test"]
+    assert [source.split for source in find_sources(FORMATS, Source(data / "data.yaml", "val"), None)] == ["val"]
 
 
 def test_last_images_folder_becomes_labels(tmp_path):

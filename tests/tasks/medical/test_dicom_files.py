@@ -10,8 +10,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
 from vertebra.tasks.medical import dicom_file
+from vertebra.tasks.medical.formats.scan_folders import find_scans
 from vertebra.tasks.medical.reading import read_scan
-from vertebra.tasks.medical.scan_folders import find_scans
 from vertebra.tasks.medical.scans import UnreadableScan
 
 PIXELS = np.random.default_rng(2).integers(0, 4000, (6, 5)).astype(np.uint16)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from vertebra.tasks.medical.formats.scan_folders import find_scans
 from vertebra.tasks.medical.orientation import restored
 from vertebra.tasks.medical.reading import read_scan
-from vertebra.tasks.medical.scan_folders import find_scans
 from vertebra.tasks.medical.scans import UnreadableScan
 
 SLICES = np.random.default_rng(1).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)

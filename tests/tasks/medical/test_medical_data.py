@@ -15,9 +15,9 @@ from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.medical.balance import class_counts
 from vertebra.tasks.medical.cache import MIB, Cache
 from vertebra.tasks.medical.data import MedicalData
+from vertebra.tasks.medical.formats.study_options import Columns
 from vertebra.tasks.medical.geometry import Resample
 from vertebra.tasks.medical.intensity import Range, Window
-from vertebra.tasks.medical.study_tables import Columns
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from lightning.pytorch import Trainer, seed_everything
 from vertebra.backbones import create_backbone
 from vertebra.tasks.medical import MedicalData, MedicalModule, medical_classifier, slice_classifier
 from vertebra.tasks.medical.balance import class_counts
+from vertebra.tasks.medical.formats.study_options import Columns
 from vertebra.tasks.medical.geometry import Resample
 from vertebra.tasks.medical.predictions import model_hash
-from vertebra.tasks.medical.study_tables import Columns
 from vertebra.tasks.medical.targets import Classes, Findings
 
 

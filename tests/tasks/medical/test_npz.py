@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from vertebra.tasks.medical import npz
-from vertebra.tasks.medical.medmnist import read_medmnist
+from vertebra.tasks.medical.formats import npz
+from vertebra.tasks.medical.formats.medmnist import read_medmnist
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (6, 8, 8), dtype=np.uint8)
 LABELS = np.arange(6)[:, None] % 3

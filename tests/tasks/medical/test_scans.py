@@ -11,8 +11,8 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import Orientation
 from PIL import Image
 
+from vertebra.tasks.medical.formats.scan_folders import find_scans
 from vertebra.tasks.medical.reading import read_scan
-from vertebra.tasks.medical.scan_folders import find_scans
 from vertebra.tasks.medical.scans import UnreadableScan
 
 SHAPE, SPACING = (5, 6, 7), (1.5, 2.0, 3.0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vertebra.tasks.medical.formats import read_studies
-from vertebra.tasks.medical.medmnist import read_medmnist
-from vertebra.tasks.medical.study_tables import Columns
+from vertebra.tasks.medical.formats.medmnist import read_medmnist
+from vertebra.tasks.medical.formats.study_options import Columns
 
 NAN = float("nan")
 
@@ -201,7 +201,7 @@ def test_a_list_with_zero_bytes_is_no_text(tmp_path):
 
 def test_other_sources_are_refused(tmp_path):
     (tmp_path / "list.xyz").write_text("")
-    with pytest.raises(ValueError, match=r"list\.xyz: is none of the known forms"):
+    with pytest.raises(ValueError, match=r"list\.xyz: is a file of none of the known formats"):
         read_studies(tmp_path, "list.xyz", "classes", Columns())
     with pytest.raises(FileNotFoundError, match=r"gone\.csv does not exist"):
         read_studies(tmp_path, "gone.csv", "classes", Columns())

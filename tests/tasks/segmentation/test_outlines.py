@@ -11,7 +11,7 @@ from vertebra.tasks.loading.coco.outlines import draw_outline, find_outline_faul
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.segmentation import SegmentationData
 from vertebra.tasks.segmentation.formats import Split
-from vertebra.tasks.segmentation.polygons import read_polygons
+from vertebra.tasks.segmentation.formats.coco import read_polygons
 from vertebra.tools import check
 
 HEIGHT, WIDTH = 20, 30
@@ -41,11 +41,11 @@ FAULTY = {
     "far outside": ([[2, 2, 1e9, 2, 1e9, 12]], UNREADABLE, "far outside"),
     "size exchanged": ({"counts": RUNS, "size": [WIDTH, HEIGHT]}, faults.SIZE_MISMATCH, "20 x 30 pixels, its image 30"),
     "too few pixels": ({"counts": [45, 5], "size": [HEIGHT, WIDTH]}, UNREADABLE, "cover 50 pixels"),
-    "a negative run": ({"counts": [-45, 645], "size": [HEIGHT, WIDTH]}, UNREADABLE, "whole numbers"),
+    "a negative run": ({"counts": [-45, 645], "size": [HEIGHT, WIDTH]}, UNREADABLE, "all integers"),
     "a huge size": ({"counts": [0], "size": [10**12, 10**12]}, UNREADABLE, "its size is"),
     "a negative size": ({"counts": [0], "size": [-20, 30]}, UNREADABLE, "its size is"),
     "no size": ({"counts": RUNS}, UNREADABLE, "its size is None"),
-    "no counts": ({"size": [HEIGHT, WIDTH]}, UNREADABLE, "no object with size and counts"),
+    "no counts": ({"size": [HEIGHT, WIDTH]}, UNREADABLE, "not an object with size and counts"),
     "bytes as text": ({"counts": "b'Q6o0'", "size": [HEIGHT, WIDTH]}, UNREADABLE, r"counts.decode()"),
     "no pixel": ({"counts": [600], "size": [HEIGHT, WIDTH]}, faults.DEGENERATE_OUTLINE, "has no pixel"),
 }

@@ -17,8 +17,8 @@ from vertebra.tasks.segmentation.class_files import read_classes
 from vertebra.tasks.segmentation.codings import coding
 from vertebra.tasks.segmentation.dataset import SegmentationDataset
 from vertebra.tasks.segmentation.formats import Split, read_split
+from vertebra.tasks.segmentation.formats.coco import read_polygons
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
-from vertebra.tasks.segmentation.polygons import read_polygons
 from vertebra.tasks.segmentation.transforms import Augment, RandomCrop, Resize
 
 SIZE = (6, 8)
@@ -179,7 +179,7 @@ def test_a_file_that_is_not_coco_is_refused(tmp_path):
     [
         (lambda folder: read_classes(folder / "none.txt"), "none.txt does not exist"),
         (lambda folder: read_classes(folder / "twice.txt"), r"twice \['a'\]"),
-        (lambda folder: read_split(folder, Split("gone", "images"), "camvid"), "gone is no folder"),
+        (lambda folder: read_split(folder, Split("gone", "images"), "camvid"), "gone does not exist; expected"),
         (lambda folder: read_split(folder, Split("gone.txt"), "voc"), "gone.txt does not exist"),
         (lambda folder: coding(["a", "b"], ignored=[1]), "1"),
         (lambda folder: coding(["a"], {300: 0}), "300"),

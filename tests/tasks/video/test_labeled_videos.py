@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vertebra.tasks.video import VideoData
-from vertebra.tasks.video.labeled_videos import read_labeled_videos
+from vertebra.tasks.video.formats import read_labeled_videos
 
 
 def touch(root: Path, *names: str) -> None:
@@ -82,7 +82,7 @@ def test_something_something(tmp_path):
     [
         ({"train": "gone"}, "gone does not exist"),
         ({"train": "a.csv"}, "2 of 2 files do not exist"),
-        ({"train": "odd.xyz"}, "none of the known forms"),
+        ({"train": "odd.xyz"}, "none of the known formats"),
         ({"folds": 3, "fold": 3}, "fold is 3 of 3"),
         ({"val_clips": 0}, "val_clips 0"),
     ],

@@ -7,7 +7,7 @@ from PIL import Image
 from vertebra.tasks.loading.class_folders import read_folders
 from vertebra.tasks.video.check import check_videos
 from vertebra.tasks.video.decoding import open_video
-from vertebra.tasks.video.labeled_videos import read_labeled_videos
+from vertebra.tasks.video.formats import read_labeled_videos
 from vertebra.tasks.video.video import UnreadableVideo
 from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, find_videos, holds_frame_folders, videos_below
 

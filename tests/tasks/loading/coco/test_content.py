@@ -5,10 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from vertebra.tasks.detection.coco import read_coco
+from vertebra.tasks.detection.formats.coco import read_coco
 from vertebra.tasks.loading.coco.content import read_content
 from vertebra.tasks.loading.files import faults
-from vertebra.tasks.segmentation.polygons import read_polygons
+from vertebra.tasks.segmentation.formats.coco import read_polygons
 
 SQUARE = [[2, 2, 12, 2, 12, 12, 2, 12]]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vertebra.tasks.classification.labeled_images import LabeledImages
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.formats import Format, Source
 
 
 def read_arrays(file: Path, split: str) -> LabeledImages:
@@ -50,10 +53,25 @@ def read_arrays(file: Path, split: str) -> LabeledImages:
     if len(every) and not 0 <= every.min() <= every.max() < len(names):
         raise ValueError(
             f"{file}: labels are {every.min()}..{every.max()}, but there are {len(names)} classes, which count from 0. "
-            "Number the classes anew, or mend class_names."
+            "Number the classes from 0, or correct class_names."
         )
     if images.ndim == 3:
         images = images[..., None]
     images = np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
-    called = np.array([f"{file.name} {split} {i}" for i in range(len(images))], dtype=str)
-    return LabeledImages(tuple(names), called, labels.reshape(-1).astype(np.int64), images)
+    names_of_images = np.array([f"{file.name} {split} {i}" for i in range(len(images))], dtype=str)
+    return LabeledImages(tuple(names), names_of_images, labels.reshape(-1).astype(np.int64), images)
+
+
+def _matches(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
+
+
+def _find(wanted: Source, group: str | None) -> list[Source]:
+    return [Source(wanted.path, split) for split in ("train", "val", "test")] if _matches(wanted.path) else []
+
+
+def _read(source: Source, group: str | None, class_names: Sequence[str] | None) -> tuple[LabeledImages, list[Fault]]:
+    return read_arrays(source.path, source.split), []
+
+
+NPZ = Format("an .npz", _matches, _find, _read)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,13 @@ import numpy as np
 from vertebra.tasks.loading.class_names import ordered_classes
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
-from vertebra.tasks.loading.files.csv_rows import path_of, read_rows
+from vertebra.tasks.loading.files.csv_rows import first_path, path_of, read_rows
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.medical.listed_rows import Row, studies_of
+from vertebra.tasks.loading.formats import Format, Source
+from vertebra.tasks.medical.formats.listed_rows import Row, studies_of
+from vertebra.tasks.medical.formats.scan_folders import holds_scans
+from vertebra.tasks.medical.formats.study_options import Columns, StudyOptions
+from vertebra.tasks.medical.scans import SCAN_SUFFIXES
 from vertebra.tasks.medical.spelling import respelled
 from vertebra.tasks.medical.studies import Kind, Studies
 
@@ -22,24 +25,6 @@ MOST_GRADES = 1000  # more are values, such as ages
 _EMPTY = {"", "nan", "na", "n/a", "#n/a", "<na>", "null"}
 _REMEDY = "give a folder that holds it as an absolute path: data.root, --images of vertebra check"
 _FINDING = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": float("nan")}
-
-
-@dataclass
-class Columns:
-    """How the columns of a CSV are called.
-
-    Args:
-        path: of the image or volume, below `root` or absolute.
-        labels: of classes and grades, one; of findings one for each, with 1 where it is there, 0 where it is not, and
-            nothing where it is unknown.
-        patient: whose image it is; if not given, every study is of another patient.
-        study: which rows are images of one study; if not given, every image is a study.
-    """
-
-    path: str = "path"
-    labels: list[str] = field(default_factory=lambda: ["label"])
-    patient: str | None = None
-    study: str | None = None
 
 
 def read_table(
@@ -191,3 +176,27 @@ def _findings(
             told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
         labels.append(None if odd else np.array([_FINDING[word] for word in words], dtype=np.float32))
     return labels, told
+
+
+def _matches(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _find(wanted: Source, options: StudyOptions) -> list[Source]:
+    is_list = wanted.path.is_file() and _matches(wanted.path) and (options.are_columns_given or _lists_scans(wanted))
+    return [Source(wanted.path, files=wanted.files)] if is_list else []
+
+
+def _lists_scans(wanted: Source) -> bool:
+    """Return whether the first path of a CSV is that of a scan or of a folder of them."""
+    first = first_path(wanted.path)
+    path = (wanted.files or wanted.path.parent) / first
+    return first.lower().endswith(SCAN_SUFFIXES) or (bool(first) and path.is_dir() and holds_scans(path))
+
+
+def _read(source: Source, options: StudyOptions, class_names: Sequence[str] | None) -> tuple[Studies, list[Fault]]:
+    kind = options.kind or ("findings" if len(options.columns.labels) > 1 else "classes")
+    return read_table(source.path, source.files or source.path.parent, kind, options.columns, class_names)
+
+
+TABLE = Format("a .csv with a row for each image", _matches, _find, _read)

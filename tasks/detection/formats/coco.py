@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from vertebra.tasks.detection.orientation import Orientation, read_headers
 from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
 from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.coco.boxes import look_like_corners, read_area, read_boxes
-from vertebra.tasks.loading.coco.content import read_content
+from vertebra.tasks.loading.coco.content import looks_like_coco, read_content
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.formats import Format, Source
 
 FOLDER_FLAGS = "data.images in a configuration, --images of vertebra check"
 
@@ -118,3 +120,25 @@ def _root(file: Path, folder: str) -> Path:
     """Return the folder that holds the data set: that of the JSON, or the one above where the images are in that."""
     here = file.absolute().parent
     return here if Path(folder).is_relative_to(here) or not Path(folder).is_relative_to(here.parent) else here.parent
+
+
+def _find(wanted: Source, options: Any) -> list[Source]:
+    path = wanted.path
+    if path.is_file():
+        return [Source(path, files=wanted.files)] if _matches(path) else []
+    inside = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
+    inside = [file for file in inside if not file.name.startswith(".") and looks_like_coco(file)]
+    return [Source(file, files=wanted.files) for file in inside]
+
+
+def _matches(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _read(
+    source: Source, orientation: Orientation | None, class_names: Sequence[str] | None
+) -> tuple[Annotations, list[Fault]]:
+    return read_coco(source.path, source.files, class_names, orientation)
+
+
+COCO = Format("COCO's *.json", _matches, _find, _read)

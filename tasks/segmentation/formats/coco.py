@@ -16,7 +16,9 @@ from vertebra.tasks.loading.coco.outlines import draw_outline
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.formats import Format, Source
 from vertebra.tasks.loading.similar_names import similar_names
+from vertebra.tasks.segmentation.formats.mask_options import MaskOptions
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, Masks, check_size
 
@@ -132,3 +134,18 @@ def _repeated_files(content: CocoContent, paths: Sequence[str]) -> Iterator[Faul
         if len(ids) > 1:
             message = f"{content.title(i)} is listed {len(ids)} times; expected once."
             yield Fault(faults.DUPLICATE_FILE, str(content.file), message)
+
+
+def _matches(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _find(wanted: Source, options: MaskOptions) -> list[Source]:
+    return []  # `vertebra check` lists COCO files as boxes, and checks their outlines there
+
+
+def _read(source: Source, options: MaskOptions, class_names: Sequence[str] | None) -> tuple[LabeledMasks, list[Fault]]:
+    return read_polygons(source.path, source.files or source.path.parent, class_names, options.root)
+
+
+COCO = Format("COCO's *.json", _matches, _find, _read)

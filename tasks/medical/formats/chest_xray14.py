@@ -15,9 +15,11 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.text_files import read_text
-from vertebra.tasks.medical.listed_rows import Row, studies_of
+from vertebra.tasks.loading.formats import Format, Source
+from vertebra.tasks.medical.formats.listed_rows import Row, studies_of
+from vertebra.tasks.medical.formats.study_options import StudyOptions
+from vertebra.tasks.medical.formats.study_tables import read_csv
 from vertebra.tasks.medical.studies import Studies
-from vertebra.tasks.medical.study_tables import read_csv
 
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _NONE = "No Finding"
@@ -87,3 +89,23 @@ def read_chest_xray14(
             told.append(Fault(faults.UNKNOWN_IMAGE, str(source), message))
     studies, more = studies_of(entries, rows, names, grouped=False)
     return studies, [*told, *more]
+
+
+def _matches(path: Path) -> bool:
+    return find_entries(path) is not None
+
+
+def _find(wanted: Source, options: StudyOptions) -> list[Source]:
+    return [Source(wanted.path, files=wanted.files)] if wanted.path.is_file() and _matches(wanted.path) else []
+
+
+def _read(source: Source, options: StudyOptions, class_names: Sequence[str] | None) -> tuple[Studies, list[Fault]]:
+    entries = find_entries(source.path) or source.path
+    if options.kind not in (None, "findings"):
+        raise ValueError(
+            f"{entries}: data.kind is {options.kind}, but an image has any number of findings; set data.kind=findings."
+        )
+    return read_chest_xray14(entries, source.path, source.files or source.path.parent, class_names)
+
+
+CHEST_XRAY14 = Format("ChestX-ray14's lists beside its Data_Entry_2017.csv", _matches, _find, _read)

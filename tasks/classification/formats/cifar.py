@@ -9,18 +9,23 @@ import io
 import pickle
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from vertebra.tasks.classification.labeled_images import LabeledImages
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.formats import Format, Source
 
 _SIDE = 32  # pixels
+_SPLITS = ("train", "test")
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_FILES = ("test_batch", "test_batch.bin", "train", "train.bin")  # of which a folder holds one, unpacked
 _WANTED = re.compile(r"((data|test)_batch(_\d)?(\.bin)?|(train|test)(\.bin)?|batches\.meta(\.txt)?|meta|fine_label.*)")
 
-# Whatever else a pickle asks for is refused: it may name any function of this machine.
+# Whatever else a pickle refers to is refused: it may be any function of this machine.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -40,7 +45,7 @@ def read_cifar(archive: Path, split: str) -> LabeledImages:
     Raises:
         ValueError: there is no such split, or the file is not CIFAR's.
     """
-    if split not in ("train", "test"):
+    if split not in _SPLITS:
         raise ValueError(
             f"{archive}: CIFAR has no split {split!r}, but train and test. Measure on data.val=test while training, "
             "or on a part of the training images with data.val_fraction=0.1."
@@ -70,8 +75,8 @@ def read_cifar(archive: Path, split: str) -> LabeledImages:
             "cifar-100-python.tar.gz (or their binary versions) as they are published."
         ) from error
     images = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
-    called = np.array([f"{archive.name} {split} {i}" for i in range(len(labels))])
-    return LabeledImages(tuple(name.decode() for name in names), called, labels, np.ascontiguousarray(images))
+    names_of_images = np.array([f"{archive.name} {split} {i}" for i in range(len(labels))])
+    return LabeledImages(tuple(name.decode() for name in names), names_of_images, labels, np.ascontiguousarray(images))
 
 
 def _members(archive: Path) -> dict[str, bytes]:
@@ -107,9 +112,24 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _refuse(module: str, name: str) -> NoReturn:
-    raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}, which no array of numbers needs")
+    raise pickle.UnpicklingError(f"its pickle refers to {module}.{name}, which no array of numbers needs")
 
 
 def _unpickle(content: bytes) -> dict[bytes, Any]:
     # Python 2 wrote these files: its strings are bytes
     return _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+
+
+def _matches(path: Path) -> bool:
+    return path.name.lower().endswith(_ARCHIVES) or any((path / name).is_file() for name in _FILES)
+
+
+def _find(wanted: Source, group: str | None) -> list[Source]:
+    return [Source(wanted.path, split) for split in _SPLITS] if _matches(wanted.path) else []
+
+
+def _read(source: Source, group: str | None, class_names: Sequence[str] | None) -> tuple[LabeledImages, list[Fault]]:
+    return read_cifar(source.path, source.split), []
+
+
+CIFAR = Format("CIFAR's .tar.gz", _matches, _find, _read)

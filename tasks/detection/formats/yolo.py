@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.instances import Instances
-from vertebra.tasks.detection.orientation import Orientation, read_headers
-from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
-from vertebra.tasks.detection.validate import validate
-from vertebra.tasks.detection.yolo_labels import (
+from vertebra.tasks.detection.formats.images_folder import refuse_folder
+from vertebra.tasks.detection.formats.yolo_labels import (
     Line,
     find_orphans,
     find_other_class_files,
@@ -25,9 +22,14 @@ from vertebra.tasks.detection.yolo_labels import (
     places,
     read_lines,
 )
-from vertebra.tasks.detection.yolo_yaml import find_split, load_yaml, read_categories
+from vertebra.tasks.detection.formats.yolo_yaml import SPLITS, find_split, load_yaml, read_categories
+from vertebra.tasks.detection.instances import Instances
+from vertebra.tasks.detection.orientation import Orientation, read_headers
+from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
+from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
+from vertebra.tasks.loading.formats import Format, Source
 
 
 def read_yolo(
@@ -137,3 +139,37 @@ def _keypoint_numbers(content: dict[str, Any]) -> int:
     shape = content.get("kpt_shape")
     is_shape = isinstance(shape, list) and all(type(number) is int for number in shape)
     return math.prod(shape) if is_shape and shape else 0
+
+
+def _matches(path: Path) -> bool:
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def _find(wanted: Source, options: Any) -> list[Source]:
+    path = wanted.path
+    files = [path] if path.is_file() else sorted(path.glob("data.y*ml"))
+    return [
+        Source(file, split)
+        for file in files
+        if _matches(file)
+        for split in ([wanted.split] if wanted.split else _splits(file))
+    ]
+
+
+def _splits(file: Path) -> list[str]:
+    """Return the splits of a YOLO data set; of a broken YAML the first, whose reader reports the reason."""
+    try:
+        content = load_yaml(file)
+    except ValueError:
+        return ["train"]
+    return [name for name in SPLITS if content.get(name)] or ["train"]
+
+
+def _read(
+    source: Source, orientation: Orientation | None, class_names: Sequence[str] | None
+) -> tuple[Annotations, list[Fault]]:
+    refuse_folder(source)
+    return read_yolo(source.path, source.split or "train", class_names, orientation)
+
+
+YOLO = Format("YOLO's data.yaml", _matches, _find, _read)

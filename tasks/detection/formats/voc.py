@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.formats.images_folder import refuse_folder
+from vertebra.tasks.detection.formats.voc_xml import VocImage, read_xml
 from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.orientation import Orientation, read_headers
 from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
 from vertebra.tasks.detection.validate import validate
-from vertebra.tasks.detection.voc_xml import VocImage, read_xml
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
 from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.loading.formats import Format, Source
 
 
 class _Layout(NamedTuple):
@@ -189,3 +191,34 @@ def _image_file(source: Path, name: str, in_folder: dict[Path, dict[str, list[Pa
     candidates = [folder / name for folder in in_folder if name]
     # os.path and not Path, which raises of a name that is too long
     return next((path for path in candidates if os.path.isfile(path)), candidates[0] if candidates else None), []
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and bool(visible_xml(path))
+
+
+def _is_list(path: Path) -> bool:
+    return path.suffix.lower() == ".txt"
+
+
+def _find_folder(wanted: Source, options: Any) -> list[Source]:
+    return [Source(wanted.path)] if _is_folder(wanted.path) else []
+
+
+def _find_lists(wanted: Source, options: Any) -> list[Source]:
+    path = wanted.path
+    if path.is_file():
+        return [Source(path)] if _is_list(path) else []
+    # a list of one class is called by class and split: cat_train.txt
+    return [Source(file) for file in sorted(path.glob("ImageSets/Main/*.txt")) if "_" not in file.name]
+
+
+def _read(
+    source: Source, orientation: Orientation | None, class_names: Sequence[str] | None
+) -> tuple[Annotations, list[Fault]]:
+    refuse_folder(source)
+    return read_voc(source.path, class_names, orientation)
+
+
+FOLDER = Format("VOC's folder of *.xml", _is_folder, _find_folder, _read)
+LIST = Format("VOC's list *.txt", _is_list, _find_lists, _read)

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.formats import Format, Source
+from vertebra.tasks.medical.formats.npz import read_arrays, read_headers
+from vertebra.tasks.medical.formats.study_options import StudyOptions
 from vertebra.tasks.medical.memory import check_size
-from vertebra.tasks.medical.npz import read_arrays, read_headers
 from vertebra.tasks.medical.studies import Arrays, Kind, Studies
 
 MOST_CLASSES = 2**16  # more are ids or hashes
@@ -67,20 +70,20 @@ def read_medmnist(file: Path, split: str, kind: Kind, class_names: Sequence[str]
     if len(odd):
         raise ValueError(
             f"{file}: {split} {odd[0]} has label {labels[odd[0]].tolist()} ({len(odd)} such); expected 0..{highest}. "
-            "Mend the labels, or give every class a name in data.class_names."
+            "Correct the labels, or give every class a name in data.class_names."
         )
     if is_multiple and len(names) != number:
         raise ValueError(f"{file}: has {number} findings, but {len(names)} names: {', '.join(names)}. Name each.")
     title = f"{file.name} {split}"
-    called = np.array([f"{title} {place}" for place in range(len(images))], dtype=str)
+    study_names = np.array([f"{title} {i}" for i in range(len(images))], dtype=str)
     return Studies(
         class_names=names,
-        names=called,
+        names=study_names,
         labels=labels.astype(np.float32) if is_multiple else labels[:, 0].astype(np.int64),
-        patients=called,
+        patients=study_names,
         images=Arrays(images, np.arange(len(images)), title),
         file=str(file),
-        rows=np.array([f"{split} {place}" for place in range(len(images))], dtype=str),
+        rows=np.array([f"{split} {i}" for i in range(len(images))], dtype=str),
     )
 
 
@@ -98,3 +101,29 @@ def _num_classes(file: Path, arrays: Mapping[str, np.ndarray]) -> int:
             "Count the classes from 0."
         )
     return 1 + highest[name]
+
+
+def _matches(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
+
+
+def _find(wanted: Source, options: StudyOptions) -> list[Source]:
+    if not wanted.path.is_file() or not _matches(wanted.path):
+        return []
+    try:
+        headers = read_headers(wanted.path)
+    except ValueError:  # which the reader of the split reports
+        return [Source(wanted.path, "train")]
+    return [Source(wanted.path, split) for split in ("train", "val", "test") if f"{split}_images" in headers]
+
+
+def _read(source: Source, options: StudyOptions, class_names: Sequence[str] | None) -> tuple[Studies, list[Fault]]:
+    return read_medmnist(source.path, source.split, options.kind or _kind(source), class_names), []
+
+
+def _kind(source: Source) -> Kind:
+    header = read_headers(source.path).get(f"{source.split}_labels")
+    return "findings" if header is not None and header.shape[1:] and header.shape[1] > 1 else "classes"
+
+
+MEDMNIST = Format("MedMNIST's .npz", _matches, _find, _read)

@@ -1,8 +1,9 @@
-"""Pascal VOC's layout: a list of names, whose images and masks stand in folders of fixed names."""
+"""Pascal VOC segmentation format: a list of names, whose images and masks are in folders of fixed names."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.loading.formats import Format, Source
 from vertebra.tasks.segmentation.codings import Coding
+from vertebra.tasks.segmentation.formats.mask_options import MaskOptions
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, MaskFiles
 
 
@@ -58,3 +61,20 @@ def read_list(file: Path, coding: Coding) -> tuple[LabeledMasks, list[Fault]]:
             pairs.append([str(path) for path in pair])
     columns = np.array(pairs, dtype=str).reshape(-1, 2)
     return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
+
+
+def _matches(path: Path) -> bool:
+    return path.suffix.lower() == ".txt"
+
+
+def _find(wanted: Source, options: MaskOptions) -> list[Source]:
+    path = wanted.path
+    # other lists of names, such as those of ImageSets/Main, are of boxes
+    return [Source(path)] if path.is_file() and _matches(path) and path.parent.name == "Segmentation" else []
+
+
+def _read(source: Source, options: MaskOptions, class_names: Sequence[str] | None) -> tuple[LabeledMasks, list[Fault]]:
+    return read_list(source.path, options.coding(class_names))
+
+
+LIST = Format("VOC's list ImageSets/Segmentation/*.txt", _matches, _find, _read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.image_files import find_images
+from vertebra.tasks.loading.files.listing import entries
+from vertebra.tasks.loading.formats import Format, Source
 from vertebra.tasks.segmentation.codings import Coding
+from vertebra.tasks.segmentation.formats.mask_options import MaskOptions
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, MaskFiles
 from vertebra.tasks.segmentation.mask_files import LOSSY_SUFFIXES, NOT_LOSSY
 
@@ -76,3 +80,27 @@ def _key(file: Path, folder: Path) -> str:
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
     return name
+
+
+# folders of images and of masks, as data sets have them
+_PAIRS = (("images", "masks"), ("leftImg8bit", "gtFine"), ("images", "annotations"))
+
+
+def _find(wanted: Source, options: MaskOptions) -> list[Source]:
+    """List the splits of a data set, the training split first."""
+    path = wanted.path
+    for images, masks in _PAIRS:
+        if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
+            inside = [name for name in entries(path / masks)[0] if find_images([path / masks / name])]
+            if not any((path / images / name).is_dir() for name in inside):  # folders of something else than splits
+                inside = []
+            parts = sorted(inside, key=lambda name: not name.startswith("train"))
+            return [Source(path / masks / part, files=path / images / part) for part in parts or [""]]
+    return []
+
+
+def _read(source: Source, options: MaskOptions, class_names: Sequence[str] | None) -> tuple[LabeledMasks, list[Fault]]:
+    return read_folders(source.files or source.path, source.path, options.coding(class_names))
+
+
+FOLDERS = Format("a folder of masks", Path.is_dir, _find, _read)
