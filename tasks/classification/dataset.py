@@ -21,14 +21,14 @@ class Sample(NamedTuple):
     Attributes:
         image: (H, W, C) uint8.
         label: in 0..K-1, or `UNLABELED`.
-        place: of the image in its split.
-        name: what it is called, such as its path.
+        position: index of the image in its split.
+        name: such as its path.
         group: where it comes from (a patient, a camera); its name where that is unknown.
     """
 
     image: np.ndarray
     label: int
-    place: int
+    position: int
     name: str
     group: str
 
@@ -39,7 +39,7 @@ class ClassificationBatch(NamedTuple):
     Attributes:
         images: (N, C, H, W) uint8, channels innermost in memory.
         labels: (N,) int64 in 0..K-1, -1 where unlabeled.
-        indices: (N,) int64, place of each image in its split.
+        indices: (N,) int64, index of each image in its split.
         names: one an image, such as its path.
         groups: one an image, where it comes from; its name where that is unknown.
         skipped: what could not be read, one message a file.
@@ -94,7 +94,7 @@ def collate(reads: Sequence[Read[Sample]]) -> ClassificationBatch:
     return ClassificationBatch(
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
-        indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
+        indices=torch.tensor([sample.position for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],
         groups=[sample.group for sample in samples],
         skipped=skipped,

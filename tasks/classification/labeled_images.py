@@ -1,4 +1,4 @@
-"""The images of one split with their labels, wherever they lie: files on disk, or pixels in memory."""
+"""Labeled images of one split, as files on disk or pixels in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LabeledImages:
 
     Attributes:
         class_names: the K classes.
-        names: (N,) str: paths of the files, or what an archive's images are called by.
+        names: (N,) str: paths of the files, or names of an archive's images.
         labels: (N,) int64 in 0..K-1, or `UNLABELED`.
         pixels: (N, H, W, 3) uint8 RGB where the images are no files of their own.
         rule: which channels of the files are seen, and in which range.
@@ -35,7 +35,7 @@ class LabeledImages:
         return len(self.labels)
 
     def read(self, index: int) -> np.ndarray:
-        """Return one image, (H, W, C) uint8, RGB if `rule` does not say otherwise.
+        """Return one image, (H, W, C) uint8, RGB unless `rule` chooses other channels.
 
         Raises:
             UnreadableImage: its file is missing, cut short or no image.

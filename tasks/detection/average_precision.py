@@ -10,7 +10,7 @@ import numpy as np
 
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 
-# COCOeval's default parameters, by whose places its arrays are read.
+# COCOeval's default parameters, by whose indices its arrays are read.
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 AREAS = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]])  # all, small, medium, large; both ends in
@@ -45,7 +45,7 @@ class _Detections(NamedTuple):
         labels: (D,) int64.
         boxes: (D, 4) float64 xywh.
         scores: (D,) float64.
-        rank: (D,) int64, place in the group: 0 has the best score.
+        rank: (D,) int64, index in the group: 0 has the best score.
     """
 
     group: np.ndarray
@@ -69,7 +69,7 @@ class _Pairs(NamedTuple):
     iou: np.ndarray
 
     def of(self, chosen: np.ndarray) -> _Pairs:
-        """Return some of the pairs, by their places or a mask."""
+        """Return some of the pairs, by their indices or a mask."""
         return _Pairs(*(values[chosen] for values in self))
 
 
@@ -128,7 +128,7 @@ def _xywh(boxes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _in_range(areas: np.ndarray) -> np.ndarray:
-    """Return (N, A): whether (N,) areas lie in each range."""
+    """Return (N, A): whether (N,) areas are in each range."""
     return (areas[:, None] >= AREAS[:, 0]) & (areas[:, None] <= AREAS[:, 1])
 
 
@@ -168,7 +168,7 @@ def _candidates(truth: _Truth, detections: _Detections) -> Iterator[_Pairs]:
 
 
 def _iou(detected: np.ndarray, boxes: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Return (P,) IoU of (P, 4) xywh boxes with others; of a crowd, the part of the detection that lies in it."""
+    """Return (P,) IoU of (P, 4) xywh boxes with others; of a crowd, the part of the detection in it."""
     # Each step in the order of pycocotools' `bbIou`, for the last bit.
     ends = np.minimum(detected[:, 2:] + detected[:, :2], boxes[:, 2:] + boxes[:, :2])
     width, height = (ends - np.maximum(detected[:, :2], boxes[:, :2])).T
@@ -198,15 +198,15 @@ def _best(pairs: _Pairs, counted: np.ndarray, taken: np.ndarray) -> tuple[np.nda
         taken: (G, A, T) bool, truths that are no longer free.
 
     Returns:
-        Places of the pairs chosen, of their area ranges and of their IoUs, (N,) int64 each.
+        Indices of the pairs chosen, of their area ranges and of their IoUs, (N,) int64 each.
     """
     size = len(pairs.truth)
     free = (pairs.iou[:, None, None] >= IOUS) & ~taken[pairs.truth]  # (P, A, T)
     preference = np.arange(size)[:, None] + size * counted[pairs.truth]  # (P, A)
     starts = np.flatnonzero(np.diff(pairs.detection, prepend=-1))
     best = np.maximum.reduceat(np.where(free, preference[:, :, None], -1), starts)
-    place, area, iou = np.nonzero(best >= 0)
-    return best[place, area, iou] % size, area, iou
+    chosen, area, iou = np.nonzero(best >= 0)
+    return best[chosen, area, iou] % size, area, iou
 
 
 def _accumulate(
@@ -231,7 +231,7 @@ def _accumulate(
 
 def _curve(true: np.ndarray, false: np.ndarray, num_truth: int) -> tuple[np.ndarray, float]:
     """Return the precision at `RECALLS`, (101,), and the recall reached by (N,) detections, best score first."""
-    # Between true positives recall stands still and precision falls, so that the curve's corners are enough.
+    # Between true positives recall is constant and precision falls, so that the curve's corners are enough.
     corners = np.flatnonzero(true)
     true_so_far = np.arange(1, len(corners) + 1)
     recall = true_so_far / num_truth

@@ -50,7 +50,7 @@ def find_untrained(annotations: Annotations, trained: Annotations, source: str, 
         annotations: of the split.
         trained: of the training split.
         source: the split's file.
-        training: what the training split is called.
+        training: name of the training split.
     """
     counts = np.bincount(annotations.instances.labels, minlength=len(annotations.class_names) + 1)[1:]
     learned = {trained.class_names[label - 1] for label in np.unique(trained.instances.labels).tolist()}

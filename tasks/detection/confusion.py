@@ -15,8 +15,8 @@ class ImageErrors(NamedTuple):
 
     Attributes:
         correct: objects found under their own class.
-        misses: objects that no detection lies on.
-        false_positives: detections that lie on no object, or on one that a better detection has found.
+        misses: objects without a detection.
+        false_positives: detections on no object, or on one that a better detection has found.
         wrong_classes: objects found under another class.
     """
 
@@ -38,7 +38,7 @@ def confusion_matrix(
     """Count pairs of true and predicted class; index 0 is the background.
 
     Detections choose in the order of their scores, over all classes, the free object that they overlap best. Those
-    that find none and lie on a crowd region do not count, as in COCO.
+    that find none and are on a crowd region do not count, as in COCO.
 
     Args:
         images: the evaluated images.

@@ -26,7 +26,7 @@ from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.pixels import Pixels
 
 # What loading does about annotations that are not as they should be; any other fault stops it.
-MENDED = {
+REPAIRED = {
     faults.DEGENERATE_BOX: "dropped",
     faults.OUTSIDE_BOX: "dropped",
     faults.BOX_OVER_BORDER: "clipped",
@@ -57,7 +57,7 @@ class DetectionData(TaskData[Annotations]):
     """Loads detection data in the formats that people have; classes are read from the training split.
 
     Args:
-        root: folder that the splits stand in.
+        root: folder of the splits.
         train: the training split.
         val: the split that is measured on while training; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`.
@@ -112,7 +112,7 @@ class DetectionData(TaskData[Annotations]):
         if split != "train" and self.splits["train"] is not None and not self._class_names:
             training = self.splits["train"].annotations
             found += find_untrained(annotations, self.records("train"), str(source), f"the training split {training}")
-        self.handle_faults(found, MENDED)
+        self.handle_faults(found, REPAIRED)
         annotations = annotations.only(self.drop_missing(annotations.files))
         if split == "train" and not len(annotations):
             raise ValueError(f"{wanted}: holds no images to train on.")
@@ -126,7 +126,7 @@ class DetectionData(TaskData[Annotations]):
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
         return DetectionDataset(records, self.resize, self.augment if training else None, missing, self.pixels)
 
-    collate = staticmethod(collate)  # of what an instance pads as it was told
+    collate = staticmethod(collate)  # an instance replaces it by one with its own padding
 
     def classes_of(self, records: Annotations) -> np.ndarray:
         present = np.zeros((len(records), len(records.class_names)), dtype=bool)

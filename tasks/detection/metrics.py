@@ -11,8 +11,8 @@ from vertebra.tasks.detection.average_precision import precision_and_recall
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 from vertebra.tasks.loading.processes import all_gather
 
-# Places in the arrays of `precision_and_recall`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10, 100
-# boxes.
+# Indices in the arrays of `precision_and_recall`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10,
+# 100 boxes.
 _IOU_50, _IOU_75 = 0, 5
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 _100_BOXES = 2

@@ -19,7 +19,7 @@ from vertebra.tasks.loading.files.faults import Fault
 def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
     """Check the boxes, drop those that cannot be used, clip the others to their image, sort them by image.
 
-    An image whose size is not known clips nothing, and no box lies outside of it. Boxes are checked in the frame in
+    An image whose size is not known clips nothing, and no box is outside of it. Boxes are checked in the frame in
     which they were drawn, and turned with their image afterwards.
 
     Args:

@@ -38,19 +38,19 @@ def read_folders(
     Raises:
         ValueError: `folder` holds no folder.
     """
-    found = entries(folder)[0]
-    if not found:
-        raise ValueError(f"{folder}: holds no folders; expected one for each class, with its files. Mend the path.")
-    names = tuple(found if class_names is None else class_names)
+    folders = entries(folder)[0]
+    if not folders:
+        raise ValueError(f"{folder}: holds no folders; expected one for each class, with its files. Correct the path.")
+    names = tuple(folders if class_names is None else class_names)
     label_of = {name: label for label, name in enumerate(names)}
     files: list[str] = []
     labels: list[int] = []
-    told = [] if class_names is not None else list(class_faults(folder, names))
-    for name in found:
+    found = [] if class_names is not None else list(class_faults(folder, names))
+    for name in folders:
         if name not in label_of:
             known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             message = f"this class is not among those of the training split: {known}. Rename or remove the folder."
-            told.append(Fault(faults.UNKNOWN_CATEGORY, str(folder / name), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(folder / name), message))
             continue
         inside = list(find(folder / name, suffixes))
         if not inside:
@@ -58,10 +58,10 @@ def read_folders(
                 f"holds {contents(folder / name)}, none of which is a sample ({', '.join(sorted(suffixes))}); a class "
                 "needs some. Fill the folder or remove it."
             )
-            told.append(Fault(faults.EMPTY_CLASS, str(folder / name), message))
+            found.append(Fault(faults.EMPTY_CLASS, str(folder / name), message))
         files += inside
         labels += [label_of[name]] * len(inside)
-    return LabeledFiles(names, np.array(files, dtype=str), np.array(labels, dtype=np.int64)), told
+    return LabeledFiles(names, np.array(files, dtype=str), np.array(labels, dtype=np.int64)), found
 
 
 def is_folder_per_class(folder: Path, suffixes: Collection[str], find: FindSamples = files_below) -> bool:

@@ -28,7 +28,7 @@ def read_table(
         file: the CSV, see `csv_rows.read_rows`.
         root: folder that relative paths start from; None for the CSV's own.
         class_names: classes of the training split; None takes the labels that are there, in order, numbers by size.
-        group: column that tells where a file comes from, if there is one.
+        group: column that says where a file comes from, if there is one.
 
     Returns:
         The rows that can be used, and the faults: rows without a path or label, paths that leave the folder, labels of
@@ -40,33 +40,33 @@ def read_table(
     """
     needed = [*COLUMNS, *([group] if group else [])]
     rows = read_rows(file, needed, "Name them in the first line.")
-    told: list[Fault] = []
+    found: list[Fault] = []
     if class_names is None:
         class_names = ordered_classes(row["label"] for _, row in rows if row["label"])
-        told += class_faults(file, class_names)
+        found += class_faults(file, class_names)
     label_of = {name: label for label, name in enumerate(class_names)}
     folder = file.parent if root is None else root
     paths = [os.path.normpath(path_of(folder, row["path"])) for _, row in rows]
     outside = find_outside(file, paths, [folder, file.parent], REMEDY)
-    seen: dict[str, tuple[int, str, str]] = {}
-    for place, (path, (line, row)) in enumerate(zip(paths, rows, strict=True)):
+    kept: dict[str, tuple[int, str, str]] = {}
+    for i, (path, (line, row)) in enumerate(zip(paths, rows, strict=True)):
         label = row["label"]
         if not row["path"] or not label:
             message = f"line {line}: the {'label' if row['path'] else 'path'} is empty; give both, or remove the row."
-            told.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
-        elif place in outside:
-            told.append(outside[place]._replace(message=f"line {line}: {outside[place].message}"))
+            found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
+        elif i in outside:
+            found.append(outside[i]._replace(message=f"line {line}: {outside[i].message}"))
         elif label not in label_of:
             message = f"line {line}: label {label!r} is not among the classes: {', '.join(class_names)}."
-            told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
-        elif path in seen:
-            first, known, _ = seen[path]
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+        elif path in kept:
+            first, known, _ = kept[path]
             kind = faults.DUPLICATE_FILE if known == label else faults.CONFLICTING_LABELS
             message = f"line {line}: {row['path']!r} is also in line {first}, as {known!r}; keep one of them."
-            told.append(Fault(kind, str(file), message))
+            found.append(Fault(kind, str(file), message))
         else:
-            seen[path] = line, label, row[group] if group else ""
-    names = np.array(list(seen), dtype=str)
-    labels = np.array([label_of[label] for _, label, _ in seen.values()], dtype=np.int64)
-    groups = np.array([where for *_, where in seen.values()], dtype=str) if group else None
-    return LabeledFiles(tuple(class_names), names, labels, groups), told
+            kept[path] = line, label, row[group] if group else ""
+    names = np.array(list(kept), dtype=str)
+    labels = np.array([label_of[label] for _, label, _ in kept.values()], dtype=np.int64)
+    groups = np.array([where for *_, where in kept.values()], dtype=str) if group else None
+    return LabeledFiles(tuple(class_names), names, labels, groups), found

@@ -16,7 +16,7 @@ def find_outside(
     roots: Sequence[str | os.PathLike[str]],
     remedy: str,
 ) -> dict[int, Fault]:
-    """Find the files that lie outside of the data root, such as `../../etc/x` or an absolute path in an annotation.
+    """Find the files outside of the data root, such as `../../etc/x` or an absolute path in an annotation.
 
     What cannot be a path at all is found as well: text of a million characters, with a null byte or a lone surrogate.
 

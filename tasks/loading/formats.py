@@ -39,7 +39,7 @@ class Format(Generic[R]):
     The options are the task's own: whatever its readers need besides the source and the classes.
 
     Attributes:
-        name: as it stands in the list of what was expected, such as `COCO's *.json`.
+        name: in the list of what was expected, such as `COCO's *.json`.
         matches: whether a path is a source of this format, by its name or by a glance at its content.
         find: lists the splits of this format at a path that a user gives, which may be a folder around them. The
             argument has the split and the folder of files that the user wants, if any.

@@ -18,7 +18,7 @@ class StudyCheck:
 
     Args:
         studies: what a reader returned.
-        title: what the split is called in faults that belong to no study.
+        title: name of the split in faults that belong to no study.
         has_labels: whether classes without a study are a fault.
     """
 
@@ -39,8 +39,8 @@ class StudyCheck:
             yield from absent_classes(self.studies, self.title)
 
     def shared_with(self, other: StudyCheck) -> Iterator[Fault]:
-        """Yield the patients and images that stand in both splits, whose scans have been looked at."""
-        # a patient stands there once, and not with each of many studies
+        """Yield the patients and images that are in both splits, whose scans have been checked."""
+        # a patient is named once, and not with each of many studies
         first: set[str] = set()
         for leak in shared_patients(self.studies, other.studies):
             patient = str(self.studies.patients[leak.study])
@@ -74,17 +74,17 @@ def absent_classes(studies: Studies, title: str) -> Iterator[Fault]:
 
     Args:
         studies: of one split.
-        title: what the split is called.
+        title: name of the split.
     """
     if not len(studies):
         yield Fault(faults.UNREADABLE_ANNOTATIONS, title, "holds no study that can be used. Give it some.")
         return
     there, known = class_counts(studies), known_counts(studies)
-    for name, count, told in zip(studies.class_names, there.tolist(), known.tolist(), strict=True):
+    for name, count, num_known in zip(studies.class_names, there.tolist(), known.tolist(), strict=True):
         if not count:
-            message = f"no study is of class {name!r}: what is measured of it is undefined (NaN). Add some, or divide "
-            yield Fault(faults.EMPTY_CLASS, title, message + "the splits anew.")
-        elif studies.are_findings and count == told:
+            message = f"no study is of class {name!r}: what is measured of it is undefined (NaN). Add some, or draw "
+            yield Fault(faults.EMPTY_CLASS, title, message + "the splits again.")
+        elif studies.are_findings and count == num_known:
             message = f"all studies of which it is known have {name!r}: what is measured of it is undefined (NaN). Add "
             yield Fault(faults.EMPTY_CLASS, title, message + "some without it.")
 

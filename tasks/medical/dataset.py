@@ -25,15 +25,15 @@ class Sample(NamedTuple):
     Attributes:
         images: (I, C, H, W) or (I, C, D, H, W) float32, its images.
         label: () int64 of classes and grades, or (K,) float32 of findings, see `Studies`.
-        place: of the study in its split.
-        name: what it is called.
+        position: index of the study in its split.
+        name: of the study.
         group: its patient.
         grouped: whether the network takes studies of several images; else I is 1.
     """
 
     images: np.ndarray
     label: np.ndarray
-    place: int
+    position: int
     name: str
     group: str
     grouped: bool
@@ -47,7 +47,7 @@ class MedicalBatch(NamedTuple):
             (N, I, C, ...), padded with zeros along I.
         counts: N integers, images of each study; on the host, so that no step waits for the device.
         labels: (N,) int64 in 0..K-1, -1 where unlabeled; or of findings (N, K) float32, NaN where unknown.
-        indices: (N,) int64, place of each study in its split.
+        indices: (N,) int64, index of each study in its split.
         names: one a study, such as its path.
         groups: one a study, its patient.
         kind: what the labels mean.
@@ -127,15 +127,15 @@ def collate(reads: Sequence[Read[Sample]], kind: Kind = "classes") -> MedicalBat
     counts = [len(sample.images) for sample in samples]
     shape = samples[0].images.shape[1:] if samples else (1, 0, 0)
     padded = np.zeros((len(samples), max(counts, default=1), *shape), dtype=np.float32)
-    for place, sample in zip(padded, samples, strict=True):
-        place[: len(sample.images)] = sample.images
+    for row, sample in zip(padded, samples, strict=True):
+        row[: len(sample.images)] = sample.images
     is_grouped = any(sample.grouped for sample in samples)
     labels = np.stack([sample.label for sample in samples]) if samples else np.zeros(0, dtype=np.int64)
     return MedicalBatch(
         images=torch.from_numpy(padded if is_grouped else padded[:, 0]),
         counts=counts,
         labels=torch.from_numpy(labels),
-        indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
+        indices=torch.tensor([sample.position for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],
         groups=[sample.group for sample in samples],
         kind=kind,

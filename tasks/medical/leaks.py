@@ -1,4 +1,4 @@
-"""Patients and images that stand in two splits, so that a network is measured on what it was trained on."""
+"""Leaks: patients and images in two splits, so that a network is measured on what it was trained on."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def shared_patients(studies: Studies, other: Studies) -> Iterator[Leak]:
         if patient in first:
             name = str(studies.names[index])
             what = name if patient == name else f"{name} is of patient {patient!r}, who"
-            message = f"{what} stands in {other.place(first[patient])}, too. {_REMEDY}"
+            message = f"{what} is in {other.place(first[patient])}, too. {_REMEDY}"
             yield Leak(index, studies.fault(LEAK, index, message))
         elif (name := str(studies.names[index])) in names:
-            place = names[name]
+            index = names[name]
             message = (
-                f"{name} is of patient {patient!r}, but in {other.place(place)} of {str(other.patients[place])!r}. A "
+                f"{name} is of patient {patient!r}, but in {other.place(index)} of {str(other.patients[index])!r}. A "
                 "study is of one patient, and in one split."
             )
             yield Leak(index, studies.fault(LEAK, index, message))
         elif patient != name and plain(patient) in spelled:
-            place = spelled[plain(patient)]
+            index = spelled[plain(patient)]
             message = (
-                f"{name} is of patient {patient!r}, who may be {str(other.patients[place])!r} of {other.place(place)}, "
+                f"{name} is of patient {patient!r}, who may be {str(other.patients[index])!r} of {other.place(index)}, "
                 "spelled differently. Spell ids of one patient alike, or give others names that differ in more."
             )
             yield Leak(index, studies.fault(LEAK, index, message))
@@ -85,7 +85,7 @@ def shared_images(
 
 
 def digest(scan: Scan) -> bytes:
-    """Return what tells the pixels of a scan from any others, whatever the format they are kept in."""
+    """Return a digest of the pixels of a scan, the same in every file format."""
     return blake2b(scan.pixels.tobytes(), digest_size=16, key=str(scan.pixels.shape).encode()).digest()
 
 

@@ -18,7 +18,7 @@ class UnreadableScan(UnreadableFile):
 
 
 class Grid(NamedTuple):
-    """Where the voxels of a file lie in the patient.
+    """Position of the voxels of a file in the patient.
 
     Attributes:
         shape: voxels along the axes (x, y, z) of the file: of NIfTI as stored, of DICOM columns, rows and slices.
@@ -32,16 +32,16 @@ class Grid(NamedTuple):
 class Scan(NamedTuple):
     """Pixels of one image or volume.
 
-    The axis of channels is always there: without it nobody could tell an image in color from a volume of three slices.
+    The axis of channels is always there: without it an image in color could be a volume of three slices.
 
     Attributes:
-        name: path of the file or folder, or what it is called by.
+        name: path of the file or folder, or another name.
         pixels: (C, H, W) or (C, D, H, W) float32, finite, as the file means them (Hounsfield units of CT); C is 1, or
             3 of an image in color. Of a volume D runs from the feet to the head, H from the front to the back and W
             from the patient's right to the left (axcodes S, P, L).
-        spacing: mm from pixel to pixel along H and W, or D, H and W; None where the file does not tell.
-        affine: (4, 4) float64, from the indices (d, h, w) to mm (RAS+); None where the file does not tell.
-        grid: the voxels as they are in the file, for what goes back there; None where the file does not tell.
+        spacing: mm from pixel to pixel along H and W, or D, H and W; None where the file does not say.
+        affine: (4, 4) float64, from the indices (d, h, w) to mm (RAS+); None where the file does not say.
+        grid: the voxels as they are in the file, for what goes back there; None where the file does not say.
     """
 
     name: str

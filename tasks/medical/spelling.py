@@ -31,10 +31,10 @@ def respelled(words: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, int,
         Line and id, and those of the first spelling.
     """
     first: dict[str, tuple[int, str]] = {}
-    seen: set[str] = set()
+    known: set[str] = set()
     for line, word in words:
-        if word not in seen:
-            seen.add(word)
+        if word not in known:
+            known.add(word)
             before = first.setdefault(plain(word), (line, word))
             if before[1] != word:
                 yield line, word, *before

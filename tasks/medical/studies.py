@@ -59,8 +59,8 @@ class ScanFiles(Images):
 
     def only(self, indices: np.ndarray) -> ScanFiles:
         counts = np.diff(self.starts)[indices]
-        places = [np.arange(self.starts[index], self.starts[index + 1]) for index in indices]
-        taken = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
+        spans = [np.arange(self.starts[index], self.starts[index + 1]) for index in indices]
+        taken = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return ScanFiles(self.files[taken], starts, self.grouped)
 
@@ -71,24 +71,24 @@ class Arrays(Images):
 
     Args:
         pixels: (A, H, W), (A, H, W, 3) of images in color, or (A, D, H, W).
-        places: (N,) int64, where in `pixels` each study stands.
-        title: what the pixels are called by, before their number.
+        indices: (N,) int64, index in `pixels` of each study.
+        title: name of the pixels, before their number.
     """
 
     pixels: np.ndarray
-    places: np.ndarray
+    indices: np.ndarray
     title: str
     grouped: bool = False
 
     def read(self, index: int) -> list[Scan]:
-        place = int(self.places[index])
-        pixels = self.pixels[place]
+        row = int(self.indices[index])
+        pixels = self.pixels[row]
         in_color = pixels.ndim == 3 and pixels.shape[2] == 3
         channels = np.moveaxis(pixels, 2, 0) if in_color else pixels[None]
-        return [finite(Scan(f"{self.title} {place}", np.ascontiguousarray(channels, dtype=np.float32)))]
+        return [finite(Scan(f"{self.title} {row}", np.ascontiguousarray(channels, dtype=np.float32)))]
 
     def only(self, indices: np.ndarray) -> Arrays:
-        return Arrays(self.pixels, self.places[indices], self.title)
+        return Arrays(self.pixels, self.indices[indices], self.title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +97,12 @@ class Studies:
 
     Attributes:
         class_names: the K classes, grades or findings.
-        names: (N,) str, what each study is called: a path, `pneumonia.npz train 17`, or the id of a study.
-        labels: (N,) int64 in 0..K-1 of classes and grades, `UNLABELED` where nobody told; or (N, K) float32 of
+        names: (N,) str, name of each study: a path, `pneumonia.npz train 17`, or the id of a study.
+        labels: (N,) int64 in 0..K-1 of classes and grades, `UNLABELED` where it is unknown; or (N, K) float32 of
             findings, 1 there, 0 not there, NaN unknown.
-        patients: (N,) str; where nobody told, every study is a patient of its own, called by the study's name.
+        patients: (N,) str; where it is unknown, every study is a patient of its own, with the study's name.
         images: where the images come from.
-        file: the list that they stand in, empty where there is none.
+        file: the list of the studies, empty where there is none.
         rows: (N,) str, where in that list, such as `line 7`.
     """
 
@@ -134,7 +134,7 @@ class Studies:
         )
 
     def place(self, index: int) -> str:
-        """Return what a study is called by, and where it is told of: `a.nii.gz (line 7 of train.csv)`."""
+        """Return the name of a study and its row: `a.nii.gz (line 7 of train.csv)`."""
         name, row = str(self.names[index]), str(self.rows[index])
         return name if name.endswith(row) else f"{name} ({row} of {self.file})"
 

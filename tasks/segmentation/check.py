@@ -19,7 +19,7 @@ class MaskCheck:
 
     Args:
         records: what a reader returned.
-        title: what the split is called in faults that belong to no file.
+        title: name of the split in faults that belong to no file.
         needs_all: whether a class without a pixel is a fault, as it is where something is to be learned.
         trained: the check of the training split, made before this one; its empty classes should be empty here, too.
         pixels: which channels of the images will be seen, and in which range.

@@ -1,4 +1,4 @@
-"""What the numbers or the colors in the files of masks stand for."""
+"""Coding of mask files: the class of each gray value, palette index or color."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
-UNKNOWN = -1  # label of a value that stands for no class
+UNKNOWN = -1  # label of a value without a class
 
 
 class Coding(NamedTuple):
-    """What the values of a mask file stand for.
+    """Class of each value of a mask file.
 
     Attributes:
         class_names: the K classes.
@@ -31,22 +31,22 @@ class Coding(NamedTuple):
     assumes_void: bool = False
 
     def labels(self, values: np.ndarray) -> np.ndarray:
-        """Return the labels (H, W) int16 of values (H, W), `UNKNOWN` where they stand for nothing."""
+        """Return the labels (H, W) int16 of values (H, W), `UNKNOWN` where they have no class."""
         if not self.in_color:
             table = np.full(256, UNKNOWN, dtype=np.int16)
             table[self.values] = self.meanings
             return table[values]
-        places = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
-        return np.where(self.values[places] == values, self.meanings[places], UNKNOWN).astype(np.int16)
+        indices = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
+        return np.where(self.values[indices] == values, self.meanings[indices], UNKNOWN).astype(np.int16)
 
-    def told(self, values: np.ndarray) -> str:
-        """Say which values (M,) stand for no class, how often each comes, and what to do."""
+    def describe_unknown(self, values: np.ndarray) -> str:
+        """Return a message on values (M,) without a class: which, how often each occurs, and what to do."""
         found, counts = np.unique(values, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         pairs = ", ".join(f"{self._shown(int(found[i]))} ({counts[i]} pixels)" for i in order[:8])
         more = f" and {len(found) - 8} more" if len(found) > 8 else ""
         kind = "colors" if self.in_color else "values"
-        return f"the {kind} {pairs}{more} stand for no class. Name them in data.ignored, or add the class."
+        return f"the {kind} {pairs}{more} have no class. Name them in data.ignored, or add the class."
 
     def _shown(self, value: int) -> str:
         return str((value >> 16, value >> 8 & 255, value & 255)) if self.in_color else str(value)
@@ -63,7 +63,7 @@ def coding(
     Args:
         class_names: the K classes.
         values: value in the file -> label; None for value k standing for class k.
-        ignored: values of pixels that nobody has labeled. Beside them 255 is ignored, unless it stands for a class.
+        ignored: values of unlabeled pixels. Beside them 255 is ignored, unless it is that of a class.
         in_color: whether the values are colors, see `Coding`.
 
     Raises:
@@ -76,7 +76,7 @@ def coding(
     if wrong:
         raise ValueError(
             f"the values {sorted(set(wrong))} of the masks cannot be used with {len(class_names)} classes; expected "
-            f"are values in 0..{largest}, each for one class or ignored. Mend data.ignored or the list of classes."
+            f"are values in 0..{largest}, each for one class or ignored. Correct data.ignored or the list of classes."
         )
     labels |= dict.fromkeys(ignored, IGNORE_INDEX)
     assumes_void = not in_color and IGNORE_INDEX not in labels

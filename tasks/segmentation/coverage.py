@@ -22,7 +22,7 @@ class Coverage:
 
     Args:
         records: a split; its masks are given to `add`, or all of them to be read to `read_some`.
-        title: what the split is called in faults.
+        title: name of the split in faults.
 
     Attributes:
         pixels: (K + 1,) int64, pixels of each class, and behind them those that are ignored.

@@ -24,13 +24,13 @@ class Sample(NamedTuple):
     Attributes:
         image: (h, w, C) uint8, RGB unless `Pixels` chooses other channels.
         mask: (H, W) uint8, labels in 0..K-1 or 255: as augmented in training, else of the size of the image's file.
-        place: of the image in its split.
+        position: index of the image in its split.
         name: path of its file.
     """
 
     image: np.ndarray
     mask: np.ndarray
-    place: int
+    position: int
     name: str
 
 
@@ -43,7 +43,7 @@ class SegmentationBatch(NamedTuple):
         masks: (N, H', W') uint8, labels in 0..K-1, 255 where unlabeled and where padded.
         mask_sizes: (N, 2) int64, height and width of each mask within its padding. In training they are those of the
             images; in evaluation those of the files, since a mask that is measured on is never resized.
-        indices: (N,) int64, place of each image in its split.
+        indices: (N,) int64, index of each image in its split.
         names: one an image.
         skipped: what could not be read, one message a file.
     """
@@ -104,7 +104,7 @@ def collate(reads: Sequence[Read[Sample]]) -> SegmentationBatch:
         sizes=sizes,
         masks=masks,
         mask_sizes=mask_sizes,
-        indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
+        indices=torch.tensor([sample.position for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],
         skipped=skipped,
     )
@@ -115,6 +115,6 @@ def _padded(arrays: Sequence[np.ndarray], channels: tuple[int, ...], filling: in
     sizes = np.array([array.shape[:2] for array in arrays], dtype=np.int64).reshape(-1, 2)
     height, width = sizes.max(axis=0).tolist() if arrays else (0, 0)
     padded = np.full((len(arrays), height, width, *channels), filling, dtype=np.uint8)
-    for place, array in zip(padded, arrays, strict=True):
-        place[: array.shape[0], : array.shape[1]] = array
+    for row, array in zip(padded, arrays, strict=True):
+        row[: array.shape[0], : array.shape[1]] = array
     return torch.from_numpy(padded), torch.from_numpy(sizes)

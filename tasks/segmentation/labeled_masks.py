@@ -18,7 +18,7 @@ class WrongSize(UnreadableFile):
 
 
 class UnknownValues(UnreadableFile):
-    """A mask with values that stand for no class."""
+    """A mask with values without a class."""
 
 
 class Masks(ABC):
@@ -42,7 +42,7 @@ class Masks(ABC):
             (H, W) uint8 in 0..K-1 or `IGNORE_INDEX`.
 
         Raises:
-            UnreadableFile: the truth is missing or broken, is of another size, or has values that stand for no class.
+            UnreadableFile: the truth is missing or broken, is of another size, or has values without a class.
         """
 
 
@@ -69,7 +69,7 @@ class MaskFiles(Masks):
         labels = self.coding.labels(values)
         unknown = labels == UNKNOWN
         if unknown.any():
-            raise UnknownValues(f"{file}: {self.coding.told(values[unknown])}")
+            raise UnknownValues(f"{file}: {self.coding.describe_unknown(values[unknown])}")
         return labels.astype(np.uint8)
 
 

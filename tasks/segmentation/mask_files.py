@@ -1,4 +1,4 @@
-"""Read the file of a mask as the numbers that stand in it, and in colors only where those are what is meant."""
+"""Mask files: the stored values, and colors only where the classes are colors."""
 
 from __future__ import annotations
 

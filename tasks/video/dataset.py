@@ -24,7 +24,7 @@ class Sample(NamedTuple):
         views: (V, T, H, W, 3) uint8 RGB.
         times: (V, T) float64, when each frame is shown, in seconds.
         label: in 0..K-1, or -1 where unlabeled.
-        place: of the video in its split.
+        position: index of the video in its split.
         name: its path.
         group: where it comes from (a recording, a camera); its path where that is unknown.
     """
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
     views: np.ndarray
     times: np.ndarray
     label: int
-    place: int
+    position: int
     name: str
     group: str
 
@@ -44,7 +44,7 @@ class VideoBatch(NamedTuple):
         clips: (N, V, 3, T, H, W) uint8, V views of each video; channels innermost in memory.
         times: (N, V, T) float64, when each frame is shown, in seconds.
         labels: (N,) int64 in 0..K-1, -1 where unlabeled.
-        indices: (N,) int64, place of each video in its split.
+        indices: (N,) int64, index of each video in its split.
         names: paths, one a video.
         groups: one a video, where it comes from; its path where that is unknown.
         skipped: what could not be read, one message a file.
@@ -120,7 +120,7 @@ def collate(reads: Sequence[Read[Sample]]) -> VideoBatch:
         clips=torch.from_numpy(views).permute(0, 1, 5, 2, 3, 4),
         times=torch.from_numpy(times),
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
-        indices=torch.tensor([sample.place for sample in samples], dtype=torch.int64),
+        indices=torch.tensor([sample.position for sample in samples], dtype=torch.int64),
         names=[sample.name for sample in samples],
         groups=[sample.group for sample in samples],
         skipped=skipped,

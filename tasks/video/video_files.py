@@ -42,15 +42,15 @@ def holds_frame_folders(split: str | os.PathLike[str]) -> bool:
 
     In that case no class has an image directly inside, and every folder below has at least two, all of them numbered.
     """
-    seen = False
+    found = False
     for name in entries(split)[0]:
         top = os.path.join(split, name)
         for parent, _, names in walk(top):
             images = [os.path.splitext(name)[0] for name in names if has_suffix(name, FRAME_SUFFIXES)]
             if images and (parent == top or len(images) < 2 or not all(stem[-1].isdecimal() for stem in images)):
                 return False
-            seen = seen or bool(images)
-    return seen
+            found = found or bool(images)
+    return found
 
 
 def find_videos(paths: Sequence[str]) -> list[str]:

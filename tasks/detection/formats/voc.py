@@ -39,7 +39,7 @@ def read_voc(
 
     Coordinates. The official sets count pixels from 1 and include the last, so their box covers `xmin - 1 .. xmax` in
     the coordinates we use (0 is the left edge of the first pixel); detectron2 reads them so, torchvision hands them out
-    as they are. labelImg, CVAT and Roboflow write the same tags with 0 for the left edge. The files tell which they
+    as they are. labelImg, CVAT and Roboflow write the same tags with 0 for the left edge. The files say which they
     are: where `<source><database>` is `The VOC2007 Database` (or another year) 1 is taken from `xmin` and `ymin`,
     anywhere else the numbers stay as they are.
 
@@ -48,7 +48,7 @@ def read_voc(
     Args:
         file: a list `ImageSets/Main/train.txt` (a name a line; the -1, 0 or 1 behind it in the lists of one class is
             passed over) with `Annotations/` and `JPEGImages/` two folders up; or a folder of XML files, whose images
-            stand beside them or in a folder `JPEGImages` or `images` beside that one. The image of `0007.xml` is
+            are beside them or in a folder `JPEGImages` or `images` beside that one. The image of `0007.xml` is
             `0007` with any suffix, or else what `<filename>` says.
         class_names: names of the training split, which then number the labels; None takes the sorted names found.
         orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
@@ -76,8 +76,8 @@ def read_voc(
     found += [fault for fault in unread.values() if fault.kind != faults.MISSING_FILE]
 
     objects = [item for _, _, image in read for item in image.objects]
-    seen = sorted({item.name for item in objects if item.name is not None})
-    categories = list(enumerate(seen if class_names is None else class_names, start=1))
+    names_found = sorted({item.name for item in objects if item.name is not None})
+    categories = list(enumerate(names_found if class_names is None else class_names, start=1))
     names, category_ids, _ = number_classes(categories, class_names)
     label_of = {name: label for label, name in enumerate(names, start=1)}
     counts = [len(image.objects) for _, _, image in read]
@@ -209,7 +209,7 @@ def _find_lists(wanted: Source, options: Any) -> list[Source]:
     path = wanted.path
     if path.is_file():
         return [Source(path)] if _is_list(path) else []
-    # a list of one class is called by class and split: cat_train.txt
+    # the name of a list of one class has class and split: cat_train.txt
     return [Source(file) for file in sorted(path.glob("ImageSets/Main/*.txt")) if "_" not in file.name]
 
 

@@ -14,12 +14,12 @@ from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.formats.images_folder import refuse_folder
 from vertebra.tasks.detection.formats.yolo_labels import (
     Line,
+    candidates,
     find_orphans,
     find_other_class_files,
     find_shared,
     has_labels,
     label_files,
-    places,
     read_lines,
 )
 from vertebra.tasks.detection.formats.yolo_yaml import SPLITS, find_split, load_yaml, read_categories
@@ -96,7 +96,7 @@ def read_yolo(
             sizes=np.zeros((len(files), 2), dtype=np.int64),
             headers=[headers[i] for i in kept],
             titles=[f"image {os.path.basename(path)!r}" for path in files],
-            sources=[str(labels[i] or places(paths[i])[0]) for i in kept],
+            sources=[str(labels[i] or candidates(paths[i])[0]) for i in kept],
             image_of=np.array([image for image, _ in lines], dtype=np.int64),
             instances=Instances(
                 boxes=np.array([line.box for _, line in lines], dtype=np.float64).reshape(-1, 4),
@@ -121,11 +121,11 @@ def _faults_of_layout(
 ) -> list[Fault]:
     """Find labels that are elsewhere or of no image, and class files that contradict the data.yaml."""
     found = [*find_shared(images, labels), *find_orphans(images)]
-    folders = {place.parent: None for image in images for place in places(image)}
+    folders = {file.parent: None for image in images for file in candidates(image)}
     found += find_other_class_files([file.absolute().parent, *folders], names, file)
     # a list may hold images without objects only, while others of their folder have labels
     if images and not any(labels) and not any(map(has_labels, {image.parent for image in images})):
-        tried = " and ".join(map(str, dict.fromkeys(places(images[0]))))
+        tried = " and ".join(map(str, dict.fromkeys(candidates(images[0]))))
         message = (
             f"{split}: none of {len(images)} images has a label file; that of the first was looked for at {tried}. "
             "Put them there; an image without any object may have an empty one."

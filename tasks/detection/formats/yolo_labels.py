@@ -43,13 +43,13 @@ class Line(NamedTuple):
 def label_files(images: Iterable[Path]) -> list[Path | None]:
     """Find the label file of each image: in `labels` in place of the last folder `images`, or beside the image.
 
-    The second is Darknet's layout. None where an image has no label file: it has no objects, or nobody labeled it.
+    The second is Darknet's layout. None where an image has no label file: it has no objects, or is not labeled.
     """
-    return [next((file for file in places(image) if os.path.lexists(file)), None) for image in images]
+    return [next((file for file in candidates(image) if os.path.lexists(file)), None) for image in images]
 
 
-def places(image: Path) -> tuple[Path, Path]:
-    """Return where the label file of an image may be, the likelier place first."""
+def candidates(image: Path) -> tuple[Path, Path]:
+    """Return where the label file of an image may be, the more common layout first."""
     folders = list(image.parent.parts)
     if "images" in folders:
         folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
@@ -91,12 +91,12 @@ def find_orphans(images: Iterable[Path]) -> Iterator[Fault]:
     """Find label files without an image, in the folders where the labels of these images are or may be."""
     for folder in dict.fromkeys(image.parent for image in images):
         stems = {os.path.splitext(name)[0] for name in _names(folder, IMAGE_SUFFIXES)}
-        for place in dict.fromkeys(place.parent for place in places(folder / "x")):
-            for name in _names(place, (".txt",)):
-                if os.path.splitext(name)[0] in stems or name in CLASS_FILES or not _has_objects(place / name):
+        for labels in dict.fromkeys(file.parent for file in candidates(folder / "x")):
+            for name in _names(labels, (".txt",)):
+                if os.path.splitext(name)[0] in stems or name in CLASS_FILES or not _has_objects(labels / name):
                     continue
                 message = f"has labels, but {folder} has no image of that name. Put it there, or remove the labels."
-                yield Fault(faults.ORPHAN_LABELS, str(place / name), message)
+                yield Fault(faults.ORPHAN_LABELS, str(labels / name), message)
 
 
 def find_other_class_files(folders: Iterable[Path], names: dict[int, str], file: Path) -> Iterator[Fault]:

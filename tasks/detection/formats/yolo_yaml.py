@@ -125,17 +125,17 @@ def find_split(content: dict[str, Any], file: Path, split: str) -> SplitFiles:
     for entry in entries:
         if not isinstance(entry, str):
             raise ValueError(f"{file}: {split} is {short(entries):.80}; expected paths. Correct them.")
-        place = _place(file, base, entry, roots)
+        path = _locate(file, base, entry, roots)
         # an absolute path is what the owner of this machine wrote, a relative one may come from anywhere
-        own = [*roots, place if place.is_dir() else place.parent] if os.path.isabs(entry) else roots
-        outside = find_outside(file, [place], own, ROOT_REMEDY)
+        own = [*roots, path if path.is_dir() else path.parent] if os.path.isabs(entry) else roots
+        outside = find_outside(file, [path], own, ROOT_REMEDY)
         if outside:
             found += outside.values()
             continue
-        inside = [_listed(line, place, file) for line in nonblank_lines(place)] if place.suffix == ".txt" else None
-        listed = find_images([place]) if inside is None else inside
+        inside = [_listed(line, path, file) for line in nonblank_lines(path)] if path.suffix == ".txt" else None
+        listed = find_images([path]) if inside is None else inside
         listed = [Path(os.path.abspath(path)) for path in listed]
-        outside = find_outside(place, listed, own, ROOT_REMEDY)
+        outside = find_outside(path, listed, own, ROOT_REMEDY)
         found += outside.values()
         paths += [path for i, path in enumerate(listed) if i not in outside and not path.name.startswith("._")]
     if not paths and not found:
@@ -159,25 +159,25 @@ def _faults_of(categories: list[tuple[int, str]], stated: Any, file: Path) -> It
         yield Fault(faults.CLASS_COUNT, str(file), message)
 
 
-def _place(file: Path, base: str, entry: str, roots: list[Path]) -> Path:
+def _locate(file: Path, base: str, entry: str, roots: list[Path]) -> Path:
     """Find what a split's entry means: below `path`, or below the YAML's folder where `path` is of another machine.
 
-    Roboflow writes `../train/images` into a YAML that lies beside `train`: a leading `../` may be one too many. Of
-    two places that exist, one within the data set comes first.
+    Roboflow writes `../train/images` into a YAML beside `train`: a leading `../` may be one too many. Of
+    two paths that exist, one within the data set comes first.
     """
     here = file.absolute().parent
     folders = dict.fromkeys((here / base, here))
     tried = [folder / name for name in dict.fromkeys((entry, entry.removeprefix("../"))) for folder in folders]
-    existing = [place for place in tried if os.path.exists(place)]
+    existing = [path for path in tried if os.path.exists(path)]
     if not existing:
         raise FileNotFoundError(
             f"{file}: {entry!r:.120} is at none of {', '.join(map(str, tried)):.500}. Correct it, or the path above "
             "it, in the YAML."
         )
-    return next((place for place in existing if not find_outside(file, [place], roots, "")), existing[0])
+    return next((path for path in existing if not find_outside(file, [path], roots, "")), existing[0])
 
 
-def _listed(line: str, place: Path, file: Path) -> Path:
+def _listed(line: str, path: Path, file: Path) -> Path:
     """Find an image of a text file: relative to that file, or to the YAML."""
     below_yaml = file.absolute().parent / line
-    return below_yaml if os.path.exists(below_yaml) else place.parent / line
+    return below_yaml if os.path.exists(below_yaml) else path.parent / line

@@ -93,10 +93,10 @@ def _fault_of_polygons(polygons: list[np.ndarray], height: int, width: int) -> O
     if high.max() <= 1 and low.min() >= 0 and min(height, width) > 2:
         raise ValueError(f"its corners ({shown}) are fractions of the image; expected pixels")
     if (high <= 0).any() or (low >= (width, height)).any():
-        return OutlineFault(faults.OUTSIDE_OUTLINE, f"its outline ({shown}) lies outside of {size}.")
+        return OutlineFault(faults.OUTSIDE_OUTLINE, f"its outline ({shown}) is outside of {size}.")
     if (low < (-width, -height)).any() or (high > (2 * width, 2 * height)).any():
         raise ValueError(f"its corners ({shown}) are far outside of {size}")
-    bad = [place for place, each in enumerate(polygons, 1) if _is_degenerate(each)]
+    bad = [part for part, each in enumerate(polygons, 1) if _is_degenerate(each)]
     if bad:
         part = "" if len(polygons) == 1 else f"part {bad[0]} of {len(polygons)} of "
         number = len(polygons[bad[0] - 1])

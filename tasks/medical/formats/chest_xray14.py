@@ -57,7 +57,7 @@ def read_chest_xray14(
     Args:
         entries: `Data_Entry_2017.csv`.
         source: the list of the split's names, or `entries` for all images.
-        root: folder below which the images lie, in whichever folders: the archives unpack into twelve.
+        root: folder of the images, in whichever folders: the archives unpack into twelve.
         class_names: the findings in use; None for those of the CSV, in order.
 
     Returns:
@@ -65,30 +65,30 @@ def read_chest_xray14(
         the list that are not in the CSV.
     """
     table = read_csv(entries, COLUMNS)
-    told_of = [set(row["Finding Labels"].split("|")) - {_NONE, ""} for _, row in table]
-    names = list(class_names) if class_names is not None else sorted(set().union(*told_of))
+    findings_of = [set(row["Finding Labels"].split("|")) - {_NONE, ""} for _, row in table]
+    names = list(class_names) if class_names is not None else sorted(set().union(*findings_of))
     wanted = None if source == entries else read_text(source).split()
     listed = None if wanted is None else set(wanted)
     files = {name: os.path.join(folder, name) for folder, _, inside in os.walk(root) for name in inside}
-    rows, told = [], []
-    for (line, row), findings in zip(table, told_of, strict=True):
+    rows, found = [], []
+    for (line, row), findings in zip(table, findings_of, strict=True):
         name = row["Image Index"]
         if listed is not None and name not in listed:
             continue
         unknown = sorted(findings - set(names))
         if unknown:
             message = f"line {line}: {', '.join(unknown)} is not among the findings: {', '.join(names)}."
-            told.append(Fault(faults.UNKNOWN_CATEGORY, str(entries), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(entries), message))
             continue
         label = np.array([finding in findings for finding in names], dtype=np.float32)
         rows.append(Row(line, name, files.get(name, str(root / name)), label, row["Patient ID"], None))
     known = {row["Image Index"] for _, row in table}
-    for place, name in enumerate(wanted or [], start=1):
+    for line, name in enumerate(wanted or [], start=1):
         if name not in known:
-            message = f"line {place}: {name} is not in {entries}. Take it out of the list."
-            told.append(Fault(faults.UNKNOWN_IMAGE, str(source), message))
+            message = f"line {line}: {name} is not in {entries}. Take it out of the list."
+            found.append(Fault(faults.UNKNOWN_IMAGE, str(source), message))
     studies, more = studies_of(entries, rows, names, grouped=False)
-    return studies, [*told, *more]
+    return studies, [*found, *more]
 
 
 def _matches(path: Path) -> bool:

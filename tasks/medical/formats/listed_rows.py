@@ -1,4 +1,4 @@
-"""From the rows of a list, one an image, to studies; what is wrong with a row is told with its line."""
+"""Studies of a list with a row for each image; a fault names the line of its row."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Row(NamedTuple):
 
     Attributes:
         line: where in the list.
-        path: as it stands there.
-        file: where the image lies.
+        path: as the list has it.
+        file: of the image.
         label: () int64 of classes and grades, (K,) float32 of findings.
-        patient: None where the list tells no patients.
+        patient: None where the list has no patients.
         study: None where every image is a study of its own.
     """
 
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 def studies_of(
     source: Path, rows: Sequence[Row], class_names: Sequence[str], grouped: bool
 ) -> tuple[Studies, list[Fault]]:
-    """Gather the rows of one study, in the order in which studies are first told of.
+    """Gather the rows of one study, in the order in which studies first occur.
 
     Args:
         source: the list.
@@ -50,7 +50,7 @@ def studies_of(
         The studies of all rows that can be used, and the faults: no path, patient or study, an image that does not
         exist or comes twice, a study of two patients or with two labels, and ids that differ in spelling only.
     """
-    told: list[Fault] = []
+    found: list[Fault] = []
     first: dict[str, Row] = {}  # the first row of each image
     members: dict[str, list[Row]] = {}
     for row in rows:
@@ -59,7 +59,7 @@ def studies_of(
         if fault is None and study in members:
             fault = _fault_beside(row, members[study][0], "study")
         if fault is not None:
-            told.append(Fault(fault[0], str(source), f"line {row.line}: {fault[1]}"))
+            found.append(Fault(fault[0], str(source), f"line {row.line}: {fault[1]}"))
             continue
         first[row.path] = row
         members.setdefault(study, []).append(row)
@@ -71,7 +71,7 @@ def studies_of(
                 f"line {line}: {name} {word!r} is {other!r} in line {before}, spelled differently, or another {name}; "
                 "spell ids of one alike, or give the others names that differ in more."
             )
-            told.append(Fault(faults.AMBIGUOUS_ID, str(source), message))
+            found.append(Fault(faults.AMBIGUOUS_ID, str(source), message))
 
     every = [row for study in members.values() for row in study]
     heads = [study[0] for study in members.values()]
@@ -91,7 +91,7 @@ def studies_of(
         file=str(source),
         rows=np.array([f"line {row.line}" for row in heads], dtype=str),
     )
-    return studies, told
+    return studies, found
 
 
 def _fault_of_row(row: Row) -> tuple[str, str] | None:
@@ -101,11 +101,11 @@ def _fault_of_row(row: Row) -> tuple[str, str] | None:
             return faults.UNREADABLE_ANNOTATIONS, f"the {name} is empty; give one, or remove the row."
     if row.patient == "":
         return faults.EMPTY_PATIENT, (
-            f"the patient of {row.path} is empty, so nobody knows whether another split has images of the same one; "
+            f"the patient of {row.path} is empty, so another split may have images of the same one; "
             "give one, or remove the row."
         )
     if not os.path.exists(row.file):  # which has no error for a name that no file can have
-        return faults.MISSING_FILE, f"{row.file} does not exist; put the file there, or mend the path."
+        return faults.MISSING_FILE, f"{row.file} does not exist; put the file there, or correct the path."
     return None
 
 
@@ -114,10 +114,10 @@ def _fault_beside(row: Row, other: Row | None, what: str) -> tuple[str, str] | N
     if other is None:
         return None
     if not np.array_equal(row.label, other.label, equal_nan=row.label.dtype.kind == "f"):
-        message = f"this {what} stands in line {other.line}, too, with another label; keep one of them."
+        message = f"this {what} is in line {other.line}, too, with another label; keep one of them."
         return faults.CONFLICTING_LABELS, message
     if what == "image":
-        return faults.DUPLICATE_FILE, f"{row.path!r} stands in line {other.line}, too; keep one of them."
+        return faults.DUPLICATE_FILE, f"{row.path!r} is in line {other.line}, too; keep one of them."
     if row.patient != other.patient:
         return faults.CONFLICTING_LABELS, (
             f"study {row.study!r} is of patient {row.patient!r}, but of {other.patient!r} in line {other.line}; a "

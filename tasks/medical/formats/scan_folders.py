@@ -18,8 +18,8 @@ from vertebra.tasks.medical.studies import Studies, unlabeled_studies
 def find_scans(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """List scans: a file as given, and those of folders in the order of their paths.
 
-    The DICOM files of one folder are one scan where they lie in a patient, as slices do; then the folder is named, even
-    if what it holds is no whole series, for which it is to be told. Else, as X-rays, each is a scan of its own.
+    The DICOM files of one folder are one scan where they have positions in a patient, as slices do; then the folder is
+    named, even if the series is incomplete, which its reader reports. Else, as X-rays, each is a scan of its own.
 
     Raises:
         FileNotFoundError: a path does not exist.

@@ -36,23 +36,23 @@ def read_table(
         file: the CSV, UTF-8.
         root: folder that relative paths start from.
         kind: what the labels are.
-        columns: where they stand.
+        columns: their names.
         class_names: the classes of the training split; None takes the labels that are there, in order, numbers by
             size. Grades that are whole numbers are all from the smallest to the largest; others need `class_names`,
-            which tells their order. Findings are the columns.
+            which gives their order. Findings are the columns.
 
     Returns:
         The studies that can be used, and the faults, see `listed_rows.studies_of`; also labels that are empty, not
         among the classes, or of one class with two spellings. Whole numbers that are written as 1.0 are 1.
 
     Raises:
-        ValueError: a column is missing, the file is no CSV in UTF-8, or the classes cannot be told.
+        ValueError: a column is missing, the file is no CSV in UTF-8, or the classes are unclear.
     """
     table = read_csv(file, [columns.path, *columns.labels, *filter(None, (columns.patient, columns.study))])
     cells = [(line, [row[name] for name in columns.labels]) for line, row in table]
     if kind == "findings":
         names = _finding_names(columns, class_names)
-        labels, told = _findings(file, cells, columns.labels)
+        labels, found = _findings(file, cells, columns.labels)
     else:
         if len(columns.labels) != 1:
             raise ValueError(
@@ -61,30 +61,30 @@ def read_table(
             )
         words = [plain_label(word) for _, (word,) in cells if word.lower() not in _EMPTY]
         names = list(class_names or (ordered_classes(words) if kind == "classes" else _grades(file, words)))
-        labels, told = _numbers(file, cells, names)
+        labels, found = _numbers(file, cells, names)
         if class_names is None:
-            told += _respelled(file, cells)
+            found += _respelled(file, cells)
     files = [path_of(root, row[columns.path]) for _, row in table]
     outside = find_outside(file, files, [root, file.parent], _REMEDY)
-    told += [
-        fault._replace(message=f"line {table[place][0]}: {fault.message}")
-        for place, fault in outside.items()
-        if table[place][1][columns.path]
+    found += [
+        fault._replace(message=f"line {table[i][0]}: {fault.message}")
+        for i, fault in outside.items()
+        if table[i][1][columns.path]
     ]
     rows = [
         Row(
             line=line,
             path=row[columns.path],
-            file=files[place],
+            file=files[i],
             label=label,
             patient=row[columns.patient] if columns.patient else None,
             study=row[columns.study] if columns.study else None,
         )
-        for place, ((line, row), label) in enumerate(zip(table, labels, strict=True))
-        if label is not None and (place not in outside or not row[columns.path])
+        for i, ((line, row), label) in enumerate(zip(table, labels, strict=True))
+        if label is not None and (i not in outside or not row[columns.path])
     ]
     studies, more = studies_of(file, rows, names, columns.study is not None)
-    return studies, [*told, *more]
+    return studies, [*found, *more]
 
 
 def read_csv(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -120,7 +120,7 @@ def _grades(file: Path, words: Sequence[str]) -> list[str]:
             f"{file}: its grades are from {min(numbers)} to {max(numbers)}; expected fewer than {MOST_GRADES}. Name "
             "the column of grades with data.columns.labels, or divide the values into grades."
         )
-    # a grade that nobody has is one nevertheless: 3 is not next to 1
+    # a grade without a study is one nevertheless: 3 is not next to 1
     return [str(grade) for grade in range(min(numbers, default=0), max(numbers, default=-1) + 1)]
 
 
@@ -138,17 +138,17 @@ def _numbers(
 ) -> tuple[list[np.ndarray | None], list[Fault]]:
     """Return the label of each row, None where there is none, and the faults of those."""
     label_of = {name: np.array(label, dtype=np.int64) for label, name in enumerate(names)}
-    told = []
+    found = []
     labels = [label_of.get(word, label_of.get(plain_label(word))) for _, (word,) in cells]
     for (line, (word,)), label in zip(cells, labels, strict=True):
         if label is None and word.lower() in _EMPTY:
             empty = f"is {word!r}, which means that there is none" if word else "is empty"
             message = f"line {line}: the label {empty}; give one, or remove the row."
-            told.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
+            found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
         elif label is None:
             message = f"line {line}: label {word!r} is not among the classes: {', '.join(names)}."
-            told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
-    return labels, told
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+    return labels, found
 
 
 def _respelled(file: Path, cells: Sequence[tuple[int, list[str]]]) -> list[Fault]:
@@ -168,14 +168,14 @@ def _findings(
     file: Path, cells: Sequence[tuple[int, list[str]]], columns: Sequence[str]
 ) -> tuple[list[np.ndarray | None], list[Fault]]:
     labels: list[np.ndarray | None] = []
-    told = []
+    found = []
     for line, words in cells:
         odd = [(name, word) for name, word in zip(columns, words, strict=True) if word not in _FINDING]
         for name, word in odd:
             message = f"line {line}: {name} is {word!r}; expected 1, 0, or nothing where it is unknown."
-            told.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
         labels.append(None if odd else np.array([_FINDING[word] for word in words], dtype=np.float32))
-    return labels, told
+    return labels, found
 
 
 def _matches(path: Path) -> bool:

@@ -62,7 +62,7 @@ def read_polygons(
         file: the annotation file.
         images: folder that its file names are relative to.
         class_names: those of the training split, background first; None to read them.
-        root: folder that images may lie in, beside `images` and the annotation file's own.
+        root: folder that may hold images, beside `images` and the annotation file's own.
 
     Returns:
         The images whose files exist, and the faults; those of an annotation (an outline, a category that is not in

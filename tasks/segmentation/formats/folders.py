@@ -48,31 +48,31 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabeledMask
     files, mask_files = find_images([images]), find_images([masks])
     if not files:
         raise ValueError(f"{images}: holds no image; give the folder of the split's images.")
-    told = []
+    found = []
     mask_of: dict[str, Path] = {}
     for file in mask_files:
         first = mask_of.setdefault(_key(file, masks), file)
         if first != file:
             message = f"is a mask of the same image as {first.name}; keep one of them."
-            told.append(Fault(faults.CONFLICTING_LABELS, str(file), message))
+            found.append(Fault(faults.CONFLICTING_LABELS, str(file), message))
     pairs = []
     for file in files:
         mask = mask_of.get(_key(file, images))
         if mask is None:
             message = f"has no mask below {masks}; draw it, or take the image out."
-            told.append(Fault(faults.MISSING_FILE, str(file), message))
+            found.append(Fault(faults.MISSING_FILE, str(file), message))
         elif mask.suffix.lower() in LOSSY_SUFFIXES:
-            told.append(Fault(faults.LOSSY_MASK, str(mask), f"is a JPEG; {NOT_LOSSY}."))
+            found.append(Fault(faults.LOSSY_MASK, str(mask), f"is a JPEG; {NOT_LOSSY}."))
         else:
             pairs.append((str(file), str(mask)))
     keys = {_key(file, images) for file in files}
-    told += [
+    found += [
         Fault(faults.ORPHAN_LABELS, str(masks), f"{file.relative_to(masks)} is a mask without an image below {images}.")
         for key, file in mask_of.items()
         if key not in keys and not key.endswith(_OTHER_IMAGES)
     ]
     columns = np.array(pairs, dtype=str).reshape(-1, 2)
-    return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
+    return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), found
 
 
 def _key(file: Path, folder: Path) -> str:

@@ -43,7 +43,7 @@ def read_list(file: Path, coding: Coding) -> tuple[LabeledMasks, list[Fault]]:
         raise FileNotFoundError(f"{file}: no folder above it holds JPEGImages; leave the list where VOC has it.")
     if not names:
         raise ValueError(f"{file}: holds no name; expected one a line.")
-    told = [
+    found = [
         Fault(faults.DUPLICATE_FILE, str(file), f"lists {name!r} {count} times; keep one line of it.")
         for name, count in Counter(names).items()
         if count > 1
@@ -53,14 +53,14 @@ def read_list(file: Path, coding: Coding) -> tuple[LabeledMasks, list[Fault]]:
         pair = root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
         outside = find_outside(file, pair, [root], "leave it below the folder that holds JPEGImages")
         if outside:
-            told.append(next(iter(outside.values())))
+            found.append(next(iter(outside.values())))
             continue
         absent = [path for path in pair if not path.is_file()]
-        told += [Fault(faults.MISSING_FILE, str(path), f"does not exist, but {file} names it.") for path in absent]
+        found += [Fault(faults.MISSING_FILE, str(path), f"does not exist, but {file} names it.") for path in absent]
         if not absent:
             pairs.append([str(path) for path in pair])
     columns = np.array(pairs, dtype=str).reshape(-1, 2)
-    return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), told
+    return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), found
 
 
 def _matches(path: Path) -> bool:

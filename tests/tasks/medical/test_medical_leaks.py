@@ -54,7 +54,7 @@ def test_patients_and_pixels_of_both_sides_are_named():
     assert [(leak.study, leak.fault.message) for leak in shared_patients(train, val)] == [
         (
             number,
-            f"train {number}: a.npz train {number} is of patient 'p1', who stands in a.npz val 1, too. Keep it in one "
+            f"train {number}: a.npz train {number} is of patient 'p1', who is in a.npz val 1, too. Keep it in one "
             "split, or leave it out of training with data.leak=drop.",
         )
         for number in (1, 3)
@@ -63,7 +63,7 @@ def test_patients_and_pixels_of_both_sides_are_named():
     assert leak.study == 0
     assert str(leak.fault).startswith("data/a.npz: train 0: a.npz train 0 has the same pixels as a.npz val 2.")
     assert leak.fault.kind == "leak"
-    turned = replace(val, images=Arrays(val.images.pixels.reshape(3, 7, 6), val.images.places, "a.npz val"))
+    turned = replace(val, images=Arrays(val.images.pixels.reshape(3, 7, 6), val.images.indices, "a.npz val"))
     assert not list(shared_images(train, digests_of(train), turned, digests_of(turned)))  # as many bytes, another shape
 
 

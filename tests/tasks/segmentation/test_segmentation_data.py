@@ -62,7 +62,7 @@ def test_values_and_sizes_that_are_wrong_are_told_with_their_file(tmp_path):
     mask = save(tmp_path / "masks/a.png", values(0, 0, 0, 7))
     (tmp_path / "classes.txt").write_text("road\n")
     records, _ = read_split(tmp_path, Split("masks", "images"), None)
-    with pytest.raises(UnreadableFile, match=r"a\.png: the values 7 \(12 pixels\) stand for no class"):
+    with pytest.raises(UnreadableFile, match=r"a\.png: the values 7 \(12 pixels\) have no class"):
         records.read_mask(0, SIZE)
     save(mask, np.zeros((5, 8)))
     with pytest.raises(UnreadableFile, match=r"masks/a\.png: the mask is 8 x 5 pixels .* is 8 x 6"):
