@@ -4,6 +4,7 @@ from vertebra.tasks.detection.anchors import AnchorGenerator
 from vertebra.tasks.detection.data import DetectionData, Split
 from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
+from vertebra.tasks.detection.fcos import FCOS, fcos
 from vertebra.tasks.detection.module import DetectionModule
 from vertebra.tasks.detection.retinanet import RetinaNet, retinanet
 from vertebra.tasks.detection.rpn import ProposalSelection
@@ -11,6 +12,7 @@ from vertebra.tasks.detection.selection import DenseSelection, DetectionSelectio
 from vertebra.tasks.detection.weights import load_weights
 
 __all__ = [
+    "FCOS",
     "AnchorGenerator",
     "DenseSelection",
     "DetectionData",
@@ -22,6 +24,7 @@ __all__ = [
     "RetinaNet",
     "Split",
     "faster_rcnn",
+    "fcos",
     "load_weights",
     "retinanet",
 ]

@@ -85,6 +85,41 @@ class IoUAssigner:
         return Assignment(objects, without_ignored(labels, candidates, targets))
 
 
+@dataclass
+class CenterAssigner:
+    """Gives each point the smallest object around it, where it is near the object's center and of a level of its size.
+
+    FCOS: Fully Convolutional One-Stage Object Detection, Tian et al. 2019, https://arxiv.org/abs/1904.01355; sampling
+    near the center as in FCOS: A Simple and Strong Anchor-free Object Detector, Tian et al. 2020,
+    https://arxiv.org/abs/2006.09214. A level has the objects whose farthest side is 4 to 8 strides away, the first
+    level also the smaller ones and the last the larger ones: the paper's 64, 128, 256 and 512 pixels for P3 to P7.
+
+    Args:
+        radius: how far, in strides along each axis, a point may be from the center of its object.
+    """
+
+    radius: float = 1.5
+
+    def __call__(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        points = candidates.boxes.unsqueeze(-3)  # (1, B, 4) or (N, 1, B, 4)
+        x, y = (points[..., 0] + points[..., 2]) / 2, (points[..., 1] + points[..., 3]) / 2
+        stride = points[..., 2] - points[..., 0]
+        x1, y1, x2, y2 = targets.boxes.unsqueeze(-2).unbind(-1)  # each (N, G, 1)
+        nearest = torch.minimum(torch.minimum(x - x1, x2 - x), torch.minimum(y - y1, y2 - y))  # (N, G, B)
+        farthest = torch.maximum(torch.maximum(x - x1, x2 - x), torch.maximum(y - y1, y2 - y))
+        from_center = torch.maximum((x - (x1 + x2) / 2).abs(), (y - (y1 + y2) / 2).abs())
+
+        smallest, largest = 4 * stride, 8 * stride
+        smallest[..., : candidates.levels[0]].fill_(0)  # an assignment would copy the number to the device
+        largest[..., -candidates.levels[-1] :].fill_(torch.inf)
+        fits = (nearest > 0) & (from_center < self.radius * stride) & (farthest > smallest) & (farthest < largest)
+        fits &= (targets.labels > 0).unsqueeze(-1)
+        areas = ((x2 - x1) * (y2 - y1)).masked_fill(~fits, torch.inf)
+        best, objects = areas.min(dim=1)  # (N, B)
+        labels = targets.labels.gather(1, objects).masked_fill(best.isinf(), 0)
+        return Assignment(objects, without_ignored(labels, candidates, targets))
+
+
 def without_ignored(labels: Tensor, candidates: Candidates, targets: Targets) -> Tensor:
     """Return labels (N, B) with `IGNORE` for background within a crowd, and for padding."""
     if targets.ignored.shape[1]:

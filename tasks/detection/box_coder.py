@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 # exp() of a wild early prediction must not overflow: a box grows to at most 1000/16 of its anchor.
 MAX_LOG_SCALE = math.log(1000.0 / 16)
+
+
+class Coder(Protocol):
+    """Boxes as regression targets, relative to reference boxes of the same shape, and back."""
+
+    def encode(self, boxes: Tensor, references: Tensor) -> Tensor: ...
+
+    def decode(self, deltas: Tensor, references: Tensor) -> Tensor: ...
 
 
 class BoxCoder:
@@ -56,6 +65,26 @@ class BoxCoder:
         half_width = 0.5 * torch.exp(dw.clamp(max=MAX_LOG_SCALE)) * width
         half_height = 0.5 * torch.exp(dh.clamp(max=MAX_LOG_SCALE)) * height
         return torch.stack((box_x - half_width, box_y - half_height, box_x + half_width, box_y + half_height), dim=-1)
+
+
+class DistanceCoder:
+    """Distances from the center of the reference box to the four sides, in its width and height.
+
+    FCOS: Fully Convolutional One-Stage Object Detection, Tian et al. 2019, https://arxiv.org/abs/1904.01355. The
+    reference is the square of one stride around a point, so that the distances of all levels are of one scale.
+    """
+
+    def encode(self, boxes: Tensor, references: Tensor) -> Tensor:
+        """Return the distances (..., 4) to left, top, right and bottom; below 0 where the center is outside."""
+        x, y, width, height = _centers(references)
+        x1, y1, x2, y2 = boxes.unbind(-1)
+        return torch.stack(((x - x1) / width, (y - y1) / height, (x2 - x) / width, (y2 - y) / height), dim=-1)
+
+    def decode(self, deltas: Tensor, references: Tensor) -> Tensor:
+        """Return the boxes (..., 4) that `encode` would turn into `deltas` (..., 4); shapes broadcast."""
+        x, y, width, height = _centers(references)
+        left, top, right, bottom = deltas.unbind(-1)
+        return torch.stack((x - left * width, y - top * height, x + right * width, y + bottom * height), dim=-1)
 
 
 def _centers(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

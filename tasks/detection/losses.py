@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertebra.tasks.detection.assigners import IGNORE
-from vertebra.tasks.detection.box_coder import BoxCoder
+from vertebra.tasks.detection.box_coder import Coder
 from vertebra.tasks.detection.boxes import area
 
 
@@ -18,7 +18,7 @@ class BoxLoss(ABC):
     """The regression loss of each candidate box; whoever calls it sums and normalizes."""
 
     @abstractmethod
-    def __call__(self, coder: BoxCoder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
+    def __call__(self, coder: Coder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
         """Compare predicted deltas with true boxes.
 
         Args:
@@ -45,7 +45,7 @@ class SmoothL1(BoxLoss):
 
     beta: float = 1.0
 
-    def __call__(self, coder: BoxCoder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
+    def __call__(self, coder: Coder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
         wanted = coder.encode(boxes, references)
         # padding encodes to infinities and NaN, of which a mask on the loss would leave NaN in the gradient
         wanted = torch.where(counted[..., None], wanted, deltas.detach())
@@ -64,7 +64,7 @@ class GIoU(BoxLoss):
 
     eps: float = 1e-7
 
-    def __call__(self, coder: BoxCoder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
+    def __call__(self, coder: Coder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
         found = coder.decode(deltas, references)
         # padding has no area, and NaN in an unused branch would reach the gradient: it is compared with itself
         boxes = torch.where(counted[..., None], boxes, found.detach())

@@ -21,7 +21,7 @@ from vertebra.tasks.detection.assigners import Assigner, IoUAssigner
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.box_coder import BoxCoder
 from vertebra.tasks.detection.boxes import take
-from vertebra.tasks.detection.detector import Detector
+from vertebra.tasks.detection.detector import Detector, without_background
 from vertebra.tasks.detection.layers import conv_stack
 from vertebra.tasks.detection.losses import BoxLoss, SmoothL1, sigmoid_focal_loss
 from vertebra.tasks.detection.selection import DenseSelection, select_dense
@@ -89,6 +89,7 @@ class RetinaNet(Detector):
     renames = (
         *Detector.renames,
         (r"^head\.classification_head\.conv\.", "head.cls_conv."),
+        (r"^head\.classification_head\.cls_logits\.", "head.cls_logits."),
         (r"^head\.regression_head\.conv\.", "head.box_conv."),
         (r"^head\.regression_head\.bbox_reg\.", "head.bbox_reg."),
         *((rf"^head\.(cls|box)_conv\.{2 * i}\.(weight|bias)$", rf"head.\1_conv.{i}.0.\2") for i in range(4)),
@@ -140,13 +141,8 @@ class RetinaNet(Detector):
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict with this network's keys; torchvision's has a class more, the background, which goes."""
-        fitted = dict(state)
-        for key, value in state.items():
-            if key.startswith("head.classification_head.cls_logits."):
-                per_anchor = value.unflatten(0, (self.anchors.num_anchors, -1))[:, 1:]
-                del fitted[key]
-                fitted[key.replace("classification_head.", "")] = per_anchor.flatten(0, 1)
-        return super().own_names(fitted)
+        layer = "head.classification_head.cls_logits."
+        return super().own_names(without_background(state, layer, self.anchors.num_anchors))
 
 
 def retinanet(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vertebra.tasks.detection.box_coder import BoxCoder
+from vertebra.tasks.detection.box_coder import Coder
 from vertebra.tasks.detection.boxes import clip, has_size, take
 from vertebra.tasks.detection.candidates import Candidates
 from vertebra.tasks.detection.nms import grouped_nms
@@ -86,7 +86,7 @@ def select_dense(
     scores: Sequence[Tensor],
     deltas: Sequence[Tensor],
     candidates: Candidates,
-    coder: BoxCoder,
+    coder: Coder,
     sizes: Tensor,
     selection: DenseSelection,
 ) -> list[dict[str, Tensor]]:

@@ -3,7 +3,7 @@ import torch
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from vertebra.tasks.detection.assigners import IGNORE, IoUAssigner
+from vertebra.tasks.detection.assigners import IGNORE, CenterAssigner, IoUAssigner
 from vertebra.tasks.detection.batch import Targets, pad_targets
 from vertebra.tasks.detection.candidates import Candidates
 
@@ -125,3 +125,66 @@ def test_more_padding_of_the_targets_changes_nothing():
     )
     assert torch.equal(found.labels, expected.labels)
     assert torch.equal(found.objects, expected.objects)
+
+
+def points(size, strides):
+    """Squares of a stride around the points of a grid over a square image, level after level."""
+    levels = []
+    for stride in strides:
+        y, x = torch.meshgrid(torch.arange(0.0, size, stride), torch.arange(0.0, size, stride), indexing="ij")
+        center = torch.stack((x, y), dim=-1).view(-1, 2)
+        levels.append(torch.cat((center - stride / 2, center + stride / 2), dim=1))
+    return Candidates(torch.cat(levels), tuple(map(len, levels)))
+
+
+def centers_of(candidates, labels, label):
+    """For each level the points that have a label."""
+    centers = (candidates.boxes[:, :2] + candidates.boxes[:, 2:]) / 2
+    found = zip(centers.split(candidates.levels), labels.split(candidates.levels), strict=True)
+    return [center[of_level == label].tolist() for center, of_level in found]
+
+
+def test_points_near_the_center_have_the_object():
+    candidates = points(64, (8, 16))
+    target = {"boxes": torch.tensor([[4.0, 4.0, 50.0, 30.0]]), "labels": torch.tensor([3])}  # center (27, 17)
+    labels = CenterAssigner(radius=1.0)(candidates, pad_targets([target]), None).labels[0]
+    # farthest side within 64 pixels: the first level
+    assert centers_of(candidates, labels, 3) == [[[24.0, 16.0], [32.0, 16.0], [24.0, 24.0], [32.0, 24.0]], []]
+    near = CenterAssigner(radius=0.5)(candidates, pad_targets([target]), None).labels[0]
+    assert centers_of(candidates, near, 3) == [[[24.0, 16.0]], []]
+    assert labels.unique().tolist() == [0, 3]
+
+
+def test_a_level_has_the_objects_of_its_size():
+    candidates = points(512, (8, 16, 32))
+    boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0], [0.0, 0.0, 160.0, 160.0], [0.0, 0.0, 500.0, 500.0]])
+    for i, box in enumerate(boxes):
+        target = {"boxes": box[None], "labels": torch.tensor([1])}
+        labels = CenterAssigner()(candidates, pad_targets([target])).labels[0]
+        assert [bool(found) for found in centers_of(candidates, labels, 1)] == [level == i for level in range(3)]
+
+
+def test_the_smallest_object_has_the_point_and_points_outside_have_none():
+    candidates = points(64, (8, 16))
+    target = {"boxes": torch.tensor([[4.0, 4.0, 44.0, 44.0], [22.0, 22.0, 27.0, 29.0]]), "labels": torch.tensor([1, 2])}
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    for i, targets in enumerate(([target, nothing], [nothing, target])):
+        found = CenterAssigner()(candidates, pad_targets(targets, multiple=4))
+        assert centers_of(candidates, found.labels[i], 2)[0] == [[24.0, 24.0]]  # (16, 24) is near, and outside
+        assert [24.0, 24.0] not in centers_of(candidates, found.labels[i], 1)[0]
+        assert [16.0, 24.0] in centers_of(candidates, found.labels[i], 1)[0]
+        assert found.objects[i][found.labels[i] == 2].tolist() == [1]
+        assert (found.labels[1 - i] == 0).all()
+
+
+def test_points_within_a_crowd_are_not_background():
+    candidates = points(64, (8, 16))
+    target = {
+        "boxes": torch.tensor([[2.0, 2.0, 30.0, 30.0], [0.0, 0.0, 64.0, 32.0]]),
+        "labels": torch.tensor([1, 1]),
+        "crowd": torch.tensor([False, True]),
+    }
+    labels = CenterAssigner()(candidates, pad_targets([target])).labels[0]
+    assert [16.0, 16.0] in centers_of(candidates, labels, 1)[0]
+    assert [48.0, 16.0] in centers_of(candidates, labels, IGNORE)[0]
+    assert [48.0, 48.0] in centers_of(candidates, labels, 0)[0]

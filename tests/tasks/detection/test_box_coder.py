@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder as TheirBoxCoder
+from torchvision.models.detection._utils import BoxLinearCoder
 
-from vertebra.tasks.detection.box_coder import BoxCoder
+from vertebra.tasks.detection.box_coder import BoxCoder, DistanceCoder
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +44,19 @@ def test_a_wild_prediction_stays_finite():
 def test_boxes_without_area_are_not_hidden():
     delta = BoxCoder().encode(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 4.0, 4.0]]))
     assert delta[0, 2].item() == -math.inf  # the caller masks it; a made-up number would train
+
+
+def test_distances_equal_torchvisions_on_squares():
+    boxes, corner, side = random_boxes(40), 100 * torch.rand(40, 2), 1 + 30 * torch.rand(40, 1)
+    squares = torch.cat((corner, corner + side), dim=1)
+    theirs, ours = BoxLinearCoder(normalize_by_size=True), DistanceCoder()
+    torch.testing.assert_close(ours.encode(boxes, squares), theirs.encode(squares, boxes))
+    deltas = torch.rand(40, 4)
+    torch.testing.assert_close(ours.decode(deltas, squares), theirs.decode(deltas, squares))
+
+
+def test_distances_to_the_sides():
+    box, square = torch.tensor([2.0, 0.0, 20.0, 32.0]), torch.tensor([4.0, 4.0, 12.0, 12.0])  # around (8, 8)
+    distances = DistanceCoder().encode(box, square)
+    assert distances.tolist() == [6 / 8, 8 / 8, 12 / 8, 24 / 8]
+    assert torch.equal(DistanceCoder().decode(distances, square), box)
