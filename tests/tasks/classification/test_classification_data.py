@@ -46,7 +46,7 @@ def test_folds_keep_groups_and_rare_classes_are_drawn_more_often(classification_
     (tmp_path / "all.csv").write_text("\n".join(["path,label,camera", *rows]))
     loaded = data("/", train=str(tmp_path / "all.csv"), group="camera", folds=2, fold=1, balance=1.0)
     train, val = loaded.records("train"), loaded.records("val")
-    assert train.size + val.size == len(files) == 20
+    assert len(train) + len(val) == len(files) == 20
     assert not set(train.groups.tolist()) & set(val.groups.tolist())
     assert np.bincount(val.labels).tolist() == [8, 2]
     weights = np.array(loaded.weights(train))

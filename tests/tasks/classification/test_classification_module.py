@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -78,10 +80,10 @@ def test_views_are_used_where_it_measures(classification_samples, tmp_path):
 def test_what_an_image_belongs_to_comes_with_the_batch(classification_samples, tmp_path):
     module, data = build(classification_samples)
     images = data.records("val")
-    data._records["val"] = images._replace(groups=np.array([f"camera {i % 3}" for i in range(images.size)]))
+    data._records["val"] = replace(images, groups=np.array([f"camera {i % 3}" for i in range(len(images))]))
     trainer(tmp_path).validate(module, data.val_dataloader(), verbose=False)
     assert module.results.images.names.tolist() == images.names.tolist()
-    assert module.results.images.groups.tolist() == [f"camera {i % 3}" for i in range(images.size)]
+    assert module.results.images.groups.tolist() == [f"camera {i % 3}" for i in range(len(images))]
     assert {section.title for section in module.report([])[1]} >= {"Worst images"}
 
 

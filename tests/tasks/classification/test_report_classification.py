@@ -60,7 +60,7 @@ def test_page_with_few_and_many_classes(tmp_path, num_classes):
     assert "<kind" not in page
     assert "picture &amp; " in page
     assert str(tmp_path) not in page
-    assert ("Drawn are the 30 of 80 classes" in page) == (num_classes == 80)
+    assert ("Shown are the 30 of 80 classes" in page) == (num_classes == 80)
 
 
 def test_the_surest_errors_come_first(tmp_path):

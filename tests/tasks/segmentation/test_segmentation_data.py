@@ -212,7 +212,7 @@ def test_folds_hold_every_image_once_with_its_own_mask(tmp_path):
     seen = []
     for fold in range(2):
         data = SegmentationData(str(tmp_path), split, folds=2, fold=fold, num_workers=0)
-        assert data.records("train").size == data.records("val").size == 5
+        assert len(data.records("train")) == len(data.records("val")) == 5
         held = data.records("val")
         seen += held.images.tolist()
         rare = [Path(file).name == "3.png" for file in held.images]

@@ -1,6 +1,7 @@
 """Training and measuring video classifiers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -69,8 +70,8 @@ def test_mirror_images_of_clips_are_averaged(video_samples):
 def test_what_a_video_belongs_to_comes_with_the_batch(video_samples, make_trainer):
     module, data = build(video_samples)
     videos = data.records("val")
-    cameras = [f"camera {i % 3}" for i in range(videos.size)]
-    data._records["val"] = videos._replace(groups=np.array(cameras))
+    cameras = [f"camera {i % 3}" for i in range(len(videos))]
+    data._records["val"] = replace(videos, groups=np.array(cameras))
     make_trainer(1).validate(module, data.val_dataloader(), verbose=False)
     table = module.evaluated()
     assert table.names.tolist() == videos.names.tolist()
