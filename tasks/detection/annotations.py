@@ -9,6 +9,7 @@ import numpy as np
 from vertebra.tasks.detection.instances import Instances
 
 
+# frozen: loader processes share the arrays, and a split may be a part of another one
 @dataclass(frozen=True)
 class Annotations:
     """Images and objects as flat arrays with offsets.
@@ -43,8 +44,9 @@ class Annotations:
 
     def only(self, indices: np.ndarray) -> Annotations:
         """Return the annotations of the images at `indices`, in that order."""
+        # row numbers and not slices, since images may be chosen in any order
         spans = [np.arange(self.starts[index], self.starts[index + 1]) for index in indices]
-        rows = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+        rows = np.concatenate([np.zeros(0, dtype=np.int64), *spans])  # the zeros: of no image at all
         return replace(
             self,
             files=self.files[indices],

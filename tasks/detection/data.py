@@ -106,13 +106,14 @@ class DetectionData(TaskData[Annotations]):
         wanted = self.splits[split]
         if wanted is None:
             raise ValueError(f"data.{split} is not given; set --data.{split}.annotations to its annotation file.")
+        # of COCO only: the other formats state where their images are
         images = self.root / wanted.images if wanted.images else None
         source = self.root / wanted.annotations
         annotations, found = read_annotations(source, images, split, class_names, self.orientation)
         if split != "train" and self.splits["train"] is not None and not self._class_names:
             training = self.splits["train"].annotations
             found += find_untrained(annotations, self.records("train"), str(source), f"the training split {training}")
-        self.handle_faults(found, REPAIRED)
+        self.handle_faults(found, REPAIRED)  # before any image is read: a fault stops at once
         annotations = annotations.only(self.drop_missing(annotations.files))
         if split == "train" and not len(annotations):
             raise ValueError(f"{wanted}: holds no images to train on.")

@@ -99,9 +99,11 @@ class DetectionDataset(TaskDataset[Sample]):
         records, truth = self.annotations, self.annotations.of_image(index)
         file = str(records.files[index])
         pixels = read_image(file, self.pixel_rule)
+        # single precision for the network; the truth that is measured on stays as the file has it
         image = LabeledImage(pixels, replace(truth, boxes=truth.boxes.astype(np.float32)))
         short = None
         if draw is not None:
+            # one length for the whole batch, which is padded to its largest image
             short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
             image = self.augment(image, draw.seed) if self.augment is not None else image
         image, factors = self.resize(image, short)
@@ -143,8 +145,9 @@ def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionB
 
 def _targets(tables: Sequence[Instances]) -> Targets:
     """Stack the objects of a batch; those of crowds are regions to be ignored."""
-    if not tables:
+    if not tables:  # nothing of the batch could be read
         return pad_targets([])
+    # at least one row: an empty axis would be another shape to compile for
     objects = Instances.stack([table[~table.crowd] for table in tables], at_least=1, multiple=TARGETS)
     crowds = Instances.stack([table[table.crowd] for table in tables], multiple=TARGETS)
     boxes, labels, ignored = objects.boxes, objects.labels, crowds.boxes

@@ -17,10 +17,12 @@ class Table:
     """
 
     def __len__(self) -> int:
+        # the first column that is there: any has N rows
         return len(next(column for column in vars(self).values() if column is not None))
 
     def __getitem__(self, rows: slice | np.ndarray) -> Self:
         """Return some of the rows by a slice (as views), a mask (N,) or indices."""
+        # no check of lengths: an augmented data set does this for every sample
         return self._map(lambda column: column[rows])
 
     @classmethod
@@ -49,7 +51,7 @@ class Table:
         return self
 
     def _padded(self, count: int) -> Self:
-        missing = count - len(self)
+        missing = count - len(self)  # zeros: label 0 is the background, a box without area
         return self._map(lambda column: np.pad(column, [(0, missing), *[(0, 0)] * (column.ndim - 1)]))
 
     def _map(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
@@ -61,6 +63,7 @@ class Table:
         return cls(**{name: None if x[0] is None else function(x) for name, x in columns.items()})
 
 
+# eq=False: arrays have no truth value to compare by
 @dataclass(frozen=True, eq=False)
 class Instances(Table):
     """Annotated objects; arrays and not objects, for the reason that `Annotations` gives.
@@ -78,7 +81,7 @@ class Instances(Table):
     labels: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
-    ids: np.ndarray
+    ids: np.ndarray  # kept so that faults and results can name an annotation of the file
 
     @classmethod
     def empty(cls) -> Instances:

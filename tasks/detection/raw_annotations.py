@@ -12,7 +12,7 @@ from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.images import ImageHeader
 
-NOT_A_BOX = (np.nan,) * 4
+NOT_A_BOX = (np.nan,) * 4  # NaN fails every comparison, so that no check takes it for a box
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def number_classes(
         The names; (K,) int64, the file's id of each, -1 where the file does not have it; the label of each known id.
     """
     categories = list(categories)
+    # a dict keeps the order, a set would not
     names = tuple(dict.fromkeys(name for _, name in categories)) if class_names is None else tuple(class_names)
+    # from 1, since 0 is the background of a detector
     label_of_name = {name: label for label, name in enumerate(names, start=1)}
     label_of_id = {number: label_of_name[name] for number, name in categories if name in label_of_name}
     category_ids = np.full(len(names), -1, dtype=np.int64)

@@ -62,6 +62,7 @@ def read_source(
         FileNotFoundError: the path, or a file that belongs to it, does not exist.
         ValueError: the path is of no format, or cannot be read as the one it is of.
     """
+    # the order of the table decides between two that match, so a special format is listed before a general one
     found = next((each for each in formats if each.matches(source.path)), None)
     if found is None:
         raise _unknown(formats, source.path)
@@ -70,6 +71,7 @@ def read_source(
 
 def find_sources(formats: Sequence[Format[R]], wanted: Source, options: Any) -> list[Source]:
     """List the splits at a path, those of the first format that has any there."""
+    # not all formats: images and masks would be found a second time as folders of classes
     return next((list(found) for each in formats if (found := each.find(wanted, options))), [])
 
 
@@ -85,6 +87,7 @@ def splits_in(folder: Path) -> list[Path]:
 
 
 def _unknown(formats: Sequence[Format[Any]], path: Path) -> Exception:
+    # generated, so that a new row is in every message
     remedy = f"expected {expected(formats)}. Give one of those."
     if not path.exists():
         return FileNotFoundError(f"{path} does not exist; {remedy}")

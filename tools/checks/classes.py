@@ -48,6 +48,7 @@ def _find(
 
 
 def _content(source: Source, first: Source | None, read: Callable[..., Any], check: Check, things: str) -> Content:
+    # read again for every split: to keep it would take the memory of the largest
     class_names = None if first is None else read(first)[0].class_names
     labeled, faults = read(source, class_names=class_names)
     counts = np.bincount(labeled.labels, minlength=len(labeled.class_names))
@@ -67,6 +68,7 @@ def _content(source: Source, first: Source | None, read: Callable[..., Any], che
 def _check_files(labeled: LabeledFiles | LabeledImages, check: Check, advance: Callable[[], object]) -> Iterator[Fault]:
     """Yield the faults of the files, and the files of two classes that have the same content."""
     yield from check(labeled.names.tolist(), advance)
+    # one content with two labels teaches nothing
     files = {name: labeled.names[labeled.labels == k].tolist() for k, name in enumerate(labeled.class_names)}
     for fault in find_leaks(files):
         yield fault._replace(kind=CONFLICTING_LABELS)

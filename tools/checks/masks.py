@@ -33,6 +33,7 @@ def _options(path: Path, flags: argparse.Namespace) -> MaskOptions:
 
 def _content(source: Source, path: Path, flags: argparse.Namespace, checks: list[MaskCheck], is_first: bool) -> Content:
     records, faults = read_source(formats.FORMATS, source, _options(path, flags))
+    # the first check is that of the training split, as splits are checked in this order
     trained = None if is_first else next(iter(checks), None)
     check = MaskCheck(records, source.title, is_first, trained, pixels_of(flags))
     checks.append(check)

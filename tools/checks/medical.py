@@ -21,6 +21,7 @@ def find_studies(path: Path, flags: argparse.Namespace) -> list[Split]:
     """List the splits of labeled studies at a path; the first of all paths defines the classes."""
     options = StudyOptions(
         columns=Columns(labels=flags.labels or ["label"], patient=flags.patient, study=flags.study),
+        # columns of patients and studies are of scans, whatever the endings of the files
         are_columns_given=bool(flags.patient or flags.study or flags.labels),
     )
     find = partial(sources_at, formats.FORMATS, flags=flags, options=options)
@@ -56,5 +57,5 @@ def _content(studies: Studies, title: str, faults: Iterable[Fault], has_labels: 
         faults=list(faults),
         check_files=check.faults,
         things="studies",
-        comparable=check,
+        comparable=check,  # the same pixels may be in files of other bytes
     )

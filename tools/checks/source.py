@@ -65,7 +65,7 @@ def sources_at(formats: Sequence[Format[Any]], path: Path, flags: argparse.Names
 
 def is_training(source: Source) -> bool:
     """Return whether a split is called train: by its name, or by that of its file or of the folder around it."""
-    if source.split:
+    if source.split:  # its name, and not that of the file that holds all splits
         return source.split == "train"
     # instances_train2017
     words = [source.path.absolute().parent.name, *re.split(r"[^a-z0-9]+", source.path.stem.lower())]

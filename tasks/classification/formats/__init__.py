@@ -35,6 +35,7 @@ def read_labeled_images(
     """
     if not root.exists():
         raise FileNotFoundError(f"{root} does not exist; set data.root to a folder, CIFAR's archive or an .npz.")
+    # such a root holds every split, and the source is the name of one
     if root.is_file() or cifar.CIFAR.matches(root):
         return read_source(FORMATS, Source(root, source), group, class_names)
     path = root / source

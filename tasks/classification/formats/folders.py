@@ -13,6 +13,7 @@ from vertebra.tasks.loading.formats import Format, Source, splits_in
 
 
 def _find(wanted: Source, group: str | None) -> list[Source]:
+    # a folder with train and val holds folders of images itself, and would be a data set of the classes train and val
     for folders in (splits_in(wanted.path), [wanted.path]):
         if any(is_folder_per_class(folder, IMAGE_SUFFIXES) for folder in folders if folder.is_dir()):
             return [Source(folder) for folder in folders]

@@ -49,12 +49,14 @@ def read_arrays(file: Path, split: str) -> LabeledImages:
             f"{file}: {split}_labels is {labels.shape} {labels.dtype}; expected {len(images)} whole numbers, one for "
             "each image. Give one class an image."
         )
+    # up to the largest label of any split, so that all splits have the same classes
     names = names or [str(label) for label in range(int(every.max()) + 1)]
     if len(every) and not 0 <= every.min() <= every.max() < len(names):
         raise ValueError(
             f"{file}: labels are {every.min()}..{every.max()}, but there are {len(names)} classes, which count from 0. "
             "Number the classes from 0, or correct class_names."
         )
+    # gray is repeated: a network of three channels reads it as it is
     if images.ndim == 3:
         images = images[..., None]
     images = np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
@@ -74,4 +76,6 @@ def _read(source: Source, group: str | None, class_names: Sequence[str] | None) 
     return read_arrays(source.path, source.split), []
 
 
-NPZ = Format("an .npz", _matches, _find, _read)
+NPZ = Format(  # `vertebra check` reads an .npz as MedMNIST's, whose checks look at pixels, too
+    "an .npz", _matches, _find, _read
+)

@@ -12,7 +12,7 @@ from vertebra.tasks.loading.formats import Format, Source
 
 
 def _matches(path: Path) -> bool:
-    return path.suffix.lower() == ".csv" and path.is_file()
+    return path.suffix.lower() == ".csv" and path.is_file()  # a folder may be called x.csv
 
 
 def _find(wanted: Source, group: str | None) -> list[Source]:

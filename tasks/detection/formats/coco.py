@@ -47,6 +47,7 @@ def read_coco(
     """
     content = read_content(file)
     names, class_ids, label_of = number_classes(sorted(content.categories.items()), class_names)
+    # nine names: the first image may be one that is missing
     folder = os.path.abspath(images if images is not None else _find_folder(file, content.file_names[:9]))
     paths = [os.path.normpath(os.path.join(folder, name)) for name in content.file_names]
     outside = find_outside(file, paths, [folder, _root(file, folder)], f"give a folder above it: {FOLDER_FLAGS}")
@@ -54,6 +55,7 @@ def read_coco(
     files = [paths[i] for i in kept]
     headers, unread = read_headers(files)
     found = [*content.faults, *outside.values(), *content.size_faults.values()]
+    # missing files are counted once the split is loaded, and by `vertebra check` with the pixels
     found += [fault for fault in unread.values() if fault.kind != faults.MISSING_FILE]
 
     index_of = np.full(len(paths) + 1, -1, dtype=np.int64)  # the last for annotations of unknown images

@@ -11,6 +11,7 @@ def refuse_folder(source: Source) -> None:
     Raises:
         ValueError: there is one.
     """
+    # refused and not passed over: the user believes that it is used
     if source.files is not None:
         raise ValueError(
             f"images is {source.files}, but {source.path} says itself where its images are; only COCO's *.json takes "

@@ -64,6 +64,7 @@ def read_voc(
     layout = _of_folder(file) if file.is_dir() else _of_list(file)
     read, found = _read_all(layout, file)
     files = [path for _, path, _ in read]
+    # before any header is read: a path outside may be a device
     outside = find_outside(file, files, layout.roots, "give a list or folder beside its image")
     found += [fault._replace(file=str(read[i][0])) for i, fault in outside.items()]
     read = [one for i, one in enumerate(read) if i not in outside]
@@ -75,6 +76,7 @@ def read_voc(
     headers, unread = read_headers(files)
     found += [fault for fault in unread.values() if fault.kind != faults.MISSING_FILE]
 
+    # the classes of VOC are those of its objects, in the order of the alphabet
     objects = [item for _, _, image in read for item in image.objects]
     names_found = sorted({item.name for item in objects if item.name is not None})
     categories = list(enumerate(names_found if class_names is None else class_names, start=1))
@@ -96,7 +98,7 @@ def read_voc(
                 boxes=np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4),
                 labels=np.array([label_of.get(item.name or "", 0) for item in objects], dtype=np.int64),
                 crowd=np.array([item.difficult for item in objects], dtype=np.bool_),
-                areas=np.full(len(objects), np.nan),
+                areas=np.full(len(objects), np.nan),  # VOC has none: that of the box counts
                 ids=np.arange(1, len(objects) + 1, dtype=np.int64),
             ),
             in_fractions=False,
@@ -114,6 +116,7 @@ def _read_all(layout: _Layout, file: Path) -> tuple[list[tuple[Path, str, VocIma
     """Read every XML file and find its image; return source, path of the image and content, and the faults."""
     outside = find_outside(file, layout.sources, layout.roots, "name files of this data set")
     found = list(outside.values())
+    # listed once: a look at every suffix of every name is slow on network disks
     in_folder = {folder: _images_of(folder) for folder in layout.folders if folder.is_dir()}
     read = []
     for i, source in enumerate(layout.sources):
@@ -137,6 +140,7 @@ def _read_all(layout: _Layout, file: Path) -> tuple[list[tuple[Path, str, VocIma
 
 def _of_list(file: Path) -> _Layout:
     """Return the XML files that a list names, and where their images are."""
+    # ImageSets/Main/train.txt: two folders up
     tree = file.absolute().parents[2] if len(file.absolute().parents) > 2 else file.absolute().parent
     names = []
     for line in read_text(file).splitlines():
@@ -154,6 +158,7 @@ def _of_list(file: Path) -> _Layout:
 
 
 def _of_folder(folder: Path) -> _Layout:
+    # images beside the XML, as labelImg has them, or in the folders of VOC and Roboflow
     sources = visible_xml(folder)
     if not sources:
         raise ValueError(f"{folder} has no *.xml; expected one VOC file an image. Give the folder that holds them.")

@@ -64,9 +64,10 @@ def read_xml(source: Path) -> VocImage:
         root = _parsed(read_bytes(source, LONGEST))
     except (expat.ExpatError, LookupError) as error:  # the second: unknown encodings
         raise ValueError(f"cannot be read: {error}; expected XML") from None
-    if root.tag.lower() != "annotation":
+    if root.tag.lower() != "annotation":  # HTML of a download that failed is XML, too
         raise ValueError(f"is XML of <{root.tag:.40}>; expected VOC's <annotation>")
     size, size_fault = _size(root)
+    # the official files count pixels from 1, other tools from 0
     first = 1 if _OFFICIAL.search(root.findtext("source/database") or "") else 0
     objects = [_object(element, first) for element in root.findall("object")]
     return VocImage((root.findtext("filename") or "").strip(), size, size_fault, objects)
@@ -76,8 +77,9 @@ def _parsed(content: bytes) -> Element:
     def refuse(name: str, *rest: object) -> None:
         raise ValueError(f"declares the entity {name:.40}, which VOC's files never do; expected plain XML")
 
+    # expat and not ElementTree's parser, which lets no handler refuse entities
     builder, parser = TreeBuilder(), expat.ParserCreate()
-    parser.buffer_text = True
+    parser.buffer_text = True  # else text comes in pieces
     parser.EntityDeclHandler = refuse
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end

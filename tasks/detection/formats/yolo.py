@@ -66,9 +66,10 @@ def read_yolo(
     found += outside
     headers, unread = read_headers(map(str, paths))
     found += unread.values()
-    labels = label_files(paths)
+    labels = label_files(paths)  # of unreadable images, too, else their labels would count as orphans
     found += _faults_of_layout(file, split, paths, labels, name_of)
 
+    # fractions mean nothing without the size of the image
     kept = [i for i in range(len(paths)) if i not in unread]
     lines: list[tuple[int, Line]] = []
     keypoint_numbers = _keypoint_numbers(content)
@@ -105,7 +106,7 @@ def read_yolo(
                 areas=np.full(len(lines), np.nan),
                 ids=np.arange(1, len(lines) + 1, dtype=np.int64),
             ),
-            in_fractions=True,
+            in_fractions=True,  # made pixels once the orientation is decided
             no_boxes={i: line.reason for i, (_, line) in enumerate(lines) if line.reason},
             categories=[name_of.get(line.label, line.label) for _, line in lines],
             unit="line",

@@ -50,6 +50,7 @@ def label_files(images: Iterable[Path]) -> list[Path | None]:
 
 def candidates(image: Path) -> tuple[Path, Path]:
     """Return where the label file of an image may be, the more common layout first."""
+    # the last one: a data set may be below a folder of that name
     folders = list(image.parent.parts)
     if "images" in folders:
         folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
@@ -117,7 +118,7 @@ def find_other_class_files(folders: Iterable[Path], names: dict[int, str], file:
 
 def _object(number: int, line: str, keypoint_numbers: int) -> Line:
     words = line.split()
-    match = _CLASS.fullmatch(words[0])
+    match = _CLASS.fullmatch(words[0])  # 3.0, too, as numpy.savetxt writes it
     label = int(match[1]) if match else words[0]
     try:
         numbers = [float(word) for word in words[1:]]
@@ -133,6 +134,7 @@ def _object(number: int, line: str, keypoint_numbers: int) -> Line:
         hint = " A pose is read where the data.yaml has kpt_shape." if count > 6 else ""
         hint = f" {numbers[4]:g} is no confidence in 0..1 either." if count == 5 else hint
         return Line(number, label, NOT_A_BOX, f"it has {count} numbers behind the class; {_EXPECTED}{hint}")
+    # a track id or pixels behind a box would be taken for corners
     far = [value for value in numbers if not abs(value) <= FAR]
     if far:
         reason = f"it has {count} numbers behind the class, of which {far[0]:g} is no corner in 0..1; {_EXPECTED}"

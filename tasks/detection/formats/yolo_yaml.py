@@ -74,6 +74,7 @@ def read_categories(content: dict[str, Any], file: Path) -> tuple[list[tuple[int
     Raises:
         ValueError: a number or a name is none.
     """
+    # a path is Darknet's way
     names = content["names"]
     if isinstance(names, str):
         names = nonblank_lines(file.absolute().parent / names)

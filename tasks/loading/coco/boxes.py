@@ -33,6 +33,7 @@ def read_boxes(records: Records, sizes: np.ndarray) -> tuple[np.ndarray, dict[in
         (M, 4) float64 as COCO has them, xywh, NaN where there are no four numbers; why not, by the index of the
         annotation.
     """
+    # all at once where every box is sound: a loop over a million is slow
     given = [record.get("bbox") for record in records]
     try:
         boxes = np.array(given)
@@ -58,11 +59,13 @@ def look_like_corners(boxes: np.ndarray, sizes: np.ndarray) -> str:
     Corners always grow from left to right and fit into the image; of true widths and heights many are smaller than x
     and y. Read as xywh, most boxes right of the middle would stick out.
     """
+    # a pixel of tolerance, since annotators round
     usable = np.isfinite(boxes).all(axis=1) & (sizes > 0).all(axis=1)
     first, second, limits = boxes[usable, :2], boxes[usable, 2:], sizes[usable, ::-1] + 1
     if len(first) < 2 or not ((second > first) & (second <= limits)).all():
         return ""
     sticking = int((first + second > limits).any(axis=1).sum())
+    # a few true boxes may stick out; corners read as sizes do so in every second image
     if sticking < max(2, len(first) / 4):
         return ""
     return (

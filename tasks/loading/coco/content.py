@@ -69,6 +69,7 @@ class CocoContent:
     def outline_faults(self) -> dict[int, Fault]:
         """The faults of outlines, by the index of the annotation; images without a size are passed over."""
         found = {}
+        # without a size neither the border nor run lengths can be checked
         for i, (record, image) in enumerate(zip(self.annotations, self.image_of.tolist(), strict=True)):
             if image < 0 or not self.sizes[image].all():
                 continue
@@ -103,6 +104,7 @@ def read_content(file: Path) -> CocoContent:
     every_id = read_ids(content["images"], "images", file)
     file_names = _file_names(content["images"], file)
     found += repeated_ids(file, "image", content["images"], every_id, faults.DUPLICATE_ID)
+    # reversed, so that of images with one id the first stays
     first = {number: i for i, number in reversed(list(enumerate(every_id)))}
     kept = sorted(first.values())
     index_of: dict[Any, int] = {every_id[i]: index for index, i in enumerate(kept)}
@@ -112,6 +114,7 @@ def read_content(file: Path) -> CocoContent:
     found += unnumbered
     found += repeated_ids(file, "annotation", annotations, annotation_ids, faults.DUPLICATE_ID)
     references = [reference(record, "image_id") for record in annotations]
+    # an array and not the references: of a million annotations it is what the tasks compute with
     image_of = np.array([index_of.get(image, -1) for image in references], dtype=np.int64)
     for i in np.flatnonzero(image_of < 0).tolist():
         message = f"annotation {annotation_ids[i]} is of image id {references[i]!r:.80}, which is not among the images."
@@ -128,7 +131,7 @@ def read_content(file: Path) -> CocoContent:
         annotation_ids=annotation_ids,
         image_of=image_of,
         category_ids=[reference(record, "category_id") for record in annotations],
-        size_faults={},
+        size_faults={},  # filled below: their titles are those of the content
         faults=found,
     )
     for image, (_, reason) in enumerate(sizes):
@@ -149,6 +152,7 @@ def looks_like_coco(file: Path) -> bool:
 
 def _load(file: Path) -> dict[str, Records]:
     try:
+        # bytes and not text: json detects UTF-8, UTF-16 and a byte-order mark by itself
         content = json.loads(read_bytes(file))
     except json.JSONDecodeError as error:
         raise ValueError(
@@ -171,6 +175,7 @@ def _load(file: Path) -> dict[str, Records]:
         raise ValueError(
             f"{file} {seen}; a COCO annotation file is an object with the lists {', '.join(KEYS)}. Give another file."
         )
+    # checked once here, so that no reader of a field meets a number or a list in place of a record
     for key in KEYS:
         for i, record in enumerate(content[key]):
             if not isinstance(record, dict):
@@ -183,6 +188,7 @@ def _category_names(records: Records, ids: Sequence[int], file: Path) -> tuple[l
     names, found = [], []
     for i, (record, number) in enumerate(zip(records, ids, strict=True)):
         name = record.get("name")
+        # numbers are names in many files of digits; True is a slip
         if isinstance(name, bool) or not isinstance(name, str | int | None):
             raise ValueError(f"{file}: categories[{i}] has the name {short(name)}; expected a text. Fill it in.")
         names.append("" if name is None else str(name).strip())

@@ -18,6 +18,7 @@ LARGEST_ID = 2**63 - 1
 
 def whole_number(value: Any) -> int | None:
     """Return an id as a number: 7, 7.0 and "7" are one; None of what is no whole number of 64 bits."""
+    # int() raises on text of thousands of digits, hence the limit
     is_text = isinstance(value, str) and value.strip().isdecimal() and len(value) < 30
     if type(value) is not int and not is_text and not (isinstance(value, float) and value.is_integer()):
         return None  # a bool is an int to isinstance
@@ -46,6 +47,7 @@ def read_annotation_ids(records: Records, file: Path) -> tuple[list[int], list[F
         number = whole_number(record.get("id"))
         if number is None and record.get("id") is not None:
             message = f"annotations[{i}] has {_unusable_id(record)} Number the annotations."
+            # a fault and no error, unlike those of images: nothing refers to an annotation
             found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
         ids.append(i + 1 if number is None else number)
     return ids, found
@@ -54,7 +56,7 @@ def read_annotation_ids(records: Records, file: Path) -> tuple[list[int], list[F
 def reference(record: dict[str, Any], field: str) -> Any:
     """Return the id that a record refers to as a number, and as a short text what is no id."""
     value = record.get(field)
-    if type(value) is int:
+    if type(value) is int:  # nearly all, of a million
         return value
     number = whole_number(value)
     return number if number is not None else short(value) if isinstance(value, list | dict | bool) else value
@@ -62,7 +64,7 @@ def reference(record: dict[str, Any], field: str) -> Any:
 
 def repeated_ids(file: Path, noun: str, records: Records, ids: Sequence[int], kind: str) -> Iterator[Fault]:
     """Find ids that occur more than once, also those that differ only in how they are written, such as "007" and 7."""
-    if len(set(ids)) == len(ids):
+    if len(set(ids)) == len(ids):  # the usual case, without counting
         return
     counts = Counter(ids)
     written: dict[int, dict[str, None]] = {number: {} for number, count in counts.items() if count > 1}
@@ -78,7 +80,7 @@ def read_size(record: dict[str, Any]) -> tuple[tuple[int, int], str]:
     """Return height and width of an image, 0 and 0 where they are not stated or unusable, and why they are unusable."""
     sides = []
     for side in ("height", "width"):
-        if side not in record:
+        if side not in record:  # no fault: the image file has its size
             return (0, 0), ""
         value = record[side]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= LARGEST_SIDE or value % 1:

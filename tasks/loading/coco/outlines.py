@@ -73,6 +73,7 @@ def _corners(polygon: Any, height: int, width: int) -> np.ndarray:
         raise ValueError("a polygon has a number that is out of any range") from None
     if not np.isfinite(values).all():
         raise ValueError("a polygon has numbers that are not finite")
+    # an odd or even list of runs passes for corners; its sum gives it away
     if values.sum() == height * width:
         raise ValueError(
             f"its numbers add up to the {height * width} pixels of the image, as run lengths do; write them as "
@@ -90,6 +91,7 @@ def _fault_of_polygons(polygons: list[np.ndarray], height: int, width: int) -> O
     size = f"the image of {width} x {height} pixels (width x height)"
     low, high = every.min(axis=0), every.max(axis=0)
     shown = f"x {low[0]:g}..{high[0]:g}, y {low[1]:g}..{high[1]:g}"
+    # a polygon within one pixel is possible, but in an image of more than two it is a mistake of units
     if high.max() <= 1 and low.min() >= 0 and min(height, width) > 2:
         raise ValueError(f"its corners ({shown}) are fractions of the image; expected pixels")
     if (high <= 0).any() or (low >= (width, height)).any():
@@ -106,6 +108,7 @@ def _fault_of_polygons(polygons: list[np.ndarray], height: int, width: int) -> O
 
 
 def _fault_of_runs(outline: dict[str, Any], height: int, width: int) -> OutlineFault | None:
+    # what json.dumps(default=str) makes of pycocotools' bytes
     if isinstance(counts := outline.get("counts"), str) and counts.startswith(("b'", 'b"')):
         raise ValueError("its counts are Python's way to print bytes, b'...'; write counts.decode()")
     runs, *size = read_runs(outline)

@@ -40,7 +40,7 @@ def read_studies(
     if not root.exists():
         raise FileNotFoundError(f"{root} does not exist; set data.root to a folder, or MedMNIST's .npz.")
     options = StudyOptions(kind, columns)
-    if root.is_file():
+    if root.is_file():  # which holds every split
         return read_source(FORMATS, Source(root, source), options, class_names)
     path = root / source
     if not path.exists():

@@ -66,9 +66,11 @@ def read_chest_xray14(
     """
     table = read_csv(entries, COLUMNS)
     findings_of = [set(row["Finding Labels"].split("|")) - {_NONE, ""} for _, row in table]
+    # of all images and not of the split: both splits have the same findings
     names = list(class_names) if class_names is not None else sorted(set().union(*findings_of))
     wanted = None if source == entries else read_text(source).split()
-    listed = None if wanted is None else set(wanted)
+    listed = None if wanted is None else set(wanted)  # 80,000 names are looked up
+    # listed once: the archives unpack into twelve folders, and the list has names alone
     files = {name: os.path.join(folder, name) for folder, _, inside in os.walk(root) for name in inside}
     rows, found = [], []
     for (line, row), findings in zip(table, findings_of, strict=True):

@@ -64,6 +64,7 @@ def studies_of(
         first[row.path] = row
         members.setdefault(study, []).append(row)
 
+    # 01 and 1 may be one patient in two splits, which no comparison of texts would find
     for name in ("patient", "study"):
         ids = [(row.line, getattr(row, name)) for row in rows if getattr(row, name)]
         for line, word, before, other in respelled(ids):
@@ -73,6 +74,7 @@ def studies_of(
             )
             found.append(Fault(faults.AMBIGUOUS_ID, str(source), message))
 
+    # arrays and not rows: loader processes share them
     every = [row for study in members.values() for row in study]
     heads = [study[0] for study in members.values()]
     images = ScanFiles(

@@ -54,9 +54,10 @@ def holds_scans(path: Path) -> bool:
     """Return whether a path is a scan or holds one, by the names of files; DICOM files may have no suffix."""
     if path.is_file():
         return path.name.lower().endswith(SCAN_SUFFIXES)
-    from vertebra.tasks.medical.dicom_file import is_dicom_file
+    from vertebra.tasks.medical.dicom_file import is_dicom_file  # imports pydicom, which not every data set needs
 
     for folder, _, names in walk(path):
+        # files without a suffix, or with parts of an id for one, are opened: scanners write DICOM so
         for name in names:
             file = os.path.join(folder, name)
             if name.lower().endswith(SCAN_SUFFIXES) or (

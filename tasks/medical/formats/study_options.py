@@ -37,4 +37,4 @@ class StudyOptions:
 
     kind: Kind | None = None
     columns: Columns = field(default_factory=Columns)
-    are_columns_given: bool = False
+    are_columns_given: bool = False  # sets a list of studies of .png files apart from one of images

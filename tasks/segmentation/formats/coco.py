@@ -97,6 +97,7 @@ def read_polygons(
     remedy = "give a folder that holds it as an absolute path: data.root, or images of the split"
     outside = find_outside(file, paths, [root or images, images, file.parent], remedy)
     found += outside.values()
+    # only images that can be used have an entry, in the order of the file
     objects: dict[int, list[tuple[int, Any]]] = {}  # by the index of the image
     for i, path in enumerate(paths):
         if i in outside:
@@ -121,6 +122,7 @@ def read_polygons(
             found.append(content.fault(i, faults.UNKNOWN_CATEGORY, message))
         elif image in objects and (fault is None or fault.kind in DRAWN):
             objects[image].append((label_of[category], record.get("segmentation")))
+    # outlines and not masks: drawn, a large data set would not fit into memory
     masks = Outlines(str(file), content.sizes[list(objects)], list(objects.values()))
     return LabeledMasks(tuple(classes), np.array([paths[i] for i in objects], dtype=str), masks), found
 

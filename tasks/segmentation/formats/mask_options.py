@@ -32,8 +32,10 @@ class MaskOptions:
             FileNotFoundError: the file of the classes does not exist.
             ValueError: it cannot be understood, or has other classes than `class_names`.
         """
+        # the data set's own file before a well-known name: someone may have other classes in a `voc`
         inside = self.root / (self.classes or "classes.txt")
         coding = read_classes(inside if self.classes is None or inside.is_file() else self.classes, self.ignored)
+        # files of masks have no names, so another list would exchange classes without a sign
         if class_names is not None and tuple(class_names) != coding.class_names:
             raise ValueError(
                 f"data.classes lists {coding.class_names}, the classes in use are {tuple(class_names)}; expected the "

@@ -37,6 +37,7 @@ def read_list(file: Path, coding: Coding) -> tuple[LabeledMasks, list[Fault]]:
     """
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; give a list of names, or a folder of images and one of masks.")
+    # the first word: lists of one class have a flag behind the name
     names = [line.split()[0] for line in read_text(file).splitlines() if line.strip()]
     root = next((folder for folder in file.parents if (folder / "JPEGImages").is_dir()), None)
     if root is None:
@@ -49,7 +50,7 @@ def read_list(file: Path, coding: Coding) -> tuple[LabeledMasks, list[Fault]]:
         if count > 1
     ]
     pairs = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(names):  # each once, or it would count twice in the scores
         pair = root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
         outside = find_outside(file, pair, [root], "leave it below the folder that holds JPEGImages")
         if outside:

@@ -44,6 +44,7 @@ def read_labeled_videos(
     path = root / name
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give the split's folder or list below data.root.")
+    # of every other format a split is a path of its own; passed over, it would train on all
     if split and not hmdb51.HMDB51.matches(path):
         raise ValueError(
             f"{path}:{split}: holds no list *_test_split1.txt; expected HMDB51's folder of lists before :train or "

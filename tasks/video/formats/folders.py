@@ -16,6 +16,7 @@ from vertebra.tasks.video.video_files import VIDEO_SUFFIXES, holds_frame_folders
 def _find(wanted: Source, group: str | None) -> list[Source]:
     if not wanted.path.is_dir():
         return []
+    # the splits first, as for images
     for folders in (splits_in(wanted.path), [wanted.path]):
         sources = [Source(folder) for folder in folders]
         if any(map(holds_frame_folders, folders)):

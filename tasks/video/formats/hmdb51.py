@@ -20,12 +20,13 @@ def _hmdb51(root: Path, folder: Path, part: str) -> tuple[list[str], list[str]]:
     wanted = {"train": "1", "test": "2"}.get(part)
     if wanted is None:
         raise ValueError(f"{folder}: HMDB51 has no split {part!r}; expected its lists, followed by :train or :test.")
+    # the first of three splits, which most papers report
     names, labels = [], []
     for file in sorted(folder.glob(_LISTS), key=lambda file: natural_key(file.name)):
         kind = file.name.removesuffix("_test_split1.txt")
         for line in filter(None, map(str.strip, read_text(file).splitlines())):
             name, number = line.rsplit(maxsplit=1)
-            if number == wanted:
+            if number == wanted:  # 0 is for videos that neither part uses
                 names.append(existing_video(root, f"{kind}/{name}"))
                 labels.append(kind)
     if not names:

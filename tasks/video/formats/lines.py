@@ -22,6 +22,7 @@ def _lines(root: Path, file: Path) -> tuple[list[str], list[str]]:
         found = re.fullmatch(r"(.+?\.\w+)(?:[\s,]+(\S.*))?", line)
         found = found or re.fullmatch(r"(.*\S)[\s,]+(\S+)", line)  # a folder of frames has no suffix to end at
         path, label = (found[1], found[2]) if found else (line, "")
+        # test lists of UCF101 have no label: the folder is the class
         names.append(existing_video(root, path))
         folder = Path(path).parent.name
         labels.append(known.get(label or "", label or folder))

@@ -18,6 +18,7 @@ from vertebra.tasks.video.video_files import VIDEO_SUFFIXES
 
 def existing_video(root: Path, path: str) -> str:
     """Return where a video is: at its path, with one of the known endings, or as a folder of frames."""
+    # lists have names without a suffix, or with that of files that were converted or unpacked since
     plain = root / path
     if plain.exists():
         return str(plain)
@@ -35,6 +36,7 @@ def numbered(
         class_names = ordered_classes(labels)
         found += class_faults(file, class_names)
     label_of = {name: label for label, name in enumerate(class_names)}
+    # before any is opened: a path outside may be a device
     outside = find_outside(file, names, [root, file.parent], REMEDY)
     found += outside.values()
     kept: dict[str, str] = {}

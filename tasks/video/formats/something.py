@@ -17,6 +17,7 @@ from vertebra.tasks.video.formats.listed import existing_video, numbered
 def _something(root: Path, file: Path) -> tuple[list[str], list[str]]:
     """Read `[{"id": ..., "template": ...}]`; a video is `ID.webm`, `ID.mp4` or a folder of frames below `root`."""
     try:
+        # the template is the class; the label has the things of one video filled in
         rows: list[dict[str, Any]] = json.loads(read_text(file))
         labels = [str(row.get("template", row.get("label"))).replace("[", "").replace("]", "") for row in rows]
         names = [existing_video(root, str(row["id"])) for row in rows]

@@ -24,7 +24,9 @@ def lists_videos(wanted: Source) -> bool:
     file = wanted.path
     if not file.is_file() or file.suffix.lower() != ".csv":
         return False
+    # the first alone: to open thousands of files is slow on network disks
     first = first_path(file) or re.split(r"[,\s]", read_text(file).lstrip(), maxsplit=1)[0]
+    # an empty name would be the folder of the CSV itself
     is_folder = bool(first) and ((wanted.files or file.parent) / first).is_dir()
     return Path(first).suffix.lower() in VIDEO_SUFFIXES - IMAGE_SUFFIXES or is_folder
 
