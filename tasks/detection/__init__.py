@@ -1,5 +1,6 @@
 """Object detection."""
 
+from vertebra.backbones.network_weights import load_weights
 from vertebra.tasks.detection.anchors import AnchorGenerator
 from vertebra.tasks.detection.data import DetectionData, Split
 from vertebra.tasks.detection.detector import Detector
@@ -9,7 +10,6 @@ from vertebra.tasks.detection.module import DetectionModule
 from vertebra.tasks.detection.retinanet import RetinaNet, retinanet
 from vertebra.tasks.detection.rpn import ProposalSelection
 from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection
-from vertebra.tasks.detection.weights import load_weights
 
 __all__ = [
     "FCOS",

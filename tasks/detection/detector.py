@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -10,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from vertebra.backbones import Backbone
+from vertebra.backbones.conventions import Renames, rename_keys
 from vertebra.tasks.detection.batch import ImageBatch, Targets, pad_images, pad_targets
 
 
@@ -36,7 +36,7 @@ class Detector(nn.Module, ABC):
 
     compiled: ClassVar[tuple[str, ...]] = ("backbone", "neck")
     class_layers: ClassVar[tuple[str, ...]] = ()
-    renames: ClassVar[tuple[tuple[str, str], ...]] = (
+    renames: ClassVar[Renames] = (
         (r"^backbone\.body\.", "backbone."),
         (r"^backbone\.fpn\.", "neck."),
         (r"^(neck\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),
@@ -89,13 +89,8 @@ class Detector(nn.Module, ABC):
         """
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a state dict, of this network or of a peer's, with the keys and shapes that this network has."""
-        renamed = {}
-        for key, value in state.items():
-            for pattern, replacement in self.renames:
-                key = re.sub(pattern, replacement, key)
-            renamed[key] = value
-        return renamed
+        """Return a state dict, of this network or of a peer's, under this network's names and in its shapes."""
+        return rename_keys(state, self.renames)
 
 
 def without_background(state: Mapping[str, Tensor], layer: str, num_anchors: int) -> dict[str, Tensor]:

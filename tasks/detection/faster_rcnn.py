@@ -6,7 +6,7 @@ https://arxiv.org/abs/1506.01497
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vertebra.backbones import Backbone
 from vertebra.backbones.layers import Norm
@@ -25,58 +25,9 @@ from vertebra.tasks.detection.selection import DetectionSelection
 
 
 class FasterRCNN(Detector):
-    """A two-stage detector: proposals from the pyramid, and what each of them is.
+    """A two-stage detector: proposals from a feature pyramid, and what each of them is.
 
-    Args:
-        backbone: images to feature maps.
-        neck: feature maps to a pyramid.
-        rpn: pyramid to proposals.
-        roi_heads: pyramid and proposals to detections.
-
-    Shape:
-        as `Detector`; there are four losses: `loss_objectness` and `loss_rpn_box_reg` of the proposals,
-        `loss_classifier` and `loss_box_reg` of the box branch
-    """
-
-    compiled = (*Detector.compiled, "rpn.head", "roi_heads.box.head", "roi_heads.box.predictor")
-    class_layers = ("roi_heads.box.predictor",)
-    renames = (
-        *Detector.renames,
-        (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
-        (r"^roi_heads\.box_(head|predictor)\.", r"roi_heads.box.\1."),
-    )
-
-    def __init__(self, backbone: Backbone, neck: nn.Module, rpn: RegionProposalNetwork, roi_heads: RoIHeads) -> None:
-        super().__init__(backbone, neck)
-        self.rpn = rpn
-        self.roi_heads = roi_heads
-
-    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        proposals, losses = self.rpn(features, batch.padded_size, batch.sizes, targets)
-        return {**losses, **self.roi_heads.losses(features, proposals, targets)}
-
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        proposals, _ = self.rpn(features, batch.padded_size, batch.sizes)
-        return self.roi_heads(features, proposals, batch.sizes)
-
-
-def faster_rcnn(
-    backbone: str | Backbone,
-    num_classes: int,
-    *,
-    in_channels: int | None = None,
-    weights: str | None = None,
-    norm: Norm | None = None,
-    head_norm: Norm | None = None,
-    neck: NeckName = "fpn",
-    channels: int = 256,
-    anchors: AnchorGenerator | None = None,
-    proposals: ProposalSelection | None = None,
-    detections: DetectionSelection | None = None,
-    rois_per_image: int = 512,
-    class_agnostic: bool = False,
-) -> FasterRCNN:
-    """Assemble Faster R-CNN with a feature pyramid; with `resnet50` it is torchvision's `fasterrcnn_resnet50_fpn`.
+    With the backbone `resnet50` it is torchvision's `fasterrcnn_resnet50_fpn`.
 
     Args:
         backbone: a registered name, or a backbone with any options.
@@ -96,26 +47,62 @@ def faster_rcnn(
         rois_per_image: how many proposals of an image the second stage trains on, a quarter of them objects at most.
         class_agnostic: one box a proposal for all classes instead of one a class.
 
+    Shape:
+        as `Detector`; there are four losses: `loss_objectness` and `loss_rpn_box_reg` of the proposals,
+        `loss_classifier` and `loss_box_reg` of the box branch
+
     Raises:
         ValueError: an argument for a named backbone beside a built one, or one that a part refuses.
         FileNotFoundError: there are no such weights.
     """
-    backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
-    pyramid = create_neck(neck, backbone.levels, channels, extra="pool", norm=head_norm)
-    anchors = anchors or fitting_anchors(pyramid.levels)
-    box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
-    detector = FasterRCNN(
-        backbone,
-        pyramid,
-        RegionProposalNetwork(RPNHead(channels, anchors.num_anchors, norm=head_norm), anchors, proposals),
-        RoIHeads(
-            BoxBranch(
-                RoIAlign(pyramid.levels[: len(backbone.levels)]),
-                box_head,
-                BoxPredictor(box_head.out_channels, num_classes, class_agnostic),
-                detections,
-            ),
-            sampler=BalancedSampler(rois_per_image, object_fraction=0.25),
-        ),
+
+    compiled = (*Detector.compiled, "rpn.head", "roi_heads.box.head", "roi_heads.box.predictor")
+    class_layers = ("roi_heads.box.predictor",)
+    renames = (
+        *Detector.renames,
+        (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
+        (r"^roi_heads\.box_(head|predictor)\.", r"roi_heads.box.\1."),
     )
-    return warm_start(detector, weights)
+
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        in_channels: int | None = None,
+        weights: str | None = None,
+        norm: Norm | None = None,
+        head_norm: Norm | None = None,
+        neck: NeckName = "fpn",
+        channels: int = 256,
+        anchors: AnchorGenerator | None = None,
+        proposals: ProposalSelection | None = None,
+        detections: DetectionSelection | None = None,
+        rois_per_image: int = 512,
+        class_agnostic: bool = False,
+    ) -> None:
+        backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
+        pyramid = create_neck(neck, backbone.levels, channels, extra="pool", norm=head_norm)
+        super().__init__(backbone, pyramid)
+        anchors = anchors or fitting_anchors(pyramid.levels)
+        box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
+        rpn_head = RPNHead(channels, anchors.num_anchors, norm=head_norm)
+        predictor = BoxPredictor(box_head.out_channels, num_classes, class_agnostic)
+        pooler = RoIAlign(pyramid.levels[: len(backbone.levels)])
+        self.rpn = RegionProposalNetwork(rpn_head, anchors, proposals)
+        self.roi_heads = RoIHeads(
+            BoxBranch(pooler, box_head, predictor, detections),
+            sampler=BalancedSampler(rois_per_image, object_fraction=0.25),
+        )
+        warm_start(self, weights)
+
+    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        proposals, losses = self.rpn(features, batch.padded_size, batch.sizes, targets)
+        return {**losses, **self.roi_heads.losses(features, proposals, targets)}
+
+    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+        proposals, _ = self.rpn(features, batch.padded_size, batch.sizes)
+        return self.roi_heads(features, proposals, batch.sizes)
+
+
+faster_rcnn = FasterRCNN

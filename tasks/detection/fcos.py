@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vertebra.backbones import Backbone, create_backbone
+from vertebra.backbones import Backbone
 from vertebra.backbones.layers import Norm
 from vertebra.backbones.necks import NeckName, create_neck
-from vertebra.backbones.warm_start import warm_start, without_checkpoint
-from vertebra.tasks.detection.anchors import AnchorGenerator, fitting_anchors
+from vertebra.backbones.resolve import resolve_backbone
+from vertebra.backbones.warm_start import warm_start
+from vertebra.tasks.detection.anchors import fitting_anchors
 from vertebra.tasks.detection.assigners import Assigner, CenterAssigner
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.box_coder import DistanceCoder
@@ -74,18 +75,31 @@ class FCOSHead(nn.Module):
 class FCOS(Detector):
     """A one-stage detector: every pixel of the pyramid is classified, and measured to the four sides of its object.
 
+    It works on P3 to P7; with the backbone `resnet50` it is torchvision's `fcos_resnet50_fpn`.
+
     Args:
-        backbone: images to feature maps.
-        neck: feature maps to a pyramid.
-        head: maps of the pyramid to logits, distances and centerness.
-        points: generator of one square of a stride at each pixel.
-        selection: which detections are reported.
-        assigner: points to objects.
-        box_loss: of the points that are objects.
+        backbone: a registered name, or a backbone with any options; its three coarsest levels are used.
+        num_classes: K, the things to find, without the background.
+        in_channels: for a backbone given by name: channels of the images, 3 if not given; `weights` are adapted to
+            them.
+        weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
+            `vertebra fit` fills all of the network that fits, see `vertebra.backbones.warm_start`.
+        norm: for a backbone given by name: `batch` (if not given), `frozen`, `sync` or `group`.
+        head_norm: norm of the head's convolutions; None for no norm.
+        neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn`.
+        channels: of the pyramid.
+        extra: what P6 is made of: C5 (`conv`) or P5 (`conv_p5`, as in the paper).
+        radius: how far, in strides, a point may be from the center of its object.
+        detections: which detections are reported.
+        box_loss: `GIoU` or `SmoothL1` of `vertebra.tasks.detection.losses`; GIoU if not given.
 
     Shape:
         as `Detector`; the losses are `loss_classifier`, `loss_box_reg` and `loss_centerness`, each a sum over the
         points of all images, divided by the number of points that are objects
+
+    Raises:
+        ValueError: an argument for a named backbone beside a built one, or one that a part refuses.
+        FileNotFoundError: there are no such weights.
     """
 
     compiled = (*Detector.compiled, "head")
@@ -107,21 +121,30 @@ class FCOS(Detector):
 
     def __init__(
         self,
-        backbone: Backbone,
-        neck: nn.Module,
-        head: FCOSHead,
-        points: AnchorGenerator,
-        selection: DenseSelection | None = None,
-        assigner: Assigner | None = None,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        in_channels: int | None = None,
+        weights: str | None = None,
+        norm: Norm | None = None,
+        head_norm: Norm | None = "group",
+        neck: NeckName = "fpn",
+        channels: int = 256,
+        extra: Literal["conv", "conv_p5"] = "conv_p5",
+        radius: float = 1.5,
+        detections: DenseSelection | None = None,
         box_loss: BoxLoss | None = None,
     ) -> None:
-        super().__init__(backbone, neck)
-        self.head = head
-        self.points = points
-        self.selection = selection or DenseSelection(score_threshold=0.2, nms_threshold=0.6)
-        self.assigner = assigner or CenterAssigner()
+        backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
+        pyramid = create_neck(neck, backbone.levels[-3:], channels, extra=extra)
+        super().__init__(backbone, pyramid)
+        self.points = fitting_anchors(pyramid.levels, scales=(1.0,), aspect_ratios=(1.0,))  # squares of a stride
+        self.head = FCOSHead(channels, num_classes, norm=head_norm)
+        self.selection = detections or DenseSelection(score_threshold=0.2, nms_threshold=0.6)
+        self.assigner: Assigner = CenterAssigner(radius)
         self.box_loss = box_loss or GIoU()
         self.coder = DistanceCoder()
+        warm_start(self, weights)
 
     def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         maps = list(features.values())
@@ -169,43 +192,4 @@ def centerness_of(distances: Tensor) -> Tensor:
     return (x * y).sqrt()
 
 
-def fcos(
-    backbone: str | Backbone,
-    num_classes: int,
-    *,
-    in_channels: int = 3,
-    weights: str | None = None,
-    norm: Norm = "batch",
-    head_norm: Norm | None = "group",
-    neck: NeckName = "fpn",
-    channels: int = 256,
-    extra: Literal["conv", "conv_p5"] = "conv_p5",
-    radius: float = 1.5,
-    detections: DenseSelection | None = None,
-    box_loss: BoxLoss | None = None,
-) -> FCOS:
-    """Assemble FCOS on P3 to P7; with `resnet50` it is torchvision's `fcos_resnet50_fpn`.
-
-    Args:
-        backbone: a registered name, or a backbone with any options; its three coarsest levels are used.
-        num_classes: K, the things to find, without the background.
-        in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
-        weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
-            `vertebra fit` fills all of the network that fits, see `vertebra.backbones.warm_start`.
-        norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
-        head_norm: norm of the head's convolutions; None for no norm.
-        neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn`.
-        channels: of the pyramid.
-        extra: what P6 is made of: C5 (`conv`) or P5 (`conv_p5`, as in the paper).
-        radius: how far, in strides, a point may be from the center of its object.
-        detections: which detections are reported.
-        box_loss: `GIoU` or `SmoothL1` of `vertebra.tasks.detection.losses`; GIoU if not given.
-    """
-    if isinstance(backbone, str):
-        of_backbone = without_checkpoint(weights)
-        backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=of_backbone)
-    pyramid = create_neck(neck, backbone.levels[-3:], channels, extra=extra)
-    points = fitting_anchors(pyramid.levels, scales=(1.0,), aspect_ratios=(1.0,))
-    head = FCOSHead(channels, num_classes, norm=head_norm)
-    assigner = CenterAssigner(radius)
-    return warm_start(FCOS(backbone, pyramid, head, points, detections, assigner, box_loss), weights)
+fcos = FCOS

@@ -12,10 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vertebra.backbones import Backbone, create_backbone
+from vertebra.backbones import Backbone
 from vertebra.backbones.layers import Norm
 from vertebra.backbones.necks import NeckName, create_neck
-from vertebra.backbones.warm_start import warm_start, without_checkpoint
+from vertebra.backbones.resolve import resolve_backbone
+from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.anchors import AnchorGenerator, fitting_anchors
 from vertebra.tasks.detection.assigners import Assigner, IoUAssigner
 from vertebra.tasks.detection.batch import ImageBatch, Targets
@@ -70,18 +71,33 @@ class RetinaNetHead(nn.Module):
 class RetinaNet(Detector):
     """A one-stage detector: a head on every level of the pyramid classifies and corrects anchors.
 
+    It works on P3 to P7; with the backbone `resnet50` it is torchvision's `retinanet_resnet50_fpn`, and with
+    `head_norm` group, `extra` conv and `box_loss` GIoU its `retinanet_resnet50_fpn_v2`.
+
     Args:
-        backbone: images to feature maps.
-        neck: feature maps to a pyramid.
-        head: maps of the pyramid to logits and deltas of the anchors.
-        anchors: generator of the anchors.
-        selection: which detections are reported.
-        assigner: anchors to objects.
-        box_loss: of the anchors that are objects.
+        backbone: a registered name, or a backbone with any options; its three coarsest levels are used.
+        num_classes: K, the things to find, without the background.
+        in_channels: for a backbone given by name: channels of the images, 3 if not given; `weights` are adapted to
+            them.
+        weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
+            `vertebra fit` fills all of the network that fits, see `vertebra.backbones.warm_start`.
+        norm: for a backbone given by name: `batch` (if not given), `frozen`, `sync` or `group`.
+        head_norm: norm of the head's convolutions; None for no norm.
+        neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn`.
+        channels: of the pyramid.
+        extra: what P6 is made of: C5 (`conv`, as in the paper) or P5 (`conv_p5`).
+        anchors: if not given, of three sizes a level, 4 times its reduction and up (32 to 813 for P3 to P7), and
+            three shapes.
+        detections: which detections are reported.
+        box_loss: `SmoothL1` or `GIoU` of `vertebra.tasks.detection.losses`; L1 if not given.
 
     Shape:
         as `Detector`; the losses are `loss_classifier` and `loss_box_reg`, each the mean over the images of a sum over
         the anchors, divided by the number of anchors that are objects
+
+    Raises:
+        ValueError: an argument for a named backbone beside a built one, or one that a part refuses.
+        FileNotFoundError: there are no such weights.
     """
 
     compiled = (*Detector.compiled, "head")
@@ -97,21 +113,30 @@ class RetinaNet(Detector):
 
     def __init__(
         self,
-        backbone: Backbone,
-        neck: nn.Module,
-        head: RetinaNetHead,
-        anchors: AnchorGenerator,
-        selection: DenseSelection | None = None,
-        assigner: Assigner | None = None,
+        backbone: str | Backbone,
+        num_classes: int,
+        *,
+        in_channels: int | None = None,
+        weights: str | None = None,
+        norm: Norm | None = None,
+        head_norm: Norm | None = None,
+        neck: NeckName = "fpn",
+        channels: int = 256,
+        extra: Literal["conv", "conv_p5"] = "conv_p5",
+        anchors: AnchorGenerator | None = None,
+        detections: DenseSelection | None = None,
         box_loss: BoxLoss | None = None,
     ) -> None:
-        super().__init__(backbone, neck)
-        self.head = head
-        self.anchors = anchors
-        self.selection = selection or DenseSelection(per_image=300)
-        self.assigner = assigner or IoUAssigner(0.5, 0.4, allow_low_quality_matches=True)
+        backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
+        pyramid = create_neck(neck, backbone.levels[-3:], channels, extra=extra)
+        super().__init__(backbone, pyramid)
+        self.anchors = anchors or fitting_anchors(pyramid.levels, OCTAVE_SCALES)
+        self.head = RetinaNetHead(channels, self.anchors.num_anchors, num_classes, norm=head_norm)
+        self.selection = detections or DenseSelection(per_image=300)
+        self.assigner: Assigner = IoUAssigner(0.5, 0.4, allow_low_quality_matches=True)
         self.box_loss = box_loss or SmoothL1(beta=0.0)
         self.coder = BoxCoder()
+        warm_start(self, weights)
 
     def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         maps = list(features.values())
@@ -145,45 +170,4 @@ class RetinaNet(Detector):
         return super().own_names(without_background(state, layer, self.anchors.num_anchors))
 
 
-def retinanet(
-    backbone: str | Backbone,
-    num_classes: int,
-    *,
-    in_channels: int = 3,
-    weights: str | None = None,
-    norm: Norm = "batch",
-    head_norm: Norm | None = None,
-    neck: NeckName = "fpn",
-    channels: int = 256,
-    extra: Literal["conv", "conv_p5"] = "conv_p5",
-    anchors: AnchorGenerator | None = None,
-    detections: DenseSelection | None = None,
-    box_loss: BoxLoss | None = None,
-) -> RetinaNet:
-    """Assemble RetinaNet on P3 to P7; with `resnet50` it is torchvision's `retinanet_resnet50_fpn`.
-
-    Its `retinanet_resnet50_fpn_v2` has `head_norm` group, `extra` conv and `box_loss` GIoU.
-
-    Args:
-        backbone: a registered name, or a backbone with any options; its three coarsest levels are used.
-        num_classes: K, the things to find, without the background.
-        in_channels: for a backbone given by name: channels of the images; `weights` are adapted to them.
-        weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
-            `vertebra fit` fills all of the network that fits, see `vertebra.backbones.warm_start`.
-        norm: for a backbone given by name: `batch`, `frozen`, `sync` or `group`.
-        head_norm: norm of the head's convolutions; None for no norm.
-        neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn`.
-        channels: of the pyramid.
-        extra: what P6 is made of: C5 (`conv`, as in the paper) or P5 (`conv_p5`).
-        anchors: if not given, of three sizes a level, 4 times its reduction and up (32 to 813 for P3 to P7), and
-            three shapes.
-        detections: which detections are reported.
-        box_loss: `SmoothL1` or `GIoU` of `vertebra.tasks.detection.losses`; L1 if not given.
-    """
-    if isinstance(backbone, str):
-        of_backbone = without_checkpoint(weights)
-        backbone = create_backbone(backbone, in_channels=in_channels, norm=norm, weights=of_backbone)
-    pyramid = create_neck(neck, backbone.levels[-3:], channels, extra=extra)
-    anchors = anchors or fitting_anchors(pyramid.levels, OCTAVE_SCALES)
-    head = RetinaNetHead(channels, anchors.num_anchors, num_classes, norm=head_norm)
-    return warm_start(RetinaNet(backbone, pyramid, head, anchors, detections, box_loss=box_loss), weights)
+retinanet = RetinaNet

@@ -11,7 +11,9 @@ from vertebra.backbones import Backbone, create_backbone, resolve_backbone
 from vertebra.tasks import classification, detection, medical, segmentation, video
 
 NETWORKS = {
-    "detection.faster_rcnn": (detection.faster_rcnn, 2),
+    "detection.FasterRCNN": (detection.FasterRCNN, 2),
+    "detection.FCOS": (detection.FCOS, 2),
+    "detection.RetinaNet": (detection.RetinaNet, 2),
     "classification.ImageClassifier": (classification.ImageClassifier, 2),
     "medical.MedicalClassifier": (medical.MedicalClassifier, 2),
     "medical.SliceClassifier": (medical.SliceClassifier, 2),
@@ -53,9 +55,10 @@ def test_the_table_has_every_network():
         for task in (classification, detection, medical, segmentation, video)
         for name, part in vars(task).items()
         if inspect.isclass(part) and issubclass(part, nn.Module) and part.__name__ == name
-        if "backbone" in inspect.signature(part).parameters and part is not segmentation.Segmenter  # a base
+        if "backbone" in inspect.signature(part).parameters
+        and part not in (segmentation.Segmenter, detection.Detector)  # bases
     }
-    assert classes - {"detection.FasterRCNN"} == NETWORKS.keys() - {"detection.faster_rcnn"}
+    assert classes == NETWORKS.keys()
     assert set().union(*(options_of(build) for build, _ in NETWORKS.values())) == OPTIONS.keys()
 
 
@@ -99,7 +102,7 @@ def test_a_checkpoint_beside_a_built_backbone_is_used(name, tmp_path):
     assert torch.equal(started[first], trained.state_dict()[first])
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "detection.faster_rcnn"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_one_object_under_its_two_names(name):
     build, _ = NETWORKS[name]
     task = importlib.import_module(build.__module__.rpartition(".")[0])

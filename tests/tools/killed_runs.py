@@ -64,7 +64,7 @@ RUNS = {
     "detection": (
         "vertebra.tasks.detection.DetectionModule",
         part(
-            "vertebra.tasks.detection.networks.FasterRCNN",
+            "vertebra.tasks.detection.FasterRCNN",
             backbone="resnet18",
             channels=16,
             rois_per_image=8,

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from vertebra.backbones import create_backbone
 from vertebra.tasks.classification import ClassificationData, ClassificationModule, ImageClassifier
-from vertebra.tasks.detection import DetectionData, DetectionModule, faster_rcnn
+from vertebra.tasks.detection import DetectionData, DetectionModule, FasterRCNN
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.medical import MedicalClassifier, MedicalData, MedicalModule
 from vertebra.tasks.medical.geometry import Resample
@@ -26,12 +26,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 MODULE = "vertebra.tasks.medical.MedicalModule"
 NETWORK = "vertebra.tasks.medical.MedicalClassifier"
 
-NETWORKS = {"detection": "vertebra.tasks.detection.networks.FasterRCNN"}
-
 # task -> module, network and data set, each with the functions whose arguments it takes
 PARTS = {
     "classification": (ClassificationModule, ImageClassifier, ClassificationData),
-    "detection": (DetectionModule, faster_rcnn, DetectionData),
+    "detection": (DetectionModule, FasterRCNN, DetectionData),
     "medical": (MedicalModule, MedicalClassifier, MedicalData),
     "segmentation": (SegmentationModule, DeepLabV3Plus, SegmentationData),
     "video": (VideoModule, VideoClassifier, VideoData),
@@ -57,8 +55,7 @@ def nested(task):
     module, network, data = PARTS[task]
     classes = {
         "model": f"{module.__module__}.{module.__name__}",
-        "model.network": f"vertebra.tasks.{task}."
-        + ("networks.FasterRCNN" if task == "detection" else network.__name__),
+        "model.network": f"vertebra.tasks.{task}.{network.__name__}",
         "model.network.backbone": BACKBONE,
         "model.network.backbone.name": "resnet18",
         "data": f"{data.__module__}.{data.__name__}",

@@ -14,7 +14,7 @@ CONFIG = {
         "class_path": "vertebra.tasks.detection.DetectionModule",
         "init_args": {
             "network": {
-                "class_path": "vertebra.tasks.detection.networks.FasterRCNN",
+                "class_path": "vertebra.tasks.detection.FasterRCNN",
                 "init_args": {
                     "backbone": {
                         "class_path": "vertebra.tasks.training.named_backbone.NamedBackbone",
@@ -76,7 +76,7 @@ CALLABLES = [
     "vertebra.tasks.loading.data.os.system",
     "vertebra.tasks.loading.files.images.cv2.imread",
     "vertebra.tasks.reporting.report.write_report",
-    "vertebra.tasks.detection.faster_rcnn.faster_rcnn",
+    "vertebra.tasks.detection.anchors.fitting_anchors",
     "vertebra.backbones.weights.load_weights",
 ]
 

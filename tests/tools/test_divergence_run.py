@@ -61,7 +61,7 @@ def config(task: str, root: Path) -> dict:
     return {
         "model": {
             "class_path": f"vertebra.tasks.{task}.{module}",
-            "init_args": {"network": {"class_path": f"vertebra.tasks.{task}.networks.{network}", "init_args": options}},
+            "init_args": {"network": {"class_path": f"vertebra.tasks.{task}.{network}", "init_args": options}},
         },
         "data": {
             "class_path": f"vertebra.tasks.{task}.{data}",

@@ -21,7 +21,7 @@ model:
   class_path: vertebra.tasks.detection.DetectionModule
   init_args:
     network:
-      class_path: vertebra.tasks.detection.networks.FasterRCNN
+      class_path: vertebra.tasks.detection.FasterRCNN
       init_args:
         backbone: resnet18
         channels: 16
