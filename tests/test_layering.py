@@ -8,19 +8,21 @@ PARTS = ("backbones", "tasks", "tools")
 FILES = [path.relative_to(ROOT) for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
 TESTS = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("*.py"))]
 
-# the shared floor of `tasks/`: each room imports only those before it
-ROOMS = ("loading", "scoring", "reporting", "training")
+# the shared layers of `tasks/`, lowest first: each imports only those before it
+LAYERS = ("loading", "scoring", "reporting", "training")
 
 
 def imported(source, package):
-    """Dotted names of all that is imported anywhere in a file, also inside functions."""
+    """Dotted names of all imports of a file, including those inside functions."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            # a relative import of level n starts n - 1 packages above the file's own
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            # the imported name may be a submodule or an attribute; both forms are matched by prefix
             names |= {f"{base}.{alias.name}" for alias in node.names}
     return names
 
@@ -38,66 +40,69 @@ def within(name, package):
 
 
 def forbidden_to(file):
-    """The packages that a file must not import."""
-    forbidden = [*PARTS, "configs"]  # by their own names they are there in a checkout only
-    if file not in (Path("backbones/timm_bridge.py"), Path("tools/benchmarks/backbones.py")):  # the second times it
+    """Packages that a file must not import."""
+    # top-level names of the repository's folders: importable in a checkout, but not from an installed package
+    forbidden = [*PARTS, "configs"]
+    # timm stays behind one adapter; the benchmark compares with it
+    if file not in (Path("backbones/timm_bridge.py"), Path("tools/benchmarks/backbones.py")):
         forbidden.append("timm")
     if file.parts[0] != "tools":
         forbidden.append("vertebra.tools")
     if file.parts[0] == "backbones":
         forbidden += ["lightning", "torchvision.datasets", "vertebra.tasks"]
     if file.parts[0] == "tasks" and len(file.parts) > 2:
-        room = file.parts[1]
-        below = ROOMS[: ROOMS.index(room)] if room in ROOMS else ROOMS
-        others = {path.name for path in (ROOT / "tasks").iterdir() if path.is_dir()} - {room, *below}
-        forbidden += [f"vertebra.tasks.{name}" for name in sorted(others)]
+        layer = file.parts[1]
+        below = LAYERS[: LAYERS.index(layer)] if layer in LAYERS else LAYERS
+        siblings = {path.name for path in (ROOT / "tasks").iterdir() if path.is_dir()} - {layer, *below}
+        forbidden += [f"vertebra.tasks.{name}" for name in sorted(siblings)]
     return forbidden
 
 
-def faults(file):
+def violations(file):
     return sorted(name for name in imports_of(file) if any(within(name, package) for package in forbidden_to(file)))
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
-def test_imports_point_down(file):
-    assert faults(file) == []
+def test_files_import_only_lower_layers(file):
+    assert violations(file) == []
 
 
 @pytest.mark.parametrize("file", [*FILES, *TESTS], ids=str)
-def test_no_drawers(file):
+def test_no_file_is_a_collection_of_utilities(file):
     assert file.stem not in {"utils", "util", "misc", "helpers", "helper", "common"}
     assert not {"utils", "misc", "helpers", "common"} & set(file.parts)
 
 
-def circles(imports):
-    """The modules that reach themselves by imports; `imports` is module -> modules."""
+def cyclic(imports):
+    """Modules on an import cycle; `imports` maps each module to those it imports."""
 
-    def reaches(start):
-        found, ahead = set(), [start]
-        while ahead:
-            for name in imports[ahead.pop()] - found:
-                found.add(name)
-                ahead.append(name)
-        return found
+    def reachable(start):
+        visited, stack = set(), [start]
+        while stack:
+            for name in imports[stack.pop()] - visited:
+                visited.add(name)
+                stack.append(name)
+        return visited
 
-    return sorted(module for module in imports if module in reaches(module))
+    return sorted(module for module in imports if module in reachable(module))
 
 
-def test_no_file_imports_itself_by_way_of_others():
+def test_there_are_no_import_cycles():
     modules = {module_of(file): file for file in FILES}
 
     def imports(file):
-        named = {name if name in modules else name.rpartition(".")[0] for name in imports_of(file)}
-        return {name for name in named if name in modules and modules[name].name != "__init__.py"}
+        targets = {name if name in modules else name.rpartition(".")[0] for name in imports_of(file)}
+        # an __init__ re-exports its package, and a submodule may import a sibling through it
+        return {name for name in targets if name in modules and modules[name].name != "__init__.py"}
 
-    assert circles({module: imports(file) for module, file in modules.items()}) == []
-
-
-def test_circles_are_found():
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["b", "c"]
+    assert cyclic({module: imports(file) for module, file in modules.items()}) == []
 
 
-def test_every_way_of_importing_is_seen():
+def test_import_cycles_are_detected():
+    assert cyclic({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["b", "c"]
+
+
+def test_all_forms_of_import_are_detected():
     source = (
         "import lightning.pytorch as pl\nfrom vertebra.tasks import module\n"
         "def late():\n    from ..tools.main import main\n    from . import anchors\n"
@@ -110,8 +115,8 @@ def test_every_way_of_importing_is_seen():
     }
 
 
-def test_the_rules_find_what_they_forbid(tmp_path, monkeypatch):
-    for folder in ("backbones", "tasks/video", "tasks/detection", *(f"tasks/{room}" for room in ROOMS)):
+def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypatch):
+    for folder in ("backbones", "tasks/video", "tasks/detection", *(f"tasks/{layer}" for layer in LAYERS)):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     for file, line in [
@@ -126,7 +131,7 @@ def test_the_rules_find_what_they_forbid(tmp_path, monkeypatch):
         ("tasks/detection/a.py", "from tasks.detection import boxes"),
     ]:
         (tmp_path / file).write_text(line)
-        assert faults(Path(file)), line
+        assert violations(Path(file)), line
     for file, line in [
         ("backbones/timm_bridge.py", "import timm"),
         ("tasks/detection/a.py", "from vertebra.tasks.detection import boxes"),
@@ -134,4 +139,4 @@ def test_the_rules_find_what_they_forbid(tmp_path, monkeypatch):
         ("tasks/training/a.py", "from vertebra.tasks.reporting.report import Section"),
     ]:
         (tmp_path / file).write_text(line)
-        assert faults(Path(file)) == [], line
+        assert violations(Path(file)) == [], line

@@ -1,4 +1,4 @@
-"""What a user gets from `pip install`."""
+"""Contents and imports of the installed package."""
 
 import os
 import re
@@ -14,38 +14,39 @@ import vertebra
 ROOT = Path(__file__).parents[1]
 
 
-def test_opencv_is_the_build_that_needs_no_display():
+def test_opencv_is_the_headless_build():
     assert re.search(r"GUI:\s*NONE", cv2.getBuildInformation())
 
 
-def test_a_missing_extra_is_not_needed_to_import_the_tasks():
+def test_tasks_import_without_the_libraries_of_other_tasks():
+    # None in sys.modules makes an import fail as if the package were not installed
     missing = "sys.modules.update(av=None, monai=None, nibabel=None, pydicom=None, onnx=None)"
     code = f"import sys; {missing}; import vertebra.tasks.detection, vertebra.tools.train, vertebra.tools.check"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_package_names_what_is_public():
+def test_the_package_exports_its_public_names():
     assert set(vertebra.__all__) <= set(dir(vertebra))
     assert vertebra.create_backbone("resnet18").levels == vertebra.backbones.create_backbone("resnet18").levels
     with pytest.raises(AttributeError, match="resnet5"):
         _ = vertebra.resnet5
 
 
-def test_importing_the_package_imports_no_torch():
+def test_importing_the_package_does_not_import_torch():
     code = "import sys, vertebra; sys.exit('torch' in sys.modules or not vertebra.__version__)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_a_folder_with_modules_of_our_folders_names_runs_fit_and_predict(detection_samples, tmp_path):
+def test_fit_and_predict_run_beside_user_modules_named_like_our_folders(detection_samples, tmp_path):
     for name in ("tools/__init__.py", "configs/__init__.py", "tasks.py", "backbones.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("raise ImportError('the wrong one')")
+        (tmp_path / name).write_text("raise ImportError('imported the user module')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
 
     def run(*args):
         command = [sys.executable, "-m", "vertebra.tools.main", *map(str, args)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
 
     tiny = "--data.resize.short [64] --data.resize.longest 80 --data.num_workers 0 --trainer.max_epochs 1"
     few = "--trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
@@ -56,19 +57,19 @@ def test_a_folder_with_modules_of_our_folders_names_runs_fit_and_predict(detecti
 
 
 @pytest.mark.slow
-def test_a_wheel_holds_the_package_its_recipes_and_the_page_of_the_report(tmp_path):
+def test_the_wheel_contains_package_recipes_and_report_template(tmp_path):
     pip = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--quiet", "--wheel-dir", str(tmp_path)]
     subprocess.run(pip, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     listing = subprocess.run([sys.executable, "-m", "zipfile", "-l", str(wheel)], capture_output=True, text=True).stdout
     files = [line.split()[0] for line in listing.splitlines()[1:]]
-    wanted = (
+    expected = (
         "backbones/resnet.py",
         "tasks/reporting/report.html",
         "configs/detection/demo.yaml",
         "py.typed",
         "tools/main.py",
     )
-    assert {f"vertebra/{name}" for name in wanted} <= set(files)
+    assert {f"vertebra/{name}" for name in expected} <= set(files)
     assert any(file.endswith("licenses/LICENSE") for file in files)
     assert {file.split("/")[0].split("-")[0] for file in files} == {"vertebra"}

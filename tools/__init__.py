@@ -1,1 +1,1 @@
-"""The command line: one small file a command."""
+"""Command-line interface: one small file per command."""

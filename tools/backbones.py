@@ -1,4 +1,4 @@
-"""`vertebra backbones [PATTERN]`: the registered backbones with their sizes and costs."""
+"""`vertebra backbones [PATTERN]`: table of the registered backbones with parameters, GMACs and pretrained weights."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Row(NamedTuple):
-    """What the table says about a backbone.
+class BackboneInfo(NamedTuple):
+    """Size and cost of a backbone.
 
     Attributes:
-        name: by which users reach it.
-        parameters: their number, without a classifier.
-        gmacs: billions of multiply-adds of its convolutions and matrix products for one input.
+        name: registered name.
+        parameters: number of parameters, without a classifier.
+        gmacs: 10^9 multiply-accumulates of all convolutions and matrix products, for one input.
         size: (H, W) or (T, H, W) of that input.
-        levels: names, channels and reductions.
-        weights: publishers whose weights load.
+        levels: name, channels and reduction of each feature level.
+        weights: publishers whose checkpoints load.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Row(NamedTuple):
     weights: list[str]
 
 
-def describe(name: str) -> Row:
-    """Build a backbone without memory, and count its parameters and the operations for one input.
+def describe(name: str) -> BackboneInfo:
+    """Count the parameters and multiply-accumulates of a backbone.
 
     Raises:
-        ValueError: there is no such backbone.
+        ValueError: unknown backbone.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -40,30 +40,33 @@ def describe(name: str) -> Row:
     from vertebra.backbones import create_backbone
     from vertebra.backbones.families import input_size, publishers
 
+    # on the meta device nothing is allocated or computed: listing all backbones takes seconds and little memory
     with torch.device("meta"):
         network = create_backbone(name).eval()
         size = input_size(name, network.levels)
         images = torch.zeros(1, 3, *size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(images)
-    levels = "  ".join(f"{level.name}: {level.channels} / {_written(level.reduction)}" for level in network.levels)
+    levels = "  ".join(f"{level.name}: {level.channels} / {_format_size(level.reduction)}" for level in network.levels)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Row(name, parameters, counter.get_total_flops() / 2e9, size, levels, publishers(name))
+    gmacs = counter.get_total_flops() / 2e9  # two FLOPs per multiply-accumulate
+    return BackboneInfo(name, parameters, gmacs, size, levels, publishers(name))
 
 
-def _written(size: int | tuple[int, ...]) -> str:
+def _format_size(size: int | tuple[int, ...]) -> str:
     return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List the backbones: parameters, multiply-adds, each level's channels and reduction, whose weights load."""
+    """List backbones with parameters, GMACs, channels and reduction of each level, and publishers of weights."""
     parser = argparse.ArgumentParser(prog="vertebra backbones", description=main.__doc__)
     parser.add_argument(
         "pattern",
         nargs="?",
         default="*",
-        help='shell pattern of names, such as "resnet*", or one name with a prefix, such as timm:convnext_tiny or '
-        "tsm:resnet50 (default: all)",
+        metavar="PATTERN",
+        help='shell pattern such as "resnet*", or one name with a prefix such as timm:convnext_tiny or tsm:resnet50 '
+        "(default: all registered backbones)",
     )
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
 
@@ -73,26 +76,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from vertebra.backbones import list_backbones
 
+    # names with a prefix are open-ended (timm has over a thousand), so they are not listed and not matched
     names = [args.pattern] if ":" in args.pattern else list_backbones(args.pattern)
     if not names:
-        print(f"vertebra: no backbone is called like {args.pattern!r}; vertebra backbones lists all.", file=sys.stderr)
+        print(f"vertebra: no backbone matches {args.pattern!r}; list all with vertebra backbones.", file=sys.stderr)
         return 1
-    table = Table("backbone", "parameters", "GMACs", "at", "level: channels / reduction", "weights")
-    waiting = Console(stderr=True)
+    table = Table("backbone", "parameters", "GMACs", "input size", "level: channels / reduction", "weights")
+    progress = Console(stderr=True)  # stdout holds the table only, so that it can be piped
     try:
-        for name in track(names, "counting", console=waiting, transient=True, disable=not waiting.is_terminal):
-            row = describe(name)
+        for name in track(names, "counting", console=progress, transient=True, disable=not progress.is_terminal):
+            info = describe(name)
             table.add_row(
-                row.name,
-                f"{row.parameters:,}",
-                f"{row.gmacs:.2f}",
-                _written(row.size),
-                row.levels,
-                ", ".join(row.weights),
+                info.name,
+                f"{info.parameters:,}",
+                f"{info.gmacs:.2f}",
+                _format_size(info.size),
+                info.levels,
+                ", ".join(info.weights),
             )
     except ValueError as error:
         print(f"vertebra: {error}", file=sys.stderr)
         return 1
+    # a pipe has no width, and rich would wrap at 80 columns
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 

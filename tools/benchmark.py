@@ -1,4 +1,4 @@
-"""`vertebra benchmark [WHAT]`: ours beside the peers' own networks, in one run and in turn, as ratios."""
+"""`vertebra benchmark [WHAT]`: interleaved timing against other libraries, as speedups with their spread."""
 
 from __future__ import annotations
 
@@ -9,52 +9,65 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertebra.tools.benchmarks.tasks import TASKS
-from vertebra.tools.errors import sentence
+from vertebra.tools.errors import user_message
 
 if TYPE_CHECKING:
     from vertebra.tools.benchmarks.table import Table
 
-# WHAT -> what stands beside what; the tasks first
+# WHAT -> its comparison, one line of --help; the tasks first
 CHOICES = {
-    "detection": "Faster R-CNN beside those of torchvision and detectron2",
-    "segmentation": "DeepLabV3 beside those of torchvision and segmentation_models_pytorch",
-    "video": "classifiers of clips beside those of torchvision and pytorchvideo",
-    "medical": "a classifier of volumes beside that of MONAI",
-    "defaults": "what each of our own defaults gives, for every task",
-    "backbones": "backbones beside timm's and torchvision's",
-    "loading": "images and boxes for a detector beside torchvision's reference transforms",
-    "decoding": "reading clips of a long video, and the loader's speed",
-    "coco": "average precision beside pycocotools",
+    "detection": "Faster R-CNN against torchvision and detectron2",
+    "segmentation": "DeepLabV3 against torchvision and segmentation_models_pytorch",
+    "video": "video classifiers against torchvision and pytorchvideo",
+    "medical": "3-D classifier against MONAI",
+    "defaults": "the contribution of each of our default settings, per task",
+    "backbones": "backbones against timm and torchvision",
+    "loading": "detection data loading against torchvision's reference transforms",
+    "decoding": "random access to clips of a video, and data loader throughput",
+    "coco": "COCO average precision against pycocotools",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time training steps and inference in turn, print ratios with their spread, and write them as JSON and a plot."""
+    """Measure training steps and inference of all contenders in turn; print speedups, write results.json and .png."""
     parser = argparse.ArgumentParser(
-        prog="vertebra benchmark", description=main.__doc__, epilog="Without WHAT, all of it; that takes a while."
+        prog="vertebra benchmark",
+        description=main.__doc__,
+        epilog="Without WHAT, all benchmarks run, which takes over 20 minutes on two CPU cores.",
     )
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each that count, after two that do not")
     parser.add_argument(
-        "--output", type=Path, default=Path("runs/benchmark"), help="folder of results.json and results.png"
+        "--rounds",
+        type=int,
+        default=7,
+        metavar="N",
+        help="measured runs of each contender, after two warm-up runs (default: 7)",
     )
-    what = parser.add_subparsers(dest="what", metavar="WHAT")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/benchmark"),
+        metavar="FOLDER",
+        help="folder of results.json and results.png (default: runs/benchmark)",
+    )
+    what = parser.add_subparsers(dest="what", metavar="WHAT", title="benchmarks")
     for name, help_text in CHOICES.items():
-        _add_flags(name, what.add_parser(name, help=help_text))
+        _add_flags(name, what.add_parser(name, help=help_text, description=f"Benchmark: {help_text}."))
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
 
-    from vertebra.tools.benchmarks.table import write
+    from vertebra.tools.benchmarks.table import write  # imports torch and matplotlib, which would slow down --help
 
-    chosen = [args] if args.what else [parser.parse_args([name]) for name in CHOICES]
+    # parsed again for the defaults of each subcommand
+    selected = [args] if args.what else [parser.parse_args([name]) for name in CHOICES]
     tables = []
     try:
-        for one in chosen:
-            print(f"timing {one.what} ...", file=sys.stderr, flush=True)
-            for table in _tables(one, args.rounds):
+        for options in selected:
+            print(f"measuring {options.what} ...", file=sys.stderr, flush=True)
+            for table in _tables(options, args.rounds):
                 tables.append(table)
-                print(table.markdown(), flush=True)
-                files = write(tables, args.output)  # again behind each, so that a run that is cut leaves its results
+                print(table.markdown(), flush=True)  # a benchmark takes minutes, and stdout may be a pipe
+                files = write(tables, args.output)  # after every table, so that an interrupted run keeps its results
     except ValueError as error:
-        message = sentence(error)
+        message = user_message(error)
         if message is None:
             raise
         print(f"vertebra: {message}", file=sys.stderr)
@@ -65,60 +78,74 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
     if name == "backbones":
-        parser.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
-        parser.add_argument("--only", nargs="+", metavar="NAME", help="of the networks (default: all)")
+        parser.add_argument("--float32", action="store_true", help="disable bfloat16 autocast (default: bfloat16)")
+        parser.add_argument("--only", nargs="+", metavar="NAME", help="backbones to measure (default: all)")
     elif name == "defaults":
-        parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=tuple(TASKS), help="(default: all)")
+        parser.add_argument(
+            "--task", nargs="+", choices=tuple(TASKS), default=tuple(TASKS), help="tasks to measure (default: all)"
+        )
     elif name == "decoding":
-        parser.add_argument("--seconds", type=int, default=10, help="of the video")
-        parser.add_argument("--clips", type=int, default=24, help="that are read in a round")
+        parser.add_argument("--seconds", type=int, default=10, help="length of the video in seconds (default: 10)")
+        parser.add_argument("--clips", type=int, default=24, help="clips read per round (default: 24)")
     elif name == "loading":
-        parser.add_argument("--images", type=int, default=16, help="that are loaded in a round")
+        parser.add_argument("--images", type=int, default=16, help="images loaded per round (default: 16)")
     elif name == "coco":
-        parser.add_argument("--images", type=int, default=500, help="that are scored in a round")
-        parser.add_argument("--detections", type=int, default=100, help="of an image")
+        parser.add_argument("--images", type=int, default=500, help="images scored per round (default: 500)")
+        parser.add_argument("--detections", type=int, default=100, help="detections per image (default: 100)")
     else:
         task = TASKS[name]
-        axes = ("D", "H", "W")[1 - len(task.shape) :]
+        axes = ("D", "H", "W")[1 - len(task.shape) :]  # without the channels
         parser.add_argument(
-            "--size", type=int, nargs=len(axes), default=task.shape[1:], metavar=axes, help="of the inputs"
+            "--size",
+            type=int,
+            nargs=len(axes),
+            default=task.shape[1:],
+            metavar=axes,
+            help=f"spatial size of an input (default: {' '.join(map(str, task.shape[1:]))})",
         )
         if task.frames:
-            parser.add_argument("--frames", type=int, default=task.frames, help="of the clips")
-        parser.add_argument("--batch", type=int, default=task.batch, help="inputs in a batch")
+            parser.add_argument(
+                "--frames", type=int, default=task.frames, help=f"frames of a clip (default: {task.frames})"
+            )
+        parser.add_argument("--batch", type=int, default=task.batch, help=f"batch size (default: {task.batch})")
         parser.add_argument(
-            "--backbone", nargs="+", default=task.backbones, metavar="NAME", help="registered names that the peer has"
+            "--backbone",
+            nargs="+",
+            default=task.backbones,
+            metavar="NAME",
+            help=f"backbones, which the other library must have too (default: {' '.join(task.backbones)})",
         )
 
 
 def _tables(args: argparse.Namespace, rounds: int) -> Iterator[Table]:
+    # imported per benchmark: each needs its own set of optional packages
     if args.what == "backbones":
         from vertebra.tools.benchmarks import backbones
 
-        yield backbones.table_of(not args.float32, args.only, rounds)
+        yield backbones.measure(not args.float32, args.only, rounds)
     elif args.what == "defaults":
         from vertebra.tools.benchmarks import defaults
 
         for name in args.task:
-            yield defaults.table_of(name, rounds)
+            yield defaults.measure(name, rounds)
     elif args.what == "decoding":
         from vertebra.tools.benchmarks import decoding
 
-        yield from decoding.tables_of(args.seconds, args.clips, rounds)
+        yield from decoding.measure(args.seconds, args.clips, rounds)
     elif args.what == "loading":
         from vertebra.tools.benchmarks import loading
 
-        yield loading.table_of(args.images, rounds)
+        yield loading.measure(args.images, rounds)
     elif args.what == "coco":
         from vertebra.tools.benchmarks import coco
 
-        yield coco.table_of(args.images, args.detections, rounds)
+        yield coco.measure(args.images, args.detections, rounds)
     else:
-        from vertebra.tools.benchmarks.networks import table_of
+        from vertebra.tools.benchmarks import networks
 
         frames = (args.frames,) if "frames" in args else ()
         for backbone in args.backbone:
-            yield table_of(args.what, backbone, args.batch, (*frames, *args.size), rounds)
+            yield networks.measure(args.what, backbone, args.batch, (*frames, *args.size), rounds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The configuration inside a checkpoint, as `vertebra predict` uses it: plain values, and classes of this package.
+"""Validation of the configuration inside a checkpoint: plain values and classes of this package only.
 
-A checkpoint may come from anyone, and whatever class or function a configuration names is imported and called. So
-nothing that it names is imported before it is known to be ours, and what only training needs is left out unread:
-optimizer, schedule, losses, augmentation, the paths of the data set, and where the network's first weights came from.
+A checkpoint is untrusted input, and jsonargparse imports and calls every class or function that a configuration names.
+Therefore no name is imported before it is known to belong to this package. Entries that only training needs are dropped
+without being parsed further: optimizer, schedule, losses, augmentation, data set paths and initial weights.
 """
 
 from __future__ import annotations
@@ -22,123 +22,134 @@ TRAINING = {
     "model": ("optimizer", "schedule", "loss", "mixing", "compile_mode"),
     "data": ("augment", "crop", "root", "train", "val", "test", "classes", "predict", "class_names"),
 }
-FIRST_WEIGHTS = ("weights", "inflate_from")  # paths or names, which the checkpoint's own weights would replace
+# paths or names of weights, which the checkpoint's own weights replace anyway
+INITIAL_WEIGHTS = ("weights", "inflate_from")
 
-_WORD = re.compile(r"\w[\w.]*")  # which is itself in YAML, or a number
+_WORD = re.compile(r"\w[\w.]*")  # YAML parses it to the same string, or to a number: no need to parse it
 
-# far above any real configuration (some 5,000 characters, 200 values, 10 levels)
-MOST_CHARACTERS, MOST_VALUES, DEEPEST = 500_000, 50_000, 40
+# limits against resource exhaustion, far above real configurations (about 5,000 characters, 200 values, 10 levels)
+MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 500_000, 50_000, 40
 
 
 def read_config(text: Any) -> dict[str, Any]:
-    """Parse a checkpoint's configuration and return what predicting needs of it, under `model` and `data`.
+    """Parse the configuration of a checkpoint and return the parts that prediction needs: `model` and `data`.
+
+    Args:
+        text: YAML of `vertebra fit`, or anything else that a damaged or malicious checkpoint holds in its place.
 
     Raises:
-        ValueError: it is no configuration of `vertebra fit`.
+        ValueError: it is not a configuration of `vertebra fit`.
     """
-    if not isinstance(text, str) or len(text) > MOST_CHARACTERS:
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         size = f"{len(text)} characters" if isinstance(text, str) else f"a {type(text).__name__}"
-        raise ValueError(f"its configuration is {size}; a text of up to {MOST_CHARACTERS} is expected.")
+        raise ValueError(f"its configuration is {size}; a string of up to {MAX_CHARACTERS} characters is expected.")
     try:
-        config = _plain(yaml.safe_load(text), [MOST_VALUES])
+        config = _copy_plain(yaml.safe_load(text), [MAX_VALUES])
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"its configuration is no YAML ({str(error).splitlines()[0]}).") from error
+        raise ValueError(f"its configuration is not valid YAML ({str(error).splitlines()[0]}).") from error
     parts = {key: config.get(key) if isinstance(config, dict) else None for key in TRAINING}
     for key, part in parts.items():
         if not (isinstance(part, dict) and isinstance(part.get("class_path"), str)):
-            raise ValueError(f"its configuration has no {key}.class_path; a checkpoint of `vertebra fit` has.")
+            raise ValueError(f"its configuration has no {key}.class_path; one of `vertebra fit` is expected.")
         if not isinstance(part.setdefault("init_args", {}), dict):
             raise ValueError(f"its configuration has no mapping under {key}.init_args.")
+        # a foreign class (--trust) may use arguments of these names for inference too
         if _is_ours(part["class_path"]):
             for name in TRAINING[key]:
                 part["init_args"].pop(name, None)
-    _drop_first_weights(parts)
+    _drop_initial_weights(parts)
     return parts
 
 
 def check_names(config: Any) -> None:
-    """Refuse a configuration that names anything but classes of this package, before anything of it is imported.
+    """Refuse a configuration with any name outside this package; nothing is imported before its name is accepted.
 
-    Every text counts, wherever it is, since a text in the place of an object is taken for the name of a class, for the
-    path of a configuration, or for YAML.
+    All strings are checked and not just class paths: where jsonargparse expects an object, it takes a string for a
+    class name, for the path of a configuration file, or for YAML.
 
     Raises:
-        ValueError: an entry names something else; the message gives the entry.
+        ValueError: an entry is refused; the message has its key and value.
     """
-    for entry, value in _texts(config, ""):
-        if reason := _objection(value, is_class=entry.rpartition(".")[2] == "class_path"):
-            place = ascii(entry)[1:-1]  # whose keys may hold anything
+    for entry, value in _strings(config, ""):
+        if reason := _reason_to_refuse(value, is_class=entry.rpartition(".")[2] == "class_path"):
+            key = ascii(entry)[1:-1]  # keys are untrusted too: no control characters in a terminal
             raise ValueError(
-                f"its configuration has {value[:80]!r} as {place}, {reason}; of a checkpoint only classes of "
-                f"{' and '.join(OWN)} are used. If the file is your own, or you trust its author with this machine, "
-                "add --trust."
+                f"its configuration has {value[:80]!r} as {key}, {reason}; only classes of {' and '.join(OWN)} are "
+                "accepted from a checkpoint. If it is your own, or you trust its author with this machine, add --trust."
             )
 
 
-def _plain(value: Any, budget: list[int], depth: int = 0) -> Any:
-    """Copy a parsed YAML without the sharing that aliases make, which grows without bounds where they nest."""
+def _copy_plain(value: Any, budget: list[int], depth: int = 0) -> Any:
+    """Deep-copy parsed YAML within a budget of values.
+
+    YAML aliases share objects, so a few lines of nested aliases expand to billions of values ("billion laughs"), and an
+    alias to its own parent never ends.
+    """
     budget[0] -= 1
-    if budget[0] < 0 or depth > DEEPEST:
-        raise ValueError(f"its configuration has over {MOST_VALUES} values or {DEEPEST} levels.")
+    if budget[0] < 0 or depth > MAX_DEPTH:
+        raise ValueError(f"its configuration has more than {MAX_VALUES} values or {MAX_DEPTH} levels.")
     if isinstance(value, list):
-        return [_plain(item, budget, depth + 1) for item in value]
+        return [_copy_plain(item, budget, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {str(key): _plain(item, budget, depth + 1) for key, item in value.items()}
+        return {str(key): _copy_plain(item, budget, depth + 1) for key, item in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ValueError(f"its configuration holds a {type(value).__name__}; numbers, texts, lists and mappings are meant.")
+    raise ValueError(
+        f"its configuration holds a {type(value).__name__}; only numbers, strings, lists and mappings are expected."
+    )
 
 
-def _drop_first_weights(value: Any) -> None:
-    """Remove where a network of ours took its first weights from, at any depth."""
+def _drop_initial_weights(value: Any) -> None:
+    """Delete the source of initial weights from networks of this package, at any depth."""
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _drop_first_weights(item)
+        _drop_initial_weights(item)
     if isinstance(value, dict) and isinstance(value.get("init_args"), dict) and _is_ours(value.get("class_path")):
-        for name in FIRST_WEIGHTS:
+        for name in INITIAL_WEIGHTS:
             if isinstance(value["init_args"].get(name), str):
                 del value["init_args"][name]
 
 
-def _texts(value: Any, entry: str) -> Iterator[tuple[str, str]]:
-    """Yield every text with its place, such as `model.init_args.network.class_path`."""
+def _strings(value: Any, entry: str) -> Iterator[tuple[str, str]]:
+    """Yield every string with its dotted key, such as `model.init_args.network.class_path`."""
     if isinstance(value, str):
         yield entry, value
     elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from _texts(item, f"{entry}[{place}]")
+        for index, item in enumerate(value):
+            yield from _strings(item, f"{entry}[{index}]")
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(item, f"{entry}.{key}".lstrip("."))
+            yield from _strings(item, f"{entry}.{key}".lstrip("."))
 
 
-def _objection(text: str, is_class: bool) -> str | None:
-    """Return why a text may not be in a configuration that is not trusted, or None."""
+def _reason_to_refuse(text: str, is_class: bool) -> str | None:
+    """Return why a string is not accepted from an untrusted configuration, or None if it is."""
+    # parsed once more, as jsonargparse does: quotes or YAML inside a string must not hide a name
     try:
-        meant = text if _WORD.fullmatch(text) else yaml.safe_load(text)
+        parsed = text if _WORD.fullmatch(text) else yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError):
-        meant = text
-    if isinstance(meant, dict | list):
-        return "which is YAML in a text"
-    for name in {text.strip(), meant.strip() if isinstance(meant, str) else ""}:
+        parsed = text
+    if isinstance(parsed, dict | list):
+        return "which is YAML inside a string"
+    for name in {text.strip(), parsed.strip() if isinstance(parsed, str) else ""}:
         if is_class and not _is_our_class(name):
-            return "which is no class of this package"
+            return "which is not a class of this package"
         if _is_importable(name) and not _is_our_class(name):
-            return "which is the name of something to import"
+            return "which is the name of an importable object"
     try:
-        named = Path(text).is_file()
-    except (OSError, ValueError):  # too long for a path, or a zero byte
-        named = False
-    return "which is the path of a file" if named else None
+        is_file = Path(text).is_file()
+    except (OSError, ValueError):  # too long for a path, or with a null byte
+        is_file = False
+    return "which is the path of a file" if is_file else None
 
 
 def _is_importable(name: str) -> bool:
-    """Return whether a dotted name begins with a module of this machine; nothing is imported to find out."""
+    """Return whether a dotted name starts with an installed module; `find_spec` of a top-level name imports nothing."""
     first, dot, _ = name.partition(".")
     if not dot or not all(part.isidentifier() for part in name.split(".")):
         return False
     try:
         return importlib.util.find_spec(first) is not None
-    except ValueError:  # a module without a specification, such as __main__
+    except ValueError:  # loaded but without a spec, such as __main__
         return True
 
 
@@ -147,16 +158,23 @@ def _is_ours(name: Any) -> bool:
 
 
 def _is_our_class(name: str) -> bool:
-    """Return whether a dotted name is that of a class that this package defines; only modules of ours are imported."""
+    """Return whether a dotted name is a class defined in this package; only modules of this package are imported."""
+    # no private names: they are not constructor arguments of a configuration
     if not _is_ours(name) or not all(part.isidentifier() and part[0] != "_" for part in name.split(".")):
         return False
     top, package, *rest = name.split(".")
-    found: Any = importlib.import_module(f"{top}.{package}")
+    # one attribute at a time: `vertebra.tasks.x.os.system` reaches a foreign module through an import of ours
+    target: Any = importlib.import_module(f"{top}.{package}")
     for part in rest:
-        if not isinstance(found, ModuleType) or not _is_ours(found.__name__):
+        if not isinstance(target, ModuleType) or not _is_ours(target.__name__):
             return False
-        inner = f"{found.__name__}.{part}"
-        if not hasattr(found, part) and hasattr(found, "__path__") and importlib.util.find_spec(inner) is not None:
-            importlib.import_module(inner)
-        found = getattr(found, part, None)
-    return isinstance(found, type) and _is_ours(found.__module__)
+        submodule = f"{target.__name__}.{part}"
+        if (
+            not hasattr(target, part)
+            and hasattr(target, "__path__")
+            and importlib.util.find_spec(submodule) is not None
+        ):
+            importlib.import_module(submodule)
+        target = getattr(target, part, None)
+    # the defining module decides: a foreign class imported into one of our modules is foreign
+    return isinstance(target, type) and _is_ours(target.__module__)

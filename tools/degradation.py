@@ -1,4 +1,4 @@
-"""`vertebra degradation`: plain against residual networks of two depths, and what their training errors say."""
+"""`vertebra degradation`: the degradation experiment, plain against residual networks of two depths."""
 
 from __future__ import annotations
 
@@ -13,34 +13,48 @@ if TYPE_CHECKING:
     from vertebra.tasks.classification.labeled_images import LabeledImages
 
 _DESCRIPTION = """\
-Train networks without shortcuts and with them, of two depths each, on the same images, and draw their training and
-validation errors: the experiment that residual networks come from (He et al. 2015, https://arxiv.org/abs/1512.03385).
-Without --data it draws ten textures; that takes minutes on a CPU.
+Train plain and residual networks of two depths each on the same images, and plot their training and validation errors.
+This reproduces the experiment that motivates residual networks: without shortcuts, the deeper network has the higher
+training error (He et al. 2015, https://arxiv.org/abs/1512.03385). Without --data, it trains on generated textures of
+ten classes, which takes minutes on a CPU.
 """
-_SIZE = 24  # pixels of the generated images: half of the work of CIFAR's 32
-_NUM_VAL = 500
+_SIZE = 24  # pixels per side of a generated image: 0.56 of the operations of CIFAR's 32
+_NUM_VAL = 500  # 50 per class: a resolution of 0.002 of the validation error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the experiment, print its verdict, and write the figure and the report."""
+    """Run the experiment, print its conclusion, and write the figure and the report."""
     parser = argparse.ArgumentParser(
         prog="vertebra degradation", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, metavar="ARCHIVE", help="CIFAR's .tar.gz, or an .npz (default: generated)")
     parser.add_argument(
-        "--images", type=int, metavar="N", help="train on so many (default: all of the archive, 1500 generated)"
+        "--data", type=Path, metavar="ARCHIVE", help="CIFAR .tar.gz or MedMNIST-style .npz (default: generate textures)"
     )
-    parser.add_argument("--depths", type=int, nargs=2, default=(20, 56), help="layers (default: 20 56)")
-    parser.add_argument("--epochs", type=int, default=30, help="of each network (default: 30)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images in a step (default: 32)")
-    parser.add_argument("--seeds", type=int, default=1, metavar="S", help="train every network S times (default: 1)")
     parser.add_argument(
-        "--output", type=Path, default=Path("runs/degradation"), help="folder to write (default: runs/degradation)"
+        "--images", type=int, metavar="N", help="number of training images (default: the whole archive, 1500 generated)"
+    )
+    parser.add_argument(
+        "--depths",
+        type=int,
+        nargs=2,
+        default=(20, 56),
+        metavar=("SHALLOW", "DEEP"),
+        help="layers of the two networks, 6n + 2 (default: 20 56)",
+    )
+    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="epochs per network (default: 30)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings per network (default: 1)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/degradation"),
+        metavar="FOLDER",
+        help="output folder (default: runs/degradation)",
     )
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    least = min(args.epochs, args.batch_size, args.seeds, args.images or 1)
-    if least < 1:
-        parser.error(f"--epochs, --batch-size, --seeds and --images are 1 or more, not {least}")
+    minimum = min(args.epochs, args.batch_size, args.seeds, args.images or 1)
+    if minimum < 1:
+        parser.error(f"--epochs, --batch-size, --seeds and --images must be 1 or more, not {minimum}")
     try:
         _run(args)
     except (ValueError, FileNotFoundError) as error:
@@ -59,7 +73,7 @@ def _run(args: argparse.Namespace) -> None:
 
     started = time.monotonic()
     depths = sorted(args.depths)
-    with torch.device("meta"):  # a name that does not exist is told before hours of training
+    with torch.device("meta"):  # fail on an invalid depth now and not after hours of training
         for family in ("plain", "resnet"):
             for depth in depths:
                 create_backbone(f"{family}{depth}")
@@ -79,21 +93,21 @@ def _run(args: argparse.Namespace) -> None:
 
     plain, residual = pairs
     side = train.read(0).shape[0]
-    rate = 0.1 * args.batch_size / 128
+    rate = 0.1 * args.batch_size / 128  # of the paper, scaled linearly with the batch, as `train_network` does
     setting = (
         f"{len(train)} training and {len(val)} validation images of {side} x {side} pixels "
-        f"({args.data.name if args.data else 'generated textures'}), {args.epochs} epochs of batches of "
-        f"{args.batch_size}, seeds 0 to {args.seeds - 1}; SGD, rate {rate:.3g}, to a tenth at half "
-        "and at three quarters."
+        f"({args.data.name if args.data else 'generated textures'}), {args.epochs} epochs, batch size "
+        f"{args.batch_size}, seeds 0 to {args.seeds - 1}; SGD with learning rate {rate:.3g}, divided by 10 at 1/2 and "
+        "3/4 of the training."
     )
     args.output.mkdir(parents=True, exist_ok=True)
     write_figure(args.output / "degradation.png", plain, residual)
     headline = {f"{pair.deep.name} - {pair.shallow.name}": pair.gap for pair in pairs}
     sections = degradation_sections(plain, residual, setting)
-    subtitle = "training error of the deeper network less that of the shallower one"
+    subtitle = "training error of the deeper network minus that of the shallower one"
     write_report(args.output / "report.html", "Degradation", subtitle, headline, sections)
     print("", *verdict(plain, residual), f"figure: {args.output / 'degradation.png'}", sep="\n")
-    print(f"report: {args.output / 'report.html'}, {time.monotonic() - started:.0f} seconds in all")
+    print(f"report: {args.output / 'report.html'}, {time.monotonic() - started:.0f} s in total")
 
 
 def _data(archive: Path | None, num_images: int | None) -> tuple[LabeledImages, LabeledImages]:
@@ -104,14 +118,16 @@ def _data(archive: Path | None, num_images: int | None) -> tuple[LabeledImages, 
     from vertebra.tools.samples.classification import CLASSES, draw_textures
 
     if archive is None:
-        drawn = []
+        splits = []
         for stream, number in enumerate((num_images or 1500, _NUM_VAL)):
             pixels, labels = draw_textures(number, _SIZE, stream=stream)
-            drawn.append(LabeledImages(CLASSES, np.arange(number).astype(str), labels, pixels))
-        return drawn[0], drawn[1]
+            splits.append(LabeledImages(CLASSES, np.arange(number).astype(str), labels, pixels))
+        return splits[0], splits[1]
     train, _ = read_labeled_images(archive, "train")
+    # CIFAR has no validation split; the paper reports errors on its test split too
     val, _ = read_labeled_images(archive, "val" if archive.suffix == ".npz" else "test")
     if num_images is not None and num_images < len(train):
+        # at random: archives may be sorted by class
         train = train.only(np.random.default_rng(0).permutation(len(train))[:num_images])
     return train, val
 

@@ -1,4 +1,4 @@
-"""`vertebra demo TASK`: from nothing to a trained network and its report, without a download."""
+"""`vertebra demo TASK`: generated data, training, evaluation and report in one command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# task -> the function that draws its data set, in `vertebra.tools.samples.<task>`
+# task -> the function that writes its data set, in `vertebra.tools.samples.<task>`; names only, so that --help needs
+# neither OpenCV nor a video encoder
 TASKS = {
     "classification": "write_classification_samples",
     "detection": "write_detection_samples",
@@ -18,32 +19,43 @@ TASKS = {
     "segmentation": "write_segmentation_samples",
     "video": "write_video_samples",
 }
-# task -> a second network that is trained on the same data, to show what the first one owes to its kind
-CONTRASTS = {"video": "single_frame"}
+# task -> recipe of a baseline on the same data; for video it lacks motion, which shows what the 3-D network adds
+BASELINES = {"video": "single_frame"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make a small data set, train on it, measure, and write the report."""
-    parser = argparse.ArgumentParser(prog="vertebra demo", description=main.__doc__)
-    parser.add_argument("task", choices=TASKS, help="what to demonstrate")
-    parser.add_argument("--output", type=Path, help="folder of the run (default: runs/demo_TASK); an earlier demo goes")
+    """Generate a small data set, train a network on it, evaluate it and write the report; no download, no GPU."""
+    parser = argparse.ArgumentParser(
+        prog="vertebra demo",
+        usage="vertebra demo TASK [--output FOLDER] [--FLAG VALUE ...]",
+        description=main.__doc__,
+        epilog="Further flags are those of `vertebra fit`, for instance --trainer.max_epochs 2.",
+    )
+    parser.add_argument("task", choices=TASKS, metavar="TASK", help=f"one of {', '.join(TASKS)}")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="run folder; an earlier demo in it is deleted (default: runs/demo_TASK)",
+    )
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     run = args.output or Path("runs") / f"demo_{args.task}"
 
-    from vertebra.tools import train  # after the help, which has no need of torch
+    from vertebra.tools import train  # imports torch, which would slow down --help
 
     samples = importlib.import_module(f"vertebra.tools.samples.{args.task}")
 
+    # only a demo has its data inside the run folder: anything else there is a user's run and is not deleted
     if (run / "checkpoints").exists() and not (run / "data").exists():
-        print(f"vertebra: {run} holds a run that is no demo; choose another --output.", file=sys.stderr)
+        print(f"vertebra: {run} holds a run that is not a demo; choose another --output.", file=sys.stderr)
         return 1
     shutil.rmtree(run, ignore_errors=True)
     started = time.monotonic()
-    print(f"drawing a data set: {run / 'data'}")
+    print(f"generating the data set {run / 'data'}")
     getattr(samples, TASKS[args.task])(run / "data")
     runs = {"demo": run}
-    if args.task in CONTRASTS:
-        runs[f"demo_{CONTRASTS[args.task]}"] = run / CONTRASTS[args.task]
+    if args.task in BASELINES:
+        runs[f"demo_{BASELINES[args.task]}"] = run / BASELINES[args.task]
     for config, folder in runs.items():
         folders = ["--data.root", str(run / "data"), "--trainer.default_root_dir", str(folder)]
         code = train.main(["fit", "-c", f"{args.task}/{config}.yaml", *folders, *flags])
@@ -51,19 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
     if len(runs) > 1:
         print("", *_comparison(runs), "", sep="\n")
-    print(f"{time.monotonic() - started:.0f} seconds in all; open {run / 'report.html'} in a browser")
+    print(f"{time.monotonic() - started:.0f} s in total; open {run / 'report.html'} in a browser")
     return 0
 
 
 def _comparison(runs: Mapping[str, Path]) -> list[str]:
-    """Return a table of runs and the scores of their best checkpoints."""
+    """Return the lines of a Markdown table with the score of the best checkpoint of each run."""
     import torch
 
     rows = ["| configuration | metric | best |", "|---|---|---|"]
     for name, run in runs.items():
+        # mmap: the score is a few bytes beside a whole network
         content = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True, mmap=True)
-        kept = next(state for state in content["callbacks"].values() if "best_model_score" in state)
-        rows.append(f"| {name} | {kept['monitor']} | {float(kept['best_model_score']):.3f} |")
+        state = next(state for state in content["callbacks"].values() if "best_model_score" in state)
+        rows.append(f"| {name} | {state['monitor']} | {float(state['best_model_score']):.3f} |")
     return rows
 
 

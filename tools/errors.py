@@ -1,4 +1,4 @@
-"""Tells an error that a user can mend, which wants a sentence, from one in the code, which wants a traceback."""
+"""Classification of exceptions: user errors get one line, bugs a traceback."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import errno
 from collections.abc import Iterator
 from types import TracebackType
 
-_OURS = "vertebra"
+_OWN_PACKAGE = "vertebra"
+# the module whose frames are on the stack while Lightning loads a checkpoint
 _RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 
 _ELSEWHERE = "write elsewhere with --trainer.default_root_dir FOLDER (predict: --output FOLDER)"
-_IN_THE_WAY = "a folder is needed there; move the file, or give another folder"
-# what the machine refuses, whoever asked; a missing file is not among them, since a library's own may be missing
+_NOT_A_FOLDER = "a folder is needed there; move the file, or give another folder"
+# Environment errors, which are never bugs, wherever they are raised. ENOENT is missing on purpose: a file that a
+# library fails to find may be the library's own.
 _REMEDIES = {
     errno.EACCES: "check who may read and write it",
     errno.EPERM: "check who may read and write it",
@@ -19,57 +21,59 @@ _REMEDIES = {
     errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
     errno.EDQUOT: f"free some space, or {_ELSEWHERE}",
     errno.EFBIG: _ELSEWHERE,
-    errno.EEXIST: _IN_THE_WAY,
-    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _NOT_A_FOLDER,
+    errno.ENOTDIR: _NOT_A_FOLDER,
     errno.EISDIR: "a file is needed there; move the folder, or give another path",
     errno.ENAMETOOLONG: "give a shorter path",
     errno.EIO: "check the disk",
 }
 
 
-def sentence(error: BaseException, folder: str = "") -> str | None:
-    """Return the message of an error that our own code raised to tell the user something, or None of any other.
+def user_message(error: BaseException, folder: str = "") -> str | None:
+    """Return the one-line message of a user error, or None for a bug.
 
-    An error of ours may be the cause of another that a library raised on its way. What the operating system refuses,
-    such as to write on a full disk, is a sentence wherever it is raised.
+    User errors are `ValueError` and `FileNotFoundError` raised by this package, also as the cause of an exception that
+    a library wrapped around them, and errors of the operating system such as a full disk, wherever they were raised.
 
     Args:
-        error: that was raised.
-        folder: that is written into, to be named where the system names no file.
+        error: the exception.
+        folder: output folder, named where the operating system gives no file name.
     """
-    restored = _restored_from(error.__traceback__)
-    for found in _chain(error):
-        text = str(found)
-        if "Original Traceback" in text:  # raised in a loader process; what it said stands at the end
+    checkpoint = _restored_checkpoint(error.__traceback__)
+    for cause in _chain(error):
+        text = str(cause)
+        if "Original Traceback" in text:  # re-raised from a loader process: only the text of its traceback is left
             kind, _, message = text.strip().splitlines()[-1].partition(": ")
-            if kind.split(".")[0] == _OURS:
+            if kind.split(".")[0] == _OWN_PACKAGE:
                 return message
-        elif isinstance(found, ValueError | FileNotFoundError) and _raised_in(found.__traceback__) == _OURS:
-            return f"{restored}: {text}" if restored and restored not in text else text
-        elif isinstance(found, OSError) and found.errno in _REMEDIES:
-            named = found.filename2 or found.filename or folder  # of a copy, where it goes
-            place = f"{named}: " if named else ""
-            return f"{place}{found.strerror}; {_REMEDIES[found.errno]}."
-        elif isinstance(found, RuntimeError) and "PytorchStreamWriter failed" in text:
+        elif isinstance(cause, ValueError | FileNotFoundError) and _raised_in(cause.__traceback__) == _OWN_PACKAGE:
+            return f"{checkpoint}: {text}" if checkpoint and checkpoint not in text else text
+        elif isinstance(cause, OSError) and cause.errno in _REMEDIES:
+            file = cause.filename2 or cause.filename or folder  # filename2 is the destination of a copy
+            prefix = f"{file}: " if file else ""
+            return f"{prefix}{cause.strerror}; {_REMEDIES[cause.errno]}."
+        # torch's writer drops the errno; a full disk is by far the most frequent cause
+        elif isinstance(cause, RuntimeError) and "PytorchStreamWriter failed" in text:
             return f"{folder}: a checkpoint could not be written; {_REMEDIES[errno.ENOSPC]}."
-    if restored:
+    if checkpoint:
+        # Lightning raises a bare KeyError or AttributeError for a checkpoint that lacks a part
         return (
-            f"{restored}: cannot be restored into this run ({type(error).__name__}: {str(error)[:300]}); it is "
-            "damaged, or of a run with other settings. Start a new training from its weights with "
+            f"{checkpoint}: cannot be restored into this run ({type(error).__name__}: {str(error)[:300]}); it is "
+            "damaged, or was written with other settings. Start a new training from its weights with "
             "--model.network.weights."
         )
     return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and its causes, the outermost first."""
+    """Yield an exception and its causes, the outermost first."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
-def _restored_from(traceback: TracebackType | None) -> str | None:
-    """Return the checkpoint that Lightning was restoring when an error was raised, None where it was not."""
+def _restored_checkpoint(traceback: TracebackType | None) -> str | None:
+    """Return the path of the checkpoint that Lightning was restoring, None if it was not restoring any."""
     while traceback is not None:
         if traceback.tb_frame.f_globals.get("__name__") == _RESTORING:
             return str(getattr(traceback.tb_frame.f_locals.get("self"), "_ckpt_path", None) or "the checkpoint")
@@ -78,7 +82,7 @@ def _restored_from(traceback: TracebackType | None) -> str | None:
 
 
 def _raised_in(traceback: TracebackType | None) -> str:
-    """Return the package whose line raised."""
+    """Return the top-level package of the innermost frame."""
     name = ""
     while traceback is not None:
         name = traceback.tb_frame.f_globals.get("__name__", "")

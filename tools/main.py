@@ -1,84 +1,121 @@
-"""The command `vertebra`: finds the command's own file and leaves the rest to it.
+"""Entry point of `vertebra`: dispatches subcommands.
 
-Nothing heavy is imported here, so that `vertebra --help` answers at once.
+Nothing heavy is imported here, so that `vertebra --help` returns at once.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-COMMANDS = {
-    "fit": ("vertebra.tools.train", "train a network: vertebra fit -c TASK/NAME.yaml [--FLAG VALUE ...]"),
-    "validate": ("vertebra.tools.train", "measure a checkpoint on the validation split and write the report"),
-    "test": ("vertebra.tools.train", "the same on the test split"),
-    "predict": ("vertebra.tools.predict", "use a checkpoint: vertebra predict CHECKPOINT IMAGES... [--output FOLDER]"),
-    "replay": (
-        "vertebra.tools.replay",
-        "repeat the step at which a run diverged: vertebra replay runs/NAME/diverged.pt",
-    ),
-    "demo": ("vertebra.tools.demo", "make a small data set, train, measure, write the report: vertebra demo TASK"),
-    "degradation": (
-        "vertebra.tools.degradation",
-        "plain against residual networks of two depths: what shortcuts are for",
-    ),
-    "folds": (
-        "vertebra.tools.folds",
-        "cross-validation: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]",
-    ),
-    "compare": (
-        "vertebra.tools.compare",
-        "two runs on the same samples: AUROC, intervals, DeLong's test: vertebra compare RUN RUN",
-    ),
-    "check": ("vertebra.tools.check", "list every fault of a data set: vertebra check PATHS..."),
-    "benchmark": (
-        "vertebra.tools.benchmark",
-        "time a training step beside the peers' own networks: vertebra benchmark detection",
-    ),
-    "backbones": ("vertebra.tools.backbones", "list the backbones: vertebra backbones [PATTERN]"),
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+        module: whose `main` runs it; imported on demand only.
+        summary: one line for `vertebra --help`.
+    """
+
+    module: str
+    summary: str
+
+
+# in the order of a workflow, which is also the order of `vertebra --help`
+GROUPS: Mapping[str, Mapping[str, Command]] = {
+    "Data": {
+        "check": Command("vertebra.tools.check", "report every fault of a data set: vertebra check PATH..."),
+    },
+    "Training and evaluation": {
+        "fit": Command("vertebra.tools.train", "train a network: vertebra fit -c TASK/NAME.yaml [--FLAG VALUE ...]"),
+        "validate": Command("vertebra.tools.train", "evaluate a checkpoint on the validation split, write the report"),
+        "test": Command("vertebra.tools.train", "evaluate a checkpoint on the test split, write the report"),
+        "folds": Command(
+            "vertebra.tools.folds", "cross-validate: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]"
+        ),
+        "compare": Command(
+            "vertebra.tools.compare", "compare the AUROC of two runs, DeLong's test: vertebra compare RUN RUN"
+        ),
+        "replay": Command(
+            "vertebra.tools.replay", "repeat the step at which a run diverged: vertebra replay runs/NAME/diverged.pt"
+        ),
+    },
+    "Inference": {
+        "predict": Command(
+            "vertebra.tools.predict", "run a checkpoint on files: vertebra predict CHECKPOINT PATH... [--output FOLDER]"
+        ),
+    },
+    "Demos and measurements": {
+        "demo": Command(
+            "vertebra.tools.demo", "generate a small data set, train, evaluate, report: vertebra demo TASK"
+        ),
+        "degradation": Command(
+            "vertebra.tools.degradation", "train plain and residual networks of two depths, compare their errors"
+        ),
+        "backbones": Command("vertebra.tools.backbones", "list the backbones: vertebra backbones [PATTERN]"),
+        "benchmark": Command(
+            "vertebra.tools.benchmark", "measure speed and memory against other libraries: vertebra benchmark [WHAT]"
+        ),
+    },
 }
-LIGHTNING = ("fit", "validate", "test")  # one program with these as subcommands
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+LIGHTNING = ("fit", "validate", "test")  # subcommands of one LightningCLI, which needs the name itself
+
+# names of the same commands in other libraries, too far in spelling for difflib
+_SYNONYMS = {"train": "fit", "training": "fit", "eval": "validate", "evaluate": "validate", "val": "validate"}
+_SYNONYMS |= {"infer": "predict", "inference": "predict", "cv": "folds", "bench": "benchmark", "models": "backbones"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first argument names."""
+    """Run the subcommand named by the first argument and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print(_usage())
         return 0 if args else 2
-    # what Lightning's own code calls is for Lightning to mend, not for our users to read
+    # deprecations in Lightning's calls of jsonargparse and torch: a user can do nothing about them
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-    # transforms have pairs for arguments, and take lists as well, which is what a YAML makes of them
+    # transforms are annotated with tuples but accept lists, which is how YAML writes a tuple
     warnings.filterwarnings("ignore", message="(?s).*a tuple is serialized as list")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
-    command, rest = args[0], args[1:]
-    if command not in COMMANDS:
-        print(f"vertebra: unknown command {command!r}; choose of {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
+    name, rest = args[0], args[1:]
+    if name not in COMMANDS:
+        print(f"vertebra: {_unknown(name)}", file=sys.stderr)
         return 2
     try:
-        module = importlib.import_module(COMMANDS[command][0])
-        return module.main([command, *rest] if command in LIGHTNING else rest)
+        # inside the try: importing torch takes seconds, in which Ctrl-C must not print a traceback
+        module = importlib.import_module(COMMANDS[name].module)
+        return module.main([name, *rest] if name in LIGHTNING else rest)
     except KeyboardInterrupt:
         print("vertebra: stopped by SIGINT.", file=sys.stderr)
-        return 130
+        return 130  # 128 + SIGINT, the shell's convention
+
+
+def _unknown(name: str) -> str:
+    """Return the error message for an unknown command, with the closest known one."""
+    close = [_SYNONYMS[name]] if name in _SYNONYMS else difflib.get_close_matches(name, COMMANDS, n=1)
+    if close:
+        return f"unknown command {name!r}; did you mean {close[0]}? All commands: vertebra --help."
+    return f"unknown command {name!r}; choose one of {', '.join(COMMANDS)}."
 
 
 def _usage() -> str:
     lines = [
         "usage: vertebra COMMAND ...",
         "",
-        "Plugs ResNet-family backbones into classification, detection, segmentation, video and medical imaging.",
-        "",
-        *(f"  {name:<11} {text}" for name, (_, text) in COMMANDS.items()),
-        "",
-        "vertebra COMMAND --help tells a command's options.",
+        "ResNet-family backbones for classification, detection, segmentation, video and medical imaging.",
     ]
+    width = max(map(len, COMMANDS)) + 2
+    for title, group in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {name:<{width}}{command.summary}" for name, command in group.items())]
+    lines += ["", "Run vertebra COMMAND --help for the options of a command."]
     return "\n".join(lines)
 
 

@@ -1,4 +1,7 @@
-"""`vertebra predict CHECKPOINT PATHS...`: a checkpoint knows its network, its image size and its classes."""
+"""`vertebra predict CHECKPOINT PATHS...`: inference with a self-contained checkpoint.
+
+Network, preprocessing and class names come from the configuration inside the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -9,54 +12,77 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-EPILOG = """with -c CONFIG it takes the flags of `vertebra fit`, with --ckpt_path FILE and --data.predict PATHS;
-otherwise those flags may stand behind the paths: for instance
+_DESCRIPTION = """\
+Predict on images, videos or scans with a trained checkpoint. Output per task:
+  detection       detections.json (COCO results) and pictures/
+  classification  predictions.csv
+  segmentation    masks/ (indexed PNG, one value per class) and pictures/
+  video           predictions.csv and timelines/ (scores over time)
+  medical         predictions.csv
+"""
+_EPILOG = """\
+Flags of `vertebra fit` may follow the paths, for instance
   --data.batch_size 8   --trainer.devices 2
-  --model.embeddings true   (classification: the features of every image, too, in embeddings.npz)
+  --model.embeddings true   (classification: also write the features of every image to embeddings.npz)
   --model.network.detections.score_threshold 0.3   (detection)
-  --model.views SlidingWindow --model.views.size "[512, 512]"   (segmentation: large images in windows)
+  --model.views SlidingWindow --model.views.size "[512, 512]"   (segmentation: tile large images)
+  --model.explain true   (medical: also write class activation maps to explanations/)
+The long form is vertebra predict -c CONFIG --ckpt_path FILE --data.predict PATHS.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Predict on images and folders, and write results and pictures."""
+    """Predict on files and folders, and write the results."""
     parser = argparse.ArgumentParser(
         prog="vertebra predict",
-        description="Use a checkpoint on images. A detector writes detections.json (COCO results) and pictures/, a "
-        "classifier predictions.csv, a segmenter masks/ (one number a class, in color) and pictures/.",
-        epilog=EPILOG,
+        usage="vertebra predict CHECKPOINT PATH [PATH ...] [--output FOLDER] [--trust] [--FLAG VALUE ...]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, help="what `vertebra fit` left under checkpoints/, such as best.ckpt")
-    parser.add_argument("paths", nargs="+", type=Path, help="images and folders of images")
     parser.add_argument(
-        "--output", type=Path, default=Path("predictions"), help="folder to write (default: predictions)"
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="checkpoint of `vertebra fit`, such as runs/NAME/checkpoints/best.ckpt",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, and folders of files")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("predictions"),
+        metavar="FOLDER",
+        help="output folder (default: predictions)",
     )
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="let the checkpoint name classes outside this package, which runs their code: for files of your own",
+        help="allow classes outside this package in the checkpoint's configuration, which runs their code; only for "
+        "checkpoints from a trusted source (default: refuse them)",
     )
-    words = list(sys.argv[1:] if argv is None else argv)
-    if {"-c", "--config"} & set(words):  # the long form, which the processes of a run on several devices are given
+    given = list(sys.argv[1:] if argv is None else argv)
+    # the long form; Lightning also starts the other processes of a multi-device run with it
+    if {"-c", "--config"} & set(given):
         from vertebra.tools import train
 
-        return train.main(["predict", *words])
-    args, flags = parser.parse_known_args(words)
+        return train.main(["predict", *given])
+    args, flags = parser.parse_known_args(given)
+    # before torch is imported, which takes seconds
     for path in args.paths:
         if not path.exists():
-            print(f"vertebra: {path} does not exist; give images or folders of images.", file=sys.stderr)
+            print(f"vertebra: {path} does not exist; give files or folders of files.", file=sys.stderr)
             return 1
 
     import yaml
 
-    from vertebra.tools import train  # after the help, which has no need of torch
+    from vertebra.tools import train  # imports torch, which would slow down --help
 
     try:
         config = predict_config(args.checkpoint, args.paths, args.trust)
     except (ValueError, FileNotFoundError) as error:
         print(f"vertebra: {error}", file=sys.stderr)
         return 1
+    # LightningCLI takes a configuration as a file only, and all processes of a multi-device run have to find it
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "predict.yaml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -65,22 +91,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False) -> dict[str, Any]:
-    """Return the configuration that a checkpoint was trained with, turned to predicting on `paths`.
+    """Return the training configuration of a checkpoint, adapted to prediction on `paths`.
 
     Args:
-        checkpoint: the file.
-        paths: images and folders of images.
-        trust: whether it may name classes outside this package.
+        checkpoint: path of the checkpoint.
+        paths: files, and folders of files.
+        trust: whether the configuration may name classes outside this package.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
-        ValueError: the file was not written by `vertebra fit`, or names what is not trusted.
+        FileNotFoundError: the checkpoint does not exist.
+        ValueError: it was not written by `vertebra fit`, or names untrusted classes.
     """
+    # imports torch, which would slow down --help
     from vertebra.tools.checkpoint_config import check_names, read_config
     from vertebra.tools.checkpoint_file import read_checkpoint
 
     if not checkpoint.exists():
-        raise FileNotFoundError(f"{checkpoint} does not exist; give a checkpoint that `vertebra fit` wrote.")
+        raise FileNotFoundError(f"{checkpoint} does not exist; give a checkpoint of `vertebra fit`.")
     content = read_checkpoint(checkpoint)
     try:
         config = read_config(content.get("config"))
@@ -88,6 +115,7 @@ def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False)
             check_names(config)
     except ValueError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
+    # a training set is not needed: the classes and their order come from the checkpoint
     arguments = config["data"]["init_args"]
     arguments["predict"] = [str(path) for path in paths]
     arguments["class_names"] = content["class_names"]

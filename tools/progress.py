@@ -1,4 +1,4 @@
-"""A progress bar that lets a GPU run ahead."""
+"""Progress bar without a host-device synchronization per step."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-SECONDS = 0.5  # between two readings
+REFRESH_SECONDS = 0.5  # between two reads of the metrics; faster cannot be read by eye
 
 
-class SeldomReadingBar(RichProgressBar):
-    """Lightning's bar, which in training reads the losses twice a second and not at every step.
+class ThrottledProgressBar(RichProgressBar):
+    """Lightning's progress bar, with training metrics refreshed twice a second instead of at every step.
 
-    Whoever reads a loss waits until the GPU has computed it, and in that time gives it nothing to do.
+    Reading a loss copies it to the host, which blocks until the GPU has computed it and leaves the GPU idle meanwhile.
     """
 
     def __init__(self) -> None:
@@ -24,6 +24,7 @@ class SeldomReadingBar(RichProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         now = time.monotonic()
-        if not trainer.training or now - self._read_at >= SECONDS:
+        # outside training nothing runs ahead of the host, and the metrics of a validation have to be shown at once
+        if not trainer.training or now - self._read_at >= REFRESH_SECONDS:
             self._read_at, self._metrics = now, super().get_metrics(trainer, pl_module)
         return self._metrics

@@ -1,4 +1,4 @@
-"""`vertebra replay FILE`: repeats the training step at which a run diverged, and says where it goes wrong."""
+"""`vertebra replay FILE`: reproduces the training step at which a run diverged and locates the first bad module."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertebra.tools.errors import sentence
+from vertebra.tools.errors import user_message
 
 if TYPE_CHECKING:
     from vertebra.tasks.training.divergence.replay_file import Replay
 
 _DESCRIPTION = """\
-Repeat the training step that was not finite, from the weights before it and on the same samples: its losses, its
-gradients, and the first module whose output is not finite. Nothing is written. The run folder of FILE has to hold its
-config.yaml, and the data set has to be where it was.
+Repeat the training step whose loss or gradient was not finite, from the weights before it and with the same samples and
+random numbers. Print its losses, its gradients and the first module with a non-finite output. Nothing is written.
+config.yaml must be in the same folder as FILE, and the data set in its original place.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Replay a step and print what it computes."""
+    """Replay a training step and print its diagnosis."""
     parser = argparse.ArgumentParser(
         prog="vertebra replay", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path, help="diverged.pt in the folder of the run")
+    parser.add_argument("file", type=Path, metavar="FILE", help="diverged.pt in the run folder")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     try:
         _run(args.file)
     except (ValueError, FileNotFoundError) as error:
-        message = sentence(error)
+        message = user_message(error)
         if message is None:
             raise
         print(f"vertebra: {message}", file=sys.stderr)
@@ -58,7 +58,7 @@ def _run(file: Path) -> None:
     replay = read_replay(file)
     config = _config(file.with_name("config.yaml"))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # this command has words of its own
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # sys.argv is meant to be ignored
         cli = ReplayCLI(
             TaskModule,
             TaskData,
@@ -71,11 +71,12 @@ def _run(file: Path) -> None:
         )
     data = cli.datamodule
     dataset = data.dataset(data.records("train"), True, data.missing)
+    # the recorded requests carry the random seeds of the samples, so augmentation repeats too
     loader = DataLoader(dataset, batch_sampler=[replay.draws], collate_fn=data.collate)
     data.train_dataloader = lambda: loader
-    model, place = cli.model, (run_seed(), replay.epoch, replay.batch, replay.rank)
-    # instead of the module's own seeding, which is that of the first batch
-    model.on_train_batch_start = lambda batch, batch_idx: seed_step(model.device, *place)
+    model, position = cli.model, (run_seed(), replay.epoch, replay.batch, replay.rank)
+    # replaces the module's own hook, which would seed for batch 0 of epoch 0
+    model.on_train_batch_start = lambda batch, batch_idx: seed_step(model.device, *position)
     report = StepReport(replay.state_dict)
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
     callbacks.append(report)
@@ -85,33 +86,35 @@ def _run(file: Path) -> None:
     except Diverged:
         verdict = "the step diverges again"
     else:
-        verdict = "the step is finite this time; it may have needed what was computed before it"
+        verdict = "the step is finite this time; the divergence may depend on state from earlier steps"
     print("\n".join([*report.lines, verdict]))
 
 
 def _print_heading(file: Path, replay: Replay) -> None:
     print(f"{file}: step {replay.step} (epoch {replay.epoch}, batch {replay.batch}, process {replay.rank})")
-    print("seen: " + ", ".join(f"{name} {value:.6g}" for name, value in replay.values.items()))
+    print("recorded: " + ", ".join(f"{name} {value:.6g}" for name, value in replay.values.items()))
     print(f"samples: {len(replay.files)}")
     for name in replay.files:
         print(f"  {name}")
 
 
 def _config(file: Path) -> dict[str, Any]:
-    """Return the configuration of a run, turned to one training step that leaves nothing behind.
+    """Return the configuration of a run, reduced to one training step without output files.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     import yaml
 
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; replay the file in the folder of its run, beside config.yaml.")
+        raise FileNotFoundError(f"{file} does not exist; leave diverged.pt in its run folder, beside config.yaml.")
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    # only what changes the arithmetic of a step; loggers and callbacks would write files
     trainer = {name: config["trainer"][name] for name in ("accelerator", "precision", "plugins")}
+    # fast_dev_run is one batch without checkpoints and loggers; rank and samples come from the recording
     trainer |= {"devices": 1, "fast_dev_run": True, "limit_val_batches": 0, "num_sanity_val_steps": 0}
     trainer |= {"enable_progress_bar": False, "enable_model_summary": False, "use_distributed_sampler": False}
-    # hooks look into modules, which compiled code has none of
+    # forward hooks locate the module, and compiled code runs none; skipping the step would hide the divergence
     config["model"]["init_args"].update(compile_mode=None, on_divergence="stop")
     return {
         "seed_everything": config["seed_everything"],

@@ -1,4 +1,4 @@
-"""The folder of a run: found fit to be written before anything is computed for it."""
+"""Check that a run folder is writable before anything is computed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import os
 import tempfile
 from pathlib import Path
 
-PROBE = 64 * 1024  # bytes; a full disk may have room for a name, and none for what it names
+PROBE_BYTES = 64 * 1024  # a full disk may still create an empty file, so some content is written too
 
 
 def check_writable(folder: Path) -> None:
-    """Write into a folder, or into the nearest one above it that exists; nothing stays behind.
+    """Write a temporary file into a folder, or into its nearest existing parent, and delete it.
 
     Raises:
-        OSError: what the operating system says, for `folder`: read-only, full, or a file is in its place.
+        OSError: the folder is read-only or full, or a file is in its place.
     """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        if not place.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
-        with tempfile.TemporaryFile(dir=place) as file:
-            file.write(bytes(PROBE))
-            file.flush()
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(existing))
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()  # Python's buffer would hide ENOSPC until close
     except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(place)) from error
+        # the same error with the folder's name: tempfile gives the name of its own file, or none
+        raise type(error)(error.errno, error.strerror, str(existing)) from error

@@ -1,4 +1,4 @@
-"""One training run in a folder at a time."""
+"""Atomic lock on a run folder: one training process per folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 class RunLock:
-    """Holds a folder for one training run, until the end of a `with` block.
+    """Exclusive lock on a run folder, released at the end of a `with` block.
 
-    The lock is POSIX's: it ends with its process, however that ends, and loader processes do not inherit it. The file
-    `.lock` stays and means nothing by itself.
+    A POSIX record lock (`fcntl`): the kernel releases it when the process ends in any way, SIGKILL included, and forked
+    loader processes do not inherit it. The file `.lock` remains and has no meaning without the lock on it.
     """
 
     def __init__(self) -> None:
@@ -27,26 +27,31 @@ class RunLock:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def hold(self, folder: Path) -> None:
-        """Hold a folder, which is made.
+    def acquire(self, folder: Path) -> None:
+        """Create a folder if necessary and lock it.
 
         Raises:
-            ValueError: another process trains in it, or it cannot be written.
+            ValueError: another process holds the lock, or the folder is not writable.
         """
-        elsewhere = "choose another folder with --trainer.default_root_dir FOLDER."
+        remedy = "choose another folder with --trainer.default_root_dir FOLDER."
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise ValueError(f"{folder}: no run can be written there ({error.strerror}); {elsewhere}") from error
+            raise ValueError(f"{folder}: a run cannot be written there ({error.strerror}); {remedy}") from error
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
+            if error.errno in (errno.EAGAIN, errno.EACCES):  # POSIX allows either for a lock that is held
                 owner = os.read(self._descriptor, 32).decode(errors="replace")
                 raise ValueError(
-                    f"{folder}: process {owner} trains in this folder; wait until it ends, or {elsewhere}"
+                    f"{folder}: process {owner} is training in this folder; wait until it ends, or {remedy}"
                 ) from error
-            warnings.warn(f"{folder}: its file system has no locks; do not train in it twice at once.", stacklevel=2)
+            # some network file systems: a missing lock is no reason not to train
+            warnings.warn(
+                f"{folder}: its file system does not support locks; start only one training in it at a time.",
+                stacklevel=2,
+            )
+        # for the message of the next process only; a stale id does no harm
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, str(os.getpid()).encode())

@@ -1,4 +1,4 @@
-"""`vertebra fit / validate / test`: one YAML is one run, and every constructor argument is a flag."""
+"""`vertebra fit / validate / test`: LightningCLI with a run folder; one YAML is one run."""
 
 from __future__ import annotations
 
@@ -24,28 +24,32 @@ from vertebra.tasks.training.saving.checkpoints import Checkpoints
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
 from vertebra.tools.checkpoint_file import read_checkpoint
-from vertebra.tools.config_files import config_of, resolve_configs
-from vertebra.tools.errors import sentence
+from vertebra.tools.config_files import config_name, resolve_configs
+from vertebra.tools.errors import user_message
 from vertebra.tools.hardware import default_precision
 from vertebra.tools.linked_arguments import link_classes, refuse_linked
 from vertebra.tools.null_values import load_none_as_null
-from vertebra.tools.progress import SeldomReadingBar
+from vertebra.tools.progress import ThrottledProgressBar
 from vertebra.tools.run_folder import check_writable
 from vertebra.tools.run_lock import RunLock
 
-CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # instead of a path
+CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # keywords of --ckpt_path that are not paths
 
 
 class VertebraCLI(LightningCLI):
-    """LightningCLI with a run folder: checkpoints, logs, the configuration and the report stand in one place.
+    """LightningCLI for all tasks: every constructor argument is a flag, and every run has one folder.
+
+    The run folder (`--trainer.default_root_dir`, by default `runs/<name of the YAML>`) holds checkpoints, logs, the
+    resolved configuration and the report. It is locked while a run trains in it, and not reused without `--ckpt_path`.
+    `fit` ends with an evaluation of the best checkpoint; `validate` and `test` load that checkpoint by default.
 
     Args:
-        stop: what handles signals.
-        lock: of the run folder.
-        options: of LightningCLI.
+        stop: signal handler, which ends a run between two batches.
+        lock: lock on the run folder.
+        options: arguments of LightningCLI.
 
     Attributes:
-        folder: of the latest run, for messages about errors that stop even its construction.
+        folder: run folder of the latest instance, for messages about errors raised in its construction.
     """
 
     folder = ""
@@ -63,35 +67,37 @@ class VertebraCLI(LightningCLI):
         refuse_linked(config)
         run = Path(config.trainer.default_root_dir)
         VertebraCLI.folder = str(run)
+        # set here and not as a default: it depends on another flag
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(run / "checkpoints")
         if config.checkpoint.monitor is None:
             module: Any = locate(config.model.class_path)
             config.checkpoint.monitor, config.checkpoint.mode = module.monitor
-        config.weights_only = True  # a checkpoint is data: reading it runs no code
-        if not config.trainer.fast_dev_run:
+        config.weights_only = True  # loading a checkpoint executes no code
+        if not config.trainer.fast_dev_run:  # which writes nothing
             check_writable(run)
         best = Path(config.checkpoint.dirpath) / "best.ckpt"
         if self.subcommand == "fit":
             if not config.trainer.fast_dev_run:
-                self._hold(run)
+                self._acquire_lock(run)
                 if config.ckpt_path is None:
                     _refuse_used(run)
             if config.ckpt_path == "last":
                 kept = [best.with_name(name) for name in (LAST, PREVIOUS)]
-                # without any, Lightning warns and starts from the beginning
+                # if neither exists, Lightning warns and starts from scratch
                 config.ckpt_path = next((str(file) for file in kept if file.exists()), "last")
         elif config.ckpt_path in (None, "best"):
             if not best.is_file():
                 raise FileNotFoundError(
-                    f"{best}: no such checkpoint, and untrained weights measure nothing; train first, or give "
+                    f"{best} does not exist, and the metrics of untrained weights mean nothing; train first, or give "
                     "--ckpt_path FILE."
                 )
             config.ckpt_path = str(best)
+        # before Lightning loads it, whose errors do not name the file
         if config.ckpt_path not in (None, *CHOSEN_BY_LIGHTNING):
             read_checkpoint(Path(config.ckpt_path), training=self.subcommand == "fit")
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as the user gave it: Lightning would take classes and arguments from a checkpoint."""
+        """Disable Lightning's override of the configuration with classes and arguments stored in a checkpoint."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
@@ -103,27 +109,28 @@ class VertebraCLI(LightningCLI):
             kwargs["logger"] = False
         callbacks = trainer.callbacks or []
         if trainer.enable_progress_bar is not False and not any(isinstance(bar, ProgressBar) for bar in callbacks):
-            trainer.callbacks = [*callbacks, SeldomReadingBar()]
+            trainer.callbacks = [*callbacks, ThrottledProgressBar()]
         if self.subcommand == "fit":
+            # first: what other callbacks do at the start of a batch must not be in the checkpoint it stops with
             trainer.callbacks = [self.stop, *(trainer.callbacks or [])]
         made = super().instantiate_trainer(**kwargs)
-        if type(made.strategy) in (SingleDeviceStrategy, DDPStrategy):  # sharded ones write in ways of their own
+        if type(made.strategy) in (SingleDeviceStrategy, DDPStrategy):  # sharded strategies write a folder, not a file
             made.strategy.checkpoint_io = AtomicCheckpointIO()
         return made
 
     def after_fit(self) -> None:
-        """Measure the best checkpoint, which writes the report."""
+        """Evaluate the best checkpoint, which also writes the report."""
         checkpoint = self.trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
             self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
 
     @rank_zero_only
-    def _hold(self, run: Path) -> None:
-        self.lock.hold(run)
+    def _acquire_lock(self, run: Path) -> None:
+        self.lock.acquire(run)
 
 
 class RunRecord(SaveConfigCallback):
-    """Keeps the configuration in the run folder and, as text, in every checkpoint, which so can be used alone."""
+    """Saves the configuration to the run folder and, as text, to every checkpoint, which is then self-contained."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -139,13 +146,13 @@ class RunRecord(SaveConfigCallback):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `fit`, `validate`, `test` or `predict` as the first argument says."""
+    """Run `fit`, `validate`, `test` or `predict`, whichever the first argument names, and return the exit code."""
     given = sys.argv
-    _show_notes()
+    _enable_logging()
     load_none_as_null()
     try:
         args = resolve_configs(given[1:] if argv is None else list(argv))
-        # the processes of a run on several devices are started with the words of this one
+        # Lightning starts the other processes of a multi-device run with this sys.argv
         sys.argv = [given[0], *args]
         with StopOnSignal() as stop, RunLock() as lock:
             VertebraCLI(
@@ -159,8 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 save_config_kwargs={"save_to_log_dir": False},
                 trainer_defaults={
                     "precision": default_precision(),
-                    "default_root_dir": f"runs/{config_of(args) or 'unnamed'}",
-                    "use_distributed_sampler": False,  # the data modules share out samples themselves
+                    "default_root_dir": f"runs/{config_name(args) or 'unnamed'}",
+                    "use_distributed_sampler": False,  # the samplers of the data modules split samples across ranks
                     "log_every_n_steps": 10,
                     "callbacks": [ReportWriter()],
                 },
@@ -168,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 auto_configure_optimizers=False,
             )
     except Exception as error:
-        message = sentence(error, VertebraCLI.folder)
+        message = user_message(error, VertebraCLI.folder)
         if message is None:
             raise
         print(f"vertebra: {message}", file=sys.stderr)
@@ -187,20 +194,21 @@ def _loggers(run: Path, resumed: bool) -> list[Logger]:
     return [log, TensorBoardLogger(run, name=log.name, version=log.version)]
 
 
-def _show_notes() -> None:
-    """Print what backbones and tasks log, from the first process alone."""
+def _enable_logging() -> None:
+    """Print the log messages of backbones and tasks to stderr: info from rank 0, warnings from all ranks."""
     for name in ("vertebra.backbones", "vertebra.tasks"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
-        logger.handlers = [logging.StreamHandler()]  # on stderr as it is now, since a program may run several commands
+        # replaced at every call: a handler keeps the stderr of its creation, which a later caller may have redirected
+        logger.handlers = [logging.StreamHandler()]
 
 
 @rank_zero_only
 def _refuse_used(run: Path) -> None:
-    """Refuse to train into a folder that holds a run: two runs in one place are told apart by nobody."""
+    """Refuse to train into a folder that holds a run, since the files of two runs would be mixed."""
     if (run / "checkpoints").is_dir():
         raise ValueError(
-            f"{run} already holds a run; take it up again with --ckpt_path last, or train anew elsewhere with "
+            f"{run} already holds a run; resume it with --ckpt_path last, or train in another folder with "
             "--trainer.default_root_dir FOLDER."
         )
 

@@ -1,8 +1,8 @@
-"""Runs of every task that are killed at random and inside their saves, and compared with runs that were not.
+"""Crash test: runs killed by SIGKILL at random moments and inside saves must resume bit for bit.
 
-`python killed_runs.py FOLDER KILLS [TASK...]` prints a line a kill and a chain; it exits with 1 where a resumed run is
-not the uninterrupted run to the last bit, or where more was lost than the steps of a save. The libraries are imported
-once; each run is a forked process.
+`python killed_runs.py FOLDER KILLS [TASK...]` prints a line per kill and per run. The exit code is 1 if a resumed run
+differs from the uninterrupted one in a single bit, or if a kill lost more steps than saves may be pending. Runs are
+forked processes, so that the libraries are imported only once.
 """
 
 import csv
@@ -28,9 +28,9 @@ from vertebra.tools.samples.medical import write_medical_samples
 from vertebra.tools.samples.segmentation import write_segmentation_samples
 from vertebra.tools.samples.video import write_video_samples
 
-# Between a step and the file that holds it: a save at every step, two files that wait and one that is being written.
-MOST_LOST = 4
-KILLS_OF_A_RUN = 5
+# steps since the last checkpoint, with a save per step: the current one, two pending writes and one in progress
+MAX_LOST_STEPS = 4
+KILLS_PER_RUN = 5
 
 EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
 WRITERS = {
@@ -59,7 +59,8 @@ def part(name, **arguments):
     return {"class_path": name, "init_args": arguments}
 
 
-# task -> module, network, other arguments of the module, data, trainer
+# task -> module, network, other arguments of the module, data, trainer; together they cover gradient accumulation,
+# validation inside an epoch, averaged weights, mixing, stochastic depth, and loaders with and without workers
 RUNS = {
     "detection": (
         "vertebra.tasks.detection.DetectionModule",
@@ -135,9 +136,9 @@ RUNS = {
 
 
 class Counter(Callback):
-    """Lets the parent process know how many optimizer steps were done."""
+    """Publishes the number of optimizer steps to the parent process."""
 
-    steps = RawValue("i", 0)
+    steps = RawValue("i", 0)  # shared memory, inherited by fork
 
     def on_train_batch_end(self, trainer, *args):
         Counter.steps.value = trainer.global_step
@@ -159,55 +160,56 @@ def write_config(task, root):
         "model": part(module, network=network, **others),
         "data": data,
         "trainer": run | trainer,
-        "checkpoint": {"every_n_minutes": 0.0},
+        "checkpoint": {"every_n_minutes": 0.0},  # a save at every step
     }
     (root / "run.yaml").write_text(yaml.safe_dump(config))
 
 
 def start(config, folder, *flags, slow_disk=False):
-    """Start a run in a process of its own and return its number."""
-    sys.stdout.flush()
+    """Start a run in a forked process and return its process id."""
+    sys.stdout.flush()  # buffered output would be printed by both processes
     process = os.fork()
     if process:
         return process
-    code = 70
+    code = 70  # EX_SOFTWARE, of an unhandled exception
     try:
         log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(folder)
         if slow_disk:
-            flush = os.fsync
-            os.fsync = lambda file: (time.sleep(0.05), flush(file))
+            # widens the window in which a partial file exists
+            fsync = os.fsync
+            os.fsync = lambda file: (time.sleep(0.05), fsync(file))
         instantiate = train.VertebraCLI.instantiate_trainer
 
-        def counted(cli, **options):
+        def with_counter(cli, **options):
             trainer = instantiate(cli, **options)
             trainer.callbacks.append(Counter())
             return trainer
 
-        train.VertebraCLI.instantiate_trainer = counted
+        train.VertebraCLI.instantiate_trainer = with_counter
         code = train.main(["fit", "-c", str(config), *flags])
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
-        os._exit(code)
+        os._exit(code)  # not sys.exit: the child must not run on in the code of the parent
 
 
 def finish(process):
-    """Return the exit code of a run that ends by itself."""
+    """Wait for a run and return its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def kill(process, folder, step, delay, in_save):
-    """Kill a run some time after a step, there inside its next save if so wanted; return whether it was running."""
-    due, part_file = None, folder / "run/checkpoints/last.ckpt.part"
-    while due is None or time.monotonic() < due or (in_save and not part_file.exists()):
+    """Kill a run a delay after a step, with `in_save` inside its next save; return False if it ended before."""
+    deadline, part_file = None, folder / "run/checkpoints/last.ckpt.part"
+    while deadline is None or time.monotonic() < deadline or (in_save and not part_file.exists()):
         if os.waitpid(process, os.WNOHANG)[0]:
             return False
-        if due is None and Counter.steps.value >= step:
-            due = time.monotonic() + delay
+        if deadline is None and Counter.steps.value >= step:
+            deadline = time.monotonic() + delay
         time.sleep(0.001)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
@@ -215,7 +217,7 @@ def kill(process, folder, step, delay, in_save):
 
 
 def step_of(folder):
-    """Return the optimizer step of the last checkpoint, 0 where there is none."""
+    """Return the optimizer step of the last checkpoint; 0 without any."""
     for name in ("last", "previous"):
         if (file := folder / f"run/checkpoints/{name}.ckpt").exists():
             return torch.load(file, weights_only=True)["global_step"]
@@ -223,7 +225,7 @@ def step_of(folder):
 
 
 def content(folder, name):
-    """Return what a checkpoint holds, without the paths of its run and how it was started."""
+    """Return the content of a checkpoint without paths, configuration and validation progress."""
     state = torch.load(folder / f"run/checkpoints/{name}.ckpt", weights_only=True)
     for callback in state["callbacks"].values():
         for key in [key for key in callback if "path" in key or key in ("dirpath", "best_k_models")]:
@@ -233,14 +235,14 @@ def content(folder, name):
 
 
 def differences(a, b, name=""):
-    """Return the names of the values that are not the same to the last bit."""
+    """Return the keys of all values that are not bitwise equal; NaN equals NaN."""
     if isinstance(a, dict):
         if a.keys() != b.keys():
             return [f"{name}: keys {sorted(map(str, a.keys() ^ b.keys()))}"]
-        return [place for key in a for place in differences(a[key], b[key], f"{name}.{key}")]
+        return [path for key in a for path in differences(a[key], b[key], f"{name}.{key}")]
     if isinstance(a, list | tuple):
         pairs = enumerate(zip(a, b, strict=True))
-        return [place for i, (x, y) in pairs for place in differences(x, y, f"{name}.{i}")]
+        return [path for i, (x, y) in pairs for path in differences(x, y, f"{name}.{i}")]
     if isinstance(a, torch.Tensor):
         equal = a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
         return [] if equal else [name]
@@ -248,70 +250,70 @@ def differences(a, b, name=""):
 
 
 def rows(folder):
-    """Return the rows of the metrics file, without the column that is a time."""
+    """Return the rows of metrics.csv without the column of wall-clock times."""
     with (folder / "run/logs/version_0/metrics.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k != "train/data_wait"} for row in csv.DictReader(file)]
 
 
 def uninterrupted(root):
-    """Run a task without a kill, once, and return the folder."""
-    whole = root / "whole"
-    if not whole.exists():
-        whole.mkdir()
-        if code := finish(start(root / "run.yaml", whole)):
-            raise RuntimeError(f"exit code {code}: {(whole / 'log.txt').read_text()[-2000:]}")
-    return whole
+    """Run a task once without a kill and return its folder; later calls reuse it."""
+    folder = root / "uninterrupted"
+    if not folder.exists():
+        folder.mkdir()
+        if code := finish(start(root / "run.yaml", folder)):
+            raise RuntimeError(f"exit code {code}: {(folder / 'log.txt').read_text()[-2000:]}")
+    return folder
 
 
-def chain(task, root, kills, rng):
-    """Kill a run of a task so many times, let it end, and return (kills, what is not as in the uninterrupted run)."""
-    config, whole = root / "run.yaml", uninterrupted(root)
-    folder, faults, killed = root / "killed", [], 0
+def kill_and_resume(task, root, kills, rng):
+    """Kill and resume a run several times, let it finish, and return (kills, failures against `uninterrupted`)."""
+    config, reference = root / "run.yaml", uninterrupted(root)
+    folder, failures, killed = root / "killed", [], 0
     folder.mkdir()
     while killed < kills:
         Counter.steps.value = 0
-        more = rng.randrange(6)  # 0: while it starts
+        steps = rng.randrange(6)  # 0: during startup
         in_save = killed % 3 == 2
         process = start(config, folder, "--ckpt_path", "last", slow_disk=in_save)
-        step = step_of(folder) + more if more else 0
-        if not kill(process, folder, step, rng.uniform(0.0, 0.3 if more else 3.0), in_save):
-            break  # it came to its end
+        step = step_of(folder) + steps if steps else 0
+        if not kill(process, folder, step, rng.uniform(0.0, 0.3 if steps else 3.0), in_save):
+            break  # the run finished first
         killed += 1
         done, saved = Counter.steps.value, step_of(folder)
         kind = "in a save" if in_save else "anywhere"
-        print(f"{task}: killed {kind} after step {done}, continues after step {saved}", flush=True)
-        if done - saved > MOST_LOST:
-            faults.append(f"{done - saved} steps were lost")
+        print(f"{task}: killed {kind} after step {done}, resumes after step {saved}", flush=True)
+        if done - saved > MAX_LOST_STEPS:
+            failures.append(f"{done - saved} steps were lost")
     if code := finish(start(config, folder, "--ckpt_path", "last")):
-        faults.append(f"exit code {code}: {(folder / 'log.txt').read_text()[-2000:]}")
-        return killed, faults
+        failures.append(f"exit code {code}: {(folder / 'log.txt').read_text()[-2000:]}")
+        return killed, failures
     for name in ("last", "best"):
-        faults += differences(content(whole, name), content(folder, name), name)
-    if rows(whole) != rows(folder):
-        faults.append(f"metrics.csv differs: {rows(whole)} {rows(folder)}")
-    left = [str(file) for file in folder.rglob("*.part")]
-    return killed, faults + [f"left behind: {file}" for file in left]
+        failures += differences(content(reference, name), content(folder, name), name)
+    if rows(reference) != rows(folder):
+        failures.append(f"metrics.csv differs: {rows(reference)} {rows(folder)}")
+    partial = [str(file) for file in folder.rglob("*.part")]
+    return killed, failures + [f"partial file remains: {file}" for file in partial]
 
 
 def main(folder, kills, *tasks):
     warnings.filterwarnings("ignore")
-    rng, done, equal, chains = random.Random(int(os.environ.get("KILL_SEED", "0"))), 0, 0, 0
+    rng, done, equal, runs = random.Random(int(os.environ.get("KILL_SEED", "0"))), 0, 0, 0
     for task in tasks or RUNS:
         root = Path(folder) / task
         WRITERS[task](root)
         write_config(task, root)
     while done < int(kills):
-        task = list(tasks or RUNS)[chains % len(tasks or RUNS)]
+        task = list(tasks or RUNS)[runs % len(tasks or RUNS)]
         root = Path(folder) / task
         if (root / "killed").exists():
-            (root / "killed").rename(root / f"killed_{chains}")
-        killed, faults = chain(task, root, min(KILLS_OF_A_RUN, int(kills) - done), rng)
-        done, chains, equal = done + killed, chains + 1, equal + (not faults)
-        print(f"{task}: {killed} kills, " + ("equal to the last bit" if not faults else f"NOT EQUAL: {faults[:10]}"))
-    print(f"{done} kills in {chains} runs; {equal} of {chains} ended equal to the uninterrupted run")
-    return int(equal != chains)
+            (root / "killed").rename(root / f"killed_{runs}")
+        killed, failures = kill_and_resume(task, root, min(KILLS_PER_RUN, int(kills) - done), rng)
+        done, runs, equal = done + killed, runs + 1, equal + (not failures)
+        print(f"{task}: {killed} kills, " + ("bitwise equal" if not failures else f"NOT EQUAL: {failures[:10]}"))
+    print(f"{done} kills in {runs} runs; {equal} of {runs} ended bitwise equal to the uninterrupted run")
+    return int(equal != runs)
 
 
 if __name__ == "__main__":
-    assert command  # its import sets what the command line sets
+    assert command  # imported as the command line does, before the first fork
     sys.exit(main(*sys.argv[1:]))

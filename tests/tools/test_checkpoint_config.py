@@ -1,4 +1,4 @@
-"""What a checkpoint's configuration may name: nothing that is not ours is imported, in no slot and no spelling."""
+"""Untrusted configurations: no name outside the package is imported, under any key and in any spelling."""
 
 import copy
 import sys
@@ -80,7 +80,7 @@ CALLABLES = [
     "vertebra.backbones.weights.load_weights",
 ]
 
-SLOTS = [
+KEYS = [
     ("model",),
     ("model", "class_path"),
     ("model", "init_args", "network"),
@@ -120,6 +120,7 @@ SLOTS = [
 
 
 def spellings(name):
+    """Values that jsonargparse might resolve to a callable of this name."""
     spec = {"class_path": name, "init_args": {"command": "touch sprung"}}
     return [
         name,
@@ -136,37 +137,38 @@ def spellings(name):
     ]
 
 
-def put(slot, value):
+def put(keys, value):
     config = copy.deepcopy(CONFIG)
-    place = config
-    for key in slot[:-1]:
-        place = place.setdefault(key, {})
-    place[slot[-1]] = value
+    parent = config
+    for key in keys[:-1]:
+        parent = parent.setdefault(key, {})
+    parent[keys[-1]] = value
     return config
 
 
-def used(config):
-    """Return, as text, what `predict` hands on of a configuration: nothing where it is refused."""
+def accepted(config):
+    """Return, as text, the part of a configuration that `predict` would use; empty if it is refused."""
     try:
-        read = read_config(yaml.dump(config, Dumper=yaml.CSafeDumper))
-        check_names(read)
+        parsed = read_config(yaml.dump(config, Dumper=yaml.CSafeDumper))
+        check_names(parsed)
     except ValueError:
         return ""
-    return str(read)
+    return str(parsed)
 
 
-@pytest.mark.parametrize("slot", SLOTS, ids=".".join)
-def test_no_slot_takes_a_callable(slot):
-    before, start = set(sys.modules), SLOTS.index(slot)
-    for place in range(start, start + 9):  # over all slots every callable comes in many spellings
-        name = CALLABLES[7 * place % len(CALLABLES)]
-        spelled = spellings(name)
-        value = spelled[place % len(spelled)]
-        assert name not in used(put(slot, value)), value
+@pytest.mark.parametrize("keys", KEYS, ids=".".join)
+def test_no_key_accepts_a_callable(keys):
+    before, start = set(sys.modules), KEYS.index(keys)
+    # a sliding window: all pairs would take minutes, and over all keys every callable occurs in many spellings
+    for index in range(start, start + 9):
+        name = CALLABLES[7 * index % len(CALLABLES)]
+        values = spellings(name)
+        value = values[index % len(values)]
+        assert name not in accepted(put(keys, value)), value
     assert not {"runpy", "monai.bundle", "vertebra.tools.train", "mine"} & (set(sys.modules) - before)
 
 
-def test_the_error_names_the_entry_and_the_flag():
+def test_the_error_names_key_value_and_flag():
     config = put(("model", "init_args", "network", "init_args", "anchors"), {"class_path": "mine.Anchors"})
     with pytest.raises(
         ValueError, match=r"'mine\.Anchors' as model\.init_args\.network\.init_args\.anchors\.class_path"
@@ -177,7 +179,7 @@ def test_the_error_names_the_entry_and_the_flag():
         check_names(read_config(yaml.safe_dump(config)))
 
 
-def test_what_training_alone_needs_is_left_out_and_the_rest_is_kept():
+def test_only_the_arguments_of_training_are_dropped():
     config = read_config(yaml.safe_dump(CONFIG))
     check_names(config)
     network = copy.deepcopy(CONFIG["model"]["init_args"]["network"])
@@ -194,14 +196,14 @@ def test_what_training_alone_needs_is_left_out_and_the_rest_is_kept():
     }
 
 
-def test_a_module_of_ones_own_keeps_its_arguments_for_trust():
+def test_a_foreign_module_keeps_its_arguments_for_trust():
     config = read_config(yaml.safe_dump(put(("model", "class_path"), "mine.Module")))
     assert config["model"]["init_args"]["optimizer"]["class_path"] == "torch.optim.AdamW"
     with pytest.raises(ValueError, match=r"'mine\.Module' as model\.class_path"):
         check_names(config)
 
 
-def test_a_text_that_is_a_file_is_refused(tmp_path, monkeypatch):
+def test_a_string_that_is_the_path_of_a_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet18").write_text("class_path: os.system")
     with pytest.raises(ValueError, match="which is the path of a file"):
@@ -219,9 +221,9 @@ def test_a_text_that_is_a_file_is_refused(tmp_path, monkeypatch):
         ("model: {class_path: vertebra.tasks.x}", "has no data.class_path"),
         ("model: {class_path: [a]}", "has no model.class_path"),
         ("model: {class_path: a.B, init_args: 3}\ndata: {class_path: a.B}", "no mapping under model.init_args"),
-        ("model: !!python/object/apply:os.system [id]", "is no YAML"),
-        ("{" * 5000, "is no YAML"),
-        ("[" * 1000 + "]" * 1000, "is no YAML|over .* levels"),
+        ("model: !!python/object/apply:os.system [id]", "is not valid YAML"),
+        ("{" * 5000, "is not valid YAML"),
+        ("[" * 1000 + "]" * 1000, "is not valid YAML|more than .* levels"),
         ("[" * 60 + "]" * 60, "levels"),
         ("a: &a [*a]", "levels"),
         ("a: 2026-01-01", "holds a date"),
@@ -233,7 +235,7 @@ def test_a_text_that_is_a_file_is_refused(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_what_is_no_configuration_is_refused_at_once(text, message):
+def test_invalid_configurations_are_refused_quickly(text, message):
     start = time.monotonic()
     with pytest.raises(ValueError, match=f"its configuration.*({message})"):
         read_config(text)

@@ -1,4 +1,4 @@
-"""A classifier's run from the command line: trained, measured, used."""
+"""End-to-end tests of classification runs: training, evaluation, prediction, checks."""
 
 import csv
 import shutil
@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, classification_samples: Pa
     return fit(tmp_path_factory.mktemp("trained"), classification_samples)
 
 
-def test_a_run_is_chosen_by_accuracy_and_leaves_a_report(trained, classification_samples, capsys):
+def test_a_run_monitors_accuracy_and_writes_a_report(trained, classification_samples, capsys):
     content = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
     assert content["class_names"] == list(samples.CLASSES)
     assert "monitor: val/top1" in (trained / "config.yaml").read_text()
@@ -61,11 +61,11 @@ def test_a_run_is_chosen_by_accuracy_and_leaves_a_report(trained, classification
     assert train.main(["validate", "-c", str(trained / "config.yaml")]) == 0
 
 
-def test_predict_writes_a_table_and_the_features_that_the_head_sees(trained, classification_samples, tmp_path, recwarn):
+def test_predict_writes_a_table_and_the_input_features_of_the_head(trained, classification_samples, tmp_path, recwarn):
     photos = tmp_path / "photos"
     shutil.copytree(classification_samples / "val", photos)
-    (photos / "broken.png").write_bytes(b"no image")
-    moved = tmp_path / "moved.ckpt"  # far from its run and its data
+    (photos / "broken.png").write_bytes(b"not an image")
+    moved = tmp_path / "moved.ckpt"  # outside its run folder, without its data set
     shutil.copy(trained / "checkpoints/best.ckpt", moved)
     output = tmp_path / "out"
     flags = ["--model.embeddings", "true", "--data.batch_size", "4", "--trainer.precision", "32-true"]
@@ -86,7 +86,7 @@ def test_predict_writes_a_table_and_the_features_that_the_head_sees(trained, cla
     assert not (tmp_path / "plain" / "embeddings.npz").exists()
 
 
-def test_the_average_of_the_weights_is_what_is_measured_and_kept(classification_samples, tmp_path):
+def test_averaged_weights_are_evaluated_and_saved(classification_samples, tmp_path):
     flags = [
         "--trainer.callbacks+",
         "EMAWeightAveraging",
@@ -102,10 +102,10 @@ def test_the_average_of_the_weights_is_what_is_measured_and_kept(classification_
     report = (run / "report.html").read_text()
     assert train.main(["validate", "-c", str(run / "config.yaml")]) == 0
     numbers = [text[text.index("<dl") : text.index("</dl>")] for text in (report, (run / "report.html").read_text())]
-    assert numbers[0] == numbers[1]  # a new process has the averaged weights alone
+    assert numbers[0] == numbers[1]  # the second evaluation loads the averaged weights only
 
 
-def test_layers_join_and_transforms_nest_from_the_command_line(classification_samples, tmp_path):
+def test_gradual_unfreezing_and_nested_transforms_run_from_the_command_line(classification_samples, tmp_path):
     (tmp_path / "more.yaml").write_text(
         """
 data:
@@ -151,7 +151,7 @@ def kinds(output):
     return sorted(line[line.rindex("[") + 1 : -1] for line in output.splitlines() if line.endswith("]"))
 
 
-def test_check_finds_what_is_wrong_with_folders(folders, capsys):
+def test_check_reports_the_faults_of_class_folders(folders, capsys):
     assert check.main([str(folders)]) == 0
     assert "20 images, 20 labels: bricks 2, checks 2" in capsys.readouterr().out
     image = next((folders / "train/dots").glob("*.png"))
@@ -166,7 +166,7 @@ def test_check_finds_what_is_wrong_with_folders(folders, capsys):
     assert f"{folders}/val/dots/again.png: of {folders}/val has the same bytes as {image} of {folders}/train" in output
 
 
-def test_check_finds_what_is_wrong_with_tables(folders, capsys):
+def test_check_reports_the_faults_of_tables(folders, capsys):
     files = sorted(str(file.relative_to(folders)) for file in folders.glob("*/*/*.png"))
     train_csv, val_csv = folders / "train.csv", folders / "val.csv"
     train_csv.write_text("path,label\n" + "".join(f"{file},{'ab'[i % 2]}\n" for i, file in enumerate(files[:6])))
@@ -181,7 +181,7 @@ def test_check_finds_what_is_wrong_with_tables(folders, capsys):
     assert kinds(capsys.readouterr().out) == ["unreadable annotations"]
 
 
-def test_the_demo_trains_and_tells_where_the_report_is(tmp_path, monkeypatch, capsys):
+def test_the_demo_trains_and_prints_the_path_of_the_report(tmp_path, monkeypatch, capsys):
     write = samples.write_classification_samples
     monkeypatch.setattr(samples, "write_classification_samples", lambda root: write(root, train=20, val=10))
     monkeypatch.chdir(tmp_path)
@@ -190,12 +190,12 @@ def test_the_demo_trains_and_tells_where_the_report_is(tmp_path, monkeypatch, ca
     assert "top-5" in Path("runs/demo_classification/report.html").read_text()
 
 
-def test_degradation_draws_and_judges(tmp_path, monkeypatch, capsys):
+def test_degradation_prints_a_conclusion_and_writes_figure_and_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(degradation, "_NUM_VAL", 20)
     flags = ["--images", "30", "--epochs", "2", "--batch-size", "10", "--seeds", "2", "--depths", "20", "32"]
     assert degradation.main([*flags, "--output", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    assert output.count("training error") >= 10  # a line a run, and the verdict
+    assert output.count("training error") >= 10  # a line per training, and the conclusion
     assert "plain32, seed 1" in output
     report = (tmp_path / "report.html").read_text()
     assert report.count("<svg") == 2
@@ -203,7 +203,7 @@ def test_degradation_draws_and_judges(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "degradation.png").stat().st_size > 10_000
 
 
-def test_degradation_refuses_what_it_cannot_do(tmp_path, capsys):
+def test_degradation_refuses_invalid_arguments(tmp_path, capsys):
     assert degradation.main(["--data", str(tmp_path / "no.tar.gz")]) == 1
     assert "no.tar.gz does not exist" in capsys.readouterr().err
     assert degradation.main(["--images", "10", "--depths", "20", "21", "--output", str(tmp_path)]) == 1

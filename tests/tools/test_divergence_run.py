@@ -1,4 +1,4 @@
-"""Runs of every task that diverge, from the command line: a sentence, a file that repeats the step, no wrong number."""
+"""End-to-end tests of diverging runs of every task: a one-line error, a replay file, no metrics of NaN."""
 
 import csv
 from pathlib import Path
@@ -79,7 +79,7 @@ def config(task: str, root: Path) -> dict:
 
 @pytest.fixture
 def fit(tmp_path, request):
-    """Return a function that trains a task in a folder of its own, and returns exit code and folder."""
+    """Function that trains a task in a temporary folder and returns exit code and run folder."""
 
     def run(task: str, *flags: str) -> tuple[int, Path]:
         root = request.getfixturevalue(f"{task}_samples")
@@ -91,7 +91,8 @@ def fit(tmp_path, request):
     return run
 
 
-def sentence(capsys: pytest.CaptureFixture) -> str:
+def error_line(capsys: pytest.CaptureFixture) -> str:
+    """Return the message of the command line, which must be one line."""
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vertebra: ")]
     return line
 
@@ -110,10 +111,10 @@ EMA = ("--trainer.callbacks+", "EMAWeightAveraging")
         ("segmentation", ("--model.optimizer.lr", "1e30", "--trainer.accumulate_grad_batches", "2")),
     ],
 )
-def test_a_rate_that_is_far_too_high_is_one_sentence_and_can_be_replayed(fit, task, flags, capsys):
+def test_a_diverging_run_stops_with_one_line_and_can_be_replayed(fit, task, flags, capsys):
     code, run = fit(task, *ADAMW, *flags)
     assert code == 1
-    line = sentence(capsys)
+    line = error_line(capsys)
     assert " is nan, the first that is not finite, on " in line or " is inf, the first" in line
     assert not list(run.glob("checkpoints/*.ckpt"))
     content = torch.load(run / "diverged.pt", weights_only=True)
@@ -129,19 +130,19 @@ def test_a_rate_that_is_far_too_high_is_one_sentence_and_can_be_replayed(fit, ta
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_skipping_does_not_hide_that_nothing_can_be_measured(fit, capsys):
+def test_a_run_that_skips_every_step_still_fails_at_validation(fit, capsys):
     code, run = fit("medical", *ADAMW, "--model.optimizer.lr", "1e30", "--model.on_divergence", "skip")
     assert code == 1
-    assert "the output of the network is not finite" in sentence(capsys)
+    assert "the output of the network is not finite" in error_line(capsys)
     assert not list(run.glob("checkpoints/best.ckpt"))
 
 
 @pytest.fixture(scope="module")
-def spoiled(tmp_path_factory, request):
-    """Return a function that gives the checkpoint of a short run with weights that overflow or are NaN."""
+def corrupted(tmp_path_factory, request):
+    """Function that returns the checkpoint of a short run with weights that overflow or are NaN."""
     runs: dict[str, Path] = {}
 
-    def make(task: str, fault: str) -> Path:
+    def corrupt(task: str, fault: str) -> Path:
         root = request.getfixturevalue(f"{task}_samples")
         if task not in runs:
             folder = tmp_path_factory.mktemp(task)
@@ -160,38 +161,38 @@ def spoiled(tmp_path_factory, request):
         torch.save(content, file)
         return file
 
-    return make
+    return corrupt
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("fault", ["overflow", "nan"])
 @pytest.mark.parametrize("task", TASKS)
-def test_what_is_not_finite_is_never_measured_nor_written(spoiled, task, fault, tmp_path, capsys, request):
-    file = spoiled(task, fault)
+def test_non_finite_outputs_are_never_evaluated_or_written(corrupted, task, fault, tmp_path, capsys, request):
+    file = corrupted(task, fault)
     run = file.parent
     expected = "the output of the network is not finite" if fault == "overflow" else f"{file}: the weights hold NaN"
     args = ["-c", str(run / "config.yaml"), "--ckpt_path", str(file), "--trainer.default_root_dir", str(tmp_path)]
     assert train.main(["validate", *args]) == 1
-    assert expected in sentence(capsys)
+    assert expected in error_line(capsys)
     root = request.getfixturevalue(f"{task}_samples")
     paths = root / {"medical": "volumes", "classification": "val", "video": "val"}.get(task, "images/val")
     flags = ["--output", str(tmp_path / "out"), "--trainer.precision", "32-true"]
     assert predict.main([str(file), str(paths), *flags]) == 1
-    assert expected in sentence(capsys)
+    assert expected in error_line(capsys)
     assert not list(tmp_path.rglob("*.csv")) + list(tmp_path.rglob("*.json")) + list(tmp_path.rglob("report.html"))
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_skipped_steps_are_in_the_closing_line_and_the_report(fit, caplog, monkeypatch):
+def test_skipped_steps_are_counted_in_the_summary_and_the_report(fit, caplog, monkeypatch):
     from vertebra.tasks.classification import ClassificationModule
 
     step = ClassificationModule.training_step
 
-    def spoil(self, batch, batch_idx):
+    def with_nan(self, batch, batch_idx):
         loss = step(self, batch, batch_idx)
         return self.log_losses({"loss": loss * float("nan")}, 2) if batch_idx == 4 else loss
 
-    monkeypatch.setattr(ClassificationModule, "training_step", spoil)
+    monkeypatch.setattr(ClassificationModule, "training_step", with_nan)
     code, run = fit("classification", "--model.on_divergence", "skip")
     assert code == 0
     assert "skipped steps 2\nreport: " in caplog.text
@@ -203,55 +204,56 @@ def test_skipped_steps_are_in_the_closing_line_and_the_report(fit, caplog, monke
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_loss_of_infinite_weight_is_named(fit, capsys):
+def test_an_infinite_loss_term_is_named(fit, capsys):
     code, _ = fit("segmentation", "--model.aux_weight", "1e400", "--model.network.aux", "true")
     assert code == 1
-    assert "step 0 (epoch 0, batch 0): train/loss_aux is inf, the first" in sentence(capsys)
+    assert "step 0 (epoch 0, batch 0): train/loss_aux is inf, the first" in error_line(capsys)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_replay_draws_the_random_numbers_of_its_step(fit, capsys, monkeypatch):
+def test_a_replay_uses_the_random_numbers_of_its_step(fit, capsys, monkeypatch):
     from vertebra.tasks.classification import ClassificationModule
 
-    step, drawn = ClassificationModule.training_step, []
+    step, samples = ClassificationModule.training_step, []
 
-    def by_chance(self, batch, batch_idx):
-        drawn.append(float(torch.rand(())))
-        factor = float("inf") if batch_idx == 3 and self.current_epoch == 0 and len(drawn) == 4 else 1.0
+    def with_random_number(self, batch, batch_idx):
+        samples.append(float(torch.rand(())))
+        # diverges in the fourth step of the run only, so the replay is finite
+        factor = float("inf") if batch_idx == 3 and self.current_epoch == 0 and len(samples) == 4 else 1.0
         return self.log_losses({"loss": step(self, batch, batch_idx) * factor}, 2)
 
-    monkeypatch.setattr(ClassificationModule, "training_step", by_chance)
+    monkeypatch.setattr(ClassificationModule, "training_step", with_random_number)
     code, run = fit("classification")
     assert code == 1
     assert replay.main([str(run / "diverged.pt")]) == 0
     assert "the step is finite this time" in capsys.readouterr().out
-    assert len(drawn) == 5
-    assert drawn[4] == drawn[3] != drawn[0]
+    assert len(samples) == 5
+    assert samples[4] == samples[3] != samples[0]
 
 
-def test_a_file_that_is_no_replay_is_one_sentence(tmp_path, capsys):
+def test_a_file_that_is_not_a_replay_is_a_user_error(tmp_path, capsys):
     assert main.main(["replay", str(tmp_path / "diverged.pt")]) == 1
-    assert f"{tmp_path / 'diverged.pt'} does not exist; give the diverged.pt" in sentence(capsys)
-    (tmp_path / "diverged.pt").write_bytes(b"no weights")
+    assert f"{tmp_path / 'diverged.pt'} does not exist; give the diverged.pt" in error_line(capsys)
+    (tmp_path / "diverged.pt").write_bytes(b"not a torch file")
     assert main.main(["replay", str(tmp_path / "diverged.pt")]) == 1
-    assert "is not the diverged.pt of a diverged run (" in sentence(capsys)
+    assert "is not the diverged.pt of a diverged run (" in error_line(capsys)
     torch.save({"step": 1}, tmp_path / "diverged.pt")
     assert main.main(["replay", str(tmp_path / "diverged.pt")]) == 1
-    assert "is not the diverged.pt of a diverged run (" in sentence(capsys)
+    assert "is not the diverged.pt of a diverged run (" in error_line(capsys)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("task", "size"), [("classification", 19), ("medical", 23), ("segmentation", 7)])
-def test_the_last_batch_of_an_epoch_is_never_of_one_sample(fit, task, size, capsys):
+def test_the_last_batch_of_an_epoch_never_has_a_single_sample(fit, task, size, capsys):
     code, _ = fit(task, "--data.batch_size", str(size), "--trainer.max_epochs", "1")
     assert code == 0
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
-def test_batches_of_one_on_maps_of_one_pixel_are_one_sentence(fit, task, capsys):
+def test_a_batch_of_one_on_a_map_of_one_pixel_is_a_user_error(fit, task, capsys):
     small = ("--data.resize.size", "[24, 24]") if task == "classification" else ()
     code, _ = fit(task, "--data.batch_size", "1", "--model.network.backbone", "resnet18", *small)
     assert code == 1
-    assert "in a batch of one sample (" in (line := sentence(capsys))
+    assert "in a batch of one sample (" in (line := error_line(capsys))
     assert "--data.batch_size 2" in line

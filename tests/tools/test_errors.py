@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vertebra.backbones import create_backbone
-from vertebra.tools.errors import sentence
+from vertebra.tools.errors import user_message
 
 
 def raised(function, *args) -> Exception:
@@ -14,42 +14,42 @@ def raised(function, *args) -> Exception:
     return caught.value
 
 
-def test_what_our_code_tells_is_a_sentence():
-    assert "close names: resnet5" in (sentence(raised(create_backbone, "resnet5")) or "")
+def test_an_error_of_this_package_is_a_user_error():
+    assert "close names: resnet5" in (user_message(raised(create_backbone, "resnet5")) or "")
 
 
-def test_an_error_inside_a_library_keeps_its_traceback():
-    assert sentence(raised(np.reshape, np.zeros(3), (2, 2))) is None
+def test_an_error_inside_a_library_is_a_bug():
+    assert user_message(raised(np.reshape, np.zeros(3), (2, 2))) is None
 
 
-def test_what_a_loader_process_told_is_found_at_the_end():
+def test_the_message_of_a_loader_process_is_extracted_from_its_traceback():
     text = (
         "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n"
     )
-    assert sentence(
+    assert user_message(
         ValueError(text + "vertebra.tasks.loading.files.images.UnreadableImage: a.jpg: the file is empty.")
     ) == ("a.jpg: the file is empty.")
-    assert sentence(ValueError(text + "KeyError: 'boxes'")) is None
+    assert user_message(ValueError(text + "KeyError: 'boxes'")) is None
 
 
-def test_the_cause_that_a_library_wraps_is_found():
+def test_a_user_error_wrapped_by_a_library_is_unwrapped():
     error = ValueError("in a library")
     error.__cause__ = raised(create_backbone, "resnet5")
-    assert "close names: resnet5" in (sentence(error) or "")
+    assert "close names: resnet5" in (user_message(error) or "")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR])
-def test_what_the_system_refuses_names_the_file(number):
+def test_an_operating_system_error_names_the_file_or_the_folder(number):
     text = os.strerror(number)
-    assert (sentence(OSError(number, text, "a.txt")) or "").startswith(f"a.txt: {text}; ")
-    assert (sentence(OSError(number, text), "runs/x") or "").startswith(f"runs/x: {text}; ")
+    assert (user_message(OSError(number, text, "a.txt")) or "").startswith(f"a.txt: {text}; ")
+    assert (user_message(OSError(number, text), "runs/x") or "").startswith(f"runs/x: {text}; ")
 
 
-def test_a_copy_is_named_by_where_it_goes():
+def test_a_failed_copy_is_named_by_its_destination():
     error = OSError(errno.ENOSPC, "No space left on device", "/tmp/part", None, "runs/x/best.ckpt")
-    assert (sentence(error) or "").startswith("runs/x/best.ckpt: ")
+    assert (user_message(error) or "").startswith("runs/x/best.ckpt: ")
 
 
 @pytest.mark.parametrize("error", [OSError("no number"), FileNotFoundError(errno.ENOENT, "no", "a"), KeyError("a")])
-def test_other_errors_keep_their_traceback(error):
-    assert sentence(error) is None
+def test_other_errors_are_bugs(error):
+    assert user_message(error) is None

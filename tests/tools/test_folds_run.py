@@ -1,4 +1,4 @@
-"""Cross-validation from the command line."""
+"""End-to-end tests of `vertebra folds`."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from vertebra.tools import folds, train
 
 
 @pytest.fixture
-def listed(video_samples: Path, tmp_path: Path) -> Path:
-    """18 videos of two classes that come from five cameras."""
+def video_list(video_samples: Path, tmp_path: Path) -> Path:
+    """Folder with all.csv: 18 videos of two classes from five cameras."""
     (tmp_path / "videos").symlink_to(video_samples / "train")
     videos = sorted((tmp_path / "videos").glob("*/*.mp4"))
     rows = [f"{file},{'up' if i < 9 else 'down'},camera {i % 5}" for i, file in enumerate(videos)]
@@ -36,28 +36,28 @@ FLAGS = {
 }
 
 
-def test_every_video_is_measured_once_and_no_camera_stands_on_both_sides(listed, monkeypatch, capsys):
-    monkeypatch.chdir(listed)
+def test_every_video_is_evaluated_once_and_no_camera_is_in_two_folds(video_list, monkeypatch, capsys):
+    monkeypatch.chdir(video_list)
     flags = [word for name, value in FLAGS.items() for word in (f"--{name}", value)]
-    words = ["-c", "video/tsm_resnet18_fight.yaml", "--folds", "2", "--data.root", str(listed), *flags]
-    assert folds.main(words) == 0
+    args = ["-c", "video/tsm_resnet18_fight.yaml", "--folds", "2", "--data.root", str(video_list), *flags]
+    assert folds.main(args) == 0
     run = Path("runs/tsm_resnet18_fight_folds")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert lines[0] == "| fold | samples | groups | accuracy | AUROC |"
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0", "| 1", "| all"]
     parts = [read_evaluated(run / f"fold_{fold}" / "scores_val.csv") for fold in range(2)]
     assert not set(parts[0].groups) & set(parts[1].groups)
-    whole = read_evaluated(run / "scores_val.csv")
-    assert len(set(whole.names.tolist())) == 18
-    np.testing.assert_allclose(whole.probs.sum(axis=1), 1, atol=1e-5)
-    accuracy = (whole.probs.argmax(axis=1) == whole.labels).mean()
+    pooled = read_evaluated(run / "scores_val.csv")
+    assert len(set(pooled.names.tolist())) == 18
+    np.testing.assert_allclose(pooled.probs.sum(axis=1), 1, atol=1e-5)
+    accuracy = (pooled.probs.argmax(axis=1) == pooled.labels).mean()
     assert lines[-1].startswith(f"| all | 18 | 5 | {accuracy:.3f} (")
 
     def refuse(args):
         raise AssertionError(f"trained again: {args}")
 
-    monkeypatch.setattr(train, "main", refuse)  # what is done is not done again
-    assert folds.main(words) == 0
+    monkeypatch.setattr(train, "main", refuse)  # finished folds are not trained again
+    assert folds.main(args) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == lines
 
 
@@ -88,27 +88,27 @@ def table(names, groups, classes=("a", "b")):
 
 
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("second", "message"),
     [
         (table(["w", "x"], ["3", "4"]), "'x' of the names is in two folds"),
         (table(["y", "z"], ["2", "3"]), "'2' of the groups is in two folds"),
         (table(["y", "z"], ["3", "4"], ("a", "c")), "different classes"),
     ],
 )
-def test_folds_of_different_divisions_are_not_mixed(second, told):
-    with pytest.raises(ValueError, match=told):
-        folds.joined([table(["w0", "x"], ["1", "2"]), second])
+def test_folds_of_different_splits_are_not_pooled(second, message):
+    with pytest.raises(ValueError, match=message):
+        folds.pool_folds([table(["w0", "x"], ["1", "2"]), second])
 
 
-def test_without_a_configuration_the_call_is_refused(capsys):
+def test_a_missing_configuration_is_a_usage_error(capsys):
     assert folds.main(["--folds", "3"]) == 2
     assert "give one with -c" in capsys.readouterr().err
 
 
-def test_scores_are_those_of_the_draw():
+def test_scores_are_weighted_by_the_counts_of_a_resample():
     probs = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]])
     labels = np.array([0, 1, 1, 1])
     names = np.array(list("abcd"))
-    score = folds.scorer(EvaluatedTable(("x", "y"), names, names, labels, probs))
+    score = folds.make_scorer(EvaluatedTable(("x", "y"), names, names, labels, probs))
     assert score(np.ones(4, int)) == {"accuracy": 0.75, "AUROC": 1.0}
     assert score(np.array([0, 1, 1, 0])) == pytest.approx({"accuracy": 0.5, "AUROC": float("nan")}, nan_ok=True)

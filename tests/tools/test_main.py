@@ -9,16 +9,19 @@ from vertebra.tools import config_files, main
 from vertebra.tools.backbones import main as backbones_main
 
 
-def test_help_is_quick_and_names_every_command():
+def test_help_is_fast_and_lists_every_command():
     started = time.monotonic()
     result = subprocess.run(
         [sys.executable, "-m", "vertebra.tools.main", "--help"], capture_output=True, text=True, check=True
     )
     assert time.monotonic() - started < 1.5
-    assert all(name in result.stdout for name in main.COMMANDS)
+    lines = [line.split() for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert [line[0] for line in lines] == list(main.COMMANDS)
+    assert all(len(line) > 2 for line in lines)
+    assert all(len(line) <= 120 for line in result.stdout.splitlines())
 
 
-def test_help_imports_nothing_heavy():
+def test_help_does_not_import_heavy_libraries():
     code = "import sys; from vertebra.tools.main import main; main(['--help']); print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.split(".")[0] for name in result.stdout.splitlines()[-1].split()}
@@ -26,9 +29,23 @@ def test_help_imports_nothing_heavy():
     assert not {"torch", "lightning", "cv2", "matplotlib"} & imported
 
 
-def test_an_unknown_command_is_named(capsys):
-    assert main.main(["train"]) == 2
-    assert "unknown command 'train'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train", "unknown command 'train'; did you mean fit?"),
+        ("eval", "unknown command 'eval'; did you mean validate?"),
+        ("benchmrk", "unknown command 'benchmrk'; did you mean benchmark?"),
+        ("xyz", "unknown command 'xyz'; choose one of check, fit, "),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_closest_one(name, expected, capsys):
+    assert main.main([name]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_synonyms_are_not_commands_and_lead_to_commands():
+    assert not set(main._SYNONYMS) & set(main.COMMANDS)
+    assert set(main._SYNONYMS.values()) <= set(main.COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["demo", "check", "backbones", "predict", "folds", "compare", "benchmark"])
@@ -39,7 +56,7 @@ def test_every_command_has_help(command, capsys):
     assert f"vertebra {command}" in capsys.readouterr().out
 
 
-def test_a_shipped_recipe_is_found_and_a_local_file_comes_first(tmp_path, monkeypatch):
+def test_a_local_file_takes_precedence_over_a_shipped_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = "detection/demo.yaml"
     shipped = config_files.resolve_configs(["-c", name])
@@ -51,9 +68,9 @@ def test_a_shipped_recipe_is_found_and_a_local_file_comes_first(tmp_path, monkey
         config_files.resolve_configs(["-c", "detection/none.yaml"])
 
 
-def test_backbones_are_listed_with_their_parameters(capsys):
+def test_backbones_are_listed_with_parameters_and_levels(capsys):
     assert backbones_main(["resnet50"]) == 0
-    shown = capsys.readouterr().out
-    assert "23,508,032" in shown
-    assert "C5: 2048 / 32" in shown
+    output = capsys.readouterr().out
+    assert "23,508,032" in output
+    assert "C5: 2048 / 32" in output
     assert backbones_main(["nothing*"]) == 1

@@ -1,4 +1,4 @@
-"""A classifier of studies from the command line: trained, measured, used, explained."""
+"""End-to-end tests of medical runs: training, evaluation, prediction, explanation."""
 
 import csv
 import gzip
@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, medical_samples: Path) -> 
     return run
 
 
-def test_a_run_keeps_its_operating_point_and_leaves_a_report(trained, medical_samples):
+def test_a_run_saves_its_operating_point_and_writes_a_report(trained, medical_samples):
     content = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
     assert content["class_names"] == ["clear", "nodule"]
     assert set(content["operating_point"]) == {"temperature", "thresholds"}
@@ -65,7 +65,7 @@ def test_a_run_keeps_its_operating_point_and_leaves_a_report(trained, medical_sa
     assert len(set(table.groups.tolist())) == 6
 
 
-def test_predict_gives_decisions_and_maps_in_the_space_of_the_files(trained, medical_samples, tmp_path, recwarn):
+def test_predict_writes_decisions_and_maps_in_the_space_of_the_files(trained, medical_samples, tmp_path, recwarn):
     volumes = sorted((medical_samples / "volumes/val").glob("*.nii.gz"))[:2]
     (tmp_path / "in").mkdir()
     for file in volumes:
@@ -91,7 +91,7 @@ def test_predict_gives_decisions_and_maps_in_the_space_of_the_files(trained, med
             assert row["decision"] == ("nodule" if prob >= point["thresholds"][0] else "clear")
     weights = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
     hashed = model_hash(weights, point["temperature"], point["thresholds"])[:16]
-    assert {row["model"] for row in rows} == {hashed}  # of the checkpoint's own weights
+    assert {row["model"] for row in rows} == {hashed}  # identifies weights and operating point
     maps = sorted((tmp_path / "out/explanations").glob("*.nii.gz"))
     assert len(maps) == 2
     for file, volume in zip(maps, volumes, strict=True):
@@ -102,7 +102,7 @@ def test_predict_gives_decisions_and_maps_in_the_space_of_the_files(trained, med
         assert file.with_name(file.name.removesuffix(".nii.gz") + ".png").is_file()
 
 
-def test_a_patient_on_both_sides_is_refused_or_dropped(medical_samples, tmp_path, capsys, recwarn):
+def test_a_patient_in_both_splits_is_refused_or_dropped(medical_samples, tmp_path, capsys, recwarn):
     patients = {}
     for split in ("train", "val"):
         lines = (medical_samples / f"{split}.csv").read_text().splitlines()
@@ -112,14 +112,14 @@ def test_a_patient_on_both_sides_is_refused_or_dropped(medical_samples, tmp_path
     text = (tmp_path / "val.csv").read_text().replace(patients["val"], patients["train"])
     (tmp_path / "val.csv").write_text(text)
     assert fit(tmp_path, tmp_path)[0] == 1
-    told = capsys.readouterr().err
-    assert patients["train"] in told
-    assert "leak" in told
+    message = capsys.readouterr().err
+    assert patients["train"] in message
+    assert "leak" in message
     assert fit(tmp_path, tmp_path, "--data.leak", "drop", "--trainer.fast_dev_run", "1")[0] == 0
     assert any("left out" in str(warning.message) and "leak" in str(warning.message) for warning in recwarn)
 
 
-def test_demo_goes_from_nothing_to_a_report(tmp_path, monkeypatch):
+def test_the_demo_trains_and_writes_a_report(tmp_path, monkeypatch):
     write = samples.write_medical_samples
     monkeypatch.setattr(samples, "write_medical_samples", lambda root: write(root, train=12, val=12, size=20))
     flags = ["--trainer.max_epochs", "1", "--data.num_workers", "0", "--trainer.accelerator", "cpu"]

@@ -1,4 +1,4 @@
-"""A run from the command line: trained, refused, measured, cut, taken up again, used."""
+"""End-to-end tests of detection runs: training, interruption, resuming, evaluation, prediction."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
 
 from vertebra.tools import predict, train
-from vertebra.tools.progress import SeldomReadingBar
+from vertebra.tools.progress import ThrottledProgressBar
 
 CONFIG = """
 model:
@@ -45,21 +45,21 @@ trainer:
 
 
 class Recorder(Callback):
-    """Notes which images are trained on, and presses Ctrl-C within a given step."""
+    """Records the images of every batch, and sends SIGINT in a given step."""
 
-    seen: list[tuple[int, int]]
+    trained: list[tuple[int, int]]  # (epoch, image id)
     stop_at: int | None
     bar: ProgressBar | None
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        Recorder.seen += [(trainer.current_epoch, source.image_id) for source in batch.sources]
+        Recorder.trained += [(trainer.current_epoch, source.image_id) for source in batch.sources]
         if Recorder.stop_at is not None and trainer.global_step + 1 == Recorder.stop_at:
             os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture
 def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Return a function that runs `vertebra fit` in an empty folder and tells what was trained on."""
+    """Function that runs `vertebra fit` in an empty folder and returns the images trained on."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     Path("tiny.yaml").write_text(CONFIG)
@@ -67,24 +67,24 @@ def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def with_recorder(self, **kwargs):
         trainer = instantiate(self, **kwargs)
-        trainer.callbacks.insert(1, Recorder())  # behind what ends the run
+        trainer.callbacks.insert(1, Recorder())  # after StopOnSignal, so that a batch it stops before is not recorded
         Recorder.bar = trainer.progress_bar_callback
         return trainer
 
     monkeypatch.setattr(train.VertebraCLI, "instantiate_trainer", with_recorder)
 
     def run(*flags: str, stop_at: int | None = None) -> list[tuple[int, int]]:
-        Recorder.seen, Recorder.stop_at = [], stop_at
+        Recorder.trained, Recorder.stop_at = [], stop_at
         args = ["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples), *flags]
         assert train.main(args) == (0 if stop_at is None else 130)
-        return Recorder.seen
+        return Recorder.trained
 
     return run
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path) -> Iterator[Path]:
-    """A checkpoint whose detector was trained for one epoch."""
+    """Checkpoint of a detector trained for one epoch."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.yaml").write_text(CONFIG)
     flags = ["--data.root", str(detection_samples), "--trainer.default_root_dir", str(folder / "run")]
@@ -93,7 +93,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path) -
     shutil.rmtree(folder)
 
 
-def test_a_run_leaves_checkpoints_logs_report_and_its_configuration(fit, capsys):
+def test_a_run_writes_checkpoints_logs_report_and_configuration(fit, capsys):
     fit()
     run = Path("runs/tiny")
     names = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()}
@@ -106,19 +106,19 @@ def test_a_run_leaves_checkpoints_logs_report_and_its_configuration(fit, capsys)
     assert "resnet18" in content["config"]
 
 
-@pytest.mark.parametrize(("wanted", "kind"), [("true", SeldomReadingBar), ("false", type(None))])
-def test_a_bar_that_reads_seldom_unless_none_is_wanted(fit, wanted, kind):
-    fit("--trainer.fast_dev_run", "1", "--trainer.enable_progress_bar", wanted)
+@pytest.mark.parametrize(("enabled", "kind"), [("true", ThrottledProgressBar), ("false", type(None))])
+def test_the_progress_bar_is_throttled_unless_disabled(fit, enabled, kind):
+    fit("--trainer.fast_dev_run", "1", "--trainer.enable_progress_bar", enabled)
     assert type(Recorder.bar) is kind
 
 
-def test_stopping_leaves_the_best_checkpoint_what_it_was(fit):
+def test_an_interrupted_run_keeps_its_best_checkpoint(fit):
     fit(stop_at=7)  # in the second epoch of five batches
     best, last = (torch.load(f"runs/tiny/checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
     assert (best["global_step"], last["global_step"]) == (5, 7)
 
 
-def test_a_used_folder_is_refused_with_the_remedy(fit, detection_samples, capsys):
+def test_a_folder_with_a_run_is_refused(fit, detection_samples, capsys):
     fit("--trainer.max_epochs", "1")
     assert train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1
     message = capsys.readouterr().err
@@ -126,19 +126,19 @@ def test_a_used_folder_is_refused_with_the_remedy(fit, detection_samples, capsys
     assert "--ckpt_path last" in message
 
 
-def test_a_run_stopped_in_an_epoch_goes_on_with_the_images_it_had_not_seen(fit):
-    whole = fit("--trainer.default_root_dir", "whole")
+def test_a_run_interrupted_in_an_epoch_resumes_with_the_remaining_images(fit):
+    uninterrupted = fit("--trainer.default_root_dir", "uninterrupted")
     before = fit(stop_at=3)
     assert len(before) == 6  # in the middle of the first epoch of five batches
     after = fit("--ckpt_path", "last")
-    assert before + after == whole
+    assert before + after == uninterrupted
     assert sorted({image for epoch, image in before + after if epoch == 0}) == list(range(1, 11))
 
 
-def test_a_run_stopped_between_epochs_goes_on_with_the_next_one(fit):
-    whole = fit("--trainer.default_root_dir", "whole")
+def test_a_run_that_ended_after_an_epoch_resumes_with_the_next(fit):
+    uninterrupted = fit("--trainer.default_root_dir", "uninterrupted")
     before = fit("--trainer.max_epochs", "1")
-    assert before + fit("--ckpt_path", "last") == whole
+    assert before + fit("--ckpt_path", "last") == uninterrupted
 
 
 def test_every_option_of_a_backbone_is_a_flag(fit):
@@ -155,23 +155,23 @@ def test_validate_without_a_checkpoint_is_refused(detection_samples, tmp_path, m
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(CONFIG)
     assert train.main(["validate", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1
-    assert "untrained weights measure nothing" in capsys.readouterr().err
+    assert "metrics of untrained weights mean nothing" in capsys.readouterr().err
 
 
-def test_a_wrong_key_is_an_error(detection_samples, tmp_path, monkeypatch):
+def test_an_unknown_key_is_an_error(detection_samples, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(CONFIG.replace("rois_per_image", "rois_per_picture"))
     with pytest.raises(SystemExit):
         train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)])
 
 
-def test_a_broken_image_stops_the_run_with_one_sentence(detection_samples, tmp_path, monkeypatch, capsys):
+def test_an_unreadable_image_stops_the_run_with_one_line(detection_samples, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(CONFIG)
     root = tmp_path / "data"
     shutil.copytree(detection_samples, root)
     broken = sorted((root / "images" / "train").glob("*.jpg"))[3]
-    broken.write_bytes(b"no image")
+    broken.write_bytes(b"not an image")
     args = ["fit", "-c", "tiny.yaml", "--data.root", str(root), "--data.num_workers", "1"]  # raised in a loader process
     assert train.main(args) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
@@ -179,12 +179,12 @@ def test_a_broken_image_stops_the_run_with_one_sentence(detection_samples, tmp_p
     assert "data.missing=skip" in message
 
 
-def test_predict_needs_the_checkpoint_only_and_skips_a_broken_image(trained, detection_samples, tmp_path, recwarn):
+def test_predict_needs_only_the_checkpoint_and_skips_an_unreadable_image(trained, detection_samples, tmp_path, recwarn):
     photos = tmp_path / "photos"
     shutil.copytree(detection_samples / "images" / "val", photos)
     broken = photos / "broken.jpg"
     broken.write_bytes(next(photos.glob("*.jpg")).read_bytes()[:400])
-    moved = tmp_path / "moved.ckpt"  # far from its run and its data
+    moved = tmp_path / "moved.ckpt"  # outside its run folder, without its data set
     shutil.copy(trained, moved)
     output = tmp_path / "out"
     low = ["--model.network.detections.score_threshold", "0.0"]
@@ -197,7 +197,7 @@ def test_predict_needs_the_checkpoint_only_and_skips_a_broken_image(trained, det
     assert any("broken.jpg" in str(warning.message) for warning in recwarn)
 
 
-def test_predict_names_what_does_not_exist(trained, tmp_path, capsys):
+def test_predict_names_missing_files(trained, tmp_path, capsys):
     assert predict.main([str(trained), str(tmp_path / "nowhere")]) == 1
     assert "nowhere does not exist" in capsys.readouterr().err
     assert predict.main([str(tmp_path / "no.ckpt"), str(tmp_path)]) == 1

@@ -1,4 +1,4 @@
-"""Training on a GPU from the command line: no step waits for the device, and a divergence is found all the same."""
+"""End-to-end tests on a GPU: steps without host-device synchronization, and divergence detection without it."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from vertebra.tools import main, train
 
 pytestmark = pytest.mark.gpu
 
-FIRST = 2  # steps before this one may allocate constants and choose algorithms
+WARM_UP = 2  # steps that may synchronize, to allocate constants and select algorithms
 
 # task -> flags of its demo recipe for the tiny samples of `conftest.py`
 FLAGS = {
@@ -22,15 +22,15 @@ FLAGS = {
 }
 
 
-class WaitingIsAnError(Callback):
-    """Makes PyTorch raise where the host waits for the device, from the start of a step to its end."""
+class ForbidSynchronization(Callback):
+    """Makes PyTorch raise on every host-device synchronization inside a training step."""
 
     steps = 0
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if batch_idx >= FIRST:
+        if batch_idx >= WARM_UP:
             torch.cuda.set_sync_debug_mode("error")
-            WaitingIsAnError.steps += 1
+            ForbidSynchronization.steps += 1
 
     def on_train_batch_end(self, *args):
         torch.cuda.set_sync_debug_mode("default")
@@ -41,7 +41,7 @@ class WaitingIsAnError(Callback):
 
 @pytest.fixture
 def fit(request, tmp_path, monkeypatch) -> Callable[..., int]:
-    """A function that runs `vertebra fit` with a task's demo recipe, and returns its exit code."""
+    """Function that runs `vertebra fit` with the demo recipe of a task and returns the exit code."""
     monkeypatch.chdir(tmp_path)
 
     def run(task: str, *flags: str) -> int:
@@ -55,29 +55,29 @@ def fit(request, tmp_path, monkeypatch) -> Callable[..., int]:
             "trainer.enable_progress_bar": "false",
             "trainer.enable_model_summary": "false",
         }
-        given = [part for name, value in (common | FLAGS[task]).items() for part in (f"--{name}", str(value))]
-        return train.main(["fit", "-c", f"{task}/demo.yaml", *given, *flags])
+        tiny = [part for name, value in (common | FLAGS[task]).items() for part in (f"--{name}", str(value))]
+        return train.main(["fit", "-c", f"{task}/demo.yaml", *tiny, *flags])
 
     return run
 
 
 @pytest.mark.parametrize("task", FLAGS)
-def test_no_step_of_a_run_waits_for_the_device(task, fit, monkeypatch):
+def test_training_steps_do_not_synchronize(task, fit, monkeypatch):
     instantiate = train.VertebraCLI.instantiate_trainer
 
-    def with_watch(self, **kwargs):
+    def with_callback(self, **kwargs):
         trainer = instantiate(self, **kwargs)
-        trainer.callbacks.append(WaitingIsAnError())
+        trainer.callbacks.append(ForbidSynchronization())
         return trainer
 
-    monkeypatch.setattr(train.VertebraCLI, "instantiate_trainer", with_watch)
-    WaitingIsAnError.steps = 0
+    monkeypatch.setattr(train.VertebraCLI, "instantiate_trainer", with_callback)
+    ForbidSynchronization.steps = 0
     assert fit(task) == 0
-    assert WaitingIsAnError.steps >= 2
+    assert ForbidSynchronization.steps >= 2
 
 
 @pytest.mark.parametrize("task", FLAGS)
-def test_a_divergence_is_found_and_replayed(task, fit, tmp_path, capsys):
+def test_a_diverging_run_stops_and_can_be_replayed(task, fit, tmp_path, capsys):
     flags = ["--model.optimizer.lr", "1e30", "--trainer.max_epochs", "12"]
     assert fit(task, *flags) == 1
     assert "the first that is not finite" in capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_a_divergence_is_found_and_replayed(task, fit, tmp_path, capsys):
     assert "the step diverges again" in capsys.readouterr().out
 
 
-def test_steps_that_are_not_finite_are_left_out(fit, tmp_path, capsys):
+def test_a_run_that_skips_too_many_steps_stops(fit, tmp_path, capsys):
     flags = ["--model.optimizer.lr", "1e30", "--model.on_divergence", "skip", "--trainer.max_epochs", "8"]
     assert fit("classification", *flags, "--trainer.check_val_every_n_epoch", "100") == 1
     assert "25 steps in a row were left out" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A segmenter's run from the command line: data checked, trained, measured, used."""
+"""End-to-end tests of segmentation runs: checks, training, evaluation, prediction."""
 
 import csv
 import shutil
@@ -64,29 +64,29 @@ def trained(tmp_path_factory: pytest.TempPathFactory, segmentation_samples: Path
     return folder / "run"
 
 
-def test_a_run_is_chosen_by_miou_and_leaves_a_report(trained):
+def test_a_run_monitors_miou_and_writes_a_report(trained):
     content = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
     assert content["class_names"] == list(samples.CLASSES)
     assert "monitor: val/miou" in (trained / "config.yaml").read_text()
     report = (trained / "report.html").read_text()
     for word in ("mIoU", "boundary F1", "triangle", "share of pixels", "Confusion", "Training", "Worst images"):
         assert word in report
-    assert report.count("<img") == 5  # of five validation images none is too good to be shown
+    assert report.count("<img") == 5  # all five validation images have errors to show
     rows = list(csv.DictReader((trained / "logs/version_0/metrics.csv").open()))
     assert {"train/loss", "train/loss_main", "train/loss_aux", "val/miou", "val/pixel_accuracy"} <= set(rows[0])
 
 
-def test_predict_writes_masks_in_the_images_own_pixels(trained, segmentation_samples, tmp_path, recwarn):
+def test_predict_writes_masks_at_the_original_image_size(trained, segmentation_samples, tmp_path, recwarn):
     photos = tmp_path / "photos"
     shutil.copytree(segmentation_samples / "images/val", photos)
     Image.open(photos / "000000.jpg").resize((90, 50)).save(photos / "other.png")
-    (photos / "broken.png").write_bytes(b"no image")
+    (photos / "broken.png").write_bytes(b"not an image")
     output = tmp_path / "out"
     flags = ["--output", str(output), "--data.batch_size", "4", "--trainer.precision", "32-true"]
     assert predict.main([str(trained / "checkpoints/best.ckpt"), str(photos), *flags]) == 0
     masks = sorted((output / "masks").iterdir())
     assert [file.name for file in masks] == [
-        *(f"{place:05d}_{place:06d}.png" for place in range(5)),
+        *(f"{index:05d}_{index:06d}.png" for index in range(5)),
         "00006_other.png",
     ]
     assert any("broken.png" in str(warning.message) for warning in recwarn)
@@ -97,22 +97,22 @@ def test_predict_writes_masks_in_the_images_own_pixels(trained, segmentation_sam
         assert mask.mode == "P"
         assert np.array(mask).max() < 6
         np.testing.assert_array_equal(np.array(mask.convert("RGB")), palette(6)[np.array(mask)])
-    # what is written is what was measured
+    # the written masks give the score of the report
     confusion = np.zeros((6, 6), int)
-    for place in range(5):
-        truth = np.array(Image.open(segmentation_samples / f"masks/val/{place:06d}.png"))
-        np.add.at(confusion, (truth, np.array(Image.open(masks[place]))), 1)
+    for index in range(5):
+        truth = np.array(Image.open(segmentation_samples / f"masks/val/{index:06d}.png"))
+        np.add.at(confusion, (truth, np.array(Image.open(masks[index]))), 1)
     score = np.nanmean(ious(confusion))
     report = (trained / "report.html").read_text()
     assert f"{score:.3f}" in report[report.index("<dl") : report.index("</dl>")]
 
 
-def test_check_finds_what_was_planted(segmentation_samples, tmp_path, capsys):
+def test_check_reports_all_planted_faults(segmentation_samples, tmp_path, capsys):
     root = tmp_path / "data"
     shutil.copytree(segmentation_samples, root)
     assert check.main([str(root)]) == 0
-    told = capsys.readouterr().out
-    assert "8 images, 40960 pixels, 0.00% ignored; of the others background" in told
+    output = capsys.readouterr().out
+    assert "8 images, 40960 pixels, 0.00% ignored; of the others background" in output
     with (root / "classes.txt").open("a") as file:
         file.write("unicorn\n")
     (root / "masks/train/000001.png").unlink()
@@ -120,7 +120,7 @@ def test_check_finds_what_was_planted(segmentation_samples, tmp_path, capsys):
     mask = np.array(Image.open(root / "masks/val/000003.png"))
     mask[:2, :5] = 77
     Image.fromarray(mask).save(root / "masks/val/000003.png")
-    (root / "masks/val/000004.png").write_bytes(b"no image")
+    (root / "masks/val/000004.png").write_bytes(b"not an image")
     (root / "images/val/000000.jpg").write_bytes((root / "images/val/000000.jpg").read_bytes()[:300])
     shutil.copy(root / "images/train/000005.jpg", root / "images/val/000001.jpg")
     assert check.main([str(root)]) == 1
@@ -140,7 +140,7 @@ def test_check_finds_what_was_planted(segmentation_samples, tmp_path, capsys):
     assert lines[-1] == "faults in all: 7"
 
 
-def test_demo_goes_from_nothing_to_a_report(tmp_path, monkeypatch):
+def test_the_demo_trains_and_writes_a_report(tmp_path, monkeypatch):
     write = samples.write_segmentation_samples
 
     def few(root: Path) -> None:
@@ -153,7 +153,7 @@ def test_demo_goes_from_nothing_to_a_report(tmp_path, monkeypatch):
     assert "mIoU" in (tmp_path / "run/report.html").read_text()
 
 
-def test_samples_are_the_same_for_a_seed_and_hold_every_class(tmp_path):
+def test_samples_are_reproducible_and_contain_every_class(tmp_path):
     for name in ("a", "b"):
         samples.write_segmentation_samples(tmp_path / name, train=20, val=1, size=(48, 64))
     masks = [np.array(Image.open(file)) for file in sorted((tmp_path / "a/masks/train").iterdir())]

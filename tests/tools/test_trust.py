@@ -1,4 +1,4 @@
-"""Files that someone sends: a checkpoint, weights. They run nothing, and what is wrong with them is one sentence."""
+"""Untrusted checkpoints and weights: nothing in them is executed, and every defect is a one-line error."""
 
 import errno
 import io
@@ -43,7 +43,7 @@ trainer:
 
 
 class Trap:
-    """Makes a file where it is unpickled."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, call, *args):
         self.call = call, args
@@ -53,7 +53,7 @@ class Trap:
 
 
 def content(classes=samples.CLASSES, **more):
-    """Return what a checkpoint of RUN holds before its first step."""
+    """Return the content of a checkpoint of RUN before its first step."""
     module = ClassificationModule(image_classifier("resnet20", len(classes)), classes)
     return {
         "epoch": 0,
@@ -69,7 +69,7 @@ def content(classes=samples.CLASSES, **more):
 
 
 def full(**more):
-    """Return a checkpoint that has all that going on with a training needs, as far as its outside shows."""
+    """Return the content of a checkpoint with all entries that resuming requires."""
     return content(loops={}, **more)
 
 
@@ -88,7 +88,7 @@ def without(*keys):
 
 
 def renamed_global(data: bytes, module: bytes) -> bytes:
-    """Return a checkpoint whose pickle asks for another module's function to rebuild its tensors."""
+    """Return a checkpoint whose pickle names a function of another module to rebuild its tensors."""
     source, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
     with zipfile.ZipFile(out, "w") as target:
         for name in source.namelist():
@@ -97,7 +97,7 @@ def renamed_global(data: bytes, module: bytes) -> bytes:
 
 
 def broken(folder: Path) -> dict[str, Path]:
-    """Write files that are no checkpoint, or none that can be used; what runs makes `sprung` in the folder."""
+    """Write invalid and malicious checkpoints; any code they execute creates `sprung` in the folder."""
     sprung = str(folder / "sprung")
     touch = f"touch {sprung}"
     whole = saved(full())
@@ -114,7 +114,7 @@ def broken(folder: Path) -> dict[str, Path]:
         "other_global": renamed_global(whole, b"posix"),
         "empty": b"",
         "zero_bytes": bytes(4096),
-        "text": b"no checkpoint\n",
+        "text": b"not a checkpoint\n",
         "html": b"<!DOCTYPE html><html>404</html>" * 50,
         "cut": whole[: len(whole) // 2],
         "cut_at_the_end": whole[:-200],
@@ -141,7 +141,7 @@ def broken(folder: Path) -> dict[str, Path]:
     }
     nested: list = ["a"]
     for _ in range(60):
-        nested = [nested] * 9  # 9 ** 60 texts in a few bytes
+        nested = [nested] * 9  # 9 ** 60 strings in a few bytes
     files |= {
         "endless_classes": saved(full(class_names=nested)),
         "endless_key": saved(full(state_dict={(1, 2): torch.ones(1)})),
@@ -157,7 +157,7 @@ def broken(folder: Path) -> dict[str, Path]:
     return paths
 
 
-FOR_TRAINING = {
+NOT_RESUMABLE = {
     "no_optimizer": lambda: without("optimizer_states", "lr_schedulers"),
     "callback_is_text": lambda: full(callbacks={"a": "b"}),
     "deletes_elsewhere": lambda: full(
@@ -177,7 +177,7 @@ def files(tmp_path_factory):
     return broken(tmp_path_factory.mktemp("broken"))
 
 
-def test_every_broken_checkpoint_is_one_sentence_and_runs_nothing(files):
+def test_every_invalid_checkpoint_is_a_one_line_error_and_executes_nothing(files):
     for name, path in files.items():
         with pytest.raises((ValueError, FileNotFoundError)) as caught:
             read_checkpoint(path)
@@ -185,19 +185,19 @@ def test_every_broken_checkpoint_is_one_sentence_and_runs_nothing(files):
         assert path.name in text, name
         assert "\n" not in text, name
         assert text.endswith("."), name
-        assert "weights_only" not in text, name
+        assert "weights_only" not in text, name  # torch's advice, which would execute the file
         with pytest.raises((ValueError, FileNotFoundError), match=path.name):
             read_checkpoint(path, training=True)
         assert not (path.parent / "sprung").exists(), name
 
 
-def test_as_weights_they_are_one_sentence_too(files):
-    fit_for_weights = {
+def test_invalid_files_given_as_weights_are_one_line_errors(files):
+    usable_weights = {
         *("weights_alone", "no_classes", "classes_of_numbers", "endless_classes", "no_version", "odd_version"),
         "epoch_is_text",
     }
     for name, path in files.items():
-        if name in fit_for_weights:
+        if name in usable_weights:
             assert read_state_dict(path)
             continue
         with pytest.raises((ValueError, FileNotFoundError), match=path.name) as caught:
@@ -206,36 +206,36 @@ def test_as_weights_they_are_one_sentence_too(files):
         assert not (path.parent / "sprung").exists(), name
 
 
-@pytest.mark.parametrize("name", FOR_TRAINING)
-def test_what_training_cannot_go_on_from(name, tmp_path):
-    torch.save(FOR_TRAINING[name](), tmp_path / "a.ckpt")
+@pytest.mark.parametrize("name", NOT_RESUMABLE)
+def test_checkpoints_that_cannot_be_resumed_are_refused_for_training_only(name, tmp_path):
+    torch.save(NOT_RESUMABLE[name](), tmp_path / "a.ckpt")
     assert read_checkpoint(tmp_path / "a.ckpt")["epoch"] == 0
     with pytest.raises(ValueError, match=r"a\.ckpt: .*--model\.network\.weights|a\.ckpt: .*callback's state"):
         read_checkpoint(tmp_path / "a.ckpt", training=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 8 + b"{}", (20).to_bytes(8, "little") + b'{"a": {"dtype": "F3"'])
-def test_safetensors_with_a_bad_header(data, tmp_path):
+def test_safetensors_with_an_invalid_header_are_refused(data, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.safetensors: cannot be read.*again\."):
         read_state_dict(tmp_path / "a.safetensors")
 
 
-def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+def test_a_file_without_read_permission_is_a_user_error(tmp_path, monkeypatch):
     path = tmp_path / "a.ckpt"
     path.write_bytes(saved(content()))
 
     def denied(self, *args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "open", denied)  # the owner of a machine may read everything
+    monkeypatch.setattr(Path, "open", denied)  # not chmod: root may read everything
     with pytest.raises(ValueError, match=r"a\.ckpt: cannot be read \(Permission denied\)"):
         read_checkpoint(path)
 
 
 @pytest.fixture
 def project(tmp_path, classification_samples, monkeypatch):
-    """A folder with a configuration, a checkpoint of it, and images to predict on."""
+    """Folder with a configuration, a checkpoint of it, and images to predict on."""
     monkeypatch.chdir(tmp_path)
     Path("run.yaml").write_text(RUN.replace("ROOT", str(classification_samples)))
     torch.save(content(), "good.ckpt")
@@ -246,7 +246,7 @@ def project(tmp_path, classification_samples, monkeypatch):
 
 
 def failed(command, capsys) -> str:
-    """Run a command that has to fail, and return its one sentence."""
+    """Run a command that must fail, and return its one-line error."""
     capsys.readouterr()
     main = predict.main if command[0] == "predict" else train.main
     assert main(command[1:] if command[0] == "predict" else command) == 1
@@ -255,7 +255,7 @@ def failed(command, capsys) -> str:
     return lines[0]
 
 
-def test_an_evil_configuration_runs_nothing(project, capsys):
+def test_a_malicious_configuration_executes_nothing(project, capsys):
     spec = {"class_path": "os.system", "init_args": {"command": "touch sprung"}}
     refused = {("model", "network"): spec, ("model", "views"): spec, ("data", "resize"): "os.system"}
     dropped = {("model", "optimizer"): spec, ("data", "augment"): [spec], ("model", "mixing"): "os.system"}
@@ -271,7 +271,7 @@ def test_an_evil_configuration_runs_nothing(project, capsys):
         assert not Path("sprung").exists()
 
 
-def test_classes_of_ones_own_take_a_flag(project, capsys, monkeypatch):
+def test_foreign_classes_need_the_trust_flag(project, capsys, monkeypatch):
     Path("mine_to_trust.py").write_text(
         "from vertebra.tasks.classification import ClassificationModule\nclass Mine(ClassificationModule):\n    pass\n"
     )
@@ -284,15 +284,15 @@ def test_classes_of_ones_own_take_a_flag(project, capsys, monkeypatch):
     assert predict.main(["mine.ckpt", "photos", "--trust"]) == 0
 
 
-def test_first_weights_are_not_looked_for(project):
+def test_predict_does_not_open_the_initial_weights(project):
     config = yaml.safe_load(RUN)
     config["model"]["init_args"]["network"]["init_args"]["weights"] = "/no/such/file.pth"
     torch.save(content(config=yaml.safe_dump(config)), "a.ckpt")
     assert predict.main(["a.ckpt", "photos"]) == 0
 
 
-def test_the_class_of_a_checkpoint_is_not_taken(project):
-    """Lightning would build the model from hyperparameters that a checkpoint holds."""
+def test_hyperparameters_of_a_checkpoint_are_ignored(project):
+    """Lightning would instantiate the class named in a checkpoint's hyperparameters."""
     evil = {"_class_path": "os.system", "command": "touch sprung"}
     torch.save(content(hyper_parameters=evil), "evil.ckpt")
     assert train.main(["validate", "-c", "run.yaml", "--ckpt_path", "evil.ckpt"]) == 0
@@ -301,7 +301,7 @@ def test_the_class_of_a_checkpoint_is_not_taken(project):
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
-def test_commands_say_what_is_wrong_with_a_checkpoint(command, project, files, capsys):
+def test_every_command_names_the_invalid_checkpoint(command, project, files, capsys):
     for name in ("system_in_zip", "cut", "folder", "numbers_for_tensors"):
         file = str(files[name])
         args = [file, "photos"] if command == "predict" else ["-c", "run.yaml", "--ckpt_path", file]
@@ -311,13 +311,13 @@ def test_commands_say_what_is_wrong_with_a_checkpoint(command, project, files, c
     assert not (files["cut"].parent / "sprung").exists()
 
 
-def test_a_checkpoint_of_another_network_or_of_other_settings(project, capsys):
+def test_a_checkpoint_of_another_network_or_other_settings_is_refused(project, capsys):
     args = ["-c", "run.yaml", "--model.network.backbone", "resnet32", "--ckpt_path", "good.ckpt"]
     text = failed(["validate", *args], capsys)
     assert "good.ckpt" in text
     assert "missing from the checkpoint: network.backbone.layer1.3.conv1.weight" in text
     assert "--model.network.weights" in text
-    assert "good.ckpt: holds a network without the state of its training (loops)" in failed(
+    assert "good.ckpt: holds a network without its training state (loops)" in failed(
         ["fit", "-c", "run.yaml", "--ckpt_path", "good.ckpt"], capsys
     )
     torch.save(full(), "other.ckpt")
@@ -325,37 +325,37 @@ def test_a_checkpoint_of_another_network_or_of_other_settings(project, capsys):
     assert "other.ckpt: cannot be restored into this run (KeyError: 'fit_loop')" in text
 
 
-def test_a_start_says_what_is_new(project, capsys):
+def test_loading_weights_of_other_classes_reports_the_new_head(project, capsys):
     torch.save(content(classes=("a", "b")), "other.ckpt")
     flags = ["--model.network.weights", "other.ckpt", "--trainer.max_steps", "1"]
     assert train.main(["fit", "-c", "run.yaml", *flags]) == 0
     assert "other.ckpt (classes a, b): 114 of 116 tensors loaded; new: head.fc" in capsys.readouterr().err
 
 
-def test_weights_say_what_is_wrong(project, files, capsys):
+def test_invalid_weights_are_named(project, files, capsys):
     for name in ("system", "cut", "sparse", "absent"):
         flags = ["--model.network.weights", str(files[name])]
         assert str(files[name]) in failed(["fit", "-c", "run.yaml", *flags], capsys)
 
 
-def test_a_file_in_the_place_of_the_run(project, capsys):
-    Path("taken").write_text("mine")
+def test_a_file_in_place_of_the_run_folder_is_kept(project, capsys):
+    Path("taken").write_text("user data")
     for folder in ("taken", "taken/deeper"):
         text = failed(["fit", "-c", "run.yaml", "--trainer.default_root_dir", folder], capsys)
         assert "taken: " in text
         assert "a folder is needed there" in text
         assert "taken: " in failed(["predict", "good.ckpt", "photos", "--output", folder], capsys)
-    assert Path("taken").read_text() == "mine"
+    assert Path("taken").read_text() == "user data"
 
 
 @pytest.mark.parametrize(
     ("number", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "elsewhere"), (errno.EACCES, "who may")]
 )
-def test_what_the_disk_refuses_is_one_sentence(number, remedy, project, capsys, monkeypatch):
+def test_operating_system_errors_are_one_line_with_a_remedy(number, remedy, project, capsys, monkeypatch):
     def refuse(self, *args, **kwargs):
         raise OSError(number, os.strerror(number), str(self))
 
-    monkeypatch.setattr(Path, "write_text", refuse)  # of the configuration, the first file of a run
+    monkeypatch.setattr(Path, "write_text", refuse)  # writes the configuration, the first file of a run
     text = failed(["fit", "-c", "run.yaml"], capsys)
     assert f"{os.strerror(number)}; " in text
     assert remedy in text

@@ -1,4 +1,4 @@
-"""A video classifier's run from the command line: data checked, trained, measured, used."""
+"""End-to-end tests of video runs: checks, training, evaluation, prediction."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, video_samples: Path) -> Pa
     return run
 
 
-def test_a_run_is_chosen_by_accuracy_and_leaves_a_report(trained):
+def test_a_run_monitors_accuracy_and_writes_a_report(trained):
     content = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
     assert content["class_names"] == list(samples.CLASSES)
     report = (trained / "report.html").read_text()
@@ -73,31 +73,31 @@ def test_a_run_is_chosen_by_accuracy_and_leaves_a_report(trained):
     assert all(0 < wait < 60 for wait in waits)
 
 
-def planted(video_samples: Path, folder: Path) -> Path:
-    """A copy of the validation videos with four files that are none."""
+def with_broken_files(video_samples: Path, folder: Path) -> Path:
+    """Copy the validation videos and add four files that cannot be decoded."""
     videos = folder / "videos"
     shutil.copytree(video_samples / "val", videos)
-    whole = (videos / "left/000005.mp4").read_bytes()
-    (videos / "left/cut.mp4").write_bytes(whole[: len(whole) // 2])
+    intact = (videos / "left/000005.mp4").read_bytes()
+    (videos / "left/cut.mp4").write_bytes(intact[: len(intact) // 2])
     (videos / "left/empty.mp4").write_bytes(b"")
     (videos / "right/text.mp4").write_bytes(b"404 not found\n" * 100)
-    (videos / "right/photo.avi").write_bytes(b"\xff\xd8\xff\xe0 no photo either")
+    (videos / "right/photo.avi").write_bytes(b"\xff\xd8\xff\xe0 not a JPEG either")
     return videos
 
 
 BROKEN = {"cut.mp4", "empty.mp4", "text.mp4", "photo.avi"}
 
 
-def test_predict_gives_a_table_and_timelines_and_names_what_is_broken(trained, video_samples, tmp_path, recwarn):
-    videos = planted(video_samples, tmp_path)
+def test_predict_writes_table_and_timelines_and_names_broken_files(trained, video_samples, tmp_path, recwarn):
+    videos = with_broken_files(video_samples, tmp_path)
     output = tmp_path / "out"
     flags = ["--output", str(output), "--data.num_workers", "0", "--trainer.precision", "32-true"]
     assert predict.main([str(trained / "checkpoints/best.ckpt"), str(videos), *flags]) == 0
     rows = list(csv.DictReader((output / "predictions.csv").open()))
     assert len(rows) == 9
-    told = " ".join(str(warning.message) for warning in recwarn)
-    assert all(name in told for name in BROKEN)
-    assert f"({len(BROKEN)} so far)" in told
+    messages = " ".join(str(warning.message) for warning in recwarn)
+    assert all(name in messages for name in BROKEN)
+    assert f"({len(BROKEN)} so far)" in messages
     timelines = sorted((output / "timelines").glob("*.json"))
     assert len(timelines) == 9
     content = json.loads(timelines[0].read_text())
@@ -115,10 +115,10 @@ def test_predict_gives_a_table_and_timelines_and_names_what_is_broken(trained, v
     assert Image.open(timelines[0].with_suffix(".png")).size[0] > 500
 
 
-def test_check_and_fit_name_what_is_broken(video_samples, tmp_path, capsys, recwarn):
+def test_check_and_fit_name_broken_files(video_samples, tmp_path, capsys, recwarn):
     root = tmp_path / "data"
     root.mkdir()
-    planted(video_samples, root)
+    with_broken_files(video_samples, root)
     (root / "videos").rename(root / "train")
     shutil.copytree(video_samples / "val", root / "val")
     shutil.rmtree(root / "val/up")
@@ -127,19 +127,19 @@ def test_check_and_fit_name_what_is_broken(video_samples, tmp_path, capsys, recw
     lines = capsys.readouterr().out.splitlines()
     named = {Path(line.split(": ")[0]).name for line in lines if line.endswith("[unreadable video]")}
     assert named == BROKEN
-    assert fit(tmp_path, root)[0] == 1  # stops at the first of them
-    stopped = capsys.readouterr().err
-    assert any(name in stopped for name in BROKEN)
+    assert fit(tmp_path, root)[0] == 1  # stops at the first one
+    message = capsys.readouterr().err
+    assert any(name in message for name in BROKEN)
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     assert fit(tmp_path, root, "--data.missing", "skip", "--trainer.max_epochs", "2")[0] == 0
-    told = " ".join(str(warning.message) for warning in recwarn)
-    assert all(name in told for name in BROKEN)
-    assert f"({len(BROKEN)} so far)" in told
+    messages = " ".join(str(warning.message) for warning in recwarn)
+    assert all(name in messages for name in BROKEN)
+    assert f"({len(BROKEN)} so far)" in messages
 
 
-def test_check_refuses_a_source_on_both_sides(video_samples, tmp_path, capsys):
+def test_check_reports_a_group_in_both_splits(video_samples, tmp_path, capsys):
     (tmp_path / "videos").symlink_to(video_samples / "train")
-    videos = sorted(str(file) for file in (tmp_path / "videos").glob("*/*.mp4"))  # two of every class, side by side
+    videos = sorted(str(file) for file in (tmp_path / "videos").glob("*/*.mp4"))  # two per class, adjacent
     for name, files, camera in (("train", videos[::2], "one"), ("val", videos[1::2], "two")):
         rows = [f"{file},{Path(file).parent.name},{camera}{i % 3}" for i, file in enumerate(files)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["path,label,camera", *rows]))
@@ -166,14 +166,17 @@ def test_demo_trains_two_networks_and_compares_them(tmp_path, monkeypatch, capsy
     assert (tmp_path / "run/single_frame/report.html").is_file()
 
 
-def test_samples_are_the_same_for_a_seed():
+def test_samples_are_reproducible_and_shrinking_is_growing_reversed():
     def draw(name, seed):
         return samples.draw_motion(np.random.default_rng(seed), name, 32, 6)
 
     for name in samples.CLASSES:
         np.testing.assert_array_equal(draw(name, 1), draw(name, 1))
         assert not np.array_equal(draw(name, 1), draw(name, 2))
-    forth, back = (np.stack([draw(name, seed) for seed in range(8)]).astype(int) for name in ("growing", "shrinking"))
-    noise = 4 * 2 / np.sqrt(np.pi)  # mean distance of two draws of the camera's noise
-    assert np.abs(forth - back[:, ::-1]).mean() < 1.05 * noise
-    assert np.abs(forth - back).mean() > 1.3 * noise
+    growing, shrinking = (
+        np.stack([draw(name, seed) for seed in range(8)]).astype(int) for name in ("growing", "shrinking")
+    )
+    # mean absolute difference of two independent normal numbers of standard deviation 4, the noise of a frame
+    noise = 4 * 2 / np.sqrt(np.pi)
+    assert np.abs(growing - shrinking[:, ::-1]).mean() < 1.05 * noise
+    assert np.abs(growing - shrinking).mean() > 1.3 * noise

@@ -1,1 +1,1 @@
-"""What `vertebra benchmark` times: ours beside the peers' own networks."""
+"""Benchmarks of `vertebra benchmark`: this package against other libraries, in one process and in turn."""

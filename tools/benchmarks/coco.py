@@ -1,4 +1,4 @@
-"""COCO's box metrics of a data set's size: pycocotools, and the same numbers from `vertebra.tasks.detection`."""
+"""Benchmark of COCO average precision: pycocotools against `vertebra.tasks.detection`."""
 
 from __future__ import annotations
 
@@ -14,54 +14,57 @@ from pycocotools.cocoeval import COCOeval
 from vertebra.tasks.detection.average_precision import precision_and_recall
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.instances import Detections, Instances
-from vertebra.tools.benchmarks.table import Table, table_of_ways
+from vertebra.tools.benchmarks.table import Table, compare_throughput
 
-HEIGHT, WIDTH = 480, 640
-TRUTH = 7  # objects an image on average, as COCO has
+HEIGHT, WIDTH = 480, 640  # the most frequent size of COCO's images
+OBJECTS_PER_IMAGE = 7  # COCO's average
 NUM_CLASSES = 80
 
 
-def table_of(images: int, detections: int, rounds: int) -> Table:
-    """Time the ways to score the same images.
+def measure(images: int, detections: int, rounds: int) -> Table:
+    """Measure both implementations on the same images.
 
     Args:
-        images: how many.
-        detections: of each.
-        rounds: that count.
+        images: number of images.
+        detections: detections per image.
+        rounds: number of measured rounds.
     """
-    made = random_images(images, detections, NUM_CLASSES)
-    ways = {
-        "pycocotools": partial(score_with_pycocotools, made, NUM_CLASSES),
-        "ours": partial(precision_and_recall, made, NUM_CLASSES),
+    evaluated = random_images(images, detections, NUM_CLASSES)
+    implementations = {
+        "pycocotools": partial(score_with_pycocotools, evaluated, NUM_CLASSES),
+        "ours": partial(precision_and_recall, evaluated, NUM_CLASSES),
     }
-    title = f"average precision of {images} images, {detections} detections each, {NUM_CLASSES} classes"
-    return table_of_ways(title, ways, (images, "images"), ("pycocotools", "numpy"), rounds, device="one thread")
+    title = f"average precision of {images} images, {detections} detections per image, {NUM_CLASSES} classes"
+    packages = ("pycocotools", "numpy")
+    return compare_throughput(title, implementations, (images, "images"), packages, rounds, device="one thread")
 
 
 def random_images(images: int, detections: int, num_classes: int, seed: int = 0) -> list[EvaluatedImage]:
-    """Make images of which a detector has seen something: half of its boxes lie near an object, half anywhere.
+    """Generate ground truth and detections: half of the detections are near an object, half at random.
 
     Args:
-        images: how many.
-        detections: of each.
+        images: number of images.
+        detections: detections per image.
         num_classes: K; labels are in 1..K.
-        seed: of all that is random.
+        seed: random seed.
     """
     rng = np.random.default_rng(seed)
     return [_random_image(number, detections, num_classes, rng) for number in range(1, images + 1)]
 
 
 def _random_image(number: int, detections: int, num_classes: int, rng: np.random.Generator) -> EvaluatedImage:
-    boxes = _random_boxes(rng.poisson(TRUTH), rng)
+    boxes = _random_boxes(rng.poisson(OBJECTS_PER_IMAGE), rng)
     labels = rng.integers(1, num_classes + 1, len(boxes))
-    found, found_labels = _random_boxes(detections, rng), rng.integers(1, num_classes + 1, detections)
+    detected, detected_labels = _random_boxes(detections, rng), rng.integers(1, num_classes + 1, detections)
     scores = rng.uniform(0, 0.6, detections)
-    near = detections // 2 if len(boxes) else 0
-    seen = rng.integers(0, len(boxes), near) if near else np.zeros(0, int)
-    sides = np.tile(boxes[seen, 2:] - boxes[seen, :2], 2)
-    found[:near] = boxes[seen] + rng.normal(0, 0.08, (near, 4)) * sides
-    found_labels[:near] = np.where(rng.random(near) < 0.8, labels[seen], found_labels[:near])
-    scores[:near] += 0.4 * rng.random(near)
+    # several detections per object: duplicates, which matching must reject, are where implementations differ
+    num_near = detections // 2 if len(boxes) else 0
+    target = rng.integers(0, len(boxes), num_near) if num_near else np.zeros(0, int)
+    sides = np.tile(boxes[target, 2:] - boxes[target, :2], 2)
+    # a deviation of 8 % of the side spreads the IoUs over COCO's thresholds, 0.5 to 0.95
+    detected[:num_near] = boxes[target] + rng.normal(0, 0.08, (num_near, 4)) * sides
+    detected_labels[:num_near] = np.where(rng.random(num_near) < 0.8, labels[target], detected_labels[:num_near])
+    scores[:num_near] += 0.4 * rng.random(num_near)
     order = np.argsort(-scores)
     return EvaluatedImage(
         image_id=number,
@@ -71,22 +74,23 @@ def _random_image(number: int, detections: int, num_classes: int, rng: np.random
             boxes=boxes,
             labels=labels,
             crowd=rng.random(len(boxes)) < 0.02,
+            # areas of masks, which are smaller than those of the boxes
             areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) * rng.uniform(0.4, 1, len(boxes)),
             ids=np.arange(1, len(boxes) + 1),
         ),
-        detections=Detections(found[order], found_labels[order], scores[order]),
+        detections=Detections(detected[order], detected_labels[order], scores[order]),
     )
 
 
 def _random_boxes(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (N, 4) xyxy boxes within the image, as many small ones as large ones."""
+    """Return (N, 4) xyxy boxes inside the image, with sides log-uniform in 8..400 pixels."""
     sides = np.exp(rng.uniform(np.log(8), np.log(400), (count, 2)))
     corners = rng.uniform(0, 1, (count, 2)) * ((WIDTH, HEIGHT) - sides)
     return np.concatenate([corners, corners + sides], axis=1)
 
 
 def score_with_pycocotools(images: Sequence[EvaluatedImage], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the precision and the recall of COCOeval, as `precision_and_recall` returns them."""
+    """Return COCOeval's precision and recall, in the layout of `precision_and_recall`."""
     truth: list[dict] = []
     detections: list[dict] = []
     for image in images:
@@ -106,13 +110,18 @@ def score_with_pycocotools(images: Sequence[EvaluatedImage], num_classes: int) -
 
 def _annotation(earlier: list[dict], image: EvaluatedImage, box: np.ndarray, label: int) -> dict:
     x1, y1, x2, y2 = box.tolist()
-    # Ids start at 1: COCOeval stores the id of a match in an array in which 0 means "no match".
-    identity = len(earlier) + 1
-    return {"id": identity, "image_id": image.image_id, "category_id": int(label), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+    # ids start at 1: COCOeval stores the id of a match in an array in which 0 means "no match"
+    annotation_id = len(earlier) + 1
+    return {
+        "id": annotation_id,
+        "image_id": image.image_id,
+        "category_id": int(label),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+    }
 
 
 def _coco(images: Sequence[EvaluatedImage], num_classes: int, annotations: list[dict]) -> COCO:
-    # Built in memory for detections too: `COCO.loadRes` cannot read an empty list of them.
+    # built in memory for detections too: `COCO.loadRes` fails on an empty list
     coco = COCO()
     coco.dataset = {
         "images": [{"id": image.image_id} for image in images],

@@ -1,4 +1,4 @@
-"""Training images of a detector: from JPEG files to normalized batches, torchvision's reference way and ours."""
+"""Benchmark of detection data loading, from JPEG files to normalized batches: torchvision's references and ours."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.training.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
-from vertebra.tools.benchmarks.table import Table, table_of_ways
+from vertebra.tools.benchmarks.table import Table, compare_throughput
 from vertebra.tools.benchmarks.timing import one_core
 
-HEIGHT, WIDTH = 480, 640
-BOXES = 8  # an image, as COCO has on average
-SHORT, LONGEST = 800, 1333
+HEIGHT, WIDTH = 480, 640  # the most frequent size of COCO's images
+BOXES = 8  # per image, about COCO's average
+SHORT, LONGEST = 800, 1333  # the resize of the Faster R-CNN literature
 BATCH = 2
-# as far as torchvision's `RandomPhotometricDistort` goes, but always, so that every way has the same work
-COLOUR = {"brightness": (0.875, 1.125), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.05, 0.05)}
+# the ranges of torchvision's `RandomPhotometricDistort`, but applied to every image, so that the work is the same
+COLOR_JITTER = {"brightness": (0.875, 1.125), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.05, 0.05)}
 
 
-def table_of(images: int, rounds: int) -> Table:
-    """Time every way on one core; ratios are to torchvision's default.
+def measure(images: int, rounds: int) -> Table:
+    """Measure all pipelines on one core; speedups are over torchvision's default.
 
     Args:
-        images: that are read in a round.
-        rounds: that count.
+        images: images per round.
+        rounds: number of measured rounds.
     """
+    # one core, as for a loader process beside others
     with tempfile.TemporaryDirectory() as folder, one_core():
-        entries = ways(write_images(Path(folder), images))
-        return table_of_ways(
-            f"JPEG of {WIDTH} x {HEIGHT} to normalized batches of {BATCH}, the shorter side {SHORT}",
+        entries = pipelines(write_images(Path(folder), images))
+        return compare_throughput(
+            f"JPEG of {WIDTH} x {HEIGHT} to normalized batches of {BATCH}, shorter side {SHORT}",
             {name: partial(_read_all, batches) for name, batches in entries.items()},
             (images, "images"),
             ("torch", "torchvision", "pillow", "albumentations"),
@@ -54,20 +55,21 @@ def table_of(images: int, rounds: int) -> Table:
 
 
 def _read_all(batches: Callable[[], Iterator[Tensor]]) -> None:
-    for _ in batches():  # none is kept: memory that is never used twice would cost more than what is timed
+    for _ in batches():  # batches are dropped at once: fresh memory for each would dominate the time
         pass
 
 
-def ways(annotations: Annotations) -> dict[str, Callable[[], Iterator[Tensor]]]:
-    """Return ways to read all images of a data set with their boxes, as batches (N, 3, H, W) float32 with zero padding.
+def pipelines(annotations: Annotations) -> dict[str, Callable[[], Iterator[Tensor]]]:
+    """Return pipelines that read all images and boxes of a data set as zero-padded batches (N, 3, H, W) float32.
 
-    torchvision's are those of its references/detection: color and flip on Pillow's images, the default backend of its
-    training script, or on tensors; and the rest by `GeneralizedRCNNTransform`, its detectors' own.
+    torchvision's are those of its references/detection: color and flip on Pillow images (the default backend of its
+    training script) or on tensors, then resizing, normalization and padding by its detectors'
+    `GeneralizedRCNNTransform`.
 
     Args:
-        annotations: of the images.
+        annotations: the data set.
     """
-    augment = Augment([A.ColorJitter(**COLOUR, p=1), A.HorizontalFlip(p=0.5)])
+    augment = Augment([A.ColorJitter(**COLOR_JITTER, p=1), A.HorizontalFlip(p=0.5)])
     dataset = DetectionDataset(annotations, Resize((SHORT,), LONGEST), augment)
     return {
         "torchvision, `backend=pil`": partial(_read_theirs, annotations, _transforms(v2.Identity())),
@@ -80,9 +82,9 @@ def _transforms(first: v2.Transform) -> v2.Compose:
     return v2.Compose(
         [
             first,
-            v2.ColorJitter(**COLOUR),
+            v2.ColorJitter(**COLOR_JITTER),
             v2.RandomHorizontalFlip(p=0.5),
-            v2.ToImage(),  # a tensor stays as it is
+            v2.ToImage(),  # no-op on a tensor
             v2.ToDtype(torch.float32, scale=True),
             v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY),
             v2.SanitizeBoundingBoxes(),
@@ -115,23 +117,25 @@ def _target(annotations: Annotations, index: int, size: tuple[int, int]) -> dict
 def _read_ours(dataset: DetectionDataset) -> Iterator[Tensor]:
     normalize = Normalize()
     for start in range(0, len(dataset), BATCH):
-        draws = [
+        requests = [
             SampleRequest(index, seed=index, batch_seed=0) for index in range(start, min(start + BATCH, len(dataset)))
         ]
-        read = collate([dataset[draw] for draw in draws])
-        yield normalize(read.images, read.sizes)
+        batch = collate([dataset[request] for request in requests])
+        # on the device in a training; here on the CPU, since torchvision's pipeline includes it
+        yield normalize(batch.images, batch.sizes)
 
 
 def write_images(folder: Path, count: int) -> Annotations:
-    """Write pictures as smooth as photographs are, as JPEG, and return them with random boxes.
+    """Write JPEG images with the smoothness of photographs, and return them with random boxes.
 
     Args:
-        folder: to write into; it exists.
-        count: of images.
+        folder: existing output folder.
+        count: number of images.
     """
     rng = np.random.default_rng(0)
     files = [str(folder / f"{number:03d}.jpg") for number in range(count)]
     for file in files:
+        # blurred: white noise would make JPEG files far larger than photographs, and slower to decode
         noise = rng.standard_normal((HEIGHT, WIDTH, 3)).astype(np.float32)
         smooth = 900 * cv2.GaussianBlur(noise, (0, 0), 6) + 60 * cv2.GaussianBlur(noise, (0, 0), 1)
         Image.fromarray(np.clip(128 + smooth, 0, 255).astype(np.uint8)).save(file, quality=90)

@@ -1,62 +1,64 @@
-"""The contenders of a task in turn: training steps, inference and memory."""
+"""Benchmark of a task's networks: training step, inference and peak memory."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
 
-from vertebra.tools.benchmarks.table import RATIO, Table
+from vertebra.tools.benchmarks.table import SPEEDUP, Table
 from vertebra.tools.benchmarks.tasks import TASKS, Task
 from vertebra.tools.benchmarks.timing import (
     Contender,
     Spread,
     inference,
-    memory_of_a_step,
-    ratios,
-    time_in_turn,
+    peak_memory,
+    speedups,
+    time_interleaved,
     training_step,
 )
 
-SPEEDS = ("training step, s", f"training{RATIO}", "inference, s", f"inference{RATIO}")
+TIMES = ("training step, s", f"training {SPEEDUP}", "inference, s", f"inference {SPEEDUP}")
 
 
-def table_of(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds: int) -> Table:
-    """Time a task's contenders; ratios are to the first, which is the peer's network as it comes.
+def measure(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds: int) -> Table:
+    """Measure all contenders of a task; speedups are over the first, the peer's network in float32.
 
     Args:
-        name: of the task.
-        backbone: of the network.
-        batch: inputs in a batch.
-        size: of an input, with frames first if it is a clip.
-        rounds: that count.
+        name: name of the task.
+        backbone: name of the backbone.
+        batch: batch size.
+        size: (H, W), (T, H, W) or (D, H, W) of an input.
+        rounds: number of measured rounds.
     """
     task = TASKS[name]
     entries = importlib.import_module(f"vertebra.tools.benchmarks.{name}").contenders(backbone, batch, size)
-    speeds = speeds_of(entries, rounds)
-    memory = [memory_of_a_step(entry) for entry in entries]
+    times = measure_times(entries, rounds)
+    # after the timing, since the processes of this measurement would compete for the cores
+    memory = [peak_memory(entry) for entry in entries]
     table = Table(
-        title_of(task, backbone, batch, size),
-        (*SPEEDS, "memory, MiB", "of the first, %"),
+        format_title(task, backbone, batch, size),
+        (*TIMES, "peak memory, MiB", "relative memory, %"),
         ("torch", *task.peers),
         rounds,
         notes=(task.note,),
     )
-    for entry, cells, peak in zip(entries, speeds, memory, strict=True):
+    for entry, cells, peak in zip(entries, times, memory, strict=True):
         table.rows[entry.name] = (*cells, peak, 100 * peak / memory[0])
     return table
 
 
-def title_of(task: Task, backbone: str, batch: int, size: tuple[int, ...]) -> str:
-    """Return the network and the shape of its inputs as a title says them."""
+def format_title(task: Task, backbone: str, batch: int, size: tuple[int, ...]) -> str:
+    """Return a table title with the network, the backbone and the input shape."""
     return f"{task.network}, {backbone}, {' x '.join(map(str, (batch, task.shape[0], *size)))}"
 
 
-def speeds_of(entries: Sequence[Contender], rounds: int) -> list[tuple[Spread, ...]]:
-    """Time training steps and then inference in turn; return the cells of `SPEEDS` for each, ratios to the first."""
+def measure_times(entries: Sequence[Contender], rounds: int) -> list[tuple[Spread, ...]]:
+    """Time training steps, then inference, interleaved; return the cells of `TIMES` of each contender."""
     works = [entry.build() for entry in entries]
-    trained = time_in_turn([training_step(*pair) for pair in zip(entries, works, strict=True)], rounds)
-    used = time_in_turn([inference(*pair) for pair in zip(entries, works, strict=True)], rounds)
+    training = time_interleaved([training_step(*pair) for pair in zip(entries, works, strict=True)], rounds)
+    # after training, so that the folded copies hold the same weights as the rest
+    infer = time_interleaved([inference(*pair) for pair in zip(entries, works, strict=True)], rounds)
     return [
-        (Spread.of(training), ratios(training, trained[0]), Spread.of(using), ratios(using, used[0]))
-        for training, using in zip(trained, used, strict=True)
+        (Spread.of(step), speedups(step, training[0]), Spread.of(run), speedups(run, infer[0]))
+        for step, run in zip(training, infer, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""DeepLabV3 beside torchvision's and segmentation_models_pytorch's."""
+"""Contenders of the segmentation benchmark: DeepLabV3 of torchvision, segmentation_models_pytorch and this package."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch import Tensor
 from torchvision.models import segmentation
 
 from vertebra.tasks.segmentation import deeplabv3, load_weights
-from vertebra.tools.benchmarks.timing import Contender, Workload, both_ways, in_both_modes
+from vertebra.tools.benchmarks.timing import Contender, Workload, both_precisions, peer_and_ours
 
 SMP = "segmentation_models_pytorch"
-NUM_CLASSES = 21
-AUX_WEIGHT = 0.4
+NUM_CLASSES = 21  # Pascal VOC with background
+AUX_WEIGHT = 0.4  # PSPNet's, Zhao et al. 2017
 
 
 def contenders(backbone: str, batch: int, size: tuple[int, int]) -> list[Contender]:
-    """Return torchvision's DeepLabV3 with its auxiliary head and ours, each in plain and in fast mode.
+    """Return torchvision's DeepLabV3 with auxiliary head and ours, each in float32 and in the fast mode.
 
-    segmentation_models_pytorch's, which has no such head and so does less, is added where it is installed.
+    segmentation_models_pytorch's is added if it is installed; it has no auxiliary head, so its workload is smaller.
 
     Args:
         backbone: `resnet50` or `resnet101`.
-        batch: images in a batch.
-        size: height and width.
+        batch: batch size.
+        size: (H, W) of the images.
     """
-    entries = both_ways("torchvision", partial(workload, backbone=backbone, batch=batch, size=size))
+    entries = peer_and_ours("torchvision", partial(workload, backbone=backbone, batch=batch, size=size))
     if find_spec(SMP) is None:
         return entries
     build = partial(_build_smp, backbone=backbone, batch=batch, size=size)
-    return entries + in_both_modes(f"{SMP} without a second head", build)
+    return entries + both_precisions(f"{SMP} without auxiliary head", build)
 
 
 def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
-    """Return a segmenter and what it is timed on: ours or the peer's, plain or fast; see `both_ways`."""
+    """Return our or torchvision's segmenter with its input; see `peer_and_ours`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     layout = torch.channels_last if fast else torch.contiguous_format
@@ -49,21 +49,22 @@ def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int,
         theirs = theirs.to(device).to(memory_format=layout)
 
         def their_loss() -> Tensor:
-            found = theirs(images)
-            return _loss(found["out"], found["aux"], labels)
+            logits = theirs(images)
+            return _loss(logits["out"], logits["aux"], labels)
 
-        return Workload(theirs, their_loss, lambda used: used(images))
+        return Workload(theirs, their_loss, lambda model: model(images))
 
+    # output stride 8 is torchvision's only one
     network = deeplabv3(backbone, NUM_CLASSES, output_stride=8, aux=True)
     load_weights(network, theirs.state_dict())
     network = network.to(device).to(memory_format=layout)
 
     def loss() -> Tensor:
         logits = network.all_logits(images)
-        assert logits.aux is not None  # it was asked for
+        assert logits.aux is not None  # for mypy: aux=True above
         return _loss(logits.main, logits.aux, labels)
 
-    return Workload(network, loss, lambda used: used(images))
+    return Workload(network, loss, lambda model: model(images))
 
 
 def _build_smp(fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> Workload:
@@ -79,8 +80,9 @@ def _build_smp(fast: bool, backbone: str, batch: int, size: tuple[int, int]) -> 
     def loss() -> Tensor:
         return F.cross_entropy(network(images).float(), labels)
 
-    return Workload(network, loss, lambda used: used(images))
+    return Workload(network, loss, lambda model: model(images))
 
 
 def _loss(logits: Tensor, aux_logits: Tensor, labels: Tensor) -> Tensor:
+    # float32: under autocast the logits are bfloat16, whose log-softmax would lose precision
     return F.cross_entropy(logits.float(), labels) + AUX_WEIGHT * F.cross_entropy(aux_logits.float(), labels)

@@ -1,4 +1,4 @@
-"""What a benchmark found: rows of spreads, as Markdown, as JSON and as a plot."""
+"""Table of benchmark results: Markdown, JSON and plot."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from vertebra.tools.benchmarks.timing import Spread, ratios, time_in_turn
+from vertebra.tools.benchmarks.timing import Spread, speedups, time_interleaved
 
-RATIO = ", times"  # ends the name of a column that says how many times as fast, so that 1 is as fast as the other
+SPEEDUP = "speedup"  # last word of the columns that are plotted; 1.0 is the speed of the reference
 
 
 @dataclass
 class Table:
-    """Contenders with what was measured of each, and on what.
+    """Measurements of all contenders of one benchmark, with the conditions they were taken under.
 
     Attributes:
-        title: what was timed.
-        columns: what the cells of a row are, with the unit; those that end in `RATIO` are drawn.
-        packages: whose versions count.
-        rounds: behind each spread.
-        device: that it ran on; what torch computes on by default.
-        rows: name of the contender -> a cell a column, a spread or one number.
-        notes: sentences below the table.
+        title: the measured workload.
+        columns: column titles with units; those that end in `SPEEDUP` are plotted.
+        packages: packages whose versions are recorded.
+        rounds: number of measured rounds.
+        device: description of the device; by default the GPU or the CPU with its number of threads.
+        rows: name of the contender -> one cell per column, a spread or a single number.
+        notes: footnotes.
     """
 
     title: str
@@ -42,14 +42,15 @@ class Table:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        # recorded at creation, when the threads are set as in the measurement
         self.device = self.device or _device()
         self.versions = {name: _version(name) for name in self.packages} | {"Python": platform.python_version()}
 
     def markdown(self) -> str:
-        """Return the table with a line ahead of it that says what it was measured on."""
+        """Return the table as Markdown, after a line with workload, device and versions."""
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         lines = [
-            f"{self.title}; {self.device}; {versions}; {self.rounds} rounds in turn, median (least to most)",
+            f"{self.title}; {self.device}; {versions}; {self.rounds} interleaved rounds, median (minimum to maximum)",
             "",
             f"| | {' | '.join(self.columns)} |",
             "|---" * (1 + len(self.columns)) + "|",
@@ -59,7 +60,7 @@ class Table:
         return "\n".join([*lines, *("\n" + note for note in self.notes)]) + "\n"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same as objects for `json`."""
+        """Return the table as objects for `json`."""
         rows = [
             {"name": name} | {column: _json(cell) for column, cell in zip(self.columns, cells, strict=True)}
             for name, cells in self.rows.items()
@@ -74,72 +75,75 @@ class Table:
         }
 
 
-def table_of_ways(
+def compare_throughput(
     title: str,
-    ways: Mapping[str, Callable[[], object]],
-    counted: tuple[int, str],
+    implementations: Mapping[str, Callable[[], object]],
+    items: tuple[int, str],
     packages: Sequence[str],
     rounds: int,
     device: str = "",
 ) -> Table:
-    """Time ways to do the same; ratios are to the first.
+    """Measure the throughput of several implementations of one operation; speedups are over the first.
 
     Args:
-        title: what is done.
-        ways: name -> does it once.
-        counted: how much is done at once, and of what, such as 24 and `clips`.
-        packages: whose versions count.
-        rounds: that count.
+        title: the measured workload.
+        implementations: name -> function that runs it once.
+        items: number and name of the items processed by one run, such as 24 and `clips`.
+        packages: packages whose versions are recorded.
+        rounds: number of measured rounds.
         device: see `Table`.
     """
-    number, unit = counted
-    times = time_in_turn(list(ways.values()), rounds)
-    table = Table(title, (f"{unit}/s", f"speed{RATIO}"), packages, rounds, device)
-    for name, taken in zip(ways, times, strict=True):
-        table.rows[name] = (Spread.of([number / one for one in taken]), ratios(taken, times[0]))
+    number, unit = items
+    times = time_interleaved(list(implementations.values()), rounds)
+    table = Table(title, (f"{unit}/s", SPEEDUP), packages, rounds, device)
+    for name, seconds in zip(implementations, times, strict=True):
+        table.rows[name] = (Spread.of([number / s for s in seconds]), speedups(seconds, times[0]))
     return table
 
 
 def write(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write `results.json` and `results.png` into a folder, and return the paths of both."""
+    """Write `results.json` and `results.png` to a folder and return both paths."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "results.json", folder / "results.png"]
+    # all tables again, since results.json has to be complete after each of them
     files[0].write_text(json.dumps([table.as_json() for table in tables], indent=2) + "\n")
     plot(tables).savefig(files[1], dpi=120)
     return files
 
 
 def plot(tables: Sequence[Table]) -> Figure:
-    """Draw every ratio as a bar from the least to the most with a dot at the median, one panel a table."""
-    heights = [1.3 + 0.34 * len(_ratios(table)) * max(1, len(table.rows)) for table in tables]
+    """Plot every speedup as a bar from minimum to maximum with a dot at the median; one panel per table."""
+    # inches: title and axis label, then 0.34 for each bar
+    heights = [1.3 + 0.34 * len(_speedup_columns(table)) * max(1, len(table.rows)) for table in tables]
     figure = Figure(figsize=(10, 0.4 + sum(heights)), layout="constrained")
     panels = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)[:, 0]
     for table, axes in zip(tables, panels, strict=True):
         labels: list[str] = []
-        for place, column in _ratios(table):
+        for index, column in _speedup_columns(table):
             for name, cells in table.rows.items():
-                cell = cells[place]
+                cell = cells[index]
                 if isinstance(cell, Spread):
-                    axes.plot([cell.least, cell.most], [len(labels)] * 2, color="#86b8d8", linewidth=6)
+                    axes.plot([cell.minimum, cell.maximum], [len(labels)] * 2, color="#86b8d8", linewidth=6)
                     axes.plot([cell.median], [len(labels)], "o", color="#0072b2")
-                    labels.append(textwrap.fill(f"{name}: {column.removesuffix(RATIO)}", 44))
+                    quantity = column.removesuffix(SPEEDUP).strip()
+                    labels.append(textwrap.fill(f"{name}: {quantity}" if quantity else name, 44))
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
-        axes.invert_yaxis()
-        axes.axvline(1.0, color="#888888", linewidth=1)
+        axes.invert_yaxis()  # the first row at the top, as in the table
+        axes.axvline(1.0, color="#888888", linewidth=1)  # the reference
         axes.set_xlim(left=0)
         axes.set_title(textwrap.fill(table.title, 64), fontsize=9, loc="left")
-        axes.set_xlabel(f"times as fast as the first, on {table.device}", fontsize=8)
+        axes.set_xlabel(f"speedup over the reference, on {table.device}", fontsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     return figure
 
 
-def _ratios(table: Table) -> list[tuple[int, str]]:
-    return [(place, column) for place, column in enumerate(table.columns) if column.endswith(RATIO)]
+def _speedup_columns(table: Table) -> list[tuple[int, str]]:
+    return [(index, column) for index, column in enumerate(table.columns) if column.endswith(SPEEDUP)]
 
 
 def _text(cell: Spread | float) -> str:
-    return str(cell) if isinstance(cell, Spread) else f"{cell:.0f}"
+    return str(cell) if isinstance(cell, Spread) else f"{cell:.0f}"  # single numbers are MiB and percent
 
 
 def _json(cell: Spread | float) -> Any:
@@ -153,6 +157,7 @@ def _device() -> str:
 
 
 def _processor() -> str:
+    # `platform.processor` is empty or just "x86_64" on most Linux distributions
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

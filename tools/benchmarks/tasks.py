@@ -1,4 +1,4 @@
-"""The tasks that `vertebra benchmark` times; imports nothing, so that its help comes at once."""
+"""Registry of benchmarked tasks; imports nothing heavy, so that `vertebra benchmark --help` returns at once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 
 class Task(NamedTuple):
-    """What is timed of a task: the contenders of `vertebra.tools.benchmarks.<task>`.
+    """Benchmark defaults of a task; its contenders are defined in `vertebra.tools.benchmarks.<task>`.
 
     Attributes:
-        network: ours, and the peer's.
-        peers: packages that the peer's network may come from.
-        backbones: of the network; each makes a table.
-        shape: of an input: channels, then height and width, or all three axes of a volume.
-        batch: inputs in a batch.
-        frames: of an input that is a clip.
-        note: stands below the table.
+        network: architecture, ours and the peer's.
+        peers: packages that the peer's network comes from; their versions are recorded.
+        backbones: one table each.
+        shape: (C, H, W) or (C, D, H, W) of an input.
+        batch: batch size.
+        frames: length of a clip; None for images and volumes.
+        note: footnote of the table.
     """
 
     network: str
@@ -24,30 +24,31 @@ class Task(NamedTuple):
     shape: tuple[int, ...]
     batch: int = 2
     frames: int | None = None
-    note: str = "In bf16, our norms are folded for inference."
+    note: str = "In bf16, our norms are folded into the convolutions for inference."
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Of an input, with frames first if it is a clip."""
+        """(H, W), (T, H, W) or (D, H, W) of an input."""
         return (*((self.frames,) if self.frames else ()), *self.shape[1:])
 
 
+# inputs smaller than in practice, so that a CPU can run the benchmarks
 TASKS = {
     "detection": Task(
         "Faster R-CNN",
         ("torchvision", "detectron2"),
         ("resnet50",),
         (3, 320, 320),
-        note="Inference on one image; in bf16, our norms are folded for it.",
+        note="Inference is on a single image; in bf16, our norms are folded into the convolutions.",
     ),
     "segmentation": Task("DeepLabV3", ("torchvision", "segmentation_models_pytorch"), ("resnet50",), (3, 320, 320)),
     "video": Task(
-        "classifier of clips",
+        "video classifier",
         ("torchvision", "pytorchvideo"),
         ("r2plus1d_18", "slowfast_r50"),
         (3, 112, 112),
-        batch=8,  # as all of it is in `VideoData` by default
+        batch=8,  # this and the sizes are the defaults of `VideoData`
         frames=16,
     ),
-    "medical": Task("classifier of volumes", ("monai",), ("resnet18_3d",), (1, 64, 64, 64)),
+    "medical": Task("3-D classifier", ("monai",), ("resnet18_3d",), (1, 64, 64, 64)),
 }

@@ -1,4 +1,4 @@
-"""Times networks in turn, so that a machine whose speed drifts is fair to each, and weighs their memory alone."""
+"""Interleaved timing, so that drift of the machine's speed affects all contenders alike, and peak memory."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from vertebra.tasks.training.compiling import compile_parts
 
 
 class Workload(NamedTuple):
-    """A network that is ready to run.
+    """A network with its input.
 
     Attributes:
-        network: with weights and memory format set, on its device.
-        loss: one forward pass for training.
-        infer: one forward pass of the network it is given, or of a folded copy, for use.
+        network: on its device, in its memory format.
+        loss: forward pass in training mode, returns the loss.
+        infer: forward pass for inference; takes the network or a folded copy of it.
     """
 
     network: nn.Module
@@ -41,12 +41,13 @@ class Contender(NamedTuple):
     """One row of a benchmark.
 
     Attributes:
-        name: as the table shows it.
-        build: makes the workload; it is sent to another process to weigh it, so it is a partial of a plain function.
-        bf16: whether it runs under bfloat16 autocast.
-        folded: whether its norms are folded for use, as `vertebra test` and `predict` do.
-        fused: whether the optimizer's step is one kernel.
-        compiled: whether its parts are compiled for training.
+        name: title of the row.
+        build: returns the workload; picklable (a partial of a module-level function), since peak memory is measured in
+            another process.
+        bf16: whether to use bfloat16 autocast.
+        folded: whether to fold norms into convolutions for inference, as `vertebra test` and `predict` do.
+        fused: whether to use the fused optimizer.
+        compiled: whether to compile the parts of the network for training.
     """
 
     name: str
@@ -57,24 +58,25 @@ class Contender(NamedTuple):
     compiled: bool = False
 
 
-def both_ways(peer: str, build: Callable[[bool, bool], Workload]) -> list[Contender]:
-    """Return a peer's network and ours in turn, in plain and then in fast mode; the norms of ours are folded for use.
+def peer_and_ours(peer: str, build: Callable[[bool, bool], Workload]) -> list[Contender]:
+    """Return the peer's network and ours in float32, then both in the fast mode; see `both_precisions`.
 
     Args:
-        peer: its name.
-        build: a plain function, or a partial of one, of whether it is ours and whether it is fast.
+        peer: name of the other library.
+        build: function of (ours, fast) that returns the workload; see `Contender.build`.
     """
-    theirs, ours = in_both_modes(peer, partial(build, False)), in_both_modes("ours", partial(build, True), folded=True)
+    theirs = both_precisions(peer, partial(build, False))
+    ours = both_precisions("ours", partial(build, True), folded=True)
     return [entry for pair in zip(theirs, ours, strict=True) for entry in pair]
 
 
-def in_both_modes(name: str, build: Callable[[bool], Workload], folded: bool = False) -> list[Contender]:
-    """Return a network in plain and in fast mode: float32, and bfloat16 with channels last.
+def both_precisions(name: str, build: Callable[[bool], Workload], folded: bool = False) -> list[Contender]:
+    """Return a network in float32, and in the fast mode: bfloat16 autocast with channels_last.
 
     Args:
-        name: of the network or whose it is.
-        build: a plain function, or a partial of one, of whether it is fast.
-        folded: whether its norms are folded for use in fast mode.
+        name: name of the library.
+        build: function of (fast) that returns the workload; see `Contender.build`.
+        folded: whether norms are folded for inference in the fast mode.
     """
     return [
         Contender(f"{name}, {mode}", partial(build, fast), bf16=fast, folded=folded and fast)
@@ -83,85 +85,89 @@ def in_both_modes(name: str, build: Callable[[bool], Workload], folded: bool = F
 
 
 class Spread(NamedTuple):
-    """The median of several measurements, and how far they were apart."""
+    """Median, minimum and maximum of repeated measurements."""
 
     median: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarize at least one value."""
+        """Summarize one or more values."""
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
+        return f"{self.median:.2f} ({self.minimum:.2f} to {self.maximum:.2f})"
 
 
 def training_step(contender: Contender, work: Workload) -> Callable[[], None]:
-    """Return a function that takes one training step and waits for it."""
-    # None leaves it to torch
+    """Return a function that runs one training step and synchronizes the device."""
+    # fused=None and not False: torch then chooses between foreach and a plain loop, as it does for any user
     optimizer = torch.optim.SGD(work.network.parameters(), lr=1e-4, momentum=0.9, fused=contender.fused or None)
     if contender.compiled:
         compile_parts(work.network)
 
     def step() -> None:
-        work.network.train()
+        work.network.train()  # every time: inference of the same network may have run in between
         with _precision(contender, work):
             loss = work.loss()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        _wait()
+        _synchronize()
 
     return step
 
 
 def inference(contender: Contender, work: Workload) -> Callable[[], None]:
-    """Return a function that runs the network once as it is used, and waits for it."""
+    """Return a function that runs inference once and synchronizes the device."""
     network = work.network
     if contender.folded:
-        network = copy.deepcopy(network).eval()
+        network = copy.deepcopy(network).eval()  # folding is in place, and the original may still be trained
         fold_norms(network)
 
     def run() -> None:
         network.eval()
         with torch.inference_mode(), _precision(contender, work):
             work.infer(network)
-        _wait()
+        _synchronize()
 
     return run
 
 
-def time_in_turn(runs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Run each in turn, two rounds that do not count (they choose kernels and fill caches) and then `rounds` that do.
+WARM_UP = 2  # rounds that are not measured, in which kernels are selected, memory is allocated and caches are filled
+
+
+def time_interleaved(runs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Time each function once per round, all in turn, after the warm-up rounds.
 
     Returns:
-        For each, its seconds in each round.
+        Seconds of each function in each round.
     """
     times: list[list[float]] = [[] for _ in runs]
-    for number in range(rounds + 2):
-        for run, taken in zip(runs, times, strict=True):
+    for number in range(WARM_UP + rounds):
+        for run, seconds in zip(runs, times, strict=True):
             started = time.perf_counter()
             run()
-            if number >= 2:
-                taken.append(time.perf_counter() - started)
+            if number >= WARM_UP:
+                seconds.append(time.perf_counter() - started)
     return times
 
 
-def ratios(times: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return how many times as fast as `others` the first are, round by round."""
-    return Spread.of([other / own for own, other in zip(times, others, strict=True)])
+def speedups(times: Sequence[float], reference: Sequence[float]) -> Spread:
+    """Return the speedup over the reference, computed round by round: the two times of a round share its conditions."""
+    return Spread.of([other / own for own, other in zip(times, reference, strict=True)])
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this thread, and the threads and processes that it starts, on one core, and let no library use more.
+    """Pin this thread, and the threads and processes it starts, to one core.
 
-    Torch and OpenCV may have started threads before, which stay where they are: they are told to use none of them.
+    The affinity of threads that torch and OpenCV have already started does not change, so both are also limited to a
+    single thread.
     """
     cores, threads, cv2_threads = os.sched_getaffinity(0), torch.get_num_threads(), cv2.getNumThreads()
-    os.sched_setaffinity(0, {min(cores)})
+    os.sched_setaffinity(0, {min(cores)})  # inherited by threads and processes started from here on
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     try:
@@ -172,19 +178,23 @@ def one_core() -> Iterator[None]:
         cv2.setNumThreads(cv2_threads)
 
 
-def memory_of_a_step(contender: Contender) -> float:
-    """Return by how many MiB two training steps raise the peak memory, in a process of their own (on a GPU, of it)."""
+def peak_memory(contender: Contender) -> float:
+    """Return the peak memory of two training steps in MiB, measured in a process of its own.
+
+    On a GPU it is all memory that PyTorch allocated; on a CPU, the growth of the resident set over the built network.
+    """
+    # spawn: a forked child would inherit the parent's pages, and cannot use CUDA
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_peak, contender, torch.get_num_threads()).result()
 
 
 def _peak(contender: Contender, threads: int) -> float:
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads)  # a new process starts with all cores, and buffers grow with threads
     work = contender.build()
     step = training_step(contender, work)
-    gc.collect()
+    gc.collect()  # garbage of the construction is not part of the baseline
     before = _memory("VmRSS")
-    for _ in range(2):
+    for _ in range(2):  # the optimizer allocates its state in the first step, so the peak is in the second
         step()
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
@@ -192,7 +202,7 @@ def _peak(contender: Contender, threads: int) -> float:
 
 
 def _memory(field: str) -> float:
-    """Read a size in MiB of what Linux says of this process."""
+    """Read a field of Linux's /proc/self/status, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
@@ -202,6 +212,7 @@ def _precision(contender: Contender, work: Workload):  # type: ignore[no-untyped
     return torch.autocast(device, dtype=torch.bfloat16) if contender.bf16 else nullcontext()
 
 
-def _wait() -> None:
+def _synchronize() -> None:
+    # kernels run asynchronously: without this only their launch would be timed
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""Classifiers of clips beside torchvision's and pytorchvideo's."""
+"""Contenders of the video benchmark: classifiers of torchvision or pytorchvideo, and of this package."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from torchvision.models import video
 
 from vertebra.backbones.slowfast import ALPHA
 from vertebra.tasks.video import load_weights, video_classifier
-from vertebra.tools.benchmarks.timing import Contender, Workload, both_ways
+from vertebra.tools.benchmarks.timing import Contender, Workload, peer_and_ours
 
-NUM_CLASSES = 400
+NUM_CLASSES = 400  # Kinetics-400
 
 
 def contenders(backbone: str, batch: int, size: tuple[int, int, int]) -> list[Contender]:
-    """Return the peer's classifier of clips and ours, each in plain and in fast mode.
+    """Return the peer's video classifier and ours, each in float32 and in the fast mode.
 
     Args:
-        backbone: a registered name that torchvision or pytorchvideo has too.
-        batch: clips in a batch.
-        size: frames, height and width.
+        backbone: registered name that torchvision or pytorchvideo has too.
+        batch: batch size.
+        size: (T, H, W) of the clips.
     """
+    # torchvision is a dependency, pytorchvideo is not
     peer = "torchvision" if hasattr(video, backbone) else "pytorchvideo"
-    entries = both_ways(peer, partial(workload, backbone=backbone, batch=batch, size=size))
+    entries = peer_and_ours(peer, partial(workload, backbone=backbone, batch=batch, size=size))
     if _theirs(backbone) is None:
-        print(f"{peer} cannot be imported, so that our {backbone} is timed alone. For both: pip install {peer}.\n")
+        print(f"{peer} cannot be imported, so only our {backbone} is measured. To compare: pip install {peer}.\n")
         return [entry for entry in entries if not entry.name.startswith(peer)]
     return entries
 
 
 def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int, int]) -> Workload:
-    """Return a classifier and what it is timed on: ours or the peer's, plain or fast; see `both_ways`."""
+    """Return our or the peer's classifier with its input; see `peer_and_ours`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     layout = torch.channels_last_3d if fast else torch.contiguous_format
@@ -52,11 +53,11 @@ def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int,
     def loss() -> Tensor:
         return F.cross_entropy(network(clips).float(), labels)
 
-    return Workload(network, loss, lambda used: used(clips))
+    return Workload(network, loss, lambda model: model(clips))
 
 
-class _TwoPaths(nn.Module):
-    """SlowFast of pytorchvideo, which takes what each path is to see, in a list that it changes."""
+class _SlowFastInput(nn.Module):
+    """Adapter of pytorchvideo's SlowFast, which expects a list of the inputs of its two pathways and modifies it."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -67,19 +68,20 @@ class _TwoPaths(nn.Module):
 
 
 def _theirs(backbone: str) -> nn.Module | None:
-    """Build the peer's network, or none where its package cannot be imported."""
+    """Build the peer's network; None if its package cannot be imported."""
     if hasattr(video, backbone):
         return getattr(video, backbone)(num_classes=NUM_CLASSES)
     try:
-        with warnings.catch_warnings():  # of torch, about what pytorchvideo calls
+        with warnings.catch_warnings():  # torch's deprecations, raised by pytorchvideo
             warnings.simplefilter("ignore")
             hub = importlib.import_module("pytorchvideo.models.hub")
     except ImportError:
         return None
     network = getattr(hub, backbone)()
-    network.blocks[-1].activation = None  # some end in probabilities
-    for module in list(network.modules()):  # their pooling is as large as the maps of the papers' clips
+    network.blocks[-1].activation = None  # some networks end in a softmax, and the loss needs logits
+    # pooling windows are hard-coded for the papers' clip size; adaptive pooling accepts any
+    for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.AvgPool3d):
                 setattr(module, name, nn.AdaptiveAvgPool3d(1))
-    return _TwoPaths(network) if backbone.startswith("slowfast") else network
+    return _SlowFastInput(network) if backbone.startswith("slowfast") else network

@@ -1,1 +1,1 @@
-"""Data sets made by procedure, for `vertebra demo` and for tests: nothing to download, and the truth is known."""
+"""Procedurally generated data sets with exact ground truth, for `vertebra demo` and for tests; no download."""

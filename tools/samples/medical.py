@@ -1,8 +1,8 @@
-"""A generated data set of NIfTI volumes: lungs with vessels, and nodules in one of six.
+"""Synthetic CT data set in NIfTI format: lung volumes with vessels, one in six with nodules.
 
-Only a round shape tells that there is a nodule: vessels run through every volume, as bright and about as thick, so that
-a single slice shows round spots everywhere. Patients come with one to four volumes, which share their noise, voxel
-size and orientation; no patient is in both splits.
+Nodules differ from vessels in their 3-D shape only: vessels run through every volume, equally bright and about as
+thick, so that round spots are in every slice. A patient has one to four volumes with the same noise, voxel size and
+orientation, and is in one split only.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from numpy.typing import NDArray
 
 CLASSES = ("clear", "nodule")
-EVERY = 6  # one volume in so many has a nodule
-LEAST_SIZE = 20  # voxels a side, in which the largest nodule has room to lie anywhere
+NODULE_PERIOD = 6  # every sixth volume has nodules: imbalanced, as screening data are
+MIN_SIZE = 20  # voxels per side, the minimum in which the largest nodule fits with its margin
 
-_SPLITS = ("train", "val")  # random numbers hang on the place of the split here
-_VOLUMES_OF_PATIENTS = (1, 2, 3, 4)  # in turn
-_ORIENTATIONS = ("RAS", "LPS", "LAS", "SPL", "PIR")  # of the files' axes; they are drawn as SPL
+_SPLITS = ("train", "val")  # the index of a split is part of the random seed: do not reorder
+_VOLUMES_PER_PATIENT = (1, 2, 3, 4)  # cyclic
+_ORIENTATIONS = ("RAS", "LPS", "LAS", "SPL", "PIR")  # of the files; volumes are generated in SPL
 _LUNG = -850.0  # HU
 _TISSUE = (-120.0, 80.0)  # HU of vessels and nodules
 _RADII = (2.4, 4.2)  # mm, of nodules
 _VESSEL_RADII = (1.0, 2.6)  # mm
-_VESSELS = (3, 6)  # least and most in a volume
-_EDGE = 0.5  # mm over which a border goes from bright to dark
+_VESSELS = (3, 6)  # minimum and maximum number in a volume
+_EDGE = 0.5  # mm, width of the border between tissue and lung: partial volume effect
 
 Field = NDArray[np.float64]
 
 
 class Nodule(NamedTuple):
-    """Where a nodule is.
+    """Position and size of a nodule.
 
     Attributes:
-        center: (3,) in voxels of the drawn volume.
+        center: (3,) in voxels of the generated volume.
         radius: in mm.
     """
 
@@ -46,13 +46,13 @@ class Nodule(NamedTuple):
 
 
 class Patient(NamedTuple):
-    """What the volumes of a patient have in common.
+    """Acquisition parameters shared by the volumes of a patient.
 
     Attributes:
-        name: of the patient.
-        spacing: (3,) mm from voxel to voxel, along depth, height and width.
+        name: patient identifier.
+        spacing: (3,) voxel spacing in mm along depth, height and width.
         noise: standard deviation in HU.
-        orientation: letters of the file's axes.
+        orientation: axis codes of the files, such as RAS.
     """
 
     name: str
@@ -64,21 +64,21 @@ class Patient(NamedTuple):
 def write_medical_samples(root: Path, train: int = 600, val: int = 210, size: int = 32, seed: int = 0) -> None:
     """Write `volumes/<split>/*.nii.gz`, `<split>.csv` and `nodules.csv` below `root`.
 
-    The table of a split has the columns path, label and patient; `nodules.csv` has a row for each nodule with its path,
-    its center x, y, z in mm in the space of the file (to the right, front and top), and its radius in mm. A volume
-    depends on the seed, its split and its number only, not on how many volumes there are.
+    The table of a split has the columns path, label and patient. `nodules.csv` has a row per nodule: path, center x, y,
+    z in mm in the RAS+ space of the file, and radius in mm. A volume depends on the seed, its split and its index only,
+    not on the number of volumes.
 
     Args:
-        root: folder of the data set; made if it does not exist, and files of the same names are replaced.
-        train: number of volumes of the split `train`; every sixth has nodules.
-        val: number of volumes of the split `val`.
-        size: voxels of a volume along each axis.
-        seed: seed of both splits, whose streams of random numbers are still apart.
+        root: folder of the data set; created if missing, and files of the same names are overwritten.
+        train: number of training volumes; every sixth has nodules.
+        val: number of validation volumes.
+        size: voxels along each axis.
+        seed: random seed; the splits use independent streams of it.
 
     Raises:
-        ValueError: the volumes are too small for the nodules.
+        ValueError: `size` is too small for the nodules.
     """
-    found: list[list[object]] = []
+    nodule_rows: list[list[object]] = []
     for split, number in zip(_SPLITS, (train, val), strict=True):
         (root / "volumes" / split).mkdir(parents=True, exist_ok=True)
         rows: list[list[object]] = []
@@ -91,16 +91,18 @@ def write_medical_samples(root: Path, train: int = 600, val: int = 210, size: in
             rows.append([path, CLASSES[bool(nodules)], patient.name])
             affine = _affine(patient, volume.shape)
             for nodule in nodules:
-                place = nib.affines.apply_affine(affine, nodule.center)
-                found.append([path, *(f"{value:.2f}" for value in (*place, nodule.radius))])
+                center = nib.affines.apply_affine(affine, nodule.center)
+                nodule_rows.append([path, *(f"{value:.2f}" for value in (*center, nodule.radius))])
         _write_table(root / f"{split}.csv", ["path", "label", "patient"], rows)
-    _write_table(root / "nodules.csv", ["path", "x", "y", "z", "radius"], found)
+    _write_table(root / "nodules.csv", ["path", "x", "y", "z", "radius"], nodule_rows)
 
 
 def patient_of(index: int, seed: int = 0, stream: int = 0) -> Patient:
-    """Return the patient that volume `index` is of; the first has one volume, the second two, and so on up to four."""
-    turns, place = divmod(index, sum(_VOLUMES_OF_PATIENTS))
-    number = turns * len(_VOLUMES_OF_PATIENTS) + int(np.searchsorted(np.cumsum(_VOLUMES_OF_PATIENTS), place, "right"))
+    """Return the patient of volume `index`; the first patient has one volume, the second two, and so on up to four."""
+    cycle, offset = divmod(index, sum(_VOLUMES_PER_PATIENT))
+    within = int(np.searchsorted(np.cumsum(_VOLUMES_PER_PATIENT), offset, "right"))
+    number = cycle * len(_VOLUMES_PER_PATIENT) + within
+    # 0 here and 1 in `draw_volume`: patients and volumes have separate streams
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, 0, number)))
     in_plane = rng.uniform(0.9, 1.1)
     spacing = np.array([rng.uniform(0.9, 1.3), in_plane, in_plane])
@@ -110,62 +112,66 @@ def patient_of(index: int, seed: int = 0, stream: int = 0) -> Patient:
 
 
 def draw_volume(index: int, size: int = 32, seed: int = 0, stream: int = 0) -> tuple[NDArray[np.int16], list[Nodule]]:
-    """Draw a volume; every sixth has one nodule or two.
+    """Generate a volume; every sixth has one or two nodules.
 
     Args:
-        index: number of the volume in its split.
+        index: index of the volume in its split.
         size: voxels along each axis.
-        seed: of the random numbers.
-        stream: another one gives other volumes under the same seed; there are as many as splits.
+        seed: random seed.
+        stream: index of the split, which selects an independent stream of random numbers.
 
     Returns:
-        (size, size, size) int16 in HU, from feet to head, front to back and right to left, and the nodules.
+        Volume (size, size, size) int16 in HU with axes from feet to head, front to back and right to left, and its
+        nodules.
 
     Raises:
-        ValueError: the volume is too small for the nodules.
+        ValueError: `size` is too small for the nodules.
     """
-    if size < LEAST_SIZE:
-        raise ValueError(f"size is {size}; nodules need {LEAST_SIZE} voxels a side or more.")
+    if size < MIN_SIZE:
+        raise ValueError(f"size is {size}; nodules need at least {MIN_SIZE} voxels per side.")
     patient = patient_of(index, seed, stream)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, 1, index)))
+    # in mm: voxels are anisotropic, and a nodule must be a sphere in space
     grid = np.stack(np.meshgrid(*(np.arange(size) * step for step in patient.spacing), indexing="ij"), axis=-1)
     volume = np.full((size,) * 3, _LUNG)
     for _ in range(rng.integers(_VESSELS[0], _VESSELS[1] + 1)):
         _paint(volume, rng, _vessel(rng, grid))
     nodules = []
-    for _ in range(rng.integers(1, 3) if index % EVERY == EVERY - 1 else 0):
+    for _ in range(rng.integers(1, 3) if index % NODULE_PERIOD == NODULE_PERIOD - 1 else 0):
         radius = float(rng.uniform(*_RADII))
-        margin = radius / patient.spacing
+        margin = radius / patient.spacing  # no nodule is cropped
         nodule = Nodule(rng.uniform(margin, size - 1 - margin), radius)
         _paint(volume, rng, radius - np.linalg.norm(grid - nodule.center * patient.spacing, axis=-1))
         nodules.append(nodule)
     volume += patient.noise * rng.standard_normal(volume.shape)
-    return volume.round().clip(-1024, 3071).astype(np.int16), nodules
+    return volume.round().clip(-1024, 3071).astype(np.int16), nodules  # the 12-bit range of CT
 
 
 def _vessel(rng: np.random.Generator, grid: Field) -> Field:
-    """Return how deep each voxel lies in a winding tube that runs through the whole volume, in mm; below 0 outside."""
+    """Return the depth of each voxel inside a winding tube through the whole volume, in mm; negative outside."""
     along, side, up = np.linalg.qr(rng.standard_normal((3, 3)))[0].T
     extent = grid[-1, -1, -1]
     offset = grid - rng.uniform(0.1, 0.9, 3) * extent
-    way = offset @ along
-    swing, turns, phases = rng.uniform(0, 2.5, 2), 2 * np.pi / rng.uniform(14, 40, 2), rng.uniform(0, 2 * np.pi, 2)
+    t = offset @ along
+    # amplitude in mm, angular frequency and phase of the two transverse sines
+    amplitude, omega, phase = rng.uniform(0, 2.5, 2), 2 * np.pi / rng.uniform(14, 40, 2), rng.uniform(0, 2 * np.pi, 2)
     distance = np.hypot(
-        offset @ side - swing[0] * np.sin(turns[0] * way + phases[0]),
-        offset @ up - swing[1] * np.sin(turns[1] * way + phases[1]),
+        offset @ side - amplitude[0] * np.sin(omega[0] * t + phase[0]),
+        offset @ up - amplitude[1] * np.sin(omega[1] * t + phase[1]),
     )
-    taper = 1 + rng.uniform(-0.3, 0.3) * way / np.linalg.norm(extent)
+    taper = 1 + rng.uniform(-0.3, 0.3) * t / np.linalg.norm(extent)
     return rng.uniform(*_VESSEL_RADII) * taper - distance
 
 
 def _paint(volume: Field, rng: np.random.Generator, depth: Field) -> None:
-    """Fill what has a depth above 0, in mm, with one brightness and a soft border."""
+    """Fill the region of positive depth, in mm, with one density and a soft border."""
     cover = 1 / (1 + np.exp(-depth / (_EDGE / 2)))
+    # maximum: where structures overlap, the denser one remains
     volume += cover * np.maximum(rng.uniform(*_TISSUE) - volume, 0)
 
 
 def _affine(patient: Patient, shape: tuple[int, ...]) -> Field:
-    """Return the affine of a drawn volume, whose axes go up, back and left, with its middle at the origin."""
+    """Return the affine of a generated volume: axes superior, posterior, left; its center at the origin."""
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2] = patient.spacing * (1, -1, -1)
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
@@ -174,10 +180,10 @@ def _affine(patient: Patient, shape: tuple[int, ...]) -> Field:
 
 
 def _nifti(volume: NDArray[np.int16], patient: Patient) -> nib.Nifti1Image:
-    """Return a volume with its axes in the order and the directions of the patient's files."""
-    turn = ornt_transform(axcodes2ornt("SPL"), axcodes2ornt(patient.orientation))
-    affine = _affine(patient, volume.shape) @ inv_ornt_aff(turn, volume.shape)
-    return nib.Nifti1Image(apply_orientation(volume, turn), affine)
+    """Return a volume as NIfTI, reoriented to the axis codes of the patient's files."""
+    transform = ornt_transform(axcodes2ornt("SPL"), axcodes2ornt(patient.orientation))
+    affine = _affine(patient, volume.shape) @ inv_ornt_aff(transform, volume.shape)
+    return nib.Nifti1Image(apply_orientation(volume, transform), affine)
 
 
 def _write_table(file: Path, columns: list[str], rows: list[list[object]]) -> None:

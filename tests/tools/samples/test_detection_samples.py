@@ -34,11 +34,11 @@ def load(root, split):
 def test_boxes_are_tight_around_the_visible_masks(root):
     truth = load(root, "train")
     for image in truth["images"]:
-        drawn = draw_image(stream(0, 0, image["id"] - 1), SIZE, max_objects=6)
+        sample = draw_image(stream(0, 0, image["id"] - 1), SIZE, max_objects=6)
         annotations = [a for a in truth["annotations"] if a["image_id"] == image["id"]]
-        assert [a["category_id"] for a in annotations] == drawn.category_ids
-        assert drawn.masks.sum(axis=0).max(initial=0) <= 1  # a pixel shows one object
-        for annotation, mask in zip(annotations, drawn.masks, strict=True):
+        assert [a["category_id"] for a in annotations] == sample.category_ids
+        assert sample.masks.sum(axis=0).max(initial=0) <= 1  # masks are disjoint
+        for annotation, mask in zip(annotations, sample.masks, strict=True):
             rows, columns = np.nonzero(mask)
             x, y = columns.min(), rows.min()
             assert annotation["bbox"] == [x, y, columns.max() + 1 - x, rows.max() + 1 - y]
@@ -46,7 +46,7 @@ def test_boxes_are_tight_around_the_visible_masks(root):
             assert annotation["iscrowd"] == 0
 
 
-def test_boxes_lie_inside_the_image_and_ids_count_from_one(root):
+def test_boxes_are_inside_the_image_and_ids_start_at_one(root):
     truth = load(root, "train")
     assert [a["id"] for a in truth["annotations"]] == list(range(1, len(truth["annotations"]) + 1))
     for annotation in truth["annotations"]:
@@ -58,19 +58,19 @@ def test_boxes_lie_inside_the_image_and_ids_count_from_one(root):
         assert y + height <= SIZE[0]
 
 
-def test_objects_stand_out_where_the_masks_say():
-    steps = []
+def test_objects_contrast_with_their_surroundings():
+    contrasts = []
     for index in range(40):
-        drawn = draw_image(stream(1, 0, index), (96, 128), max_objects=3)
-        for mask in drawn.masks:
-            around = (cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0) & ~drawn.masks.any(axis=0)
+        sample = draw_image(stream(1, 0, index), (96, 128), max_objects=3)
+        for mask in sample.masks:
+            around = (cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0) & ~sample.masks.any(axis=0)
             if around.sum() > 30:
-                steps.append(np.linalg.norm(drawn.image[mask].mean(0) - drawn.image[around].mean(0)))
-    assert len(steps) > 40
-    assert min(steps) > 50  # gray values; below 30 if colors were drawn without regard to each other
+                contrasts.append(np.linalg.norm(sample.image[mask].mean(0) - sample.image[around].mean(0)))
+    assert len(contrasts) > 40
+    assert min(contrasts) > 50  # gray levels; below 30 with independent colors
 
 
-def test_hidden_objects_are_taken_away_and_hide_nothing():
+def test_hidden_objects_are_removed_and_do_not_occlude():
     def bar(first, last, whole_area=100.0):
         coverage = np.zeros((10, 20), np.uint8)
         coverage[:, first:last] = 255
@@ -79,23 +79,23 @@ def test_hidden_objects_are_taken_away_and_hide_nothing():
     # the second hides 60 % of the first, but the third hides 60 % of the second
     kept = _drop_hidden([bar(0, 10), bar(4, 14), bar(8, 20)])
     assert [int(shape.mask.sum()) for shape in kept] == [80, 120]
-    assert _drop_hidden([bar(0, 4)]) == []  # 60 % lies beyond the border
+    assert _drop_hidden([bar(0, 4)]) == []  # 60 % is outside the image
     assert len(_drop_hidden([bar(0, 5)])) == 1
 
 
-def test_same_seed_same_bytes_whatever_the_counts(tmp_path, root):
+def test_files_are_reproducible_and_independent_of_the_counts(tmp_path, root):
     write_detection_samples(tmp_path, train=4, val=5, size=SIZE)
-    ours, theirs = contents(tmp_path), contents(root)
-    assert len(ours) == 4 + 5 + 2
-    assert ours.pop("annotations/train.json") != theirs["annotations/train.json"]
-    assert all(theirs[name] == data for name, data in ours.items())
+    fewer, more = contents(tmp_path), contents(root)
+    assert len(fewer) == 4 + 5 + 2
+    assert fewer.pop("annotations/train.json") != more["annotations/train.json"]
+    assert all(more[name] == data for name, data in fewer.items())
 
 
 def test_other_seeds_and_splits_give_other_images(tmp_path, root):
     write_detection_samples(tmp_path, train=4, val=0, size=SIZE, seed=1)
-    again = contents(root)
-    assert len(set(again.values())) == len(again)  # no image of val is one of train
-    assert not set(contents(tmp_path).values()) & set(again.values())
+    files = contents(root)
+    assert len(set(files.values())) == len(files)  # no image is in both splits
+    assert not set(contents(tmp_path).values()) & set(files.values())
 
 
 def test_category_ids_have_gaps(root):
@@ -107,12 +107,12 @@ def test_category_ids_have_gaps(root):
 
 
 def test_a_few_images_are_empty():
-    drawn = [draw_image(stream(0, 0, index), (32, 32), max_objects=2) for index in range(300)]
-    assert 1 <= sum(not d.category_ids for d in drawn) <= 30
-    assert all(d.masks.shape == (len(d.category_ids), 32, 32) for d in drawn)
+    samples = [draw_image(stream(0, 0, index), (32, 32), max_objects=2) for index in range(300)]
+    assert 1 <= sum(not sample.category_ids for sample in samples) <= 30
+    assert all(sample.masks.shape == (len(sample.category_ids), 32, 32) for sample in samples)
 
 
-def test_pycocotools_reads_it_and_files_exist(root):
+def test_pycocotools_reads_the_annotations_and_images_exist(root):
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(root / "annotations" / "val.json"))
     assert len(coco.imgs) == 5
@@ -121,13 +121,15 @@ def test_pycocotools_reads_it_and_files_exist(root):
         assert pixels.shape == (image["height"], image["width"], 3)
 
 
-def test_colors_are_written_as_drawn(root):
+def test_images_are_written_in_rgb_order(root):
     pixels = cv2.cvtColor(cv2.imread(str(root / "images" / "train" / "000000.jpg")), cv2.COLOR_BGR2RGB)
-    drawn = draw_image(stream(0, 0, 0), SIZE, max_objects=6).image
-    assert np.abs(pixels.astype(float) - drawn).mean() < 6  # gray values, by the compression
+    image = draw_image(stream(0, 0, 0), SIZE, max_objects=6).image
+    assert np.abs(pixels.astype(float) - image).mean() < 6  # gray levels, from JPEG compression
 
 
-@pytest.mark.parametrize(("wrong", "message"), [({"size": (20, 64)}, "28 or more"), ({"max_objects": 0}, "at least 1")])
-def test_impossible_requests_are_refused(tmp_path, wrong, message):
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"size": (20, 64)}, "28 or more"), ({"max_objects": 0}, "at least 1")]
+)
+def test_invalid_arguments_are_refused(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
-        write_detection_samples(tmp_path, train=1, val=1, **wrong)
+        write_detection_samples(tmp_path, train=1, val=1, **arguments)

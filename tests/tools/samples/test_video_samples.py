@@ -1,4 +1,4 @@
-"""The videos of the generated data set are the same files in every run."""
+"""Reproducibility of encoded videos."""
 
 import os
 import subprocess
@@ -18,9 +18,9 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("writer", ["samples", pytest.param("benchmark", marks=pytest.mark.slow)])
-def test_files_do_not_depend_on_what_memory_held(writer, tmp_path):
+def test_encoded_files_do_not_depend_on_uninitialized_memory(writer, tmp_path):
     contents = []
-    for filling in ("1", "170"):  # glibc fills freed and new memory with it
+    for filling in ("1", "170"):  # byte that glibc fills allocated and freed memory with
         folder = tmp_path / filling
         folder.mkdir()
         source = f"import sys; from pathlib import Path; from vertebra.tools.{WRITERS[writer]}"
