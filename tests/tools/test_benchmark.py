@@ -174,6 +174,7 @@ def test_markdown_json_and_plot_hold_the_measured_values(folder):
     table.rows["a"] = (Spread(2.0, 1.0, 3.0), Spread(1.0, 1.0, 1.0), 100.0)
     table.rows["b"] = (Spread(1.0, 0.5, 1.5), Spread(2.0, 1.5, 2.5), 60.0)
     text = table.markdown()
+    assert "| | time, s | speedup | memory |" in text
     assert "torch " + torch.__version__.split("+")[0] in text
     assert "no-such-package (not installed)" in text
     assert "| b | 1.00 (0.50 to 1.50) | 2.00 (1.50 to 2.50) | 60 |" in text

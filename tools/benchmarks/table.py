@@ -52,7 +52,7 @@ class Table:
         lines = [
             f"{self.title}; {self.device}; {versions}; {self.rounds} interleaved rounds, median (minimum to maximum)",
             "",
-            f"| | {' | '.join(self.columns)} |",
+            f"| | {' | '.join(_headers(self.columns))} |",
             "|---" * (1 + len(self.columns)) + "|",
         ]
         for name, cells in self.rows.items():
@@ -136,6 +136,12 @@ def plot(tables: Sequence[Table]) -> Figure:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     return figure
+
+
+def _headers(columns: Sequence[str]) -> list[str]:
+    """Return short headers: a speedup right after its own time in seconds needs no qualifier, except as a JSON key."""
+    pairs = zip(("", *columns), columns, strict=False)
+    return [SPEEDUP if before.endswith(", s") and column.endswith(SPEEDUP) else column for before, column in pairs]
 
 
 def _speedup_columns(table: Table) -> list[tuple[int, str]]:
