@@ -1,4 +1,4 @@
-"""Null on the command line and in configuration files: `null` and `None` are both no value."""
+"""Null values on the command line and in configuration files, spelled `null` or `None`."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ MODE = "yaml"  # the parser mode of LightningCLI
 
 
 def load_none_as_null() -> None:
-    """Make jsonargparse read `None` as it reads `null`.
+    """Make jsonargparse parse `None` like `null`.
 
-    jsonargparse hands the value of a nested flag on as text, once for every class in between, and writes null as Python
-    does. So `--model.network.weights null` would otherwise arrive as a path called None. An argument whose type is text
-    alone still gets the word from the command line, and lists keep it, since a class may have this name.
+    jsonargparse passes the value of a nested flag as a string through every class in between, and converts null to
+    Python's `None` on the way, so that `--model.network.weights null` would arrive as a path named None. An argument of
+    type `str` still receives the string from the command line, and lists keep it, since a class may be named None.
     """
     load = get_loader(MODE)
+    # once per process: a program may run several commands
     if not isinstance(load, _Loader):
         set_loader(MODE, _Loader(load), exceptions=(yaml.YAMLError,))
 
 
 class _Loader:
-    """A loader of YAML that replaces `None`, alone or as a value of a mapping, by null."""
+    """YAML loader that replaces the string `None`, alone or as a value of a mapping, by null."""
 
     def __init__(self, load: Callable[[str], Any]) -> None:
         self._load = load
 
     def __call__(self, text: str) -> Any:
-        return _nulls(self._load(text))
+        return _replace_none(self._load(text))
 
 
-def _nulls(value: Any) -> Any:
+def _replace_none(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _nulls(item) for key, item in value.items()}
+        return {key: _replace_none(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [item if item == "None" else _nulls(item) for item in value]
+        return [item if item == "None" else _replace_none(item) for item in value]
     return None if value == "None" else value

@@ -1,4 +1,4 @@
-"""Arguments on the command line and in files: null in every spelling, and those that the data fill."""
+"""Arguments on the command line and in files: null values, and arguments linked to the data set."""
 
 import inspect
 import types
@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 MODULE = "vertebra.tasks.medical.MedicalModule"
 NETWORK = "vertebra.tasks.medical.MedicalClassifier"
 
-# task -> module, network and data set, each with the functions whose arguments it takes
+# task -> module, network and data module, by the class that has the arguments
 PARTS = {
     "classification": (ClassificationModule, ImageClassifier, ClassificationData),
     "detection": (DetectionModule, FasterRCNN, DetectionData),
@@ -38,7 +38,7 @@ BACKBONE = "vertebra.tasks.training.named_backbone.NamedBackbone"
 
 
 def optional_arguments(*functions):
-    """Names of the arguments that may be None, beside those that are linked."""
+    """Names of the arguments that accept None."""
     names = []
     for function in functions:
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
@@ -51,7 +51,7 @@ def optional_arguments(*functions):
 
 
 def nested(task):
-    """Flags of a task's classes, and of every optional argument: `--flag` to its place in the configuration."""
+    """Class flags of a task with their values, and flags of all optional arguments with the part they belong to."""
     module, network, data = PARTS[task]
     classes = {
         "model": f"{module.__module__}.{module.__name__}",
@@ -74,7 +74,7 @@ def nested(task):
     return classes, flags
 
 
-def place_of(flag):
+def key_of(flag):
     first, *rest = flag.split(".")
     return ".init_args.".join([first, *rest])
 
@@ -108,39 +108,39 @@ def file_of(classes, optional, spelling, path):
 def test_every_optional_argument_can_be_null(task, spelling, medium, tmp_path):
     load_none_as_null()
     classes, optional = nested(task)
-    words = []
+    args = []
     if medium == "flags":
-        words = [word for flag, value in classes.items() for word in (f"--{flag}", value)]
+        args = [word for flag, value in classes.items() for word in (f"--{flag}", value)]
     else:
-        words = ["-c", file_of(classes, optional, spelling, tmp_path / "run.yaml")]
+        args = ["-c", file_of(classes, optional, spelling, tmp_path / "run.yaml")]
     if medium != "file":
-        words += [word for flag in optional for word in (f"--{flag}", spelling)]
-    config = parser_of_a_run().parse_args(words)
+        args += [word for flag in optional for word in (f"--{flag}", spelling)]
+    config = parser_of_a_run().parse_args(args)
     assert len(optional) > 12
-    assert {flag: config.get(place_of(flag)) for flag in optional} == dict.fromkeys(optional)
+    assert {flag: config.get(key_of(flag)) for flag in optional} == dict.fromkeys(optional)
 
 
-def test_a_class_may_be_called_none(tmp_path):
+def test_a_class_may_be_named_none(tmp_path):
     load_none_as_null()
     (tmp_path / "run.yaml").write_text(
         "data:\n  class_path: vertebra.tasks.medical.MedicalData\n  init_args:\n    class_names: [None, crack]\n"
     )
-    for words in (
+    for args in (
         ["-c", str(tmp_path / "run.yaml")],
         ["--data", "vertebra.tasks.medical.MedicalData", "--data.class_names", "[None, crack]"],
     ):
-        flags = ["--model", MODULE, "--model.network", NETWORK, "--model.network.backbone", "resnet18", *words]
+        flags = ["--model", MODULE, "--model.network", NETWORK, "--model.network.backbone", "resnet18", *args]
         config = parser_of_a_run().parse_args(flags)
         assert config.data.init_args.class_names == ["None", "crack"]
 
 
 @pytest.mark.parametrize("medium", ["flags", "file"])
 @pytest.mark.parametrize(("source", "target"), LINKS)
-def test_what_the_data_fill_cannot_be_set(source, target, medium, tmp_path, monkeypatch, capsys):
+def test_linked_arguments_cannot_be_set(source, target, medium, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     name = target.replace(".init_args", "")
     value = "5" if name.endswith("num_classes") else "[cat, dog]"
-    words = [f"--{name}", value]
+    args = [f"--{name}", value]
     if medium == "file":
         recipe = yaml.safe_load((CONFIGS / "classification/demo.yaml").read_text())
         entry = recipe
@@ -148,20 +148,20 @@ def test_what_the_data_fill_cannot_be_set(source, target, medium, tmp_path, monk
             entry = entry[part]
         entry[target.rpartition(".")[2]] = yaml.safe_load(value)
         Path("run.yaml").write_text(yaml.safe_dump(recipe))
-        words = []
+        args = []
     config = "run.yaml" if medium == "file" else "classification/demo.yaml"
-    assert train.main(["fit", "-c", config, "--trainer.fast_dev_run", "1", *words]) == 1
-    seen = capsys.readouterr().err
-    assert f"{name} is {yaml.safe_load(value)!r}, but it is read from the data set ({source})" in seen
-    assert f"leave --{name} out" in seen
+    assert train.main(["fit", "-c", config, "--trainer.fast_dev_run", "1", *args]) == 1
+    message = capsys.readouterr().err
+    assert f"{name} is {yaml.safe_load(value)!r}, but it is read from the data set ({source})" in message
+    assert f"leave --{name} out" in message
 
 
-def test_options_beside_a_built_backbone_are_a_sentence(tmp_path, monkeypatch, capsys, classification_samples):
+def test_options_beside_a_built_backbone_are_a_user_error(tmp_path, monkeypatch, capsys, classification_samples):
     monkeypatch.chdir(tmp_path)
     flags = [f"--data.root={classification_samples}", "--model.network.backbone", BACKBONE]
     flags += ["--model.network.backbone.name", "resnet20", "--trainer.accelerator", "cpu"]
     recipe = (CONFIGS / "classification/resnet50_folders.yaml").read_text()
-    assert "weights: pretrained" in recipe  # which a backbone's class would leave unused
+    assert "weights: pretrained" in recipe  # ignored beside a backbone given as a class
     assert train.main(["fit", "-c", "classification/resnet50_folders.yaml", *flags]) == 1
     message = capsys.readouterr().err
     assert "weights='pretrained' would have no effect" in message

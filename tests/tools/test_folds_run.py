@@ -63,20 +63,20 @@ def test_every_video_is_evaluated_once_and_no_camera_is_in_two_folds(video_list,
 
 def test_segmenters_are_scored_fold_by_fold(segmentation_samples, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    own = {name: value for name, value in FLAGS.items() if name.startswith("trainer")}
-    own |= {"data.crop.size": "[32, 32]", "data.num_workers": "0", "model.network.channels": "8"}
-    flags = [word for name, value in own.items() for word in (f"--{name}", value)]
-    words = ["-c", "segmentation/demo.yaml", "--folds", "2", "--data.root", str(segmentation_samples), *flags]
-    assert folds.main(words) == 0
+    tiny = {name: value for name, value in FLAGS.items() if name.startswith("trainer")}
+    tiny |= {"data.crop.size": "[32, 32]", "data.num_workers": "0", "model.network.channels": "8"}
+    flags = [part for name, value in tiny.items() for part in (f"--{name}", value)]
+    args = ["-c", "segmentation/demo.yaml", "--folds", "2", "--data.root", str(segmentation_samples), *flags]
+    assert folds.main(args) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert lines[0] == "| fold | miou | pixel_accuracy |"
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0", "| 1", "| mean ± sd"]
-    measured = [json.loads(file.read_text()) for file in sorted(Path("runs").glob("*/fold_*/metrics_val.json"))]
-    assert len(measured) == 2
-    assert f"| {np.mean([one['miou'] for one in measured]):.3f} ± " in lines[-1]
+    metrics = [json.loads(file.read_text()) for file in sorted(Path("runs").glob("*/fold_*/metrics_val.json"))]
+    assert len(metrics) == 2
+    assert f"| {np.mean([values['miou'] for values in metrics]):.3f} ± " in lines[-1]
 
 
-def test_undefined_metrics_of_a_fold_are_left_out():
+def test_undefined_metrics_of_a_fold_are_excluded_from_the_mean():
     lines = folds.metrics_table([{"map": 0.5, "ap": None}, {"map": 0.7, "ap": 0.25}])
     assert lines[2:] == ["| 0 | 0.500 | – |", "| 1 | 0.700 | 0.250 |", "| mean ± sd | 0.600 ± 0.141 | 0.250 |"]
 

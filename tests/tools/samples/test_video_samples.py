@@ -32,24 +32,24 @@ def test_encoded_files_do_not_depend_on_uninitialized_memory(writer, tmp_path):
 
 
 def angles(name: str, times: np.ndarray) -> np.ndarray:
-    """Return the angles of the long corner at `times`, (1500, len(times)), 0 to the right and a quarter turn down."""
+    """Return the angles (1500, len(times)) of the long vertex; 0 is right, pi / 2 is down."""
     paths = [samples._MOTIONS[name](np.random.default_rng(seed)) for seed in range(1500)]
     return np.array([[path(time)[2] for time in times] for path in paths])
 
 
 @pytest.mark.parametrize("name", samples.CLASSES)
-def test_the_angle_in_a_frame_does_not_depend_on_the_class(name):
+def test_the_angle_in_a_frame_is_independent_of_the_class(name):
     levels = np.linspace(0, 1, 21)
-    of_moving = samples._TURN * (levels - 0.5)  # the angles that a turn passes, from the middle of it
-    expected = np.quantile(np.add.outer(np.linspace(-samples._LEAN, samples._LEAN, 401), of_moving), levels)
-    found = np.quantile(angles(name, np.linspace(0, 1, 20)), levels) + np.pi / 2
-    assert np.abs(found - expected).max() < 0.15
+    rotation = samples._ROTATION * (levels - 0.5)  # angles passed by a rotation, relative to its middle
+    expected = np.quantile(np.add.outer(np.linspace(-samples._MAX_TILT, samples._MAX_TILT, 401), rotation), levels)
+    quantiles = np.quantile(angles(name, np.linspace(0, 1, 20)), levels) + np.pi / 2
+    assert np.abs(quantiles - expected).max() < 0.15
 
 
 @pytest.mark.parametrize(("name", "sign"), [("clockwise", 1), ("counterclockwise", -1)])
-def test_a_turn_passes_the_top_in_its_direction(name, sign):
+def test_a_rotation_passes_the_top_in_its_direction(name, sign):
     begin, halfway, end = angles(name, np.array([0, 0.5, 1])).T
-    assert np.abs(halfway + np.pi / 2).max() <= samples._LEAN
-    np.testing.assert_allclose(end - begin, sign * samples._TURN)
-    assert (sign * np.cos(begin) < 0).all()  # clockwise from the left
+    assert np.abs(halfway + np.pi / 2).max() <= samples._MAX_TILT
+    np.testing.assert_allclose(end - begin, sign * samples._ROTATION)
+    assert (sign * np.cos(begin) < 0).all()  # clockwise starts on the left
     assert (sign * np.cos(end) > 0).all()
