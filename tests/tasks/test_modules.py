@@ -6,10 +6,7 @@ import pytest
 
 import vertebra.tasks
 
-# detection's category ids still come from its data
-MODULES = [
-    file for file in sorted(Path(vertebra.tasks.__path__[0]).glob("*/module.py")) if file.parent.name != "detection"
-]
+MODULES = sorted(Path(vertebra.tasks.__path__[0]).glob("*/module.py"))
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: file.parent.name)
