@@ -47,16 +47,16 @@ def shared_patients(studies: Studies, other: Studies) -> Iterator[Leak]:
             message = f"{what} is in {other.place(first[patient])}, too. {_REMEDY}"
             yield Leak(index, studies.fault(LEAK, index, message))
         elif (name := str(studies.names[index])) in names:
-            index = names[name]
+            twin = names[name]
             message = (
-                f"{name} is of patient {patient!r}, but in {other.place(index)} of {str(other.patients[index])!r}. A "
+                f"{name} is of patient {patient!r}, but in {other.place(twin)} of {str(other.patients[twin])!r}. A "
                 "study is of one patient, and in one split."
             )
             yield Leak(index, studies.fault(LEAK, index, message))
         elif patient != name and plain(patient) in spelled:
-            index = spelled[plain(patient)]
+            twin = spelled[plain(patient)]
             message = (
-                f"{name} is of patient {patient!r}, who may be {str(other.patients[index])!r} of {other.place(index)}, "
+                f"{name} is of patient {patient!r}, who may be {str(other.patients[twin])!r} of {other.place(twin)}, "
                 "spelled differently. Spell ids of one patient alike, or give others names that differ in more."
             )
             yield Leak(index, studies.fault(LEAK, index, message))
