@@ -1,4 +1,4 @@
-"""Chance in training, by MONAI's transforms."""
+"""Random augmentation of images and volumes with MONAI transforms."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-# MONAI is imported where it is used: it takes seconds, and is not there for who has no medical images
+# MONAI is imported where it is used: the import takes seconds, and the package is optional for the other tasks
 Transform = Callable[[Any], Any]
 
 _DEGREES = math.pi / 180
 
 
 class Augment:
-    """MONAI transforms of arrays, such as `monai.transforms.RandFlip`, in order; some may be deterministic.
+    """Composition of MONAI array transforms, such as `monai.transforms.RandFlip`; deterministic ones are allowed.
 
     Args:
-        transforms: they take channels first, (C, H, W) or (C, D, H, W), and keep the size.
+        transforms: applied in order to channels-first arrays, (C, H, W) or (C, D, H, W), whose size they must keep.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -33,24 +33,25 @@ class Augment:
         Raises:
             ValueError: the transforms changed the size.
         """
+        # reseeded at every call: the result must not depend on which samples this worker has loaded before
         self.compose.set_random_state(seed)
-        # a copy, since some transforms write into what they are given
+        # torch.tensor copies; some transforms write into their input, which may be an array of the cache
         out = np.asarray(self.compose(torch.tensor(pixels)), dtype=np.float32)
         if out.shape != pixels.shape:
             raise ValueError(
-                f"data.augment made {out.shape} of {pixels.shape}; it has to keep the size, which data.resample.size "
-                "sets. Take out the transform that changes it, or have it keep the size."
+                f"data.augment changed the size from {pixels.shape} to {out.shape}; expected the size to be kept, as "
+                "data.resample.size sets it. Remove the transform that changes it, or configure it to keep the size."
             )
         return out
 
 
 def usual_transforms(size: Sequence[int]) -> list[Transform]:
-    """Return what suits most scans: small turns, shifts and changes of size, brightness and contrast, but no flips.
+    """Return default transforms for most scans: small affine, brightness and contrast changes, but no flips.
 
-    The heart is on the left: a network that is shown mirrored patients does not learn that.
+    Anatomy is not mirror-symmetric: with flips a network cannot learn that the heart is on the left.
 
     Args:
-        size: height and width, or depth, height and width, in pixels.
+        size: (H, W) or (D, H, W), in pixels.
     """
     from monai.transforms import RandAffine, RandScaleIntensity, RandShiftIntensity
 
@@ -58,9 +59,11 @@ def usual_transforms(size: Sequence[int]) -> list[Transform]:
     return [
         RandAffine(
             prob=0.8,
+            # one angle in the plane, or one about each of the three axes
             rotate_range=[10 * _DEGREES] * (1 if dim == 2 else 3),
             scale_range=[0.1] * dim,
             translate_range=[0.05 * length for length in size],
+            # border values: zeros would add edges, as 0 is mid-gray after intensity scaling
             padding_mode="border",
         ),
         RandScaleIntensity(factors=0.1, prob=0.8),

@@ -1,4 +1,4 @@
-"""Prepared scans in memory, up to a bound."""
+"""In-memory cache of preprocessed scans with a size limit."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ MIB = 2**20
 
 
 class Cache:
-    """Keeps arrays by number, those that came first, until the memory is used up.
+    """Cache without eviction: arrays are kept in order of first use until the memory limit is reached.
 
-    What is in stays in. Every epoch asks once for each scan: a cache that made room by throwing out what was used the
-    longest ago would throw out each scan just before it is asked for again, as soon as it does not hold all.
+    Every epoch reads each scan once. Under this access pattern an LRU cache smaller than the data set has no hits at
+    all: it evicts each scan just before its next use.
 
     Args:
-        mib: memory of all loader processes together, in MiB; each has an equal share, as it sees any of the scans.
+        mib: memory limit of all loader processes together, in MiB. Each process gets an equal share, since any of them
+            may load any scan.
     """
 
     def __init__(self, mib: float) -> None:
         if mib < 0:
-            raise ValueError(f"data.cache_mib is {mib}; it is a memory in MiB, 0 for none.")
+            raise ValueError(f"data.cache_mib is {mib}; expected a size in MiB. Give 0 for no cache.")
         self.mib = mib
         self.used = 0  # bytes, in this process
-        self._kept: dict[int, np.ndarray] = {}
+        self._arrays: dict[int, np.ndarray] = {}
 
-    def get(self, number: int, make: Callable[[int], np.ndarray]) -> np.ndarray:
-        """Return the array of a number, from memory or made; it is not to be written into."""
-        if number in self._kept:
-            return self._kept[number]
-        made = make(number)
+    def get(self, index: int, make: Callable[[int], np.ndarray]) -> np.ndarray:
+        """Return the array at `index`, cached or computed by `make`; callers must not write into it."""
+        if index in self._arrays:
+            return self._arrays[index]
+        array = make(index)
+        # looked up here and not in the constructor, which runs in the main process
         worker = get_worker_info()
-        if self.used + made.nbytes <= self.mib * MIB / (worker.num_workers if worker else 1):
-            self._kept[number] = made
-            self.used += made.nbytes
-        return made
+        if self.used + array.nbytes <= self.mib * MIB / (worker.num_workers if worker else 1):
+            self._arrays[index] = array
+            self.used += array.nbytes
+        return array

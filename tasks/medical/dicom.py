@@ -1,6 +1,6 @@
-"""One DICOM file: an image, or the volume of an enhanced multi-frame file: https://www.dicomstandard.org.
+"""Single DICOM files: an image, or the volume of an enhanced multi-frame file: https://www.dicomstandard.org.
 
-Read by pydicom itself and not by MONAI's reader around it, which passes over MONOCHROME1 and tables of values.
+Read with pydicom directly. MONAI's PydicomReader ignores MONOCHROME1 and modality lookup tables.
 """
 
 from __future__ import annotations
@@ -8,44 +8,44 @@ from __future__ import annotations
 from pydicom import Dataset
 
 from vertebra.tasks.medical.dicom_file import open_dicom
-from vertebra.tasks.medical.dicom_frames import has_frames, slices_of
-from vertebra.tasks.medical.dicom_pixels import check_pixels, pixels_of
-from vertebra.tasks.medical.dicom_stack import stacked
-from vertebra.tasks.medical.dicom_tags import numbers, spacing_of
+from vertebra.tasks.medical.dicom_frames import frame_slices, has_functional_groups
+from vertebra.tasks.medical.dicom_pixels import check_pixels, decode_frame
+from vertebra.tasks.medical.dicom_stack import stack_slices
+from vertebra.tasks.medical.dicom_tags import float_values, pixel_spacing
 from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
-_TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
+_TIME_KEYWORDS = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
+_REMEDY = "Convert it, for example to NIfTI with dcm2niix, or save its images one by one."
 
 
 def read_dicom(path: str) -> Scan:
-    """Read an image, or the volume of an enhanced file, in the units that the file gives.
+    """Read an image, or the volume of an enhanced file, in rescaled units (Hounsfield units of CT).
 
-    The spacing of an X-ray that has no `PixelSpacing` is that of `ImagerPixelSpacing`: of pixels on the detector, on
-    which the patient behind it is magnified.
+    A projection X-ray without `PixelSpacing` gets its `ImagerPixelSpacing`. That is the spacing at the detector, which
+    includes the geometric magnification of the patient.
 
     Raises:
-        UnreadableScan: the file is broken or no DICOM file, or holds no image, or several that are no volume.
+        UnreadableScan: the file is damaged, not DICOM, or holds no image or several that do not form a volume.
     """
     dataset = open_dicom(path)
+    # before any decoding: the size is checked against the memory of this machine
     frames = check_pixels(path, dataset)
-    if has_frames(dataset):
-        slices = slices_of(path, dataset, frames)
+    if has_functional_groups(dataset):
+        slices = frame_slices(path, dataset, frames)
         if len(slices) > 1:
-            return stacked(path, slices)
+            return stack_slices(path, slices)
         return Scan(path, slices[0].pixels(), slices[0].spacing)
     if frames > 1:
-        raise UnreadableScan(f"{path}: holds {frames} images{_in_time(path, dataset)}; expected one a file. {_REMEDY}")
-    spacing = spacing_of(path, dataset, "PixelSpacing", "ImagerPixelSpacing")
-    return Scan(path, pixels_of(path, dataset), spacing)
+        time = _time_attribute(path, dataset)
+        raise UnreadableScan(f"{path}: holds {frames} images{time}; expected one per file. {_REMEDY}")
+    spacing = pixel_spacing(path, dataset, "PixelSpacing", "ImagerPixelSpacing")
+    return Scan(path, decode_frame(path, dataset), spacing)
 
 
-_REMEDY = "Convert it, for instance to NIfTI with dcm2niix, or save its images one by one."
-
-
-def _in_time(path: str, dataset: Dataset) -> str:
-    """Name what says that the images of a file follow each other in time, as of ultrasound or angiography."""
-    for keyword in _TIMES:
-        found = numbers(path, dataset, keyword, 1)
-        if found is not None:
-            return f" that follow each other in time ({keyword} {found[0]:g})"
+def _time_attribute(path: str, dataset: Dataset) -> str:
+    """Return the attribute that makes the frames a time series, as in ultrasound and angiography; "" without one."""
+    for keyword in _TIME_KEYWORDS:
+        values = float_values(path, dataset, keyword, 1)
+        if values is not None:
+            return f" of a time series ({keyword} {values[0]:g})"
     return ""

@@ -1,4 +1,4 @@
-"""Numbers of a DICOM data set, which may hold anything: text, too few, zero or NaN."""
+"""Validated numeric attributes of a DICOM data set, where text, wrong counts, zero and NaN all occur."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from vertebra.tasks.medical.scans import UnreadableScan
 _COPY = "Copy the file again, or remove it from the data set."
 
 
-def numbers(path: str, dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return the values of an attribute, None where it is absent or empty.
+def float_values(path: str, dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return the values of an attribute, None if it is absent or empty.
 
     Args:
-        path: of the file.
-        dataset: the whole file, or an item of a sequence.
-        keyword: of the attribute.
-        count: how many values it has.
+        path: file path, for messages.
+        dataset: whole file, or an item of a sequence.
+        keyword: DICOM keyword.
+        count: value multiplicity.
 
     Raises:
-        UnreadableScan: there are more or fewer, or one is not a finite number.
+        UnreadableScan: the number of values differs, or a value is not a finite number.
     """
     try:
         value = dataset.get(keyword)
         if value is None or value == "":
             return None
+        # a single value is a scalar; a string is also a Sequence
         values = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
         found = tuple(float(one) for one in values)
-    except (TypeError, ValueError, ArithmeticError) as error:  # pydicom converts text when it is asked for
+    except (TypeError, ValueError, ArithmeticError) as error:  # pydicom converts text at first access
         reason = " ".join(str(error).split())
-        raise UnreadableScan(f"{path}: its {keyword} is no number ({reason:.100}). {_COPY}") from error
+        raise UnreadableScan(f"{path}: its {keyword} is not a number ({reason:.100}). {_COPY}") from error
     if not found:
         return None
     if len(found) != count or not all(map(math.isfinite, found)):
@@ -42,40 +43,40 @@ def numbers(path: str, dataset: Dataset, keyword: str, count: int) -> tuple[floa
     return found
 
 
-def whole(path: str, dataset: Dataset, keyword: str, default: int | None = None) -> int:
-    """Return a whole number above 0.
+def positive_int(path: str, dataset: Dataset, keyword: str, default: int | None = None) -> int:
+    """Return a positive integer.
 
     Args:
-        path: of the file.
-        dataset: the whole file, or an item of a sequence.
-        keyword: of the attribute.
-        default: what an absent attribute means; None where it must be there.
+        path: file path, for messages.
+        dataset: whole file, or an item of a sequence.
+        keyword: DICOM keyword.
+        default: value of an absent attribute; None if the attribute is required.
 
     Raises:
-        UnreadableScan: it is absent, or anything else.
+        UnreadableScan: the attribute is absent without a default, or not a positive integer.
     """
-    found = numbers(path, dataset, keyword, 1)
-    if found is None and default is not None:
+    values = float_values(path, dataset, keyword, 1)
+    if values is None and default is not None:
         return default
-    if found is None or found[0] < 1 or not found[0].is_integer():
-        seen = "absent" if found is None else f"{found[0]:g}"
-        raise UnreadableScan(f"{path}: its {keyword} is {seen}; expected a whole number above 0. {_COPY}")
-    return int(found[0])
+    if values is None or values[0] < 1 or not values[0].is_integer():
+        found = "absent" if values is None else f"{values[0]:g}"
+        raise UnreadableScan(f"{path}: its {keyword} is {found}; expected a positive integer. {_COPY}")
+    return int(values[0])
 
 
-def spacing_of(path: str, dataset: Dataset, *keywords: str) -> tuple[float, float] | None:
-    """Return the distance of rows and that of columns in mm, of the first attribute that is there, else None.
+def pixel_spacing(path: str, dataset: Dataset, *keywords: str) -> tuple[float, float] | None:
+    """Return the distance of rows and the distance of columns in mm, from the first keyword present; None without any.
 
     Raises:
-        UnreadableScan: it is zero, negative or no number.
+        UnreadableScan: a distance is zero, negative or not a number.
     """
     for keyword in keywords:
-        found = numbers(path, dataset, keyword, 2)
-        if found is not None:
-            if min(found) <= 0:
+        values = float_values(path, dataset, keyword, 2)
+        if values is not None:
+            if min(values) <= 0:
                 raise UnreadableScan(
-                    f"{path}: its {keyword} is {list(found)} mm; expected lengths above 0. Export the file again, or "
-                    "remove it from the data set."
+                    f"{path}: its {keyword} is {list(values)} mm; expected positive distances. Export the file again, "
+                    "or remove it from the data set."
                 )
-            return found[0], found[1]
+            return values[0], values[1]
     return None

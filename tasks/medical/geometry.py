@@ -1,7 +1,7 @@
-"""From the grid of a scan to the one that the network sees, and back.
+"""Resampling between the grid of a scan and the grid of the network, in both directions.
 
-Both ways are one linear interpolation along each axis. MONAI's `Spacing` and a crop or padding behind it give the same
-where nothing is made smaller; where it is, this averages over what lies between, as Pillow does, and leaves no aliases.
+Separable linear interpolation. Equal to MONAI's `Spacing` followed by a crop or padding when upsampling; when
+downsampling, this filters with a triangle as wide as the step, as Pillow does, and so avoids aliasing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 
 class Axis(NamedTuple):
-    """How one axis of the network's grid lies along that of a scan: index o lies at start + step * o.
+    """Sampling of one axis: index o of the target grid is at start + step * o of the source grid.
 
     Attributes:
-        step: scan's pixels from one of the network's to the next.
-        start: where the network's first pixel lies.
-        length: pixels of the network's axis.
+        step: source pixels per target pixel.
+        start: source coordinate of the first target pixel.
+        length: target pixels.
     """
 
     step: float
@@ -29,22 +29,22 @@ class Axis(NamedTuple):
     length: int
 
     def inverse(self, length: int) -> Axis:
-        """Return how an axis of the scan, of so many pixels, lies along the network's."""
+        """Return the sampling from target back to source, which has `length` pixels."""
         return Axis(1 / self.step, -self.start / self.step, length)
 
 
 @dataclass
 class Resample:
-    """Bring scans to one size.
+    """Resample scans to one size.
 
     Args:
-        size: what the network sees: height and width of images, or depth, height and width of volumes; a volume of one
-            slice may be an image.
-        spacing: mm from pixel to pixel, along the axes of `size`; None for that of each scan.
-        fit: `resize` scales every scan to `size`, each axis for itself; `crop` keeps its spacing, or the one asked for,
-            and cuts off or pads evenly at both ends. If not given: `crop` with a spacing, else `resize`, which knows
-            none.
-        channels: 1 or 3. Gray is repeated for 3; for 1 a scan in color is an error.
+        size: input size of the network: (H, W) of images, or (D, H, W) of volumes; a volume of one slice also counts
+            as an image.
+        spacing: mm per pixel along the axes of `size`; None keeps the spacing of each scan.
+        fit: `resize` scales every scan to `size`, each axis independently; `crop` keeps its spacing, or the given one,
+            and crops or pads evenly at both ends. If not given: `crop` with a spacing, else `resize`, which ignores
+            spacing.
+        channels: 1 or 3. Gray is repeated for 3; for 1 a color scan is an error.
     """
 
     size: tuple[int, ...] = (224, 224)
@@ -53,12 +53,15 @@ class Resample:
     channels: Literal[1, 3] = 1
 
     def __post_init__(self) -> None:
+        # lists, as YAML has them, become tuples
         self.size = tuple(self.size)
         self.spacing = None if self.spacing is None else tuple(self.spacing)
         if len(self.size) not in (2, 3) or min(self.size) < 1:
             raise ValueError(f"size is {self.size}; give height and width, or depth, height and width, in pixels.")
         if self.spacing is not None and (len(self.spacing) != len(self.size) or min(self.spacing) <= 0):
-            raise ValueError(f"spacing is {self.spacing}; give {len(self.size)} lengths in mm, one an axis of size.")
+            raise ValueError(
+                f"spacing is {self.spacing}; give {len(self.size)} lengths in mm, one for each axis of size."
+            )
         if self.spacing is not None and self.fit == "resize":
             raise ValueError(
                 f"spacing is {self.spacing} and fit 'resize', which scales every scan to {self.size} whatever its "
@@ -72,11 +75,11 @@ class Resample:
 
         Args:
             scan: an image or a volume.
-            outside: value of what is padded.
+            outside: value of padding.
 
         Raises:
-            UnreadableScan: the scan is an image where a volume is wanted or the other way round, it has no spacing
-                where one is wanted, or is in color where gray is wanted.
+            UnreadableScan: `size` is 3-D and the scan an image or the reverse, a spacing is given and the scan has
+                none, or the scan is in color and `channels` is 1.
         """
         pixels = scan.pixels
         if len(pixels) != self.channels:
@@ -87,33 +90,35 @@ class Resample:
                 )
             pixels = np.repeat(pixels, self.channels, axis=0)
         axes = self.axes(scan)
-        pixels = pixels.reshape(self.channels, *(scan.pixels.shape[1 + axis] for axis in self.seen(scan)))
-        return resampled(pixels, axes, outside)
+        # drops the singleton axis of a volume that is used as an image
+        pixels = pixels.reshape(self.channels, *(scan.pixels.shape[1 + axis] for axis in self.spatial_axes(scan)))
+        return resample_axes(pixels, axes, outside)
 
     def axes(self, scan: Scan) -> list[Axis]:
-        """Return how the axes of the network's grid lie along those of a scan that it sees; see `__call__`."""
-        seen = self.seen(scan)
-        lengths = [scan.pixels.shape[1 + axis] for axis in seen]
+        """Return the sampling of each axis of `size` on the grid of a scan; see `__call__`."""
+        spatial = self.spatial_axes(scan)
+        lengths = [scan.pixels.shape[1 + axis] for axis in spatial]
         if self.fit == "resize" or (self.fit is None and self.spacing is None):
-            # the outer borders of both grids lie on each other, half a pixel beyond their outer pixels
+            # align the outer edges of both grids, half a pixel beyond the centers of their outer pixels
             return [Axis(n / size, (n / size - 1) / 2, size) for n, size in zip(lengths, self.size, strict=True)]
-        steps = [1.0] * len(seen)
+        steps = [1.0] * len(spatial)
         if self.spacing is not None:
             if scan.spacing is None:
                 raise UnreadableScan(
-                    f"{scan.name}: tells no spacing, but data.resample.spacing asks for {self.spacing} mm. Leave that "
-                    "out, or convert the file to one that tells it."
+                    f"{scan.name}: has no spacing, but data.resample.spacing is {self.spacing} mm. Leave the option "
+                    "out, or convert the file to a format with a spacing."
                 )
-            own = [scan.spacing[axis] for axis in seen]
-            steps = [wanted / there for wanted, there in zip(self.spacing, own, strict=True)]
-        # the middles of both grids lie on each other; on half a pixel nothing is interpolated for its sake alone
+            native = [scan.spacing[axis] for axis in spatial]
+            steps = [target / source for target, source in zip(self.spacing, native, strict=True)]
+        # align the centers of both grids; at step 1 the half pixel of an odd difference is dropped, as interpolation
+        # would only blur
         return [
             Axis(step, float(int((n - size) / 2)) if step == 1 else (n - 1 - step * (size - 1)) / 2, size)
             for step, n, size in zip(steps, lengths, self.size, strict=True)
         ]
 
-    def seen(self, scan: Scan) -> list[int]:
-        """Return which axes of the scan the network sees: all, or of a volume of one slice those of the slice."""
+    def spatial_axes(self, scan: Scan) -> list[int]:
+        """Return the spatial axes of the scan that map to `size`: all, or of a single-slice volume the two in plane."""
         shape = scan.pixels.shape[1:]
         if len(shape) == len(self.size):
             return list(range(len(shape)))
@@ -121,65 +126,70 @@ class Resample:
             return [axis for axis in range(3) if axis != shape.index(1)]
         is_a = "a volume" if len(shape) == 3 else "an image"
         raise UnreadableScan(
-            f"{scan.name}: is {is_a} of {' x '.join(map(str, shape))}, but data.resample.size asks for "
-            f"{' x '.join(map(str, self.size))}. Set as many sizes as a scan has axes, or mend the path."
+            f"{scan.name}: is {is_a} of {' x '.join(map(str, shape))}, but data.resample.size is "
+            f"{' x '.join(map(str, self.size))}. Set one size for each axis of the scans, or fix the path."
         )
 
 
-def to_own_space(volume: np.ndarray, scan: Scan, resample: Resample) -> np.ndarray:
-    """Bring a map of what the network saw back to the voxels of the scan's file, for `nifti.write_nifti`.
+def to_file_space(volume: np.ndarray, scan: Scan, resample: Resample) -> np.ndarray:
+    """Resample a map on the grid of the network to the voxels of the scan's file, for `nifti.write_nifti`.
 
     Args:
-        volume: of `resample.size`, such as what Grad-CAM says of each voxel.
-        scan: what the network saw.
-        resample: how it saw it.
+        volume: map of `resample.size`, such as Grad-CAM.
+        scan: scan that the map belongs to.
+        resample: preprocessing that the scan went through.
 
     Returns:
-        float32 along the axes of the file, (X, Y, Z), with 0 where the network saw nothing; where the file tells no
-        place (`scan.grid` is None), along those of the scan.
+        float32 along the axes of the file, (X, Y, Z), with 0 outside the field of view of the network; without a
+        position in the file (`scan.grid` is None), along the axes of the scan.
 
     Raises:
         ValueError: the map is not of `resample.size`.
     """
     if volume.shape != resample.size:
-        raise ValueError(f"the map of {scan.name} is {volume.shape}; expected {resample.size}, what the network saw.")
+        raise ValueError(
+            f"the map of {scan.name} is {volume.shape}; expected {resample.size}, the input size of the network."
+        )
     shape = scan.pixels.shape[1:]
-    back = [axis.inverse(shape[seen]) for axis, seen in zip(resample.axes(scan), resample.seen(scan), strict=True)]
-    own = resampled(volume[None].astype(np.float32), back, outside=0.0)[0].reshape(shape)
+    sampling = zip(resample.axes(scan), resample.spatial_axes(scan), strict=True)
+    back = [axis.inverse(shape[spatial]) for axis, spatial in sampling]
+    native = resample_axes(volume[None].astype(np.float32), back, outside=0.0)[0].reshape(shape)
     if scan.grid is None:
-        return own
-    from vertebra.tasks.medical.orientation import restored  # which needs nibabel, as every file with a place does
+        return native
+    # imported here: needs nibabel, which images without a position do not require
+    from vertebra.tasks.medical.orientation import to_file_axes
 
-    return restored(own, scan.grid)
+    return to_file_axes(native, scan.grid)
 
 
-def resampled(pixels: np.ndarray, axes: Sequence[Axis], outside: float) -> np.ndarray:
-    """Return pixels at other places.
+def resample_axes(pixels: np.ndarray, axes: Sequence[Axis], outside: float) -> np.ndarray:
+    """Resample pixels axis by axis.
 
     Args:
         pixels: (C, ...) float32.
-        axes: where, along each of its axes.
-        outside: value of what lies more than half a pixel beyond the outer ones.
+        axes: sampling of each spatial axis.
+        outside: value at coordinates more than half a pixel beyond the outer pixels.
     """
-    for place, axis in enumerate(axes, start=1):
-        if axis != (1, 0, pixels.shape[place]):
-            pixels = _along(pixels, place, axis, outside)
+    for dim, axis in enumerate(axes, start=1):
+        if axis != (1, 0, pixels.shape[dim]):  # skip the identity
+            pixels = _resample_axis(pixels, dim, axis, outside)
     return pixels
 
 
-def _along(pixels: np.ndarray, place: int, axis: Axis, outside: float) -> np.ndarray:
-    length = pixels.shape[place]
-    wanted = axis.start + axis.step * np.arange(axis.length)
-    is_inside = (wanted > -0.5 - 1e-6) & (wanted < length - 0.5 + 1e-6)
-    # a triangle around each place, as wide as the pixels are apart; linear interpolation where they are not further
-    # apart than before. Beyond the border there is nothing, and the rest counts more
-    reach = max(1.0, axis.step)
-    weights = np.maximum(0, 1 - np.abs(wanted[:, None] - np.arange(length)) / reach)
+def _resample_axis(pixels: np.ndarray, dim: int, axis: Axis, outside: float) -> np.ndarray:
+    length = pixels.shape[dim]
+    coordinates = axis.start + axis.step * np.arange(axis.length)
+    is_inside = (coordinates > -0.5 - 1e-6) & (coordinates < length - 0.5 + 1e-6)
+    # triangle filter: linear interpolation when upsampling, as wide as the step when downsampling. At the border the
+    # weights are renormalized over the pixels that exist
+    radius = max(1.0, axis.step)
+    weights = np.maximum(0, 1 - np.abs(coordinates[:, None] - np.arange(length)) / radius)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     rows = weights.astype(np.float32)
 
-    before, behind = pixels.shape[:place], pixels.shape[place + 1 :]
-    out = rows @ pixels.reshape(-1, length, int(np.prod(behind))) if behind else pixels.reshape(-1, length) @ rows.T
-    out = out.reshape(*before, axis.length, *behind)
-    out[(slice(None),) * place + (~is_inside,)] = outside
+    # one matrix product per axis: no gather, and any filter width
+    before, after = pixels.shape[:dim], pixels.shape[dim + 1 :]
+    out = rows @ pixels.reshape(-1, length, int(np.prod(after))) if after else pixels.reshape(-1, length) @ rows.T
+    out = out.reshape(*before, axis.length, *after)
+    out[(slice(None),) * dim + (~is_inside,)] = outside
     return out

@@ -1,4 +1,4 @@
-"""From the values of a scan to those that a network learns from well: about -1..1, or zero mean."""
+"""Intensity scaling of scans: ranges, CT windows, percentiles, standardization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 Preset = Literal["abdomen", "bone", "brain", "liver", "lung", "mediastinum", "soft tissue"]
 
-# center and width in Hounsfield units: https://radiopaedia.org/articles/windowing-ct
+# window center (level) and width in Hounsfield units: https://radiopaedia.org/articles/windowing-ct
 _PRESETS = {
     "abdomen": (50.0, 400.0),
     "bone": (400.0, 1800.0),
@@ -23,7 +23,7 @@ _PRESETS = {
 
 
 class Intensity(ABC):
-    """Scales the values of one scan."""
+    """Base class of intensity scalings, applied to one scan at a time."""
 
     @abstractmethod
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -32,11 +32,11 @@ class Intensity(ABC):
 
 @dataclass
 class Range(Intensity):
-    """Bring low..high to -1..1, and what lies outside to -1 or 1: for values of known range, such as MedMNIST's.
+    """Linear scaling of a fixed range to -1..1, clipped: for images of a known range, such as MedMNIST.
 
     Args:
-        low: what becomes -1.
-        high: what becomes 1.
+        low: value that maps to -1.
+        high: value that maps to 1.
     """
 
     low: float = 0.0
@@ -44,7 +44,7 @@ class Range(Intensity):
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ValueError(f"low is {self.low} and high {self.high}; low is below high.")
+            raise ValueError(f"low is {self.low} and high {self.high}; expected low below high. Swap or change them.")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         return _scaled(pixels, self.low, self.high)
@@ -52,12 +52,14 @@ class Range(Intensity):
 
 @dataclass
 class Window(Intensity):
-    """Bring a window of Hounsfield units to -1..1, as one looks at CT: dense organs differ by a few units of 4000.
+    """CT window: a range of Hounsfield units scaled to -1..1, clipped.
+
+    Soft tissues differ by tens of Hounsfield units in a range of 4000; without a window this contrast is lost.
 
     Args:
-        preset: a window that radiologists use.
-        center: of a window of one's own, with `width`, in place of the preset.
-        width: from what becomes -1 to what becomes 1.
+        preset: a standard radiological window.
+        center: center of a custom window, given with `width` instead of the preset.
+        width: width of the custom window.
     """
 
     preset: Preset = "soft tissue"
@@ -66,10 +68,12 @@ class Window(Intensity):
 
     def __post_init__(self) -> None:
         if self.preset not in _PRESETS:
-            raise ValueError(f"preset is {self.preset!r}; choose of {', '.join(_PRESETS)}, or give center and width.")
+            raise ValueError(
+                f"preset is {self.preset!r}; choose one of {', '.join(_PRESETS)}, or give center and width."
+            )
         if (self.center is None) != (self.width is None) or (self.width is not None and self.width <= 0):
             raise ValueError(
-                f"center is {self.center} and width {self.width}; give both, the width above 0, or neither for "
+                f"center is {self.center} and width {self.width}; give both, with a positive width, or neither for "
                 f"the preset {self.preset!r}."
             )
 
@@ -82,11 +86,13 @@ class Window(Intensity):
 
 @dataclass
 class Percentiles(Intensity):
-    """Bring the range of nearly all values of a scan to -1..1: for X-rays, whose values have no unit.
+    """Percentile range of a scan scaled to -1..1, clipped: for X-rays, whose values have no physical unit.
+
+    Percentiles instead of minimum and maximum, which single pixels of markers or metal would set.
 
     Args:
-        low: percentile that becomes -1, in 0..100.
-        high: percentile that becomes 1.
+        low: percentile that maps to -1, in 0..100.
+        high: percentile that maps to 1.
     """
 
     low: float = 0.5
@@ -94,7 +100,7 @@ class Percentiles(Intensity):
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 100:
-            raise ValueError(f"low is {self.low} and high {self.high}; they are percentiles, 0 <= low < high <= 100.")
+            raise ValueError(f"low is {self.low} and high {self.high}; give percentiles, 0 <= low < high <= 100.")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         low, high = np.percentile(pixels, (self.low, self.high))
@@ -103,24 +109,26 @@ class Percentiles(Intensity):
 
 @dataclass
 class Standardize(Intensity):
-    """Bring a scan to zero mean and unit variance: for MR, whose values differ from scanner to scanner.
+    """Standardization of a scan to zero mean and unit variance: for MR, whose intensity scale is scanner-dependent.
 
     Args:
-        nonzero: count only values other than 0, and leave zeros as they are: where the background has been cut out.
+        nonzero: use only nonzero values and leave zeros unchanged, for skull-stripped or otherwise masked scans.
     """
 
     nonzero: bool = False
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        counted = pixels[pixels != 0] if self.nonzero else pixels
-        if not counted.size:
+        selected = pixels[pixels != 0] if self.nonzero else pixels
+        if not selected.size:
             return pixels
-        mean, std = counted.mean(dtype=np.float64), counted.std(dtype=np.float64)
-        scaled = ((pixels - mean) / (std or 1.0)).astype(np.float32)  # of a constant scan, 0
+        # accumulated in float64: float32 sums over a large volume lose digits
+        mean, std = selected.mean(dtype=np.float64), selected.std(dtype=np.float64)
+        scaled = ((pixels - mean) / (std or 1.0)).astype(np.float32)  # 0 for a constant scan
         return np.where(pixels != 0, scaled, pixels) if self.nonzero else scaled
 
 
 def _scaled(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Bring low..high to -1..1, and where both are the same, all to -1 or 1."""
+    """Scale low..high to -1..1, clipped; with low equal to high, all values become -1 or 1."""
+    # 1e-6: a constant scan has equal percentiles
     scale = 2 / max(high - low, 1e-6)
     return np.clip((pixels - np.float32(low)) * np.float32(scale) - 1, -1, 1).astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Leaks: patients and images in two splits, so that a network is measured on what it was trained on."""
+"""Leakage between splits: shared patients and duplicate images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _REMEDY = "Keep it in one split, or leave it out of training with data.leak=drop
 
 
 class Leak(NamedTuple):
-    """A study that should not be in its split, and why.
+    """A study that leaks into another split.
 
     Attributes:
-        study: its index.
-        fault: what it shares with which study of the other split.
+        study: index of the study.
+        fault: description of the overlap, with the study of the other split.
     """
 
     study: int
@@ -29,35 +29,37 @@ class Leak(NamedTuple):
 
 
 def shared_patients(studies: Studies, other: Studies) -> Iterator[Leak]:
-    """Find the studies whose patient has studies in another split, too; each is a leak.
+    """Yield the studies whose patient also has studies in the other split.
 
-    So is a study that another split has under another patient, and a patient whose id there differs in spelling only.
+    Also yields studies that the other split lists under another patient, and those whose patient id differs from one of
+    the other split in spelling only.
     """
     first: dict[str, int] = {}
-    spelled: dict[str, int] = {}
+    by_spelling: dict[str, int] = {}
     for index, (patient, name) in enumerate(zip(other.patients.tolist(), other.names.tolist(), strict=True)):
         first.setdefault(patient, index)
-        if patient != name:  # paths of files are no ids
-            spelled.setdefault(plain(patient), index)
+        # without ids the patient is the study's name, a path: 1.png and 01.png are not one patient
+        if patient != name:
+            by_spelling.setdefault(plain(patient), index)
     names = {name: index for index, name in enumerate(other.names.tolist())}
     for index, patient in enumerate(studies.patients.tolist()):
         if patient in first:
             name = str(studies.names[index])
             what = name if patient == name else f"{name} is of patient {patient!r}, who"
-            message = f"{what} is in {other.place(first[patient])}, too. {_REMEDY}"
+            message = f"{what} is also in {other.place(first[patient])}. {_REMEDY}"
             yield Leak(index, studies.fault(LEAK, index, message))
         elif (name := str(studies.names[index])) in names:
             twin = names[name]
             message = (
-                f"{name} is of patient {patient!r}, but in {other.place(twin)} of {str(other.patients[twin])!r}. A "
-                "study is of one patient, and in one split."
+                f"{name} is of patient {patient!r}, but in {other.place(twin)} of {str(other.patients[twin])!r}; "
+                "expected one patient and one split for each study. Correct one of the lists."
             )
             yield Leak(index, studies.fault(LEAK, index, message))
-        elif patient != name and plain(patient) in spelled:
-            twin = spelled[plain(patient)]
+        elif patient != name and plain(patient) in by_spelling:
+            twin = by_spelling[plain(patient)]
             message = (
                 f"{name} is of patient {patient!r}, who may be {str(other.patients[twin])!r} of {other.place(twin)}, "
-                "spelled differently. Spell ids of one patient alike, or give others names that differ in more."
+                "spelled differently. Use one spelling per patient, or ids that differ in more than spelling."
             )
             yield Leak(index, studies.fault(LEAK, index, message))
 
@@ -65,13 +67,13 @@ def shared_patients(studies: Studies, other: Studies) -> Iterator[Leak]:
 def shared_images(
     studies: Studies, digests: Sequence[Sequence[bytes]], other: Studies, other_digests: Sequence[Sequence[bytes]]
 ) -> Iterator[Leak]:
-    """Find the studies with an image whose pixels are those of an image in another split; each is a leak.
+    """Yield the studies with an image whose pixels equal those of an image in the other split.
 
     Args:
-        studies: those to look for.
-        digests: of each the digests of its images, see `digest`.
-        other: those to find them in.
-        other_digests: of each the digests of its images.
+        studies: studies of one split.
+        digests: digests of the images of each study, see `digest`.
+        other: studies of the other split.
+        other_digests: digests of the images of each of these.
     """
     first: dict[bytes, int] = {}
     for index, images in enumerate(other_digests):
@@ -85,19 +87,22 @@ def shared_images(
 
 
 def digest(scan: Scan) -> bytes:
-    """Return a digest of the pixels of a scan, the same in every file format."""
+    """Return a hash of the decoded pixels, so that copies in another file format or compression match.
+
+    The shape is part of the hash: arrays of equal bytes but different shapes are different images.
+    """
     return blake2b(scan.pixels.tobytes(), digest_size=16, key=str(scan.pixels.shape).encode()).digest()
 
 
 def digests_of(studies: Studies) -> list[list[bytes]]:
-    """Return the digests of the images of each study, by decoding them all; what cannot be read has none."""
+    """Return the digests of the images of each study; decodes all images. Unreadable studies have none."""
 
-    def of(index: int) -> list[bytes]:
+    def study_digests(index: int) -> list[bytes]:
         try:
             return [digest(scan) for scan in studies.images.read(index)]
-        except UnreadableScan:  # for the one who reads it to train on it
+        except UnreadableScan:  # reported when the study is loaded for training
             return []
 
-    # few at a time: volumes are large
+    # at most 8 threads, as each holds a decoded volume
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(of, range(len(studies))))
+        return list(pool.map(study_digests, range(len(studies))))

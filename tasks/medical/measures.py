@@ -1,4 +1,4 @@
-"""Every number on evaluated studies, of all of them or of a draw."""
+"""Metrics of evaluated studies, for all studies or a bootstrap resample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vertebra.tasks.medical.studies import Kind
-from vertebra.tasks.medical.temperature import log_losses
+from vertebra.tasks.medical.temperature import negative_log_likelihood
 from vertebra.tasks.scoring.agreement import Pairs, accuracy, balanced_accuracy, cohen_kappa, per_class_f1, rates
 from vertebra.tasks.scoring.calibration import reliability
 from vertebra.tasks.scoring.conditions import conditions_of
@@ -18,14 +18,14 @@ from vertebra.tasks.scoring.roc import Ranking, rankings
 
 
 class Evaluated(NamedTuple):
-    """What is known about studies once a network has seen them.
+    """Studies with their labels and raw logits.
 
     Attributes:
-        indices: (N,) int64, place of each study in its split.
-        names: (N,) str, what each is called.
-        patients: (N,) str, whose each is.
+        indices: (N,) int64, index of each study in its split.
+        names: (N,) str, study names.
+        patients: (N,) str, patient ids.
         labels: (N,) int64 in 0..K-1, or (N, K) of 0, 1 and NaN (unknown) for findings.
-        logits: (N, K) float64, as the network gives them.
+        logits: (N, K) float64, before temperature scaling.
     """
 
     indices: np.ndarray
@@ -35,16 +35,16 @@ class Evaluated(NamedTuple):
     logits: np.ndarray
 
 
-class Claims(NamedTuple):
-    """Claims that probabilities make, for calibration.
+class ScoredPredictions(NamedTuple):
+    """Predicted probabilities with their outcomes, for calibration.
 
-    Of three or more exclusive classes: that the most probable is the true one. Otherwise of every condition whose
-    presence is known: that it is present.
+    For three or more exclusive classes, the top prediction of each study (confidence calibration); otherwise the
+    presence of every condition with a known label.
 
     Attributes:
-        scores: (R,) float64 in 0..1, the predicted probability of each.
-        correct: (R,) bool, whether it is true.
-        rows: (R,) int64, the study in 0..N-1.
+        scores: (R,) float64 in 0..1, predicted probability.
+        correct: (R,) bool, outcome: top prediction correct, or condition present.
+        rows: (R,) int64, study in 0..N-1.
     """
 
     scores: np.ndarray
@@ -53,22 +53,22 @@ class Claims(NamedTuple):
 
 
 class Measures:
-    """Studies that are sorted and decided once, and measured in any number of draws.
+    """All metrics of a set of studies, prepared once (sorted, thresholded) for any number of bootstrap resamples.
 
     Args:
         class_names: the K classes, grades or findings.
-        kind: which of these they are.
+        kind: kind of the classes.
         studies: the N studies.
-        probs: (N, K) float64 in 0..1, of their logits.
-        thresholds: (C,) float64, from which probability on each condition is called present.
+        probs: (N, K) float64 in 0..1, calibrated probabilities.
+        thresholds: (C,) float64, decision threshold of each condition.
 
     Attributes:
-        conditions: truth and probabilities of what has an AUROC.
-        names: the C conditions.
-        decisions: (N,) int64, the class decided for; or (N, K) int64, 1 for each finding called present.
-        rankings: of the C conditions.
-        decided: pairs of true and decided classes; of findings, of presence and call.
-        claims: of the probabilities.
+        conditions: truth and probabilities of the C binary conditions.
+        names: names of the C conditions.
+        decisions: (N,) int64, predicted class; or (N, K) int64, 1 for each finding predicted present.
+        rankings: rankings of the studies by the probability of each condition.
+        decided: pairs of true and predicted class; of findings, of true and predicted presence.
+        predictions: probabilities and outcomes for calibration.
     """
 
     def __init__(
@@ -81,85 +81,88 @@ class Measures:
         truth, scores = self.conditions.truth, self.conditions.probs
         self.rankings = rankings(truth, scores)
         self._pooled = Ranking(truth, scores)
-        self._called = Pairs(truth, scores >= thresholds, 2)
+        self._binary = Pairs(truth, scores >= thresholds, 2)
         self.decisions = decide(probs, thresholds, self.exclusive)
-        self.decided = self._called
+        self.decided = self._binary
         if self.exclusive:
             self.decided = Pairs(studies.labels[:, None], self.decisions[:, None], len(class_names))
         known = ~np.isnan(truth)
-        self.claims = Claims(scores[known], truth[known] > 0, np.nonzero(known)[0])
-        self._against_rest = self.exclusive and len(class_names) > 2
-        if self._against_rest:
-            right = probs.argmax(axis=1) == studies.labels
-            self.claims = Claims(probs.max(axis=1), right, np.arange(len(probs)))
-        self._errors = (scores - truth) ** 2
-        losses = log_losses(torch.from_numpy(studies.logits), torch.from_numpy(studies.labels)).numpy()
+        self.predictions = ScoredPredictions(scores[known], truth[known] > 0, np.nonzero(known)[0])
+        self._is_multiclass = self.exclusive and len(class_names) > 2
+        if self._is_multiclass:
+            is_correct = probs.argmax(axis=1) == studies.labels
+            self.predictions = ScoredPredictions(probs.max(axis=1), is_correct, np.arange(len(probs)))
+        self._squared_errors = (scores - truth) ** 2
+        # of the raw logits: the loss that training minimizes, unaffected by temperature
+        losses = negative_log_likelihood(torch.from_numpy(studies.logits), torch.from_numpy(studies.labels)).numpy()
         self._losses = losses.reshape(len(probs), -1 if len(probs) else 1)
 
     def __call__(self, times: np.ndarray) -> dict[str, float]:
-        """Return every number by its name, NaN where it is undefined.
+        """Return all metrics by name, NaN if undefined.
 
-        `auroc`, `average_precision`, `sensitivity`, `specificity`, `ppv`, `npv`, `balanced_accuracy`, `f1` and `brier`
-        of each condition are called `auroc/NAME`, and so on. Without a name they are means over the conditions that
-        have them; but of exclusive classes `balanced_accuracy` and `f1` are those of the decisions for one of all K
-        classes, and `brier` is the sum over three or more, as it was defined (Brier 1950). The others are `loss` (of
-        the raw logits, in nats), `micro_auroc`, `micro_average_precision`, `accuracy`, `kappa` (quadratic for grades)
-        and `ece`; of findings, accuracy and kappa are means over them.
+        Per condition: `auroc/NAME`, and likewise `average_precision`, `sensitivity`, `specificity`, `ppv`, `npv`,
+        `balanced_accuracy`, `f1` and `brier`. Without a name they are macro averages over the conditions where they are
+        defined, with two exceptions for exclusive classes: `balanced_accuracy` and `f1` are of the K-class decision,
+        and `brier` is the sum over three or more classes, as in Verification of Forecasts Expressed in Terms of
+        Probability, Brier 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2. Overall metrics:
+        `loss` (in nats), `micro_auroc`, `micro_average_precision`, `accuracy`, `kappa` (quadratic for grades) and
+        `ece`; of findings, accuracy and kappa are means over the findings.
 
         Args:
-            times: (N,) int64, how often each study is drawn.
+            times: (N,) int64, how often each study is resampled; all ones for the data set itself.
         """
         curves = [ranking.curve(times) for ranking in self.rankings]
         confusion = self.decided.confusion(times)  # (1, K, K) or (K, 2, 2)
         f1 = per_class_f1(confusion)
         f1 = f1[0] if self.exclusive else f1[:, 1]  # (K,)
-        at = rates(self._called.confusion(times))
-        each = {
+        binary = rates(self._binary.confusion(times))
+        per_condition = {
             "auroc": np.array([curve.auroc for curve in curves]),
             "average_precision": np.array([curve.average_precision for curve in curves]),
-            **at._asdict(),
-            "balanced_accuracy": (at.sensitivity + at.specificity) / 2,
+            **binary._asdict(),
+            "balanced_accuracy": (binary.sensitivity + binary.specificity) / 2,
             "f1": f1[self.conditions.classes],
-            "brier": _column_means(self._errors, times),
+            "brier": _column_means(self._squared_errors, times),
         }
         pooled = self._pooled.curve(times)
-        drawn = np.repeat(np.arange(len(self.claims.rows)), times[self.claims.rows])
+        # binning needs the scores themselves, so that resampled studies are repeated instead of weighted
+        resampled = np.repeat(np.arange(len(self.predictions.rows)), times[self.predictions.rows])
         overall = {
-            **{name: mean_of_defined(values) for name, values in each.items()},
+            **{name: mean_of_defined(values) for name, values in per_condition.items()},
             "loss": _mean(self._losses, times),
             "micro_auroc": pooled.auroc,
             "micro_average_precision": pooled.average_precision,
             "accuracy": mean_of_defined(accuracy(confusion)),
             "kappa": mean_of_defined(cohen_kappa(confusion, quadratic=self.kind == "grades")),
-            "ece": reliability(self.claims.scores[drawn], self.claims.correct[drawn]).error,
+            "ece": reliability(self.predictions.scores[resampled], self.predictions.correct[resampled]).error,
         }
         if self.exclusive:
             overall |= {"balanced_accuracy": float(balanced_accuracy(confusion)[0]), "f1": mean_of_defined(f1)}
-        if self._against_rest:
-            overall["brier"] = float(each["brier"].sum())
-        of_conditions = {
+        if self._is_multiclass:
+            overall["brier"] = float(per_condition["brier"].sum())
+        named = {
             f"{name}/{condition}": float(value)
-            for name, values in each.items()
+            for name, values in per_condition.items()
             for condition, value in zip(self.names, values, strict=True)
         }
-        return overall | of_conditions
+        return overall | named
 
 
 def mean_of_defined(values: np.ndarray) -> float:
-    """Return the mean of the values that are not NaN, NaN where all are."""
+    """Return the mean of the values that are not NaN; NaN, without numpy's warning, if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
 
 
 def _column_means(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return the means (C,) of the known values (N, C) of a draw (N,)."""
+    """Return the column means (C,) of values (N, C) over a resample (N,), ignoring NaN."""
     known = ~np.isnan(values)
     counts = times @ known
     return np.divide(times @ np.nan_to_num(values), counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
 def _mean(values: np.ndarray, times: np.ndarray) -> float:
-    """Return the mean of all known values (N, L) of a draw (N,)."""
+    """Return the mean of values (N, L) over a resample (N,), ignoring NaN."""
     known = ~np.isnan(values)
     count = (times @ known).sum()
     return float((times @ np.nan_to_num(values)).sum() / count) if count else float("nan")

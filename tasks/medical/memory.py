@@ -1,4 +1,4 @@
-"""Bounds on the size of a scan, checked before memory is allocated for it."""
+"""Limits on the size of scans, checked before allocation."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from collections.abc import Sequence
 
 from vertebra.tasks.medical.scans import UnreadableScan
 
-# 1024 x 1024 x 1024; a whole-body CT has half as many, and as float32, read and reordered, these take 8 GiB
+# 1024 x 1024 x 1024: twice a whole-body CT, and 8 GiB while it is read
 MAX_PIXELS = 2**30
-_BYTES = 8  # that a pixel takes meanwhile: as float32, and once more along the axes of the patient
+_BYTES_PER_PIXEL = 8  # peak: float32, and a second copy in the orientation of the patient
 
-# deflate, which gzip and zip files use, makes at most 1032 bytes of one: https://zlib.net/zlib_tech.html
+# maximum compression ratio of deflate, the method of gzip and zip: https://zlib.net/zlib_tech.html
 MAX_DEFLATE_RATIO = 1032
 
 
 def check_size(path: str, shape: Sequence[int]) -> None:
-    """Refuse what is too large to be decoded as one scan.
+    """Reject scans that are too large to decode.
 
     Args:
-        path: of the file.
-        shape: what its header says, all axes.
+        path: file path, for messages.
+        shape: all axes, as in the header.
 
     Raises:
-        UnreadableScan: the product of the axes is above `MAX_PIXELS`, or the machine has less memory than that takes.
+        UnreadableScan: more than `MAX_PIXELS`, or more than fit into the memory of this machine.
     """
-    count, most = math.prod(map(int, shape)), MAX_PIXELS
+    # Python integers: the product of a damaged header overflows int64
+    count, limit = math.prod(map(int, shape)), MAX_PIXELS
     memory = machine_memory()
     if memory is not None:
-        most = min(most, memory // _BYTES)
-    if count > most:
+        limit = min(limit, memory // _BYTES_PER_PIXEL)
+    if count > limit:
         raise UnreadableScan(
-            f"{path}: is {' x '.join(map(str, shape))}, {count:.3g} pixels; expected at most {most:.3g}. Crop or "
+            f"{path}: is {' x '.join(map(str, shape))}, {count:.3g} pixels; expected at most {limit:.3g}. Crop or "
             "resample the scan, or remove it from the data set if its header is damaged."
         )
 
 
 def machine_memory() -> int | None:
-    """Return the bytes of memory that this machine has, None where the system does not say."""
+    """Return the physical memory of this machine in bytes, None on systems without `sysconf`."""
     if not hasattr(os, "sysconf"):  # Windows
         return None
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Metric of studies: collects predictions from all processes and scores them."""
+"""Metric of medical classifiers: accumulates logits over batches and processes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD
 
 
 class MedicalMetric:
-    """Collect evaluated studies and score them.
+    """Accumulates logits and labels of studies, and computes `MedicalResults`.
 
-    Each process keeps the logits of its studies, and `compute` gathers those of all of them, so that the result is the
-    same on one process and on many, however the studies were shared out.
+    Each process keeps the logits of its studies, and `compute` gathers those of all processes. Averaging per-process
+    results would be wrong: AUROC is not a mean over studies.
 
     Args:
         class_names: the K classes, grades or findings.
-        kind: whether a study has one class (`classes`), one of several grades that have an order (`grades`), or any
-            number of findings (`findings`).
+        kind: `classes` (mutually exclusive), `grades` (exclusive and ordered) or `findings` (multilabel).
 
     Raises:
-        ValueError: there is only one class to choose of.
+        ValueError: fewer than two exclusive classes.
     """
 
     def __init__(self, class_names: Sequence[str], kind: Kind) -> None:
@@ -37,8 +36,8 @@ class MedicalMetric:
         self.kind = kind
         if len(self.class_names) < (1 if kind == "findings" else 2):
             raise ValueError(
-                f"the classes are {list(self.class_names)}; {kind} are two or more of which a study has one. Name all "
-                "of them, or make them findings."
+                f"the classes are {list(self.class_names)}; expected two or more {kind}, of which a study has one. "
+                "List all of them, or use kind findings."
             )
         self._batches: list[Evaluated] = []
 
@@ -50,17 +49,17 @@ class MedicalMetric:
         names: Sequence[str] | None = None,
         patients: Sequence[str] | None = None,
     ) -> None:
-        """Add studies; those without a label are left out.
+        """Add studies; studies without a label are ignored.
 
         Args:
             logits: (N, K).
             labels: (N,) int64 in 0..K-1 or `UNLABELED`, or (N, K) of 0, 1 and NaN (unknown) for findings.
             indices: (N,) int64, unique in the data set.
-            names: what each study is called; its index if not given.
-            patients: whose each study is; a patient of its own if not given.
+            names: study names; None uses the indices.
+            patients: patient ids; None counts each study as its own patient.
 
         Raises:
-            ValueError: there is no logit for every class, or a label is none of those above.
+            ValueError: the shapes do not match the classes, or a label is out of range.
         """
         labels = labels.cpu()
         num_classes = len(self.class_names)
@@ -69,48 +68,51 @@ class MedicalMetric:
         if logits.shape != shape or labels.shape != expected:
             raise ValueError(
                 f"logits are {tuple(logits.shape)} and labels {tuple(labels.shape)}, but {num_classes} {self.kind} "
-                f"have logits {shape} and labels {expected}; check that network, target and data set agree."
+                f"have logits {shape} and labels {expected}; use the same kind and classes in network, target and data."
             )
         unknown = labels.isnan() if self.kind == "findings" else labels == UNLABELED
-        known, most = labels[~unknown], 1 if self.kind == "findings" else num_classes - 1
-        if len(known) and not 0 <= known.min() <= known.max() <= most:
+        known, largest = labels[~unknown], 1 if self.kind == "findings" else num_classes - 1
+        if len(known) and not 0 <= known.min() <= known.max() <= largest:
             raise ValueError(
-                f"labels are {known.min():g}..{known.max():g}; those of {num_classes} {self.kind} are 0..{most}. "
-                "Measure with the classes of the training."
+                f"labels are {known.min():g}..{known.max():g}; expected 0..{largest} for {num_classes} {self.kind}. "
+                "Evaluate with the classes of training."
             )
         labeled = ~(unknown.all(dim=1) if self.kind == "findings" else unknown)
+        # float64 on the host: rankings and log losses must not depend on the precision of training
         parts = (*identity(indices, names, patients), labels.numpy(), logits.detach().cpu().double().numpy())
         self._batches.append(Evaluated(*(part[labeled.numpy()] for part in parts)))
 
     def reset(self) -> None:
-        """Forget all studies."""
+        """Remove all studies."""
         self._batches = []
 
     def compute(self) -> MedicalResults:
-        """Score the studies of all processes; every process must call this, and each gets the same results.
+        """Return the results of all processes; a collective call, with the same result on each process.
 
-        They are at temperature 1 and thresholds of 0.5, see `MedicalResults.at`.
+        At temperature 1 and thresholds of 0.5, see `MedicalResults.at`.
 
         Raises:
             ValueError: a logit is not finite.
         """
         studies = self._gather()
-        broken = ~np.isfinite(studies.logits).all(axis=1)
-        if broken.any():
+        is_broken = ~np.isfinite(studies.logits).all(axis=1)
+        if is_broken.any():
             raise ValueError(
-                f"the logits of {broken.sum()} of {len(broken)} studies are not finite, first of study "
-                f"{studies.indices[broken][0]}; the training has diverged, or 16-bit numbers have overflowed. Lower "
+                f"the logits of {is_broken.sum()} of {len(is_broken)} studies are not finite, first of study "
+                f"{studies.indices[is_broken][0]}; the training has diverged, or 16-bit numbers have overflowed. Lower "
                 "the learning rate, clip the gradients, or train with precision=32-true."
             )
-        number = len(condition_classes(len(self.class_names), self.kind != "findings"))
-        return MedicalResults(self.class_names, self.kind, studies, np.full(number, DEFAULT_THRESHOLD))
+        num_conditions = len(condition_classes(len(self.class_names), self.kind != "findings"))
+        return MedicalResults(self.class_names, self.kind, studies, np.full(num_conditions, DEFAULT_THRESHOLD))
 
     def _gather(self) -> Evaluated:
-        """Return the studies of all processes, each once and in one order whatever the number of processes."""
-        number = len(self.class_names)
-        nothing = np.zeros(0, dtype=np.int64)
-        unnamed, labels = nothing.astype(str), np.zeros((0, number)) if self.kind == "findings" else nothing
-        parts = [Evaluated(nothing, unnamed, unnamed, labels, np.zeros((0, number))), *all_gather(self._batches)]
-        whole = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-        _, first = np.unique(whole.indices, return_index=True)  # sorted by index
-        return Evaluated(*(column[first] for column in whole))
+        """Return the studies of all processes, without duplicates, sorted by index."""
+        num_classes = len(self.class_names)
+        # an empty table first: gives types and shapes when no process has a labeled study
+        empty = np.zeros(0, dtype=np.int64)
+        no_names, labels = empty.astype(str), np.zeros((0, num_classes)) if self.kind == "findings" else empty
+        parts = [Evaluated(empty, no_names, no_names, labels, np.zeros((0, num_classes))), *all_gather(self._batches)]
+        merged = Evaluated(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        # distributed samplers repeat studies to give every process as many
+        _, first = np.unique(merged.indices, return_index=True)
+        return Evaluated(*(column[first] for column in merged))

@@ -1,7 +1,7 @@
-"""NIfTI-1 and NIfTI-2: https://nifti.nimh.nih.gov.
+"""NIfTI-1 and NIfTI-2 volumes: reading and writing: https://nifti.nimh.nih.gov.
 
-Read by nibabel itself and not by MONAI's reader around it, which exchanges the sform for the qform where the sform does
-not have the voxel sizes of the header: a map that is written with that affine would lie beside the volume in a viewer.
+Read with nibabel directly. MONAI's NibabelReader replaces the sform by the qform if the voxel sizes of the sform differ
+from the header: a map written with that affine would be misaligned with the volume in a viewer.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import numpy as np
 
 from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
-_PADDING = 4096  # bytes behind the voxels that may be there: some systems fill up blocks
+_PADDING = 4096  # bytes tolerated after the voxels: some systems pad files to blocks
 
 
 def read_nifti(path: str) -> Scan:
-    """Read a volume; slope and intercept of its header are applied, its unit of length becomes mm.
+    """Read a volume, with slope and intercept applied and lengths in mm.
 
     Raises:
-        UnreadableScan: the file is broken, or holds no single volume of gray.
+        UnreadableScan: the file is damaged, or does not hold a single gray volume.
     """
     from nibabel.arrayproxy import ArrayProxy
 
     from vertebra.tasks.medical.nifti_header import read_layout
-    from vertebra.tasks.medical.orientation import oriented
+    from vertebra.tasks.medical.orientation import reorient
 
     try:
         layout = read_layout(path)
         with (gzip.open if path.lower().endswith(".gz") else open)(path, "rb") as stream:
-            # the header's extensions are not read at all: their lengths are not to be relied on
+            # a bare ArrayProxy skips the header extensions, whose lengths cannot be trusted
             stored = (layout.shape, layout.dtype, layout.offset, layout.slope, layout.inter)
             voxels = np.asanyarray(ArrayProxy(stream, stored, mmap=False), dtype=np.float32)
-            # to the end of the file, where gzip compares its checksum
+            # read to the end of the file: gzip verifies its checksum there
             surplus = len(stream.read(_PADDING + 1))
     except (OSError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
@@ -43,20 +43,20 @@ def read_nifti(path: str) -> Scan:
         ) from error
     if surplus > _PADDING:
         raise UnreadableScan(
-            f"{path}: goes on behind its {' x '.join(map(str, layout.shape))} voxels of {layout.dtype}; expected the "
-            "end of the file. Write it again with the number of voxels that it has, or remove it from the data set."
+            f"{path}: has data after its {' x '.join(map(str, layout.shape))} voxels of {layout.dtype}; expected the "
+            "end of the file. Write it again with the right number of voxels, or remove it from the data set."
         )
-    return oriented(path, voxels, layout.affine)
+    return reorient(path, voxels, layout.affine)
 
 
 def write_nifti(file: Path, volume: np.ndarray, scan: Scan) -> None:
-    """Write an array that lies on the grid of a scan's file, with the file's affine, so that viewers lay it over it.
+    """Write an array on the voxel grid of a scan's file, with its affine, so that viewers overlay both.
 
     Args:
-        file: `.nii` or `.nii.gz`; its folder is made where that is missing.
-        volume: (X, Y, Z) as `geometry.to_own_space` returns it. Of a scan whose file tells no place, such as an X-ray,
-            it is (H, W) or (D, H, W), and the affine is that of its spacing, or of 1 mm.
-        scan: what the array is about.
+        file: `.nii` or `.nii.gz`; its folder is created if missing.
+        volume: (X, Y, Z) as `geometry.to_file_space` returns it. For a scan without a position, such as an X-ray,
+            (H, W) or (D, H, W), and the affine has its spacing, or 1 mm.
+        scan: scan that the array belongs to.
     """
     import nibabel
 

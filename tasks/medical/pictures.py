@@ -1,4 +1,4 @@
-"""X-rays and other images in the formats of photographs, with all the depth they have."""
+"""Image files (PNG, JPEG, TIFF, ...) as scans, at their full bit depth."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 
 def read_picture(path: str) -> Scan:
-    """Read an image: gray of 16 bits in 0..65535, any other in 0..255.
+    """Read an image: 16-bit gray in 0..65535, any other in 0..255.
 
-    One whose three colors are the same everywhere is gray: many X-rays are saved so.
+    RGB with three equal channels becomes gray, as many X-rays are saved as RGB.
 
     Raises:
-        UnreadableScan: the file is broken or no image.
+        UnreadableScan: the file is damaged or not an image.
     """
     try:
         with opened(path) as image:
-            if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits, which `read_image` would bring to 8
+            # 16- or 32-bit modes of Pillow, which `read_image` would reduce to 8 bits
+            if image.mode.startswith("I") or image.mode == "F":
                 image.load()
                 return Scan(path, np.asarray(image).astype(np.float32)[None])
         return Scan(path, channels_first(read_image(path)))
@@ -27,7 +28,7 @@ def read_picture(path: str) -> Scan:
 
 
 def channels_first(colors: np.ndarray) -> np.ndarray:
-    """Return (H, W, 3) as (3, H, W) float32, or as (1, H, W) where all three are the same."""
+    """Return (H, W, 3) as (3, H, W) float32, or as (1, H, W) if the three channels are equal."""
     gray = colors[..., :1]
     kept = gray if (colors == gray).all() else colors
     return np.ascontiguousarray(np.moveaxis(kept, -1, 0), dtype=np.float32)

@@ -1,7 +1,7 @@
-"""How the features of several images or slices become one vector for their study.
+"""Pooling over the images of a study or the slices of a volume: mean, max, attention.
 
-All take features (N, I, C) and which of the I are there, (N, I) bool with at least one a study (None: all of them are),
-and give (N, C). What stands at a place where there is none changes nothing, as long as it is finite.
+Each layer maps features (N, I, C) and a mask of present images, (N, I) bool with at least one per study (None without
+padding), to (N, C). Padding entries do not affect the result as long as they are finite: 0 * NaN is NaN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Pooling = Literal["mean", "max", "attention"]
 
 
 class MeanPooling(nn.Module):
-    """The mean of those that are there."""
+    """Mean over the present images."""
 
     def forward(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         if present is None:
@@ -25,34 +25,36 @@ class MeanPooling(nn.Module):
 
 
 class MaxPooling(nn.Module):
-    """The largest value of each channel among those that are there."""
+    """Maximum of each channel over the present images."""
 
     def forward(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         if present is not None:
+            # -inf never wins and has no gradient
             features = features.masked_fill(~present[:, :, None], -torch.inf)
         return features.amax(dim=1)
 
 
 class AttentionPooling(nn.Module):
-    """A mean whose weights are learned: which images of a study tell its class is found without labels of images.
+    """Gated attention pooling: a mean with learned weights, trained from study labels alone.
 
-    Attention-based Deep Multiple Instance Learning, Ilse et al. 2018, https://arxiv.org/abs/1802.04712, gated
-    (equation 9), with biases in the two inner layers as in the authors' code.
+    Attention-based Deep Multiple Instance Learning, Ilse et al. 2018, https://arxiv.org/abs/1802.04712, equation 9,
+    with biases in the two inner layers as in the authors' code.
 
     Args:
         channels: C.
-        hidden: units of the two layers that make the weights; the paper's 128.
+        hidden: units of the two inner layers; 128 as in the paper.
     """
 
     def __init__(self, channels: int, hidden: int = 128) -> None:
         super().__init__()
         self.content = nn.Linear(channels, hidden)
         self.gate = nn.Linear(channels, hidden)
-        self.score = nn.Linear(hidden, 1, bias=False)  # the softmax would take a bias away
+        self.score = nn.Linear(hidden, 1, bias=False)  # softmax is invariant to a bias
 
     def weights(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """Return how much each counts, (N, I) float32 in 0..1, with sum 1 over a study and 0 where there is none."""
+        """Return the attention weights, (N, I) float32 in 0..1: sum 1 over a study, 0 for padding."""
         hidden = torch.tanh(self.content(features)) * torch.sigmoid(self.gate(features))
+        # softmax in float32: 16-bit weights of many slices do not sum to 1
         scores = self.score(hidden)[:, :, 0].float()
         if present is not None:
             scores = scores.masked_fill(~present, -torch.inf)
@@ -63,10 +65,14 @@ class AttentionPooling(nn.Module):
 
 
 def pooling_layer(pooling: Pooling, channels: int) -> nn.Module:
-    """Build the pooling called `pooling` for features of so many channels.
+    """Build a pooling layer by name.
+
+    Args:
+        pooling: `mean`, `max` or `attention`.
+        channels: channels of the features.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: unknown name.
     """
     if pooling == "mean":
         return MeanPooling()

@@ -1,4 +1,4 @@
-"""The sections of a report on studies: numbers with intervals, curves, calibration, and where errors come from."""
+"""Report sections of medical classifiers: metrics with intervals, ROC and PR curves, calibration, worst errors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from vertebra.tasks.medical.results import MedicalResults
-from vertebra.tasks.medical.slices import explained
+from vertebra.tasks.medical.slices import overlay
 from vertebra.tasks.reporting.charts import NUM_LOOKS, Line, confusion_chart, line_chart
 from vertebra.tasks.reporting.report import Picture, Section, columns, gallery, note, table, training_section
 from vertebra.tasks.scoring.bootstrap import Interval
 from vertebra.tasks.scoring.calibration import Reliability
 
-NUM_SHOWN = 4  # false positives, false negatives and hits of a condition in the galleries, each
-_LIMITS = (-0.01, 1.01)
-_MEASURES = {
+NUM_SHOWN = 4  # studies per condition in the galleries: of false positives, false negatives and true positives each
+_LIMITS = (-0.01, 1.01)  # lines along an edge of 0..1 would be clipped to half their width
+_TITLES = {
     "auroc": "AUROC",
     "micro_auroc": "AUROC, micro",
     "average_precision": "average precision",
@@ -34,25 +34,25 @@ _MEASURES = {
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
-_SHORT = {"ppv": "PPV", "npv": "NPV"}  # where a table would be wider than the page
-_ENDS = np.array([0.0, 1.0])
-_SHOWN = (
-    " Of each: what the network saw, and laid over it what speaks for the condition (Grad-CAM); of a volume the slice "
-    "where that is strongest."
+_SHORT = {"ppv": "PPV", "npv": "NPV"}  # in the table with intervals, which is as wide as the page
+_ENDS = np.array([0.0, 1.0])  # of the diagonal
+_PANELS = (
+    " Left: input of the network. Right: the same with the Grad-CAM map of the condition; of a volume the slice with "
+    "the maximum of the map."
 )
-_ERRORS = "False positives with the highest probability and false negatives with the lowest." + _SHOWN
-_HITS = "Studies that have the condition, and are called so with the highest probability." + _SHOWN
+_ERRORS = "False positives with the highest probability and false negatives with the lowest." + _PANELS
+_TRUE_POSITIVES = "True positives with the highest probability." + _PANELS
 
 
 class Example(NamedTuple):
-    """A study that is shown.
+    """A study in the galleries.
 
     Attributes:
-        name: what it is called.
-        condition: that it has or is called, in 0..C-1.
-        row: of `MedicalResults.studies`.
-        image: as the network saw it, (C, H, W), (C, D, H, W), or (I, C, ...).
-        cam: what speaks for the condition, in 0..1, as `grad_cam` gives it for one study.
+        name: name of the study.
+        condition: condition that is shown, in 0..C-1.
+        row: row of `MedicalResults.studies`.
+        image: input of the network, (C, H, W), (C, D, H, W), or (I, C, ...).
+        cam: Grad-CAM map of the condition, in 0..1, as `grad_cam` returns it for one study.
     """
 
     name: str
@@ -63,78 +63,83 @@ class Example(NamedTuple):
 
 
 def medical_sections(
-    results: MedicalResults, examined: Sequence[Example], metrics_csv: Sequence[Path]
+    results: MedicalResults, examples: Sequence[Example], metrics_csv: Sequence[Path]
 ) -> list[Section]:
     """Return the sections of a report.
 
     Args:
-        results: of a split, at the temperature and the thresholds that are in use.
-        examined: studies for the galleries.
-        metrics_csv: what Lightning's CSVLogger wrote while training, oldest first; empty for no curves.
+        results: results of a split, at the temperature and thresholds in use.
+        examples: studies for the galleries.
+        metrics_csv: files of Lightning's CSVLogger from training, oldest first; empty for no training curves.
     """
     training = training_section(metrics_csv)
-    hits = [one for one in examined if _kind(results, one) == "true positive"]
-    errors = [one for one in examined if _kind(results, one) != "true positive"]
+    true_positives = [one for one in examples if _outcome(results, one) == "true positive"]
+    errors = [one for one in examples if _outcome(results, one) != "true positive"]
     return [
-        Section("Numbers", _numbers(results)),
+        Section("Metrics", _metrics(results)),
         Section("Conditions", _conditions(results)),
         Section("Curves", _curves(results)),
         *([Section("Confusion", _confusion(results))] if results.kind != "findings" else []),
         Section("Calibration", _calibration(results)),
         *([training] if training else []),
         *([Section("Worst errors", _gallery(results, errors, _ERRORS))] if errors else []),
-        *([Section("Surest hits", _gallery(results, hits, _HITS))] if hits else []),
+        *(
+            [Section("Most confident true positives", _gallery(results, true_positives, _TRUE_POSITIVES))]
+            if true_positives
+            else []
+        ),
     ]
 
 
-def _numbers(results: MedicalResults) -> str:
+def _metrics(results: MedicalResults) -> str:
     intervals = results.intervals()
-    titles = dict(_MEASURES)
+    titles = dict(_TITLES)
     if results.kind == "grades":
         titles["kappa"] = "Cohen's kappa, quadratic"
-    if len(results.conditions.classes) < 2:  # of one condition there is nothing to pool
+    if len(results.conditions.classes) < 2:  # micro and macro averages of one condition are equal
         titles = {name: title for name, title in titles.items() if not name.startswith("micro_")}
     rows = [(title, results.measured[name], str(intervals[name])) for name, title in titles.items()]
     patients, studies = len(np.unique(results.patients)), len(results.patients)
-    one_sided = [
+    constant = [
         name for name, counts in zip(results.condition_names, results.support.tolist(), strict=True) if 0 in counts
     ]
-    caveat = ""
-    if one_sided:
-        caveat = (
-            f"All studies agree on {', '.join(one_sided)}: a number about that is over one of two classes, and says "
-            "little. "
+    warning = ""
+    if constant:
+        warning = (
+            f"All studies have the same label for {', '.join(constant)}: its metrics cover one of two classes, and are "
+            "not meaningful. "
         )
     text = (
-        f"{caveat}{studies} studies of {patients} patients. Intervals: 95 %, over draws of patients. Of several "
-        "conditions a number is the mean over them. A dash marks a number that is undefined, such as the AUROC of a "
-        "class that no study has. This is research software and no medical device."
+        f"{warning}{studies} studies of {patients} patients. 95 % confidence intervals: percentile bootstrap over "
+        "patients. With several conditions, metrics are macro averages unless marked micro. A dash marks an undefined "
+        "metric, such as the AUROC of a class without studies. This is research software and no medical device."
     )
-    return table(["measure", "value", "95 % interval"], rows) + note(text)
+    return table(["metric", "value", "95 % interval"], rows) + note(text)
 
 
 def _conditions(results: MedicalResults) -> str:
-    support = [(with_it, without) for without, with_it in results.support.tolist()]
+    support = [(positives, negatives) for negatives, positives in results.support.tolist()]
     thresholds = [(f"{threshold:.3f}",) for threshold in results.thresholds.tolist()]
     text = (
-        "A study whose calibrated probability is the threshold or more is called positive. The thresholds were chosen "
-        "on the validation split; measured there, sensitivity and specificity are a little better than they will be."
+        "A study is predicted positive if its calibrated probability is at or above the threshold. Thresholds were "
+        "chosen on the validation split, where sensitivity and specificity are therefore slightly optimistic."
     )
-    ranked = _table_of(results, ["with", "without"], support, ["auroc", "average_precision"])
-    decided = _table_of(results, ["threshold"], thresholds, ["sensitivity", "specificity", "ppv", "npv"])
+    # two tables: all columns in one would be wider than the page
+    ranked = _condition_table(results, ["positives", "negatives"], support, ["auroc", "average_precision"])
+    decided = _condition_table(results, ["threshold"], thresholds, ["sensitivity", "specificity", "ppv", "npv"])
     return ranked + decided + note(text)
 
 
-def _table_of(
-    results: MedicalResults, header: Sequence[str], first: Sequence[Sequence[str | float]], measures: Sequence[str]
+def _condition_table(
+    results: MedicalResults, header: Sequence[str], first: Sequence[Sequence[str | float]], metrics: Sequence[str]
 ) -> str:
-    """Return a row for each condition: its name, what `first` has for it, and measures with their intervals."""
+    """Return a table with a row per condition: its name, the cells of `first`, and metrics with their intervals."""
     intervals = results.intervals()
     rows = [
-        (name, *cells, *(_with_interval(results.measured[f"{m}/{name}"], intervals[f"{m}/{name}"]) for m in measures))
+        (name, *cells, *(_with_interval(results.measured[f"{m}/{name}"], intervals[f"{m}/{name}"]) for m in metrics))
         for name, cells in zip(results.condition_names, first, strict=True)
     ]
-    return table(["condition", *header, *(_SHORT.get(m, _MEASURES[m]) for m in measures)], rows)
+    return table(["condition", *header, *(_SHORT.get(m, _TITLES[m]) for m in metrics)], rows)
 
 
 def _with_interval(value: float, interval: Interval) -> str:
@@ -143,56 +148,60 @@ def _with_interval(value: float, interval: Interval) -> str:
 
 def _curves(results: MedicalResults) -> str:
     named = list(zip(results.condition_names, results.curves, strict=True))[:NUM_LOOKS]
+    # the curves of all classes are drawn as long as there are distinct looks
     roc = [Line("chance", _ENDS, _ENDS, look=None)]
     roc += [Line(name, 1 - curve.specificity, curve.sensitivity, look=i) for i, (name, curve) in enumerate(named)]
     pr = [Line(name, curve.sensitivity, curve.precision, look=i) for i, (name, curve) in enumerate(named)]
     return columns(
-        line_chart(roc, "Sensitivity", "1 - specificity", x_limits=_LIMITS, y_limits=_LIMITS),
-        line_chart(pr, "Precision", "sensitivity (recall)", x_limits=_LIMITS, y_limits=_LIMITS),
+        line_chart(roc, "True positive rate (ROC curve)", "false positive rate", x_limits=_LIMITS, y_limits=_LIMITS),
+        line_chart(pr, "Precision (PR curve)", "recall", x_limits=_LIMITS, y_limits=_LIMITS),
     )
 
 
 def _confusion(results: MedicalResults) -> str:
     names = results.class_names
-    text = "Rows are the truth, columns the decision; the color is the share of the row."
+    text = "Rows are true classes, columns predicted ones; color is the fraction of the row."
     return confusion_chart(results.confusion, names, names) + note(text)
 
 
 def _calibration(results: MedicalResults) -> str:
-    raw = results.at(1.0)
+    raw = results.at(1.0)  # the uncalibrated probabilities
     before, after = raw.reliability, results.reliability
-    lines = [Line("as sure as right", _ENDS, _ENDS, look=None)]
-    lines += [_reliability_line("as the network says it", before, 1), _reliability_line("calibrated", after, 0)]
+    lines = [Line("perfect calibration", _ENDS, _ENDS, look=None)]
+    lines += [_reliability_line("uncalibrated", before, 1), _reliability_line("calibrated", after, 0)]
+    # of three or more classes the diagram is of the top prediction, see `measures.ScoredPredictions`
+    is_multiclass = results.kind != "findings" and len(results.class_names) > 2
+    y_label, x_label = ("Accuracy", "confidence") if is_multiclass else ("Fraction of positives", "mean probability")
     rows = [
-        ("as the network says it", 1.0, before.error, raw.measured["brier"]),
+        ("uncalibrated", 1.0, before.error, raw.measured["brier"]),
         ("calibrated", results.temperature, after.error, results.measured["brier"]),
     ]
     text = (
-        "Logits are divided by a temperature that was fitted on the validation split. Below the diagonal it is surer "
-        "than it should be, above it less sure; bins of few studies lie anywhere."
+        "Logits are divided by a temperature fitted on the validation split. Below the diagonal probabilities are "
+        "too high (overconfident), above it too low. Bins with few studies are noisy."
     )
     return columns(
-        line_chart(lines, "Part that is so", "probability", x_limits=_LIMITS, y_limits=_LIMITS),
-        table(["probabilities", "temperature", "calibration error", "Brier score"], rows),
+        line_chart(lines, f"{y_label} (reliability diagram)", x_label, x_limits=_LIMITS, y_limits=_LIMITS),
+        table(["probabilities", "temperature", "expected calibration error", "Brier score"], rows),
     ) + note(text)
 
 
 def _reliability_line(name: str, bins: Reliability, look: int) -> Line:
-    filled = bins.counts > 0
+    filled = bins.counts > 0  # empty bins are NaN
     return Line(name, bins.confidence[filled], bins.accuracy[filled], look=look)
 
 
-def _gallery(results: MedicalResults, examined: Sequence[Example], text: str) -> str:
+def _gallery(results: MedicalResults, examples: Sequence[Example], text: str) -> str:
     pictures = []
-    for one in examined:
+    for one in examples:
         prob = results.conditions.probs[one.row, one.condition]
-        remark = f"{_kind(results, one)} of {results.condition_names[one.condition]}, probability {prob:.3f}"
-        pictures.append(Picture(explained(one.image, one.cam), os.path.basename(one.name), remark))
+        remark = f"{_outcome(results, one)} of {results.condition_names[one.condition]}, probability {prob:.3f}"
+        pictures.append(Picture(overlay(one.image, one.cam), os.path.basename(one.name), remark))
     return gallery(pictures) + note(text)
 
 
-def _kind(results: MedicalResults, one: Example) -> str:
+def _outcome(results: MedicalResults, one: Example) -> str:
     if not results.conditions.truth[one.row, one.condition]:
         return "false positive"
-    called = results.conditions.probs[one.row, one.condition] >= results.thresholds[one.condition]
-    return "true positive" if called else "false negative"
+    is_positive = results.conditions.probs[one.row, one.condition] >= results.thresholds[one.condition]
+    return "true positive" if is_positive else "false negative"

@@ -1,4 +1,4 @@
-"""Scans in memory: pixels, spacing and position, the same for every file format."""
+"""In-memory scans: pixels, spacing and affine, independent of the file format."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import numpy as np
 from vertebra.tasks.loading.files.faults import UnreadableFile
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # which a DICOM file may have, or none at all
-SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *DICOM_SUFFIXES)
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # optional: many DICOM files have no suffix
 
 
 class UnreadableScan(UnreadableFile):
-    """A scan that is missing, empty, cut short, incomplete or none at all; the message says which."""
+    """A scan that is missing, empty, truncated, incomplete or not a scan."""
 
 
 class Grid(NamedTuple):
-    """Position of the voxels of a file in the patient.
+    """Voxel grid of a file in patient space.
 
     Attributes:
         shape: voxels along the axes (x, y, z) of the file: of NIfTI as stored, of DICOM columns, rows and slices.
-        affine: (4, 4) float64, from indices along these axes to mm to the right, to the front and up (RAS+).
+        affine: (4, 4) float64, from indices along these axes to mm (RAS+).
     """
 
     shape: tuple[int, int, int]
@@ -30,18 +29,18 @@ class Grid(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """Pixels of one image or volume.
+    """One image or volume.
 
-    The axis of channels is always there: without it an image in color could be a volume of three slices.
+    The channel axis is always present; without it a color image and a volume of three slices have the same shape.
 
     Attributes:
-        name: path of the file or folder, or another name.
-        pixels: (C, H, W) or (C, D, H, W) float32, finite, as the file means them (Hounsfield units of CT); C is 1, or
-            3 of an image in color. Of a volume D runs from the feet to the head, H from the front to the back and W
-            from the patient's right to the left (axcodes S, P, L).
-        spacing: mm from pixel to pixel along H and W, or D, H and W; None where the file does not say.
-        affine: (4, 4) float64, from the indices (d, h, w) to mm (RAS+); None where the file does not say.
-        grid: the voxels as they are in the file, for what goes back there; None where the file does not say.
+        name: path of the file or folder, or another identifier.
+        pixels: (C, H, W) or (C, D, H, W) float32, finite, rescaled (Hounsfield units of CT); C is 1, or 3 of a color
+            image. Of a volume D runs from feet to head, H from front to back and W from the patient's right to left
+            (axis codes S, P, L).
+        spacing: mm per pixel along H and W, or D, H and W; None if unknown.
+        affine: (4, 4) float64, from indices (d, h, w) to mm (RAS+); None if unknown.
+        grid: voxel grid of the file, to write maps in its space; None if unknown.
     """
 
     name: str
@@ -52,17 +51,17 @@ class Scan(NamedTuple):
 
 
 def finite(scan: Scan) -> Scan:
-    """Return the scan, all of whose pixels are numbers.
+    """Return the scan if all of its pixels are finite.
 
     Raises:
-        UnreadableScan: there is a pixel that is NaN or infinite.
+        UnreadableScan: a pixel is NaN or infinite.
     """
-    # the sum of finite float32 is finite in float64, and takes no memory for a mask
+    # the float64 sum of finite float32 values is finite; unlike isfinite it allocates no mask
     if np.isfinite(scan.pixels.sum(dtype=np.float64)):
         return scan
-    broken = ~np.isfinite(scan.pixels)
-    where = ", ".join(map(str, np.argwhere(broken)[0, 1:].tolist()))
+    is_broken = ~np.isfinite(scan.pixels)
+    where = ", ".join(map(str, np.argwhere(is_broken)[0, 1:].tolist()))
     raise UnreadableScan(
-        f"{scan.name}: {broken.sum()} of {broken.size} pixels are NaN or infinite, the first at ({where}). Give them "
-        "the value of the background, or take the file out of the data set."
+        f"{scan.name}: {is_broken.sum()} of {is_broken.size} pixels are NaN or infinite, the first at ({where}). Set "
+        "them to the background value, or remove the file from the data set."
     )

@@ -1,7 +1,7 @@
-"""Bring a volume whose axes are not at right angles to one whose axes are.
+"""Gantry tilt correction: removal of the shear of a volume.
 
-With a tilted gantry, CT slices are parallel, but each lies further to the front or back than the one before. Read as a
-box, the patient would lean, and the step from slice to slice would be longer than their distance.
+With a tilted gantry, CT slices are parallel but shifted in their planes by a constant step. Stacked without correction,
+the anatomy is sheared, and the step between slice origins is longer than the distance of the planes.
 """
 
 from __future__ import annotations
@@ -10,71 +10,71 @@ import numpy as np
 
 from vertebra.tasks.medical.scans import UnreadableScan
 
-_LEAST = 0.5  # pixels of shift over the whole volume below which nothing is interpolated: positions have few digits
-_MOST_TILT = 45.0  # degrees; gantries tilt by 30 at most
-_MOST_GROWTH = 4.0  # voxels of the result beside those of the file
+_MIN_SHIFT = 0.5  # pixels over the whole volume; smaller shifts are rounding errors of positions
+_MAX_TILT = 45.0  # degrees; gantries tilt by at most 30
+_MAX_GROWTH = 4.0  # ratio of voxels after and before
 
 
-def straightened(name: str, voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shift the slices of a sheared volume back in their planes, by linear interpolation along each axis.
+def remove_shear(name: str, voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shift slices in their planes, by linear interpolation along one axis at a time, until the axes are orthogonal.
 
-    The planes of x and y stay as they are, so that the new third axis is their normal, and its step the distance
-    between planes. The volume grows to hold all that the file has; what is new gets the lowest value of the scan.
+    The xy planes keep their orientation: the new third axis is their normal, with the distance of the planes as step.
+    The volume grows to hold all input voxels; new voxels get the minimum of the scan.
 
     Args:
-        name: path of the file.
+        name: file path, for messages.
         voxels: (X, Y, Z).
-        affine: (4, 4) float64, invertible, from the indices (x, y, z) to mm.
+        affine: (4, 4) float64, invertible, from indices (x, y, z) to mm.
 
     Returns:
-        Voxels and affine; those given, where the axes are at right angles.
+        Voxels and affine; unchanged if the axes are orthogonal.
 
     Raises:
-        UnreadableScan: the axes are too far from right angles.
+        UnreadableScan: the shear is too large.
     """
-    # upper triangular: the first axis stays, the second leans along it, the third along both
-    turn, shear = np.linalg.qr(affine[:3, :3])
-    signs = np.sign(np.diag(shear))
-    turn, shear = turn * signs, shear * signs[:, None]
+    # affine = rotation @ shear with shear upper triangular: x is kept, y is sheared along x, z along x and y
+    rotation, shear = np.linalg.qr(affine[:3, :3])
+    signs = np.sign(np.diag(shear))  # QR is unique only up to signs; steps must be positive
+    rotation, shear = rotation * signs, shear * signs[:, None]
     steps = np.diag(shear)
-    lean = shear / steps[:, None]  # pixels along the row's axis, for each index along the column's
-    reach = np.abs(lean - np.eye(3)) * (np.array(voxels.shape) - 1)
-    if reach.max() < _LEAST:
+    slope = shear / steps[:, None]  # shift in pixels along the row's axis, per index along the column's axis
+    shift = np.abs(slope - np.eye(3)) * (np.array(voxels.shape) - 1)
+    if shift.max() < _MIN_SHIFT:
         return voxels, affine
     lengths = np.linalg.norm(shear, axis=0)
-    cosine = float((np.sqrt((np.triu(shear, 1) ** 2).sum(axis=0)) / lengths).max())
-    tilt = float(np.degrees(np.arcsin(min(cosine, 1.0))))
-    growth = float(np.prod((np.array(voxels.shape) + reach.sum(axis=1)) / voxels.shape))
-    if tilt > _MOST_TILT or growth > _MOST_GROWTH:
+    sine = float((np.sqrt((np.triu(shear, 1) ** 2).sum(axis=0)) / lengths).max())
+    tilt = float(np.degrees(np.arcsin(min(sine, 1.0))))
+    growth = float(np.prod((np.array(voxels.shape) + shift.sum(axis=1)) / voxels.shape))
+    if tilt > _MAX_TILT or growth > _MAX_GROWTH:
         raise UnreadableScan(
-            f"{name}: its axes are {tilt:.0f} degrees off right angles and the straightened volume would be "
-            f"{growth:.1f} times as large; expected a tilted gantry, at most {_MOST_TILT:.0f} degrees and "
-            f"{_MOST_GROWTH:g} times. Write the file again with the right orientation, or resample it."
+            f"{name}: its axes are {tilt:.0f} degrees off right angles, and the corrected volume would be "
+            f"{growth:.1f} times as large; expected a gantry tilt of at most {_MAX_TILT:.0f} degrees, and at most "
+            f"{_MAX_GROWTH:g} times. Write the file again with the right orientation, or resample it."
         )
-    low = float(voxels.min())
-    moved, start_y = _slid(voxels, 1, 2, lean[1, 2] * np.arange(voxels.shape[2]), low)
-    # a row that is named by its new index came from an old one that depends on the slice
-    by_y, by_z = lean[0, 1], lean[0, 2] - lean[0, 1] * lean[1, 2]
-    moved, start = _slid(moved, 0, 2, by_z * np.arange(voxels.shape[2]), low)
-    moved, more = _slid(moved, 0, 1, by_y * (np.arange(moved.shape[1]) + start_y), low)
-    straight = np.eye(4)
-    straight[:3, :3] = turn * steps
-    straight[:3, 3] = affine[:3, 3] + straight[:3, :3] @ (start + more, start_y, 0)
-    return moved, straight
+    fill = float(voxels.min())  # background: air of CT, 0 of most MR
+    out, start_y = _shift_lines(voxels, 1, 2, slope[1, 2] * np.arange(voxels.shape[2]), fill)
+    # x depends on the old y, which after the first pass is new y - slope[1, 2] * z: substitute it
+    by_y, by_z = slope[0, 1], slope[0, 2] - slope[0, 1] * slope[1, 2]
+    out, start_z = _shift_lines(out, 0, 2, by_z * np.arange(voxels.shape[2]), fill)
+    out, start_x = _shift_lines(out, 0, 1, by_y * (np.arange(out.shape[1]) + start_y), fill)
+    corrected = np.eye(4)
+    corrected[:3, :3] = rotation * steps
+    corrected[:3, 3] = affine[:3, 3] + corrected[:3, :3] @ (start_z + start_x, start_y, 0)
+    return out, corrected
 
 
-def _slid(voxels: np.ndarray, axis: int, along: int, shifts: np.ndarray, fill: float) -> tuple[np.ndarray, int]:
-    """Shift each part of a volume along an axis.
+def _shift_lines(voxels: np.ndarray, axis: int, along: int, shifts: np.ndarray, fill: float) -> tuple[np.ndarray, int]:
+    """Shift each plane of a volume along an axis, by linear interpolation.
 
     Args:
         voxels: (X, Y, Z).
-        axis: along which pixels move.
-        along: the axis that parts are counted along.
-        shifts: pixels that each part moves by.
-        fill: value of what comes in.
+        axis: axis of the shift.
+        along: axis that planes are indexed by.
+        shifts: shift of each plane, in pixels.
+        fill: value of new voxels.
 
     Returns:
-        The voxels, longer along `axis`, and which old index their first has.
+        The voxels, longer along `axis`, and the old index of their first element.
     """
     if not shifts.any():
         return voxels, 0
@@ -83,10 +83,12 @@ def _slid(voxels: np.ndarray, axis: int, along: int, shifts: np.ndarray, fill: f
     shape = list(voxels.shape)
     shape[axis] = length + int(np.ceil(shifts.max())) - start
     out = np.full(shape, fill, dtype=np.float32)
-    parts, sources = np.moveaxis(out, (along, axis), (0, 1)), np.moveaxis(voxels, (along, axis), (0, 1))
-    for part, source, shift in zip(parts, sources, (shifts - start).tolist(), strict=True):
-        whole, rest = int(shift), shift - int(shift)
-        part[whole : whole + length] += (1 - rest) * (source - fill)
-        if rest:
-            part[whole + 1 : whole + 1 + length] += rest * (source - fill)
+    # views with plane and shift axis in front: writes go to `out`
+    planes, sources = np.moveaxis(out, (along, axis), (0, 1)), np.moveaxis(voxels, (along, axis), (0, 1))
+    for plane, source, offset in zip(planes, sources, (shifts - start).tolist(), strict=True):
+        # relative to `fill`, so that the two weighted copies blend into the background at the edges
+        lower, fraction = int(offset), offset - int(offset)
+        plane[lower : lower + length] += (1 - fraction) * (source - fill)
+        if fraction:
+            plane[lower + 1 : lower + 1 + length] += fraction * (source - fill)
     return out, start

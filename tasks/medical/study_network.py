@@ -1,4 +1,4 @@
-"""Medical classifiers that pool over several images: those of a study, or the slices of a volume."""
+"""Multiple-instance classifiers: pooling over the images of a study, or over the slices of a volume."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from vertebra.backbones import Backbone
 from vertebra.backbones.layers import Norm
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
-from vertebra.tasks.medical.image_network import IN_CHANNELS, Activations, check_axes, classifier_names, means
+from vertebra.tasks.medical.image_network import (
+    IN_CHANNELS,
+    Activations,
+    check_input,
+    classifier_names,
+    global_average_pool,
+)
 from vertebra.tasks.medical.pooling import AttentionPooling, Pooling, pooling_layer
 from vertebra.tasks.training.linear_head import LinearHead
 
 
 class StudyClassifier(nn.Module):
-    """Classifier of studies with several images or volumes each (multiple-instance learning).
+    """Multiple-instance classifier of studies with several images or volumes each.
 
-    The backbone sees every image alone; a pooling combines the images of a study.
+    The backbone embeds each image independently; pooling combines the embeddings of a study.
 
     Args:
-        backbone: a registered name, or a backbone with any options.
-        num_classes: K, the classes, grades or findings.
-        pooling: over the images of a study: `mean`, `max`, or learned `attention`.
+        backbone: a registered name, or a built backbone.
+        num_classes: K, number of classes, grades or findings.
+        pooling: pooling over the images of a study: `mean`, `max`, or learned `attention`.
         in_channels: as for `MedicalClassifier`.
         weights: as for `MedicalClassifier`.
         inflate_from: as for `MedicalClassifier`.
@@ -32,9 +38,9 @@ class StudyClassifier(nn.Module):
         drop_rate: as for `MedicalClassifier`.
 
     Shape:
-        - images: (N, I, in_channels, H, W), or (N, I, in_channels, D, H, W) with a 3-D backbone, float, already scaled;
-          padding of a study to I images is skipped, and does not enter the statistics of norms
-        - counts: N integers of the host, the number of images in each study, 1..I; None for all
+        - images: (N, I, in_channels, H, W), or (N, I, in_channels, D, H, W) with a 3-D backbone, float, after intensity
+          scaling; padding images are skipped, and do not enter the statistics of batch norm
+        - counts: N Python integers, number of images in each study, 1..I; None if there is no padding
         - output: (N, K) logits
 
     Attributes:
@@ -42,7 +48,7 @@ class StudyClassifier(nn.Module):
 
     Raises:
         ValueError: as for `MedicalClassifier`.
-        FileNotFoundError: there are no such weights.
+        FileNotFoundError: the weights do not exist.
     """
 
     class_layers = ("head",)
@@ -69,6 +75,7 @@ class StudyClassifier(nn.Module):
             defaults=IN_CHANNELS,
         )
         channels = self.backbone.levels[-1].channels
+        # the head before the pooling: the order of random initialization is part of a seeded run
         head = LinearHead(channels, num_classes, drop_rate)
         self.pooling = pooling_layer(pooling, channels)
         self.head = head
@@ -78,75 +85,76 @@ class StudyClassifier(nn.Module):
         return self.forward_features(images, counts).logits
 
     def forward_features(self, images: Tensor, counts: Sequence[int] | None = None) -> Activations:
-        """Return the logits and the maps that they come from; M is the sum of the counts."""
-        features, embedded, places = self._embed(images, counts)
-        return Activations(features, self.head(self.pooling(embedded, _present(images, places))))
+        """Return the logits and the feature maps; M is the sum of the counts."""
+        features, embedded, indices = self._embed(images, counts)
+        return Activations(features, self.head(self.pooling(embedded, _present(images, indices))))
 
     def attention(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-        """Return how much each image counts for the answer, (N, I) float32: sums are 1, and 0 stands for padding.
+        """Return the attention weight of each image, (N, I) float32: sums to 1 over a study, 0 for padding.
 
         Raises:
-            ValueError: the pooling is not one by attention.
+            ValueError: the pooling is not `attention`.
         """
         if not isinstance(self.pooling, AttentionPooling):
             raise ValueError(
-                f"the pooling is {type(self.pooling).__name__}, which learns no weights; build the network with "
+                f"the pooling is {type(self.pooling).__name__}, which has no attention weights; build the network with "
                 "pooling=attention."
             )
-        _, embedded, places = self._embed(images, counts)
-        return self.pooling.weights(embedded, _present(images, places))
+        _, embedded, indices = self._embed(images, counts)
+        return self.pooling.weights(embedded, _present(images, indices))
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a state dict under this network's names; MedicalNet's, MONAI's and torchvision's load as they are."""
+        """Return a state dict with the keys of this network, converted from MedicalNet, MONAI or torchvision."""
         return classifier_names(self, state)
 
-    def placed(self, maps: Tensor, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-        """Return maps (M, ...) of the images that were looked at as (N, I, ...), with zeros for padding."""
-        return _apart(maps, images, self._places(images, counts))
+    def group_by_study(self, maps: Tensor, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+        """Return per-image maps (M, ...) grouped by study, (N, I, ...), with zeros for padding."""
+        return _scatter(maps, images, self._image_indices(images, counts))
 
     def _embed(self, images: Tensor, counts: Sequence[int] | None) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
-        check_axes(images, self.backbone, several=True)
-        places = self._places(images, counts)
+        check_input(images, self.backbone, grouped=True)
+        indices = self._image_indices(images, counts)
         flat = images.flatten(0, 1)
-        features = self.backbone(flat if places is None else flat.index_select(0, places))
-        return features, _apart(means(features), images, places), places
+        # padding is dropped before the backbone: it would cost time and enter the batch statistics
+        features = self.backbone(flat if indices is None else flat.index_select(0, indices))
+        return features, _scatter(global_average_pool(features), images, indices), indices
 
-    def _places(self, images: Tensor, counts: Sequence[int] | None) -> Tensor | None:
-        """Return which of the N x I images are there, (M,) int64, or None for all."""
+    def _image_indices(self, images: Tensor, counts: Sequence[int] | None) -> Tensor | None:
+        """Return the indices of the M images among the N x I entries, (M,) int64, or None without padding."""
         if counts is None:
             return None
-        number, most = images.shape[:2]
+        num_studies, num_images = images.shape[:2]
         numbers = [int(count) for count in counts]
-        if len(numbers) != number or not all(1 <= count <= most for count in numbers):
+        if len(numbers) != num_studies or not all(1 <= count <= num_images for count in numbers):
             raise ValueError(
-                f"counts are {numbers} for images {tuple(images.shape)}; expected {number} numbers, each from 1 to "
-                f"{most}."
+                f"counts are {numbers} for images {tuple(images.shape)}; expected {num_studies} numbers, each from 1 "
+                f"to {num_images}. Pass the number of images of each study."
             )
-        # computed on the host, which knows the counts: a mask as an index would make it wait for the device
-        places = [study * most + image for study, count in enumerate(numbers) for image in range(count)]
-        return torch.tensor(places).to(images.device, non_blocking=True)
+        # computed on the host, where the counts are: indexing with a boolean mask would synchronize with the device
+        indices = [study * num_images + image for study, count in enumerate(numbers) for image in range(count)]
+        return torch.tensor(indices).to(images.device, non_blocking=True)
 
 
 class SliceClassifier(StudyClassifier):
-    """Classifier of volumes slice by slice (2.5-D): a 2-D backbone, and a pooling over the slices.
+    """Slice-wise (2.5-D) classifier of volumes: a 2-D backbone, and pooling over slices.
 
     Args:
-        backbone: a registered name, or a 2-D backbone with any options.
-        num_classes: K, the classes, grades or findings.
-        pooling: over the slices: `mean`, `max`, or learned `attention`.
+        backbone: a registered name, or a built 2-D backbone.
+        num_classes: K, number of classes, grades or findings.
+        pooling: pooling over slices: `mean`, `max`, or learned `attention`.
         in_channels: as for `MedicalClassifier`.
         weights: as for `MedicalClassifier`.
         norm: as for `MedicalClassifier`.
         drop_rate: as for `MedicalClassifier`.
 
     Shape:
-        - images: (N, in_channels, D, H, W) float, already scaled
-        - counts: not used; a study has one volume
+        - images: (N, in_channels, D, H, W) float, after intensity scaling
+        - counts: ignored; a study has one volume
         - output: (N, K) logits
 
     Raises:
         ValueError: as for `MedicalClassifier`, or a 3-D backbone.
-        FileNotFoundError: there are no such weights.
+        FileNotFoundError: the weights do not exist.
     """
 
     def __init__(
@@ -173,37 +181,38 @@ class SliceClassifier(StudyClassifier):
         if not isinstance(level.reduction, int):
             raise ValueError(
                 f"the backbone reduces {len(level.reduction)} axes (level {level.name}: {level.reduction}), but slices "
-                "have height and width; take a 2-D backbone, or MedicalClassifier for volumes as a whole."
+                "have height and width; use a 2-D backbone, or MedicalClassifier for whole volumes."
             )
 
     def _embed(self, images: Tensor, counts: Sequence[int] | None) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         if images.dim() != 5:
             raise ValueError(
-                f"images are {tuple(images.shape)}, but volumes (N, C, D, H, W) are expected, to be seen slice by "
-                "slice; for images take MedicalClassifier."
+                f"images are {tuple(images.shape)}; expected volumes (N, C, D, H, W), to be classified slice by slice. "
+                "For images use MedicalClassifier."
             )
+        # slices become the images of a study; no padding, as volumes of a batch have equal depth
         return super()._embed(images.transpose(1, 2), None)
 
-    def _places(self, images: Tensor, counts: Sequence[int] | None) -> Tensor | None:
+    def _image_indices(self, images: Tensor, counts: Sequence[int] | None) -> Tensor | None:
         return None
 
 
-# the lower-case names read like MONAI's constructors
+# lower-case aliases, in the style of MONAI's constructors
 study_classifier = StudyClassifier
 slice_classifier = SliceClassifier
 
 
-def _present(images: Tensor, places: Tensor | None) -> Tensor | None:
-    """Return which images (N, I, ...) are there, (N, I) bool, or None for all."""
-    if places is None:
+def _present(images: Tensor, indices: Tensor | None) -> Tensor | None:
+    """Return the mask of images that are not padding, (N, I) bool, or None without padding."""
+    if indices is None:
         return None
     absent = torch.zeros(images.shape[0] * images.shape[1], dtype=torch.bool, device=images.device)
-    return absent.index_fill(0, places, True).view(images.shape[:2])
+    return absent.index_fill(0, indices, True).view(images.shape[:2])
 
 
-def _apart(values: Tensor, images: Tensor, places: Tensor | None) -> Tensor:
-    """Deal out what belongs to images, (M, ...), to their studies, (N, I, ...), with zeros where there is no image."""
-    if places is None:
+def _scatter(values: Tensor, images: Tensor, indices: Tensor | None) -> Tensor:
+    """Scatter per-image values (M, ...) to studies, (N, I, ...), with zeros for padding."""
+    if indices is None:
         return values.unflatten(0, (len(images), -1))
     empty = values.new_zeros((images.shape[0] * images.shape[1], *values.shape[1:]))
-    return empty.index_copy(0, places, values).view(*images.shape[:2], *values.shape[1:])
+    return empty.index_copy(0, indices, values).view(*images.shape[:2], *values.shape[1:])

@@ -1,4 +1,4 @@
-"""Temperature scaling: probabilities that are as sure as they are right."""
+"""Temperature scaling: calibrated probabilities from logits."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LIMIT = 3.0  # of the logarithm of a temperature: 0.05 to 20
-_STEPS = np.arange(-10, 11) / 10
-_ROUNDS = 8  # each looks ten times closer
+_MAX_LOG_TEMPERATURE = 3.0  # temperatures from 0.05 to 20
+_GRID = np.arange(-10, 11) / 10  # relative search grid
+_NUM_REFINEMENTS = 8  # each divides the grid spacing by ten: 3e-8 in the end
 
 
 def calibrated_probs(logits: Tensor, exclusive: bool, temperature: float = 1.0) -> Tensor:
-    """Return probabilities (N, K) float64 of logits (N, K) that are divided by a temperature.
+    """Return probabilities (N, K) float64 of logits divided by a temperature.
 
     Args:
         logits: (N, K).
-        exclusive: whether a study has one class (softmax), or any number of findings (sigmoid).
-        temperature: above 0; above 1 makes less sure, below 1 surer.
+        exclusive: softmax over exclusive classes if true, else a sigmoid per finding.
+        temperature: above 0; above 1 lowers the confidence, below 1 raises it.
     """
     logits = logits.double()
     if not exclusive:
         return (logits / temperature).sigmoid()
-    # less the largest before the division, and not only within softmax: studies that were equally probable (16-bit
-    # logits make many) stay so, and no rounding puts one above the other
+    # subtract the maximum before the division, not only within softmax: ties between studies, frequent with 16-bit
+    # logits, must remain ties, or rounding would change rankings and AUROC
     return ((logits - logits.max(dim=1, keepdim=True).values) / temperature).softmax(dim=1)
 
 
-def log_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return minus the logarithm of the probability of what is true, in nats, float64.
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each label in nats, float64.
 
     Args:
         logits: (N, K).
         labels: (N,) int64 in 0..K-1, or (N, K) of 0, 1 and NaN for findings.
 
     Returns:
-        (N,); or (N, K) for findings, NaN where nobody knows.
+        (N,); or (N, K) for findings, NaN for unknown labels.
     """
     if labels.dim() == 1:
         return F.cross_entropy(logits.double(), labels, reduction="none")
@@ -48,25 +48,29 @@ def log_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Fit the temperature that makes the labels most probable, on studies that the network was not trained on.
+    """Fit the temperature by maximum a posteriori on held-out studies.
 
-    On Calibration of Modern Neural Networks, Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2. Unlike
-    there, the logarithm of the temperature has a standard normal prior, which together weighs as much as a study or
-    two: it does not matter among many studies, and it keeps the temperature near 1 where they are few, or where the
-    logits separate them without an error, so that the likelihood would rise without end as the temperature falls. As
-    the prior is highest at 1, the negative log-likelihood never becomes higher than without a temperature.
+    On Calibration of Modern Neural Networks, Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2, which
+    uses maximum likelihood. Here the logarithm of the temperature has a standard normal prior, worth one or two
+    studies: negligible for many studies, it keeps the temperature near 1 for few, and for logits that separate the
+    classes perfectly, where the likelihood increases without bound as the temperature falls. As the prior has its mode
+    at 1, the negative log-likelihood is never higher than at temperature 1.
 
     Args:
         logits: (N, K), finite.
-        labels: as for `log_losses`.
+        labels: as for `negative_log_likelihood`.
 
     Returns:
-        The temperature, between 0.05 and 20; 1 where there is no label.
+        The temperature, between 0.05 and 20; 1 without labels.
     """
-    best, reach = 0.0, _LIMIT
-    for _ in range(_ROUNDS):
-        exponents = np.clip(best + reach * _STEPS, -_LIMIT, _LIMIT)  # the best so far among them
-        costs = [float(log_losses(logits.double() / math.exp(u), labels).nansum()) + u * u / 2 for u in exponents]
-        best = float(exponents[np.argmin(costs)])
-        reach /= 10
+    # grid search with refinement: the problem is bounded and has one parameter
+    best, radius = 0.0, _MAX_LOG_TEMPERATURE
+    for _ in range(_NUM_REFINEMENTS):
+        # the grid contains the best value so far, so the cost never increases
+        grid = np.clip(best + radius * _GRID, -_MAX_LOG_TEMPERATURE, _MAX_LOG_TEMPERATURE)
+        costs = [
+            float(negative_log_likelihood(logits.double() / math.exp(u), labels).nansum()) + u * u / 2 for u in grid
+        ]
+        best = float(grid[np.argmin(costs)])
+        radius /= 10
     return math.exp(best)

@@ -69,7 +69,10 @@ def test_every_planted_fault_is_found(volumes, capsys):
     }
     assert line_with(output, "NaN").startswith(f"{train}: line 3: {volumes}/1.nii.gz: 1 of 120 pixels are NaN")
     assert f"{train}: line 4: all 120 pixels of {volumes}/2.nii.gz are 7" in output
-    assert f"{train}: line 5: {volumes}/3.nii.gz is of patient 'p3', who is in {volumes}/6.nii.gz (line 4 of" in output
+    assert (
+        f"{train}: line 5: {volumes}/3.nii.gz is of patient 'p3', who is also in {volumes}/6.nii.gz (line 4 of"
+        in output
+    )
     assert f"{train}: line 2: {volumes}/0.nii.gz has the same pixels as {volumes}/5.nii.gz (line 3 of {val})" in output
     assert f"{val}: line 6: {volumes}/gone.nii.gz does not exist" in output
 

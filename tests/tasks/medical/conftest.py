@@ -1,4 +1,4 @@
-"""Small NIfTI and DICOM files, written as scanners and converters write them."""
+"""Fixtures that write small NIfTI and DICOM files, as scanners and converters do."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), 
 
 @pytest.fixture
 def affine_of() -> Callable[..., np.ndarray]:
-    """The affine of axes that point where letters such as LPS say, with a corner somewhere."""
+    """Build the affine for axis codes such as LPS, with an arbitrary origin."""
 
     def make(codes: str, spacing: Sequence[float] = (1, 1, 1)) -> np.ndarray:
         affine = np.eye(4)
@@ -42,7 +42,7 @@ def write_volume() -> Callable[..., str]:
 
 @pytest.fixture
 def write_dicom() -> Callable[..., str]:
-    """Write an image (H, W) or (H, W, 3) as DICOM, with any other tags; a tag that is None is left out."""
+    """Write an image (H, W) or (H, W, 3) as DICOM with additional tags; None removes a tag."""
 
     def write(file: Path, pixels: np.ndarray, **tags: Any) -> str:
         meta = FileMetaDataset()
@@ -76,10 +76,10 @@ def write_dicom() -> Callable[..., str]:
 
 @pytest.fixture
 def write_series(write_dicom: Callable[..., str]) -> Callable[..., str]:
-    """Write slices (Z, Y, X) as a folder of DICOM files, whose names and numbers say nothing about their order.
+    """Write slices (Z, Y, X) as a folder of DICOM files with shuffled names and instance numbers.
 
-    `right` and `down` say where rows and columns run, in mm to the left, to the back and up (LPS). `changed` gives a
-    slice other tags, `left_out` slices are not written.
+    `right` and `down` are the directions of rows and columns (LPS). `changed` overrides tags of single slices,
+    `left_out` slices are not written.
     """
 
     def write(
@@ -112,10 +112,10 @@ def write_series(write_dicom: Callable[..., str]) -> Callable[..., str]:
 
 @pytest.fixture
 def write_enhanced(write_dicom: Callable[..., str]) -> Callable[..., str]:
-    """Write slices (Z, Y, X) as the frames of one enhanced file, in the order given.
+    """Write slices (Z, Y, X) as the frames of one enhanced file.
 
-    `order` says which slice each frame is; `scaled` gives each slice a slope and an intercept of its own; `changed`
-    gives a slice other attributes of its position, `step` is from slice to slice.
+    `order` is the slice of each frame; `scaled` has slope and intercept per slice; `changed` overrides functional
+    groups of single slices; `step` is the vector between slice origins.
     """
 
     def write(
@@ -146,7 +146,7 @@ def write_enhanced(write_dicom: Callable[..., str]) -> Callable[..., str]:
         shared = _group(
             {
                 "PlaneOrientationSequence": {"ImageOrientationPatient": [*right, *down]},
-                # neither of the two that are not the distance of planes counts
+                # thickness and spacing between slices must be ignored: positions give the distance of planes
                 "PixelMeasuresSequence": {
                     "PixelSpacing": [spacing[1], spacing[2]],
                     "SliceThickness": 99,
@@ -167,7 +167,7 @@ def write_enhanced(write_dicom: Callable[..., str]) -> Callable[..., str]:
 
 
 def _group(parts: dict[str, dict[str, Any]]) -> Dataset:
-    """Return functional groups: sequences of one item each."""
+    """Return a functional group: sequences of one item each."""
     group = Dataset()
     for keyword, values in parts.items():
         item = Dataset()

@@ -1,4 +1,4 @@
-"""A DICOM file that is damaged, contradicts itself or lacks its header is read as it is meant, or is one sentence."""
+"""Damaged, inconsistent and headerless DICOM files: read correctly, or one clear error."""
 
 import zlib
 from pathlib import Path
@@ -21,25 +21,25 @@ SLICES = np.random.default_rng(3).integers(-1000, 1000, (6, 5, 4)).astype(np.int
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"PixelSpacing": [0, 1]}, r"its PixelSpacing is \[0.0, 1.0\] mm; expected lengths above 0"),
+        ({"PixelSpacing": [0, 1]}, r"its PixelSpacing is \[0.0, 1.0\] mm; expected positive distances"),
         ({"PixelSpacing": [1, -1]}, r"its PixelSpacing is \[1.0, -1.0\] mm"),
         ({"ImagerPixelSpacing": [0, 0]}, r"its ImagerPixelSpacing is \[0.0, 0.0\] mm"),
         ({"PixelSpacing": [1, 1, 1]}, "expected 2 finite numbers"),
-        ({"Rows": 0}, "its Rows is 0; expected a whole number above 0"),
+        ({"Rows": 0}, "its Rows is 0; expected a positive integer"),
         ({"Columns": None}, "its Columns is absent"),
         ({"Rows": 65535, "Columns": 65535}, r"is 1 x 65535 x 65535 x 1, 4\.29e\+09 pixels; expected at most"),
-        ({"Rows": 20000}, "take 200000 bytes, but there are 60"),
-        ({"Rows": 3}, "take 30 bytes, but there are 60"),
-        ({"SamplesPerPixel": 3}, "take 180 bytes, but there are 60"),
+        ({"Rows": 20000}, "take 200000 bytes, but the file has 60"),
+        ({"Rows": 3}, "take 30 bytes, but the file has 60"),
+        ({"SamplesPerPixel": 3}, "take 180 bytes, but the file has 60"),
         ({"BitsAllocated": 12}, r"have 12 bits \(BitsAllocated\)"),
         ({"BitsAllocated": 8}, "8 bits"),
-        ({"BitsAllocated": 32, "BitsStored": 16}, "take 120 bytes, but there are 60"),
+        ({"BitsAllocated": 32, "BitsStored": 16}, "take 120 bytes, but the file has 60"),
         ({"BitsStored": 20, "HighBit": 19}, "16 bits .*20 of them in use"),
         ({"BitsStored": 12, "HighBit": 15}, r"the highest is 15 \(HighBit\)"),
         ({"NumberOfFrames": -1}, "its NumberOfFrames is -1"),
-        ({"NumberOfFrames": 3}, "take 180 bytes, but there are 60"),
-        ({"PixelData": b"\0" * 20}, "take 60 bytes, but there are 20"),
-        ({"PixelData": b"\0" * 180}, "take 60 bytes, but there are 180"),
+        ({"NumberOfFrames": 3}, "take 180 bytes, but the file has 60"),
+        ({"PixelData": b"\0" * 20}, "take 60 bytes, but the file has 20"),
+        ({"PixelData": b"\0" * 180}, "take 60 bytes, but the file has 180"),
         ({"PixelData": None}, r"holds no pixels \(modality OT\)"),
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "RescaleSlope is 0.0"),
         ({"RescaleSlope": 2}, "its RescaleIntercept None"),
@@ -47,7 +47,7 @@ SLICES = np.random.default_rng(3).integers(-1000, 1000, (6, 5, 4)).astype(np.int
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette"),
     ],
 )
-def test_what_contradicts_itself_is_named(tmp_path, write_dicom, tags, message):
+def test_inconsistent_attributes_are_errors(tmp_path, write_dicom, tags, message):
     file = write_dicom(tmp_path / "a.dcm", PIXELS, **tags)
     with pytest.raises(UnreadableScan, match=message) as caught:
         read_scan(file)
@@ -64,7 +64,7 @@ def test_what_contradicts_itself_is_named(tmp_path, write_dicom, tags, message):
         ("NumberOfFrames", 7654, b"7654", b"some"),
     ],
 )
-def test_text_that_is_no_number_is_named(tmp_path, write_dicom, name, value, old, new):
+def test_text_in_numeric_attributes_is_an_error(tmp_path, write_dicom, name, value, old, new):
     file = Path(write_dicom(tmp_path / "a.dcm", PIXELS, **{"RescaleIntercept": 0, "RescaleSlope": 1, name: value}))
     content = file.read_bytes()
     assert content.count(old) == 1
@@ -73,7 +73,7 @@ def test_text_that_is_no_number_is_named(tmp_path, write_dicom, name, value, old
         read_scan(file)
 
 
-def test_every_cut_is_named(tmp_path, write_dicom):
+def test_truncation_at_any_byte_is_an_error(tmp_path, write_dicom):
     whole = Path(write_dicom(tmp_path / "a.dcm", PIXELS)).read_bytes()
     for length in range(1, len(whole) - 1, 7):
         (tmp_path / "cut.dcm").write_bytes(whole[:length])
@@ -81,7 +81,7 @@ def test_every_cut_is_named(tmp_path, write_dicom):
             read_scan(tmp_path / "cut.dcm")
 
 
-def test_bits_of_an_overlay_are_no_pixels(tmp_path, write_dicom):
+def test_overlay_bits_are_masked(tmp_path, write_dicom):
     overlay = np.random.default_rng(0).integers(0, 2, PIXELS.shape).astype(np.uint16) << 12
     file = write_dicom(tmp_path / "a.dcm", PIXELS | overlay, BitsStored=12, HighBit=11)
     np.testing.assert_array_equal(read_scan(file).pixels[0], PIXELS)
@@ -90,14 +90,14 @@ def test_bits_of_an_overlay_are_no_pixels(tmp_path, write_dicom):
     np.testing.assert_array_equal(read_scan(file).pixels[0], PIXELS.astype(np.float32) - 2048)
 
 
-def test_padding_counts_as_it_is_stored(tmp_path, write_dicom):
+def test_pixel_padding_keeps_its_value(tmp_path, write_dicom):
     pixels = PIXELS.copy()
     pixels[0] = 4095
     file = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=4095)
     np.testing.assert_array_equal(read_scan(file).pixels[0], pixels)
 
 
-def test_compression_without_a_decoder_says_what_to_install(tmp_path, write_dicom):
+def test_compression_without_decoder_is_an_error(tmp_path, write_dicom):
     file = write_dicom(tmp_path / "a.dcm", PIXELS)
     dataset = dcmread(file)
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"  # MPEG-2
@@ -112,22 +112,22 @@ def test_compression_without_a_decoder_says_what_to_install(tmp_path, write_dico
         read_scan(tmp_path / "j2k.dcm")
 
 
-def test_a_deflated_bomb_is_not_inflated(tmp_path, write_dicom, monkeypatch):
+def test_deflate_bomb_is_not_inflated(tmp_path, write_dicom, monkeypatch):
     dataset = dcmread(write_dicom(tmp_path / "a.dcm", PIXELS))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(tmp_path / "b.dcm")
     np.testing.assert_array_equal(read_scan(tmp_path / "b.dcm").pixels[0], PIXELS)
     content = (tmp_path / "b.dcm").read_bytes()
-    at = 144 + int.from_bytes(content[140:144], "little")
+    start = 144 + int.from_bytes(content[140:144], "little")
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    (tmp_path / "b.dcm").write_bytes(content[:at] + packer.compress(bytes(2**23)) + packer.flush())
-    monkeypatch.setattr(dicom_file, "_MOST_INFLATED", 2**22)
+    (tmp_path / "b.dcm").write_bytes(content[:start] + packer.compress(bytes(2**23)) + packer.flush())
+    monkeypatch.setattr(dicom_file, "_MAX_INFLATED", 2**22)
     with pytest.raises(UnreadableScan, match=r"b\.dcm: inflates to more than 4194304 bytes"):
         read_scan(tmp_path / "b.dcm")
 
 
-def bare(file, implicit=False, with_meta=False):
-    """Take preamble and, unless asked for, file meta information off a file."""
+def strip_header(file, implicit=False, with_meta=False):
+    """Remove the preamble of a file, and the file meta information unless `with_meta`."""
     dataset = dcmread(file)
     if with_meta:
         content = Path(file).read_bytes()[132:]
@@ -146,7 +146,7 @@ def bare(file, implicit=False, with_meta=False):
 def test_files_without_preamble_are_read(tmp_path, write_series, options, suffix):
     expected = read_scan(write_series(tmp_path / "s", SLICES, suffix=suffix))
     for file in sorted((tmp_path / "s").iterdir()):
-        bare(file, **options)
+        strip_header(file, **options)
     (tmp_path / "s/LICENSE").write_text("free")
     assert find_scans([tmp_path]) == [str(tmp_path / "s")]
     scan = read_scan(tmp_path / "s")
@@ -156,7 +156,7 @@ def test_files_without_preamble_are_read(tmp_path, write_series, options, suffix
     assert image.pixels.shape == (1, 5, 4)
 
 
-def test_what_is_not_dicom_is_not_taken_for_it(tmp_path, write_dicom):
+def test_other_files_are_not_dicom(tmp_path, write_dicom):
     rng = np.random.default_rng(0)
     for name, content in {
         "text": b"path,label\n" * 30,
@@ -179,14 +179,14 @@ def test_what_is_not_dicom_is_not_taken_for_it(tmp_path, write_dicom):
     plain.PixelData = encapsulate([b"\0" * 60])
     plain["PixelData"].VR, plain["PixelData"].is_undefined_length = "OB", True
     plain.save_as(tmp_path / "packed.dcm", implicit_vr=False, little_endian=True)
-    with pytest.raises(UnreadableScan, match=r"packed\.dcm: does not name its transfer syntax"):
+    with pytest.raises(UnreadableScan, match=r"packed\.dcm: has no transfer syntax"):
         read_scan(tmp_path / "packed.dcm")
 
 
 @pytest.mark.parametrize("length", [0, 140, "before Rows", -5])
-def test_a_broken_slice_neither_drops_out_nor_makes_images_of_the_others(tmp_path, write_series, length):
+def test_damaged_slice_is_an_error_of_its_series(tmp_path, write_series, length):
     folder = write_series(tmp_path / "s", SLICES)
-    first = tmp_path / "s/003.dcm"  # the lowest, whose absence would leave no gap
+    first = tmp_path / "s/003.dcm"  # at the end of the stack, where a missing slice leaves no gap
     (tmp_path / "s/000.dcm").rename(tmp_path / "s/008.dcm")
     first = first.rename(tmp_path / "s/000.dcm")
     content = first.read_bytes()

@@ -1,10 +1,10 @@
-"""A series is one volume, or its folder and slices are named."""
+"""DICOM series as volumes, and errors that name the slices."""
 
 import numpy as np
 import pytest
 from monai.data import PydicomReader
 
-from vertebra.tasks.medical.orientation import restored
+from vertebra.tasks.medical.orientation import to_file_axes
 from vertebra.tasks.medical.reading import read_scan
 from vertebra.tasks.medical.scans import UnreadableScan
 
@@ -13,23 +13,23 @@ TURN = np.deg2rad(20)
 AXIAL = ((1, 0, 0), (0, 1, 0))
 CORONAL = ((1, 0, 0), (0, 0, -1))
 SAGITTAL = ((0, 1, 0), (0, 0, -1))
-OBLIQUE = ((1, 0, 0), (0, round(np.cos(TURN), 6), round(np.sin(TURN), 6)))  # of 20 degrees
+OBLIQUE = ((1, 0, 0), (0, round(np.cos(TURN), 6), round(np.sin(TURN), 6)))  # by 20 degrees
 FEET_FIRST = ((-1, 0, 0), (0, 1, 0))  # the normal points to the feet
 
 
 @pytest.mark.parametrize("plane", [AXIAL, CORONAL, SAGITTAL, OBLIQUE, FEET_FIRST])
-def test_every_slice_lies_where_its_file_says(tmp_path, write_series, plane):
+def test_voxels_are_at_their_dicom_positions(tmp_path, write_series, plane):
     spacing = (3.0, 2.0, 1.5)
     scan = read_scan(write_series(tmp_path / "s", SLICES, *plane, spacing, suffix=""))
     right, down = np.array(plane, dtype=float)
     for z, y, x in [(0, 0, 0), (4, 1, 2), (5, 4, 3)]:
-        # the equation of the standard, C.7.6.2.1.1, in mm to the left, to the back and up
+        # equation C.7.6.2.1-1 of the standard, in mm (LPS)
         lps = np.array([-40.0, 12.0, 5.5]) + z * spacing[0] * np.cross(right, down) + y * 2.0 * down + x * 1.5 * right
         d, h, w = np.linalg.solve(scan.affine[:3, :3], lps * (-1, -1, 1) - scan.affine[:3, 3]).round(3).astype(int)
         assert scan.pixels[0, d, h, w] == SLICES[z, y, x]
-    # head above feet, back behind front, left beside right
+    # axis codes S, P, L
     assert (np.diag(scan.affine[:3, :3][::-1]) * (1, -1, -1) > 0).all()
-    np.testing.assert_array_equal(restored(scan.pixels[0], scan.grid), SLICES.transpose(2, 1, 0))
+    np.testing.assert_array_equal(to_file_axes(scan.pixels[0], scan.grid), SLICES.transpose(2, 1, 0))
     if plane != OBLIQUE:
         lengths = {"S": 3.0, "P": 2.0, "L": 1.5} if plane in (AXIAL, FEET_FIRST) else {}
         lengths = lengths or ({"S": 2.0, "P": 3.0, "L": 1.5} if plane == CORONAL else {"S": 2.0, "P": 1.5, "L": 3.0})
@@ -37,24 +37,24 @@ def test_every_slice_lies_where_its_file_says(tmp_path, write_series, plane):
 
 
 @pytest.mark.parametrize("plane", [AXIAL, CORONAL, OBLIQUE])
-def test_monai_reads_the_same_where_numbers_follow_positions(tmp_path, write_series, plane):
+def test_equals_monai_when_instance_numbers_follow_positions(tmp_path, write_series, plane):
     numbers = {z: {"InstanceNumber": z + 1, "RescaleSlope": 2, "RescaleIntercept": -7} for z in range(6)}
     folder = write_series(tmp_path / "s", SLICES, *plane, changed=numbers)
     scan = read_scan(folder)
     reader = PydicomReader()
     voxels, meta = reader.get_data(reader.read(folder))
-    np.testing.assert_array_equal(restored(scan.pixels[0], scan.grid), voxels)
+    np.testing.assert_array_equal(to_file_axes(scan.pixels[0], scan.grid), voxels)
     np.testing.assert_allclose(scan.grid.affine, meta["affine"], atol=1e-6)
 
 
-def test_a_single_slice_is_an_image(tmp_path, write_series):
+def test_single_slice_is_an_image(tmp_path, write_series):
     scan = read_scan(write_series(tmp_path / "s", SLICES[:1]))
     assert scan.name == str(tmp_path / "s")
     np.testing.assert_array_equal(scan.pixels, SLICES[:1])
     assert scan.spacing == (2.0, 1.5)
 
 
-def test_other_files_do_not_count(tmp_path, write_series, write_dicom):
+def test_other_files_are_ignored(tmp_path, write_series, write_dicom):
     folder = write_series(tmp_path / "s", SLICES)
     (tmp_path / "s/LICENSE").write_text("free")
     (tmp_path / "s/.hidden.dcm").write_text("no scan")
@@ -66,18 +66,18 @@ def test_other_files_do_not_count(tmp_path, write_series, write_dicom):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"left_out": [3]}, r"between 007\.dcm and 001\.dcm lie 6 mm, elsewhere 3 mm: 1 slice is missing"),
-        ({"left_out": [1, 2]}, r"between 003\.dcm and 004\.dcm lie 9 mm, elsewhere 3 mm: 2 slices are missing"),
-        ({"left_out": [0, 1, 3]}, r"lie 6 mm, elsewhere 3 mm: 1 slice is missing"),
+        ({"left_out": [3]}, r"between 007\.dcm and 001\.dcm is 6 mm, elsewhere 3 mm: 1 slice is missing"),
+        ({"left_out": [1, 2]}, r"between 003\.dcm and 004\.dcm is 9 mm, elsewhere 3 mm: 2 slices are missing"),
+        ({"left_out": [0, 1, 3]}, r"is 6 mm, elsewhere 3 mm: 1 slice is missing"),
         (
             {"changed": {2: {"ImagePositionPatient": [-40.0, 12.0, 12.5]}}},
-            r"between 000\.dcm and 007\.dcm lie 4 mm, elsewhere 3 mm: the spacing is mixed",
+            r"between 000\.dcm and 007\.dcm is 4 mm, elsewhere 3 mm; expected even spacing",
         ),
         (
             {"changed": {2: {"ImagePositionPatient": [-40.0, 12.0, 14.5]}}},
-            r"00[47]\.dcm and 00[47]\.dcm lie 0 mm apart",
+            r"00[47]\.dcm and 00[47]\.dcm are 0 mm apart",
         ),
-        ({"changed": {2: {"ImagePositionPatient": [-30.0, 12.0, 11.5]}}}, "shifted sideways"),
+        ({"changed": {2: {"ImagePositionPatient": [-30.0, 12.0, 11.5]}}}, "is shifted in its plane"),
         ({"changed": {2: {"PixelSpacing": [2.5, 1.5]}}}, r"differ: 007\.dcm has PixelSpacing \[2\.5, 1\.5\]"),
         ({"changed": {0: {"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}}}, r"003\.dcm has ImageOrientationPatient"),
         ({"changed": {2: {"SeriesInstanceUID": "4.5.6"}}}, r"holds 2 series, 4\.5\.6: 1 files|holds 2 series, 1\.2\.3"),
@@ -91,14 +91,14 @@ def test_other_files_do_not_count(tmp_path, write_series, write_dicom):
         ({"changed": {2: {"PixelSpacing": None}}}, r"007\.dcm has no PixelSpacing"),
     ],
 )
-def test_what_makes_no_volume_is_named(tmp_path, write_series, options, message):
+def test_slices_that_are_not_a_volume_are_errors(tmp_path, write_series, options, message):
     folder = write_series(tmp_path / "s", SLICES, **options)
     with pytest.raises(UnreadableScan, match=message) as caught:
         read_scan(folder)
     assert str(caught.value).startswith((f"{folder}: ", f"{folder}/00"))
 
 
-def test_the_same_image_twice_is_named(tmp_path, write_series):
+def test_duplicate_slice_is_an_error(tmp_path, write_series):
     folder = write_series(tmp_path / "s", SLICES)
     (tmp_path / "s/copy.dcm").write_bytes((tmp_path / "s/007.dcm").read_bytes())
     with pytest.raises(UnreadableScan, match=r"(007|copy)\.dcm and (007|copy)\.dcm are the same image twice"):
@@ -107,8 +107,8 @@ def test_the_same_image_twice_is_named(tmp_path, write_series):
 
 @pytest.mark.parametrize("tilt", [15, -25])
 @pytest.mark.parametrize("reverse", [1, -1])
-def test_a_tilted_gantry_is_straightened(tmp_path, write_series, tilt, reverse):
-    """Slices of a block that is as bright as high, which lean to the front or back, become one that is upright."""
+def test_gantry_tilt_is_corrected(tmp_path, write_series, tilt, reverse):
+    """A linear ramp on tilted slices stays the same ramp in patient space."""
     step, rows = 5.0, 24
     down = np.array([0, np.cos(np.deg2rad(tilt)), -np.sin(np.deg2rad(tilt))]).round(6)
     normal = np.cross((1, 0, 0), down)
@@ -122,14 +122,14 @@ def test_a_tilted_gantry_is_straightened(tmp_path, write_series, tilt, reverse):
     turned = scan.affine[:3, :3] / scan.spacing
     np.testing.assert_allclose(turned.T @ turned, np.eye(3), atol=1e-6)
     shape = scan.pixels.shape[1:]
-    places = np.stack([*np.indices(shape), np.ones(shape)]).reshape(4, -1)
-    world = scan.affine @ places
+    indices = np.stack([*np.indices(shape), np.ones(shape)]).reshape(4, -1)
+    world = scan.affine @ indices
     inside = np.abs(scan.pixels.reshape(-1) - (-2 * world[1] + 3 * world[2])) < 0.1
-    # all but the corners, which no slice has reached, and their edges
+    # all but the corners that no slice covers, and interpolated edges
     assert inside.sum() >= stored.size - 2 * 8 * 4
 
 
-def test_slices_of_another_size_are_named(tmp_path, write_series, write_dicom):
+def test_slice_of_another_size_is_an_error(tmp_path, write_series, write_dicom):
     folder = write_series(tmp_path / "s", SLICES)
     tags = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [2.0, 1.5]}
     write_dicom(tmp_path / "s/more.dcm", np.zeros((5, 7), np.int16), ImagePositionPatient=[-40, 12, 23.5], **tags)
@@ -137,7 +137,7 @@ def test_slices_of_another_size_are_named(tmp_path, write_series, write_dicom):
         read_scan(folder)
 
 
-def test_positions_may_have_few_digits(tmp_path, write_series):
+def test_rounded_positions_are_accepted(tmp_path, write_series):
     jitter = {z: {"ImagePositionPatient": [-40.0, 12.0, round(5.5 + z * 1.25, 1)]} for z in range(6)}
     scan = read_scan(write_series(tmp_path / "s", SLICES, spacing=(1.25, 2.0, 1.5), changed=jitter))
     assert scan.spacing[0] == pytest.approx(1.25, abs=0.02)

@@ -1,3 +1,5 @@
+"""Grad-CAM maps, compared with closed forms and MONAI."""
+
 import copy
 import warnings
 
@@ -11,7 +13,7 @@ from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.medical import medical_classifier, slice_classifier, study_classifier
 from vertebra.tasks.medical.grad_cam import choose_level, grad_cam
 
-with warnings.catch_warnings():  # of what MONAI's visualisations import
+with warnings.catch_warnings():  # raised by imports of MONAI's visualization
     warnings.simplefilter("ignore")
     from monai.visualize import GradCAM
 
@@ -22,7 +24,7 @@ def seed():
 
 
 def tiny(dim=2):
-    """A trained network's stand-in, whose norms have seen something."""
+    """A small network with randomized norms, as after training."""
     body = ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(in_channels=1), dim=dim, widths=(8, 16, 24, 32))
     for module in body.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
@@ -33,14 +35,14 @@ def tiny(dim=2):
     return body
 
 
-def strong(network):
-    """A head whose answers differ, as a trained one's do."""
+def with_random_head(network):
+    """Give the head large weights, so that logits differ as after training."""
     nn.init.normal_(network.head.fc.weight)
     return network
 
 
 class Halves(Backbone):
-    """The input as it is, and at half its size."""
+    """Backbone with two levels: its input, and its input at half the size."""
 
     def __init__(self, dim):
         super().__init__()
@@ -54,14 +56,14 @@ class Halves(Backbone):
 
 
 def expected_map(channel, size):
-    """A channel (N, 1, ...) above 0, in the size of the input and with 1 as its largest value."""
+    """Rectify a channel (N, 1, ...), resize it to the input and normalize its maximum to 1."""
     mode = "bilinear" if len(size) == 2 else "trilinear"
     x = F.interpolate(channel.relu(), size=size, mode=mode, align_corners=False)[:, 0]
     return x / x.amax(dim=tuple(range(1, x.dim())), keepdim=True)
 
 
 @pytest.mark.parametrize("size", [(8, 12), (4, 8, 12)])
-def test_of_the_mean_of_a_channel_it_is_the_channel(size):
+def test_map_of_a_channel_mean_is_the_channel(size):
     network = medical_classifier(Halves(len(size)), 3)
     network.head.fc.weight.data = torch.eye(3)
     images = torch.randn(2, 3, *size)
@@ -73,18 +75,18 @@ def test_of_the_mean_of_a_channel_it_is_the_channel(size):
         assert cams.min() == 0
 
 
-def test_what_speaks_against_a_class_is_cut_off():
+def test_negative_evidence_is_rectified():
     network = medical_classifier(Halves(2), 2)
     network.head.fc.weight.data = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     images = torch.rand(1, 3, 8, 8)
     assert grad_cam(network, images, 0).max() == 1
-    assert grad_cam(network, images, 1).abs().max() == 0  # nothing speaks for it
+    assert grad_cam(network, images, 1).abs().max() == 0  # no positive evidence
 
 
 @pytest.mark.parametrize("level", ["C2", "C3", "C4", "C5"])
 @pytest.mark.parametrize("dim", [2, 3])
-def test_maps_are_monais(dim, level):
-    network = strong(medical_classifier(tiny(dim), 3)).eval()
+def test_maps_equal_monai(dim, level):
+    network = with_random_head(medical_classifier(tiny(dim), 3)).eval()
     images = torch.randn(1, 1, *(33, 65, 49)[-dim:])
     block = f"backbone.layer{int(level[1]) - 1}.0"  # the only one of its stage
     peer = GradCAM(network, block, postprocessing=lambda x: x / x.max().clamp(min=1e-30))
@@ -95,28 +97,28 @@ def test_maps_are_monais(dim, level):
 
 @pytest.mark.parametrize("dim", [2, 3])
 def test_flips_commute(dim):
-    network = strong(medical_classifier(tiny(dim), 2))
+    network = with_random_head(medical_classifier(tiny(dim), 2))
     mirrored = copy.deepcopy(network)
     for module in mirrored.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             module.weight.data = module.weight.data.flip(-1)
-    images = torch.randn(2, 1, *(33, 65, 33)[-dim:])  # so that strides meet the same pixels from either end
+    images = torch.randn(2, 1, *(33, 65, 33)[-dim:])  # odd sizes: strides sample the same pixels from both ends
     for level in ("C3", "C4"):
         cams = grad_cam(network, images, 1, level)
         assert (cams - cams.flip(-1)).abs().max() > 0.1
         torch.testing.assert_close(grad_cam(mirrored, images.flip(-1), 1, level).flip(-1), cams, rtol=1e-4, atol=1e-5)
 
 
-def test_slices_and_images_of_a_study_have_maps_of_their_own():
+def test_slices_and_images_of_a_study_have_separate_maps():
     body = tiny()
-    slices, study = strong(slice_classifier(body, 2)), study_classifier(body, 2)
-    slices.head.fc.weight.data.abs_()  # so that every slice has something that speaks for the class
+    slices, study = with_random_head(slice_classifier(body, 2)), study_classifier(body, 2)
+    slices.head.fc.weight.data.abs_()  # positive evidence in every slice
     study.load_state_dict(slices.state_dict())
     volumes = torch.randn(2, 1, 3, 65, 33)
     cams = grad_cam(slices, volumes, 1, "C5")
     assert cams.shape == (2, 3, 65, 33)
     assert torch.equal(cams.amax(dim=(1, 2, 3)), torch.ones(2))
-    assert (cams.amax(dim=(2, 3)) < 1).sum() == 4  # 1 is the largest value of a volume, not of a slice
+    assert (cams.amax(dim=(2, 3)) < 1).sum() == 4  # 1 is the maximum of the volume, not of each slice
     torch.testing.assert_close(grad_cam(study, volumes.transpose(1, 2), 1, "C5"), cams)
     padded = grad_cam(study, volumes.transpose(1, 2), 1, "C5", counts=torch.tensor([3, 1]))
     torch.testing.assert_close(padded[0], cams[0])
@@ -124,9 +126,9 @@ def test_slices_and_images_of_a_study_have_maps_of_their_own():
     assert padded[1, 1:].abs().max() == 0
 
 
-def test_of_equal_slices_with_a_mean_each_has_the_map_of_the_image():
+def test_equal_slices_have_the_map_of_the_image():
     body = tiny()
-    slices, flat = strong(slice_classifier(body, 2, pooling="mean")), medical_classifier(body, 2)
+    slices, flat = with_random_head(slice_classifier(body, 2, pooling="mean")), medical_classifier(body, 2)
     flat.head = slices.head
     images = torch.randn(1, 1, 65, 65)
     expected = grad_cam(flat, images, 0)
@@ -134,16 +136,16 @@ def test_of_equal_slices_with_a_mean_each_has_the_map_of_the_image():
     torch.testing.assert_close(cams, expected[:, None].expand(-1, 4, -1, -1), rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_is_its_single_images():
-    network = strong(medical_classifier(tiny(3), 3))
+def test_batch_equals_single_images():
+    network = with_random_head(medical_classifier(tiny(3), 3))
     images, labels = torch.randn(3, 1, 33, 33, 33), torch.tensor([2, 0, 1])
     single = [grad_cam(network, image[None], int(label)) for image, label in zip(images, labels, strict=True)]
     torch.testing.assert_close(grad_cam(network, images, labels), torch.cat(single), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_network_is_left_as_it_was(training):
-    network = strong(medical_classifier(tiny(), 2, drop_rate=0.5)).train(training)
+def test_network_is_unchanged(training):
+    network = with_random_head(medical_classifier(tiny(), 2, drop_rate=0.5)).train(training)
     network.backbone.layer1.train(not training)
     images = torch.randn(2, 1, 65, 65)
     network(images).sum().backward()
@@ -165,8 +167,8 @@ def test_the_network_is_left_as_it_was(training):
     assert all(module.training for module in network.modules())
 
 
-def test_while_evaluating_and_in_frozen_networks():
-    network = strong(medical_classifier(tiny(), 2))
+def test_inference_mode_autocast_and_frozen_networks():
+    network = with_random_head(medical_classifier(tiny(), 2))
     images = torch.randn(2, 1, 65, 65)
     expected = grad_cam(network, images, 1)
     network.requires_grad_(False)
@@ -188,31 +190,31 @@ def test_while_evaluating_and_in_frozen_networks():
         ("resnet18s_3d", (28, 28, 28), "C3"),
         ("resnet18_3d", (128, 128, 128), "C4"),
         ("resnet18_3d", (32, 160, 160), "C3"),  # 2 x 10 x 10 cells of C4 are not enough
-        ("resnet18_3d", (8, 8, 8), "C2"),  # none has enough
+        ("resnet18_3d", (8, 8, 8), "C2"),  # no level has enough
     ],
 )
-def test_the_coarsest_level_that_can_show_a_place_is_chosen(name, size, level):
+def test_coarsest_level_with_enough_cells_is_chosen(name, size, level):
     with torch.device("meta"):
         body = create_backbone(name, in_channels=1).eval()
         assert choose_level(body(torch.empty(1, 1, *size))) == level
 
 
 @pytest.mark.parametrize("name", ["resnetv2_18", "seresnet18", "resnet20", "timm:mobilenetv3_small_050"])
-def test_every_level_of_other_families_is_one_that_the_answer_comes_from(name):
-    network, images = strong(medical_classifier(name, 2)), torch.randn(1, 1, 64, 64)
-    network.head.fc.weight.data[1] = -network.head.fc.weight.data[0]  # what speaks against one speaks for the other
+def test_logits_depend_on_every_level_of_other_families(name):
+    network, images = with_random_head(medical_classifier(name, 2)), torch.randn(1, 1, 64, 64)
+    network.head.fc.weight.data[1] = -network.head.fc.weight.data[0]  # evidence against one class is for the other
     for level in network.backbone.levels:
         cams = [grad_cam(network, images, label, level.name) for label in (0, 1)]
         assert cams[0].shape == (1, 64, 64)
         assert torch.stack(cams).max() == 1
 
 
-def test_a_level_that_the_answer_does_not_come_from_is_refused():
+def test_level_without_gradient_is_an_error():
     class Copies(Halves):
         def forward(self, images):
             return {name: x.clone() for name, x in super().forward(images).items()}
 
-    network, images = strong(medical_classifier(Copies(2), 2)), torch.rand(1, 3, 8, 8)
-    with pytest.raises(ValueError, match="what Copies says does not come from its level C1 as it is given; choose C2"):
+    network, images = with_random_head(medical_classifier(Copies(2), 2)), torch.rand(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="the logits do not depend on level C1 as Copies returns it; choose C2"):
         grad_cam(network, images, 1, "C1")
     assert grad_cam(network, images, 1, "C2").shape == (1, 8, 8)

@@ -1,4 +1,4 @@
-"""Values as a network learns from well."""
+"""Intensity scaling, compared with MONAI."""
 
 import numpy as np
 import pytest
@@ -31,20 +31,20 @@ def test_presets_in_hounsfield_units(preset, low, high):
     assert scaled.dtype == np.float32
 
 
-def test_a_window_of_ones_own():
+def test_custom_window():
     np.testing.assert_allclose(Window(center=10, width=20)(hu(0, 5, 20, 99)), [[-1, -0.5, 1, 1]])
     for wrong in ({"center": 10}, {"width": 10}, {"center": 1, "width": 0}, {"preset": "heart"}):
         with pytest.raises(ValueError, match="give"):
             Window(**wrong)
 
 
-def test_a_range():
+def test_range():
     np.testing.assert_allclose(Range()(hu(0, 127.5, 255, 300)), [[-1, 0, 1, 1]])
-    with pytest.raises(ValueError, match="low is below high"):
+    with pytest.raises(ValueError, match="expected low below high"):
         Range(1, 1)
 
 
-def test_percentiles_are_monais():
+def test_percentiles_equal_monai():
     theirs = ScaleIntensityRangePercentiles(2, 90, -1, 1, clip=True)(PIXELS).numpy()
     np.testing.assert_allclose(Percentiles(2, 90)(PIXELS), theirs, atol=1e-5)
     assert np.isfinite(Percentiles()(np.full((1, 3, 3), 7, np.float32))).all()
@@ -53,7 +53,7 @@ def test_percentiles_are_monais():
 
 
 @pytest.mark.parametrize("nonzero", [False, True])
-def test_standardising_is_monais(nonzero):
+def test_standardization_equals_monai(nonzero):
     pixels = PIXELS * (PIXELS > 90)
     theirs = NormalizeIntensity(nonzero=nonzero)(pixels).numpy()
     ours = Standardize(nonzero)(pixels)

@@ -1,4 +1,4 @@
-"""MONAI's transforms with a seed for each draw."""
+"""Augmentation with MONAI transforms: seeding, purity, size."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ PIXELS = np.random.default_rng(0).normal(size=(1, 10, 12, 14)).astype(np.float32
 
 
 class InPlace(Transform):
-    """Writes into what it is given."""
+    """Transform that writes into its input."""
 
     def __call__(self, data):
         data += 1
@@ -21,7 +21,7 @@ def augment():
     return Augment([RandFlip(0.5, 0), OneOf([RandZoom(1.0), RandGaussianNoise(1.0)]), *usual_transforms((10, 12, 14))])
 
 
-def test_a_seed_gives_the_same_whatever_came_before():
+def test_result_depends_on_the_seed_alone():
     one, other = augment(), augment()
     other(PIXELS, 3)
     first = one(PIXELS, 7)
@@ -32,7 +32,7 @@ def test_a_seed_gives_the_same_whatever_came_before():
     assert first.dtype == np.float32
 
 
-def test_what_is_augmented_stays_as_it_was():
+def test_input_is_not_modified():
     before = PIXELS.copy()
     for seed in range(5):
         augment()(PIXELS, seed)
@@ -47,5 +47,5 @@ def test_images_and_volumes_keep_their_size():
         out = Augment(usual_transforms(size))(pixels, 5)
         assert out.shape == pixels.shape
         assert not np.allclose(out, pixels)
-    with pytest.raises(ValueError, match=r"data\.augment made \(1, 4, 4, 4\) of \(1, 10, 12, 14\)"):
+    with pytest.raises(ValueError, match=r"data\.augment changed the size from \(1, 10, 12, 14\) to \(1, 4, 4, 4\)"):
         Augment([RandSpatialCrop((4, 4, 4), random_size=False)])(PIXELS, 0)

@@ -1,3 +1,5 @@
+"""Medical classifiers: parity with MONAI, pooling over studies and slices, checkpoints."""
+
 from functools import partial
 
 import pytest
@@ -20,7 +22,7 @@ def seed():
 
 
 def randomize(network):
-    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    """Randomize all weights and statistics: with norms at their initial values, swapped norms would go undetected."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
@@ -29,7 +31,9 @@ def randomize(network):
             if module.bias is not None:
                 module.bias.data.normal_(0, 0.3, generator=generator)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-            module.weight.data.uniform_(0.3, 0.8, generator=generator)  # below 1, or a deep sum of branches explodes
+            module.weight.data.uniform_(
+                0.3, 0.8, generator=generator
+            )  # below 1: residual sums of deep networks would explode
             module.bias.data.normal_(0, 0.2, generator=generator)
             module.running_mean.normal_(0, 0.2, generator=generator)
             module.running_var.uniform_(0.6, 1.6, generator=generator)
@@ -41,7 +45,7 @@ def tiny(dim=2, in_channels=1):
 
 
 def narrow(block=BasicBlock, shortcut=projection):
-    """A 3-D backbone that costs little, and what builds MONAI's network of the same layers."""
+    """Return a narrow 3-D backbone, and a builder of MONAI's network with the same layers."""
     options, widths = BackboneOptions(in_channels=1), (8, 16, 24, 32)
     body = ResNet(
         partial(block, shortcut=shortcut),
@@ -63,28 +67,28 @@ def assert_same_logits(ours, peer, size):
     with torch.no_grad():
         expected, logits = peer(volumes), ours.eval()(volumes)
     assert expected.shape == (2, 5)
-    assert 0.1 < expected.std() < 10  # the tolerance means something only at this scale
+    assert 0.1 < expected.std() < 10  # the tolerance is meaningful only at this scale
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
 @pytest.mark.parametrize("biased", [False, True])
-def test_logits_are_those_of_monais_layers(block, biased):
+def test_logits_equal_narrow_monai_networks(block, biased):
     body, peer = narrow(block)
     assert_same_logits(medical_classifier(body, 5), randomize(peer(num_classes=5, bias_downsample=biased)), (9, 13, 11))
 
 
 @pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
-def test_logits_are_monais(depth):
+def test_logits_equal_monai(depth):
     build = getattr(monai, f"resnet{depth}")
     peer = randomize(build(n_input_channels=1, conv1_t_stride=2, num_classes=5, bias_downsample=depth == 50))
     assert_same_logits(medical_classifier(f"resnet{depth}_3d", 5), peer, (33, 49, 41))
 
 
-def test_a_checkpoint_without_a_last_layer_fills_the_backbone_alone(tmp_path):
+def test_checkpoint_without_head_fills_the_backbone_only(tmp_path):
     body, peer = narrow(shortcut=zero_padded)
     published = randomize(peer(shortcut_type="A", feed_forward=False)).state_dict()
-    state = {f"module.{key}": value for key, value in published.items()}  # as MedicalNet writes it
+    state = {f"module.{key}": value for key, value in published.items()}  # as in MedicalNet's files
     state["module.conv_seg.0.weight"] = torch.zeros(3)
     torch.save({"state_dict": state}, tmp_path / "resnet_18.pth")
     ours = medical_classifier(body, 2)
@@ -97,7 +101,7 @@ def test_a_checkpoint_without_a_last_layer_fills_the_backbone_alone(tmp_path):
         load_weights(ours, state)
 
 
-def test_weights_of_other_classes_are_refused_whole():
+def test_weights_of_other_classes_change_nothing():
     body, peer = narrow()
     ours = medical_classifier(body, 2)
     before = ours.backbone.conv1.weight.clone()
@@ -107,7 +111,7 @@ def test_weights_of_other_classes_are_refused_whole():
 
 
 @pytest.mark.parametrize("prefix", ["", "network."])
-def test_own_weights_come_back(tmp_path, prefix):
+def test_checkpoint_round_trip(tmp_path, prefix):
     source, target = slice_classifier(tiny(), 3).eval(), slice_classifier(tiny(), 3).eval()
     volumes = torch.randn(2, 1, 4, 33, 33)
     state = {f"{prefix}{key}": value for key, value in source.state_dict().items()}
@@ -117,7 +121,7 @@ def test_own_weights_come_back(tmp_path, prefix):
     assert torch.equal(target(volumes), source(volumes))
 
 
-def test_colors_are_summed_for_gray_images(tmp_path):
+def test_rgb_weights_are_summed_for_gray_images(tmp_path):
     published = randomize(torchvision.models.resnet18())
     torch.save(published.state_dict(), tmp_path / "resnet18.pth")
     ours = medical_classifier("resnet18", 3, weights=str(tmp_path / "resnet18.pth")).eval()
@@ -128,7 +132,7 @@ def test_colors_are_summed_for_gray_images(tmp_path):
         torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_2d_checkpoint_inflates_and_turns_gray(tmp_path):
+def test_2d_rgb_checkpoint_inflates_to_3d_gray(tmp_path):
     published = randomize(torchvision.models.resnet18()).state_dict()
     torch.save(published, tmp_path / "resnet18.pth")
     ours = medical_classifier("resnet18_3d", 3, inflate_from=str(tmp_path / "resnet18.pth"))
@@ -156,7 +160,7 @@ def all_kinds():
 
 
 @pytest.mark.parametrize("kind", all_kinds())
-def test_a_batch_is_its_studies(kind):
+def test_batch_equals_single_studies(kind):
     network, images = all_kinds()[kind]
     randomize(network)
     with torch.no_grad():
@@ -168,7 +172,7 @@ def test_a_batch_is_its_studies(kind):
 
 
 @pytest.mark.parametrize("kind", all_kinds())
-def test_every_weight_learns(kind):
+def test_every_weight_has_a_gradient(kind):
     network, images = all_kinds()[kind]
     network(images).square().sum().backward()
     for name, weight in network.named_parameters():
@@ -177,13 +181,13 @@ def test_every_weight_learns(kind):
 
 
 def embedded(network, images):
-    """The features of images (M, C, ...), each looked at by itself."""
+    """Features of images (M, C, ...), computed one by one."""
     maps = torch.cat([network.backbone(image[None])["C5"] for image in images])
     return maps.flatten(2).mean(dim=2)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
-def test_a_study_is_the_mean_or_the_maximum_of_its_images(pooling):
+def test_study_pools_its_images(pooling):
     network = randomize(study_classifier(tiny(), 3, pooling=pooling))
     images, counts = torch.randn(3, 4, 1, 33, 33), torch.tensor([4, 1, 2])
     with torch.no_grad():
@@ -197,24 +201,24 @@ def test_a_study_is_the_mean_or_the_maximum_of_its_images(pooling):
         torch.testing.assert_close(logits[1], plain(images[1, :1])[0], rtol=1e-5, atol=1e-5)
 
 
-def test_attention_weighs_the_images_of_a_study():
+def test_attention_weights_the_images_of_a_study():
     network = randomize(study_classifier(tiny(3), 3))
     images, counts = torch.randn(2, 3, 1, 9, 33, 33), torch.tensor([3, 2])
     with torch.no_grad():
         weights, logits = network.attention(images, counts), network(images, counts)
         assert weights.shape == (2, 3)
         assert weights[1, 2] == 0
-        assert weights[0].std() > 1e-3  # they are not all alike
+        assert weights[0].std() > 1e-3  # not all equal
         torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
         for study, count in enumerate(counts.tolist()):
             one = weights[study, :count] @ embedded(network, images[study, :count])
             torch.testing.assert_close(logits[study], network.head(one[None])[0], rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="the pooling is MaxPooling, which learns no weights"):
+    with pytest.raises(ValueError, match="the pooling is MaxPooling, which has no attention weights"):
         study_classifier(tiny(), 3, pooling="max").attention(torch.randn(1, 2, 1, 33, 33))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
-def test_padding_is_never_looked_at(pooling):
+def test_padding_is_ignored(pooling):
     network = study_classifier(tiny(), 3, pooling=pooling).train()
     images, counts = torch.randn(2, 3, 1, 33, 33), torch.tensor([3, 1])
     statistics = network.backbone.bn1.running_mean
@@ -228,11 +232,11 @@ def test_padding_is_never_looked_at(pooling):
     assert torch.equal(statistics, once)
     logits.sum().backward()
     assert all(weight.grad.isfinite().all() for weight in network.parameters())
-    more = torch.cat((images, torch.full_like(images, torch.nan)), dim=1)  # as beside a study of six images
+    more = torch.cat((images, torch.full_like(images, torch.nan)), dim=1)  # as in a batch with a study of six images
     torch.testing.assert_close(network(more, counts), clean)
 
 
-def test_slices_are_a_study_of_images():
+def test_slices_equal_a_study_of_images():
     volumes = torch.randn(2, 1, 5, 33, 41)
     slices = randomize(slice_classifier(tiny(), 3))
     study = randomize(study_classifier(tiny(), 3))
@@ -248,7 +252,7 @@ def test_slices_are_a_study_of_images():
         torch.testing.assert_close(slices(still), one, rtol=1e-5, atol=1e-5)
 
 
-def test_the_loss_falls_on_eight_volumes():
+def test_loss_falls_on_eight_volumes():
     network = medical_classifier(tiny(3), 2)
     volumes, labels = torch.randn(8, 1, 33, 33, 33), torch.arange(8) % 2
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
@@ -273,16 +277,16 @@ def test_the_loss_falls_on_eight_volumes():
         ),
         (lambda: medical_classifier(tiny(3), 2), (1, 1, 33, 33), r"takes volumes, \(N, C, D, H, W\)"),
         (lambda: study_classifier(tiny(), 2), (1, 1, 33, 33), r"takes images, \(N, I, C, H, W\)"),
-        (lambda: slice_classifier(tiny(), 2), (1, 1, 33, 33), r"volumes \(N, C, D, H, W\) are expected"),
+        (lambda: slice_classifier(tiny(), 2), (1, 1, 33, 33), r"expected volumes \(N, C, D, H, W\)"),
     ],
 )
-def test_images_of_another_kind_are_refused(build, shape, message):
+def test_images_of_another_dimension_are_errors(build, shape, message):
     with pytest.raises(ValueError, match=message):
         build()(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("counts", [[1, 0], [1, 3], [1]])
-def test_counts_that_cannot_be_are_refused(counts):
+def test_invalid_counts_are_errors(counts):
     with pytest.raises(ValueError, match=r"counts are \[1.*expected 2 numbers, each from 1 to 2"):
         study_classifier(tiny(), 2)(torch.zeros(2, 2, 1, 33, 33), torch.tensor(counts))
 
@@ -293,23 +297,23 @@ def test_counts_that_cannot_be_are_refused(counts):
         (lambda: medical_classifier("resnet18_3", 2), r"unknown backbone 'resnet18_3'; close names: .*resnet18_3d"),
         (lambda: medical_classifier(tiny(), 0), "num_classes is 0"),
         (lambda: medical_classifier(tiny(), 2, drop_rate=1.0), r"drop_rate is 1\.0"),
-        (lambda: slice_classifier(tiny(3), 2), r"reduces 3 axes .* take a 2-D backbone"),
+        (lambda: slice_classifier(tiny(3), 2), r"reduces 3 axes .* use a 2-D backbone"),
         (lambda: study_classifier(tiny(), 2, pooling="median"), "pooling is 'median'; choose mean, max or attention"),
     ],
 )
-def test_wrong_arguments_are_refused(build, message):
+def test_invalid_arguments_are_errors(build, message):
     with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_dropout_in_training_only():
+def test_dropout_is_active_in_training_only():
     network, images = medical_classifier(tiny(), 3, drop_rate=0.5).eval(), torch.randn(2, 1, 33, 33)
     assert torch.equal(network(images), network(images))
     network.head.train()
     assert not torch.equal(network(images), network(images))
 
 
-def test_named_backbones_take_gray_images_unless_given_channels():
+def test_named_backbones_default_to_gray():
     network = medical_classifier("resnet18s_3d", num_classes=2)
     assert isinstance(network, MedicalClassifier)
     assert network.backbone.conv1.in_channels == 1

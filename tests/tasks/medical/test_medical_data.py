@@ -145,7 +145,7 @@ def test_a_shared_patient_is_refused_or_left_out(volumes):
     for leak in ("error", "checked"):
         with pytest.raises(
             ValueError,
-            match=r"train\.csv: line 7: .*5\.nii\.gz is of patient 'p4', who is in .*line 4 of .*val\.csv",
+            match=r"train\.csv: line 7: .*5\.nii\.gz is of patient 'p4', who is also in .*line 4 of .*val\.csv",
         ):
             data_of(volumes, leak=leak).train_dataloader()
     data = data_of(volumes, leak="drop")

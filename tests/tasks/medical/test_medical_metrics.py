@@ -1,3 +1,5 @@
+"""Metrics of medical classifiers, compared with scikit-learn."""
+
 import copy
 import pickle
 
@@ -15,64 +17,64 @@ from vertebra.tasks.scoring.calibration import reliability
 KINDS = {"binary": ("classes", 2), "classes": ("classes", 4), "grades": ("grades", 5), "findings": ("findings", 3)}
 
 
-def drawn(case, number=120, seed=0):
-    """Logits that tell something, many of them equal, and labels; of findings a quarter is unknown."""
+def sample(case, number=120, seed=0):
+    """Informative logits with many ties, and labels; a quarter of the findings is unknown."""
     kind, classes = KINDS[case]
     generator = torch.Generator().manual_seed(seed)
     if kind == "findings":
         labels = torch.bernoulli(torch.full((number, classes), 0.3), generator=generator)
-        told = labels.clone()
+        signal = labels.clone()
         labels[torch.rand(labels.shape, generator=generator) < 0.25] = torch.nan
     else:
         labels = torch.randint(classes, (number,), generator=generator)
-        told = F.one_hot(labels, classes).float()
-    logits = (2 * (torch.randn(number, classes, generator=generator) + 1.2 * told)).round(decimals=0)
+        signal = F.one_hot(labels, classes).float()
+    logits = (2 * (torch.randn(number, classes, generator=generator) + 1.2 * signal)).round(decimals=0)
     return logits, labels
 
 
-def measured(case, number=120, patients=None, **drawing):
+def measured(case, number=120, patients=None, **options):
     kind, classes = KINDS[case]
     metric = MedicalMetric([f"class {k}" for k in range(classes)], kind)
-    logits, labels = drawn(case, number, **drawing)
+    logits, labels = sample(case, number, **options)
     for part in torch.arange(number).split(33):
-        whose = None if patients is None else [patients[i] for i in part.tolist()]
-        metric.update(logits[part], labels[part], part, patients=whose)
+        ids = None if patients is None else [patients[i] for i in part.tolist()]
+        metric.update(logits[part], labels[part], part, patients=ids)
     return metric.compute()
 
 
-def test_two_classes_are_measured_as_scikit_learn_does():
-    logits, labels = drawn("binary")
+def test_two_classes_equal_scikit_learn():
+    logits, labels = sample("binary")
     probs, truth = logits.double().softmax(dim=1).numpy(), labels.numpy()
     results = measured("binary")
-    found, called = results.measured, probs[:, 1] >= 0.5
+    found, predicted = results.measured, probs[:, 1] >= 0.5
     assert results.condition_names == ("class 1",)
     assert results.support.tolist() == [[(truth == 0).sum(), (truth == 1).sum()]]
     expected = {
         "auroc": sk.roc_auc_score(truth, probs[:, 1]),
         "micro_auroc": sk.roc_auc_score(truth, probs[:, 1]),
         "average_precision": sk.average_precision_score(truth, probs[:, 1]),
-        "accuracy": sk.accuracy_score(truth, called),
-        "balanced_accuracy": sk.balanced_accuracy_score(truth, called),
-        "sensitivity": sk.recall_score(truth, called),
-        "specificity": sk.recall_score(truth, called, pos_label=0),
-        "ppv": sk.precision_score(truth, called),
-        "npv": sk.precision_score(truth, called, pos_label=0),
-        "f1": sk.f1_score(truth, called, average="macro"),
-        "f1/class 1": sk.f1_score(truth, called),
+        "accuracy": sk.accuracy_score(truth, predicted),
+        "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
+        "sensitivity": sk.recall_score(truth, predicted),
+        "specificity": sk.recall_score(truth, predicted, pos_label=0),
+        "ppv": sk.precision_score(truth, predicted),
+        "npv": sk.precision_score(truth, predicted, pos_label=0),
+        "f1": sk.f1_score(truth, predicted, average="macro"),
+        "f1/class 1": sk.f1_score(truth, predicted),
         "auroc/class 1": sk.roc_auc_score(truth, probs[:, 1]),
-        "kappa": sk.cohen_kappa_score(truth, called),
+        "kappa": sk.cohen_kappa_score(truth, predicted),
         "brier": sk.brier_score_loss(truth, probs[:, 1]),
         "loss": sk.log_loss(truth, probs),
         "ece": reliability(probs[:, 1], truth == 1).error,
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
-    np.testing.assert_array_equal(results.confusion, sk.confusion_matrix(truth, called))
+    np.testing.assert_array_equal(results.confusion, sk.confusion_matrix(truth, predicted))
     assert "auroc/class 0" not in found
 
 
 @pytest.mark.parametrize("case", ["classes", "grades"])
-def test_many_classes_are_measured_as_scikit_learn_does(case):
-    logits, labels = drawn(case)
+def test_multiple_classes_equal_scikit_learn(case):
+    logits, labels = sample(case)
     probs, truth = logits.double().softmax(dim=1).numpy(), labels.numpy()
     number = probs.shape[1]
     onehot, decided, classes = np.eye(number)[truth], probs.argmax(axis=1), np.arange(number)
@@ -103,8 +105,8 @@ def test_many_classes_are_measured_as_scikit_learn_does(case):
     np.testing.assert_array_equal(results.decisions, decided)
 
 
-def test_findings_are_measured_as_scikit_learn_does_where_they_are_known():
-    logits, labels = drawn("findings")
+def test_known_findings_equal_scikit_learn():
+    logits, labels = sample("findings")
     probs, truth = logits.double().sigmoid().numpy(), labels.numpy()
     known = ~np.isnan(truth)
     results = measured("findings")
@@ -138,7 +140,7 @@ def test_findings_are_measured_as_scikit_learn_does_where_they_are_known():
 
 
 @pytest.mark.parametrize("case", ["binary", "findings"])
-def test_intervals_are_those_of_studies_drawn_by_patient(case):
+def test_intervals_resample_patients(case):
     patients = [f"patient {i // 3}" for i in range(60)]
     results = measured(case, 60, patients)
     intervals = results.intervals()
@@ -151,39 +153,39 @@ def test_intervals_are_those_of_studies_drawn_by_patient(case):
 
 
 @pytest.mark.parametrize("case", KINDS)
-def test_a_draw_is_measured_as_if_it_were_a_split_of_its_own(case, monkeypatch):
-    results, draws = measured(case, 60, [f"patient {i // 3}" for i in range(60)]), []
+def test_resample_equals_a_data_set_of_the_same_studies(case, monkeypatch):
+    results, calls = measured(case, 60, [f"patient {i // 3}" for i in range(60)]), []
     monkeypatch.setattr(
-        "vertebra.tasks.medical.results.bootstrap", lambda measure, groups: draws.append((measure, groups))
+        "vertebra.tasks.medical.results.bootstrap", lambda measure, groups: calls.append((measure, groups))
     )
     results.intervals()
-    ((measure, groups),) = draws
+    ((measure, groups),) = calls
     assert groups.tolist() == [f"patient {i // 3}" for i in range(60)]
     kind, classes = KINDS[case]
-    logits, labels = drawn(case, 60)
+    logits, labels = sample(case, 60)
     rng = np.random.default_rng(0)
     for _ in range(40):
-        rows = rng.integers(60, size=60 if case == "binary" else 12)  # in few studies classes are missing
+        rows = rng.integers(60, size=60 if case == "binary" else 12)  # small resamples miss classes
         metric = MedicalMetric([f"class {k}" for k in range(classes)], kind)
         metric.update(logits[rows], labels[rows], torch.arange(len(rows)))
-        drawn_again = metric.compute().measured
-        assert measure(np.bincount(rows, minlength=60)) == pytest.approx(drawn_again, abs=1e-12, nan_ok=True)
+        expected = metric.compute().measured
+        assert measure(np.bincount(rows, minlength=60)) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("case", KINDS)
-def test_processes_together_are_as_one(case, monkeypatch):
+def test_two_processes_equal_one(case, monkeypatch):
     kind, classes = KINDS[case]
-    logits, labels = drawn(case, 50)
+    logits, labels = sample(case, 50)
     names = [f"class {k}" for k in range(classes)]
     shares = []
-    for rank in (0, 1):  # as a sampler shares out: every other study, the last one twice
+    for rank in (0, 1):  # as a distributed sampler: every other study, the last one twice
         share = MedicalMetric(names, kind)
         rows = torch.tensor([*range(rank, 50, 2), 49])
         for part in rows.split(7):
             share.update(logits[part], labels[part], part)
         shares.append(share)
     everything = copy.deepcopy([batch for share in shares for batch in share._batches])
-    assert pickle.dumps(everything)  # as which they travel
+    assert pickle.dumps(everything)  # how they are gathered
     alone = measured(case, 50)
     monkeypatch.setattr(metrics, "all_gather", lambda own: everything)
     for together in (share.compute() for share in shares):
@@ -192,9 +194,9 @@ def test_processes_together_are_as_one(case, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_class_without_studies_is_undefined_and_not_in_the_mean():
+def test_class_without_studies_is_undefined_and_not_in_the_mean():
     metric = MedicalMetric(["a", "b", "c"], "classes")
-    logits, labels = drawn("classes")
+    logits, labels = sample("classes")
     some = labels < 2
     metric.update(logits[some][:, :3], labels[some], torch.arange(int(some.sum())))
     results = metric.compute()
@@ -209,10 +211,10 @@ def test_a_class_without_studies_is_undefined_and_not_in_the_mean():
     assert not np.isnan(intervals["auroc"]).any()
 
 
-def test_a_split_of_one_class_or_none_is_no_crash():
+def test_split_with_one_class_or_no_studies():
     for case, (kind, classes) in KINDS.items():
         metric = MedicalMetric([f"class {k}" for k in range(classes)], kind)
-        metric.update(torch.zeros(0, classes), drawn(case, 1)[1][:0], torch.zeros(0, dtype=torch.int64))
+        metric.update(torch.zeros(0, classes), sample(case, 1)[1][:0], torch.zeros(0, dtype=torch.int64))
         empty = metric.compute()
         assert all(np.isnan(score) for score in empty.scores().values()), case
         assert np.isnan(empty.intervals()["loss"]).all()
@@ -226,7 +228,7 @@ def test_a_split_of_one_class_or_none_is_no_crash():
 
 
 @pytest.mark.parametrize("case", ["binary", "findings"])
-def test_temperature_and_thresholds_of_one_split_serve_another(case):
+def test_temperature_and_thresholds_transfer_to_another_split(case):
     val, test = measured(case, 300, seed=1), measured(case, 300, seed=2)
     calibrated = val.at(val.fit_temperature())
     thresholds = calibrated.choose_thresholds(sensitivity=0.9)
@@ -235,31 +237,31 @@ def test_temperature_and_thresholds_of_one_split_serve_another(case):
     assert results.reliability.error < test.reliability.error
     assert results.measured["brier"] < test.measured["brier"]
     assert results.measured["loss"] == test.measured["loss"]  # of the raw logits
-    assert results.measured["auroc"] == test.measured["auroc"]  # the order stays
+    assert results.measured["auroc"] == test.measured["auroc"]  # the ranking is unchanged
     on_val = val.at(calibrated.temperature, thresholds).measured
     for name in val.condition_names:
         assert on_val[f"sensitivity/{name}"] >= 0.9
-    logits, _ = drawn(case, 300, seed=2)
+    logits, _ = sample(case, 300, seed=2)
     scaled = logits[results.studies.indices].double() / calibrated.temperature
     probs = (scaled.softmax(dim=1)[:, 1:] if case == "binary" else scaled.sigmoid()).numpy()
     np.testing.assert_allclose(results.conditions.probs, probs)
     np.testing.assert_array_equal(results.decisions.reshape(len(probs), -1), probs >= thresholds)
-    again = results.at(1.0)  # before calibration, for the report
-    assert again.thresholds.tolist() == test.thresholds.tolist() == [0.5] * len(thresholds)
-    assert again.measured == test.measured
+    raw = results.at(1.0)  # uncalibrated, for the report
+    assert raw.thresholds.tolist() == test.thresholds.tolist() == [0.5] * len(thresholds)
+    assert raw.measured == test.measured
 
 
-def test_the_curves_give_the_operating_point():
+def test_operating_point_is_on_the_curve():
     results = measured("binary", 300)
     results = results.at(1.0, results.choose_thresholds())
     (curve,), (threshold,) = results.curves, results.thresholds
-    (place,) = np.flatnonzero(curve.thresholds == threshold)
-    assert curve.sensitivity[place] == pytest.approx(results.measured["sensitivity"])
-    assert curve.specificity[place] == pytest.approx(results.measured["specificity"])
+    (index,) = np.flatnonzero(curve.thresholds == threshold)
+    assert curve.sensitivity[index] == pytest.approx(results.measured["sensitivity"])
+    assert curve.specificity[index] == pytest.approx(results.measured["specificity"])
 
 
 @pytest.mark.parametrize("case", KINDS)
-def test_errors_are_the_worst_first(case):
+def test_errors_are_sorted_worst_first(case):
     results = measured(case)
     for condition in range(len(results.condition_names)):
         false_positives, false_negatives = results.errors(condition)
@@ -270,8 +272,8 @@ def test_errors_are_the_worst_first(case):
         assert (np.diff(probs[false_negatives]) >= 0).all()
 
 
-def test_studies_that_come_twice_count_once_and_keep_their_patients():
-    logits, labels = drawn("binary", 6)
+def test_duplicate_studies_count_once():
+    logits, labels = sample("binary", 6)
     metric = MedicalMetric(["no", "yes"], "classes")
     metric.update(logits[3:], labels[3:], torch.arange(3, 6), list("def"), list("vww"))
     metric.update(logits[:4], labels[:4], torch.arange(4), list("abcd"), list("uuvv"))
@@ -285,9 +287,9 @@ def test_studies_that_come_twice_count_once_and_keep_their_patients():
 
 
 @pytest.mark.parametrize("case", KINDS)
-def test_studies_that_nobody_labeled_are_left_out(case):
+def test_unlabeled_studies_are_ignored(case):
     kind, classes = KINDS[case]
-    logits, labels = drawn(case, 30)
+    logits, labels = sample(case, 30)
     names = [f"class {k}" for k in range(classes)]
     known = torch.arange(30) % 4 > 0
     some, all_of_them = MedicalMetric(names, kind), MedicalMetric(names, kind)
@@ -298,14 +300,14 @@ def test_studies_that_nobody_labeled_are_left_out(case):
     assert set(all_of_them.compute().studies.indices) <= set(np.flatnonzero(known))
 
 
-def test_a_part_of_a_split_keeps_its_patients():
-    logits, labels = drawn("binary", 2)
+def test_subset_of_a_split_keeps_its_patients():
+    logits, labels = sample("binary", 2)
     metric = MedicalMetric(["no", "yes"], "classes")
     metric.update(logits, labels, torch.tensor([3, 1]), patients=["x", "v"])
     assert metric.compute().patients.tolist() == ["v", "x"]
 
 
-def test_what_is_logged_and_what_stands_in_front():
+def test_logged_metrics_and_headline():
     results = measured("grades")
     assert set(results.scores()) == {
         *("loss", "auroc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity"),
@@ -316,24 +318,24 @@ def test_what_is_logged_and_what_stands_in_front():
     assert "quadratic kappa" not in measured("binary").headline()
 
 
-def test_labels_and_logits_that_do_not_fit_are_refused():
+def test_mismatched_labels_and_logits_are_errors():
     metric = MedicalMetric(["a", "b"], "classes")
     with pytest.raises(ValueError, match=r"logits are \(1, 3\) and labels \(1,\), but 2 classes have logits \(1, 2\)"):
         metric.update(torch.zeros(1, 3), torch.tensor([0]), torch.tensor([0]))
-    with pytest.raises(ValueError, match=r"labels are -2\.\.1; those of 2 classes are 0\.\.1"):
+    with pytest.raises(ValueError, match=r"labels are -2\.\.1; expected 0\.\.1 for 2 classes"):
         metric.update(torch.zeros(2, 2), torch.tensor([-2, 1]), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"labels are 1\.\.2"):
         metric.update(torch.zeros(2, 2), torch.tensor([2, 1]), torch.tensor([0, 1]))
     findings = MedicalMetric(["a", "b"], "findings")
     with pytest.raises(ValueError, match=r"labels \(2,\), but 2 findings have logits \(2, 2\) and labels \(2, 2\)"):
         findings.update(torch.zeros(2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"labels are 0\.\.2; those of 2 findings are 0\.\.1"):
+    with pytest.raises(ValueError, match=r"labels are 0\.\.2; expected 0\.\.1 for 2 findings"):
         findings.update(torch.zeros(1, 2), torch.tensor([[0.0, 2.0]]), torch.tensor([0]))
-    with pytest.raises(ValueError, match=r"the classes are \['a'\]; grades are two or more"):
+    with pytest.raises(ValueError, match=r"the classes are \['a'\]; expected two or more grades"):
         MedicalMetric(["a"], "grades")
 
 
-def test_logits_that_are_no_numbers_are_refused():
+def test_non_finite_logits_are_errors():
     metric = MedicalMetric(["a", "b"], "classes")
     metric.update(torch.tensor([[0.0, 1.0], [torch.nan, 0.0]]), torch.tensor([0, 1]), torch.tensor([7, 8]))
     with pytest.raises(ValueError, match="logits of 1 of 2 studies are not finite, first of study 8"):

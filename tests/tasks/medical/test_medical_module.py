@@ -92,16 +92,16 @@ def test_errors_and_hits_are_shown_with_what_speaks_for_them(medical_samples, ma
     module, data = build(medical_samples)
     make_trainer(1).validate(module, data, verbose=False)
     positives = np.flatnonzero(module.results.studies.labels == 1)
-    for threshold, shown in ((2.0, "Worst errors"), (0.0, "Surest hits")):
+    for threshold, shown in ((2.0, "Worst errors"), (0.0, "Most confident true positives")):
         module.thresholds[:] = threshold  # nobody is called positive, then everybody is
         module.results = module.results.at(1.0, module.thresholds.copy())
         module.examined = module.collect_examples(module.trainer.val_dataloaders)
         assert set(positives) <= {one.row for one in module.examined}
         assert all(one.cam.shape == (12, 12, 12) and one.image.shape == (1, 12, 12, 12) for one in module.examined)
         titles = [section.title for section in module.report([])[1]]
-        assert titles[:5] == ["Numbers", "Conditions", "Curves", "Confusion", "Calibration"]
+        assert titles[:5] == ["Metrics", "Conditions", "Curves", "Confusion", "Calibration"]
         assert shown in titles
-        assert ("Surest hits" in titles) is (threshold == 0)
+        assert ("Most confident true positives" in titles) is (threshold == 0)
 
 
 def test_a_class_that_nobody_has_is_undefined_and_no_crash(medical_samples, make_trainer, tmp_path):
@@ -115,7 +115,7 @@ def test_a_class_that_nobody_has_is_undefined_and_no_crash(medical_samples, make
     assert np.isfinite(logged["val/loss"])
     html = "".join(section.html for section in module.report([])[1])
     assert "undefined" in html
-    assert "All studies agree on" in html
+    assert "All studies have the same label for" in html
 
 
 def test_the_hash_tells_models_apart():

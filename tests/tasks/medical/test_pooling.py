@@ -1,3 +1,5 @@
+"""Pooling over the images of a study."""
+
 import pytest
 import torch
 from torch import nn
@@ -18,7 +20,7 @@ def studies(padding=0.0):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_image_is_itself(kind):
+def test_single_image_is_unchanged(kind):
     features = torch.randn(2, 1, 6)
     torch.testing.assert_close(pooling_layer(kind, 6)(features), features[:, 0])
     features, present = studies()
@@ -26,7 +28,7 @@ def test_one_image_is_itself(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_study_is_its_images_alone_and_their_order_does_not_matter(kind):
+def test_pooling_ignores_other_studies_and_order(kind):
     pooling = pooling_layer(kind, 6)
     features, present = studies()
     pooled = pooling(features, present)
@@ -37,7 +39,7 @@ def test_a_study_is_its_images_alone_and_their_order_does_not_matter(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_pads_changes_nothing_and_gets_no_gradient(kind):
+def test_padding_has_no_effect_and_no_gradient(kind):
     pooling = pooling_layer(kind, 6)
     features, present = studies()
     other = features.masked_fill(~present[:, :, None], 50.0).requires_grad_()
@@ -49,13 +51,13 @@ def test_what_pads_changes_nothing_and_gets_no_gradient(kind):
     assert other.grad.isfinite().all()
 
 
-def test_mean_and_maximum_are_what_they_are_called():
+def test_mean_and_max_equal_torch():
     features = torch.randn(2, 5, 6)
     assert torch.equal(pooling_layer("mean", 6)(features), features.mean(dim=1))
     assert torch.equal(pooling_layer("max", 6)(features), features.max(dim=1).values)
 
 
-def test_attention_is_the_papers():
+def test_attention_equals_the_formula_of_the_paper():
     pooling = AttentionPooling(6, hidden=5)
     features = torch.randn(1, 4, 6)
     layers = (pooling.content, pooling.gate)
@@ -71,7 +73,7 @@ def test_attention_is_the_papers():
     torch.testing.assert_close(pooling(features)[0], expected @ features[0])
 
 
-def test_attention_finds_the_image_that_tells_the_class():
+def test_attention_learns_to_find_the_informative_image():
     pooling, head = AttentionPooling(4, hidden=16), nn.Linear(4, 1)
     optimizer = torch.optim.Adam([*pooling.parameters(), *head.parameters()], lr=0.04)
     features, labels = torch.randn(64, 6, 4), torch.arange(64) % 2
@@ -97,6 +99,6 @@ def test_weights_are_float32_under_autocast():
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
 
 
-def test_unknown_poolings_are_refused():
+def test_unknown_pooling_is_an_error():
     with pytest.raises(ValueError, match="pooling is 'median'; choose mean, max or attention"):
         pooling_layer("median", 6)

@@ -1,4 +1,4 @@
-"""Every format is read as its file means it."""
+"""Scans of every format: orientation, scaling, and errors."""
 
 import gzip
 from pathlib import Path
@@ -19,7 +19,7 @@ SHAPE, SPACING = (5, 6, 7), (1.5, 2.0, 3.0)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "LPS", "SPL", "AIR", "PSR"])
-def test_a_volume_lies_as_the_patient_does(tmp_path, affine_of, write_volume, codes):
+def test_volumes_are_in_patient_orientation(tmp_path, affine_of, write_volume, codes):
     affine = affine_of(codes, SPACING)
     marked = np.zeros(SHAPE, np.int16)
     marked[1, 2, 5] = 100
@@ -27,8 +27,8 @@ def test_a_volume_lies_as_the_patient_does(tmp_path, affine_of, write_volume, co
     scan = read_scan(file)
 
     world = affine @ (1, 2, 5, 1)
-    place = np.unravel_index(scan.pixels[0].argmax(), scan.pixels.shape[1:])
-    np.testing.assert_allclose(scan.affine @ (*place, 1), world)
+    peak = np.unravel_index(scan.pixels[0].argmax(), scan.pixels.shape[1:])
+    np.testing.assert_allclose(scan.affine @ (*peak, 1), world)
     for axis, direction in enumerate([(0, 0, 1), (0, -1, 0), (-1, 0, 0)]):  # up, to the back, to the left
         np.testing.assert_allclose(scan.affine[:3, axis], np.array(direction) * scan.spacing[axis])
     length_of = {code: size for codes_, size in zip(codes, SPACING, strict=True) for code in codes_}
@@ -38,7 +38,7 @@ def test_a_volume_lies_as_the_patient_does(tmp_path, affine_of, write_volume, co
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPI", "PSR"])
-def test_monai_reads_the_same(tmp_path, affine_of, write_volume, codes):
+def test_equals_monai(tmp_path, affine_of, write_volume, codes):
     voxels = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
     oblique = affine_of(codes, SPACING)
     turn = np.deg2rad(20)
@@ -57,7 +57,7 @@ def test_monai_reads_the_same(tmp_path, affine_of, write_volume, codes):
     np.testing.assert_allclose(scan.spacing, theirs.pixdim.numpy(), atol=1e-5)
 
 
-def test_nifti_of_every_kind(tmp_path, write_volume):
+def test_nifti_variants(tmp_path, write_volume):
     voxels = np.arange(24).reshape(2, 3, 4)
     scaled = nibabel.Nifti1Image(voxels.astype(np.int16), np.eye(4))
     scaled.header.set_slope_inter(0.5, -10)
@@ -95,7 +95,7 @@ def test_dicom_images(tmp_path, write_dicom):
     np.testing.assert_array_equal(read_scan(write_dicom(tmp_path / "rgb", color)).pixels, np.moveaxis(color, 2, 0))
 
 
-def test_pictures(tmp_path):
+def test_image_files(tmp_path):
     rng = np.random.default_rng(0)
     gray = rng.integers(0, 255, (4, 6), dtype=np.uint8)
     deep = rng.integers(0, 65535, (4, 6), dtype=np.uint16)
@@ -104,7 +104,7 @@ def test_pictures(tmp_path):
     for name, pixels, expected in [
         ("gray.png", gray, gray[None]),
         ("rgb.png", color, np.moveaxis(color, 2, 0)),
-        ("rgba.png", opaque, gray[None]),  # as some of ChestX-ray14
+        ("rgba.png", opaque, gray[None]),  # as some images of ChestX-ray14
         ("deep.png", deep, deep[None]),
         ("real.tif", gray.astype(np.float32) / 7, gray[None].astype(np.float32) / 7),
     ]:
@@ -114,7 +114,7 @@ def test_pictures(tmp_path):
         assert scan.spacing is None
 
 
-def test_what_cannot_be_read_is_named(tmp_path, write_volume, write_dicom):
+def test_unreadable_scans_are_errors(tmp_path, write_volume, write_dicom):
     volume = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
     whole = Path(write_volume(tmp_path / "whole.nii.gz", volume)).read_bytes()
     (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
@@ -146,14 +146,14 @@ def test_what_cannot_be_read_is_named(tmp_path, write_volume, write_dicom):
         "short.nii": "cannot be read as NIfTI",
         "text.nii": "cannot be read as NIfTI",
         "empty.dcm": r"is empty \(0 bytes\)",
-        "text": "is no DICOM file, it begins with b'404 not foun'",
+        "text": "is not a DICOM file, it begins with b'404 not foun'",
         "text.png": "not an image",
         "nothing": "holds no DICOM image",
         "time.nii": "is 2 x 3 x 4 x 5, 5 volumes in one file; expected one",
         "nan.nii": r"2 of 720 pixels are NaN or infinite, the first at \(5, 4, 4\)",
         "color.nii": "expected gray",
-        "flat.nii": "two of its axes are one",
-        "frames.dcm": "holds 3 images; expected one a file",
+        "flat.nii": "is singular or not finite",
+        "frames.dcm": "holds 3 images; expected one per file",
         "cut.dcm": "cannot be decoded",
         "report.dcm": r"holds no pixels \(modality SR\)",
     }.items():
@@ -162,7 +162,7 @@ def test_what_cannot_be_read_is_named(tmp_path, write_volume, write_dicom):
         assert str(caught.value).startswith(f"{tmp_path / name}: "), name
 
 
-def test_scans_below_a_folder(tmp_path, write_volume, write_series, write_dicom):
+def test_find_scans_in_a_folder(tmp_path, write_volume, write_series, write_dicom):
     pixels = np.zeros((4, 4), np.uint8)
     write_volume(tmp_path / "b/c.nii.gz", np.zeros((2, 2, 2), np.float32))
     series = write_series(tmp_path / "a/ct", np.zeros((3, 4, 4), np.int16), suffix="")
