@@ -250,7 +250,7 @@ def test_scans_to_predict_on(volumes, write_series):
     assert batch.names == [paths[0], whole]
     assert batch.labels.tolist() == [-1, -1]
     assert len(batch.skipped) == 1
-    assert batch.skipped[0].startswith(f"{series}: between ")
+    assert batch.skipped[0].startswith(f"{series}: the spacing between ")
     findings = data_of(
         volumes, class_names=["a", "b", "c"], predict=paths[:1], kind="findings", columns=Columns(study="v")
     )
