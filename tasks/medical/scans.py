@@ -10,6 +10,7 @@ from vertebra.tasks.loading.files.faults import UnreadableFile
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # optional: many DICOM files have no suffix
+SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 
 
 class UnreadableScan(UnreadableFile):

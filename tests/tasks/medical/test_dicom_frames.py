@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vertebra.tasks.medical.formats.scan_folders import find_scans
 from vertebra.tasks.medical.orientation import to_file_axes
 from vertebra.tasks.medical.reading import read_scan
 from vertebra.tasks.medical.scans import UnreadableScan
