@@ -60,3 +60,6 @@ def test_distances_to_the_sides():
     distances = DistanceCoder().encode(box, square)
     assert distances.tolist() == [6 / 8, 8 / 8, 12 / 8, 24 / 8]
     assert torch.equal(DistanceCoder().decode(distances, square), box)
+    wide = torch.tensor([0.0, 4.0, 16.0, 12.0])  # around (8, 8), twice as wide
+    assert DistanceCoder().encode(box, wide).tolist() == [6 / 16, 8 / 8, 12 / 16, 24 / 8]
+    assert torch.equal(DistanceCoder().decode(DistanceCoder().encode(box, wide), wide), box)
