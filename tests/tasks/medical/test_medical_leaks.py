@@ -63,7 +63,7 @@ def test_shared_patients_and_duplicate_images_are_named():
     assert leak.study == 0
     assert str(leak.fault).startswith("data/a.npz: train 0: a.npz train 0 has the same pixels as a.npz val 2.")
     assert leak.fault.kind == "leak"
-    turned = replace(val, images=Arrays(val.images.pixels.reshape(3, 7, 6), val.images.places, "a.npz val"))
+    turned = replace(val, images=Arrays(val.images.pixels.reshape(3, 7, 6), val.images.indices, "a.npz val"))
     assert not list(shared_images(train, digests_of(train), turned, digests_of(turned)))  # equal bytes, another shape
 
 
