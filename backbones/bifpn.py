@@ -62,7 +62,7 @@ class BiFPN(nn.Module):
         self.extra_blocks = extra_levels(extra, levels, channels)
         self.inputs = [level.name for level in levels]
         self.levels = pyramid_levels(levels, channels, self.extra_blocks.num_levels if self.extra_blocks else 0)
-        # one level has nobody to exchange with
+        # a single level has no neighbor to fuse with
         rounds = repeats if len(self.levels) > 1 else 0
         self.rounds = nn.Sequential(*(Round(self.levels, channels, norm) for _ in range(rounds)))
         initialize(self)

@@ -232,7 +232,7 @@ def _first_stages(network: Any, ends: Mapping[str, str], count: int) -> list[str
     finer = [_flat_key(module) for level, module in ends.items() if int(level[1:]) <= max(1, count)]
     if not isinstance(network, FeatureDictNet):  # only there children run in the order of registration
         raise ValueError(
-            f"frozen_stages is {count}, but the stages of this network cannot be told apart; leave it out, and freeze "
+            f"frozen_stages is {count}, but the stages of this network are not identifiable; leave it out, and freeze "
             "modules by hand: body.network.MODULE.requires_grad_(False)."
         )
     if finer:

@@ -53,10 +53,10 @@ def nms_masks(levels: Sequence[Tensor], threshold: float, allow_sync: bool = Tru
 
 
 def fixed_shape_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
-    """Return which boxes (..., B, 4), best first, survive, as (..., B) bool, without asking the device for a number.
+    """Return which boxes (..., B, 4), best first, survive, as (..., B) bool, without host-device synchronization.
 
-    torchvision's operator returns as many indices as there are survivors: for that number the host waits until a GPU
-    has done all that it was told, and cannot tell it more in the meantime. This takes a step for each box instead.
+    torchvision's operator returns one index per survivor. To allocate them the host waits until the GPU has drained its
+    queue, and launches nothing in the meantime. This takes a fixed number of steps instead.
     """
     alive = boxes.new_ones(boxes.shape[:-1])  # 1, or 0 and less from the first suppression on
     for start in range(0, boxes.shape[-2], BLOCK):

@@ -49,7 +49,7 @@ def _classes(results: DetectionResults) -> str:
     rows = table(["class", "objects", "AP", "AP50"], list(zip(*values, strict=True)))
     text = (
         "AP is the mean precision over all recalls and over the IoU thresholds 0.50 to 0.95, AP50 that at 0.5. A dash "
-        "stands where there was no object to find. Each curve trades missed objects for false ones as the score "
+        "means that there was no object of the class. Each curve trades missed objects for false ones as the score "
         "threshold falls; a perfect one is flat at 1."
     )
     chart, text_of_chart = _curves(results)

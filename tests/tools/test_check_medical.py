@@ -93,7 +93,7 @@ def test_findings_of_studies(volumes, capsys):
     assert "faults in all: 1" in output
 
 
-def test_images_are_scans_where_patients_are_told(tmp_path, capsys):
+def test_images_are_scans_where_patients_are_given(tmp_path, capsys):
     for number in range(2):
         pixels = np.random.default_rng(number).integers(0, 255, (5, 6), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")

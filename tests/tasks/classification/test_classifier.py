@@ -9,7 +9,7 @@ from vertebra.tasks.training.layers import layers_of
 
 
 def randomize(network):
-    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    """Randomize every weight and statistic: fresh norms are all alike, and swapped ones would go unnoticed."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):

@@ -204,7 +204,7 @@ def test_arrays(tmp_path):
         read_labeled_images(file, "train")
 
 
-def test_what_is_not_there_is_told_with_the_remedy(tmp_path):
+def test_missing_sources_are_refused_with_a_remedy(tmp_path):
     picture(tmp_path / "cat/a.png")
     with pytest.raises(FileNotFoundError, match=r"data\.train=\. and data\.val_fraction=0\.2"):
         read_labeled_images(tmp_path, "train")

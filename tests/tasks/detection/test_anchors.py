@@ -55,7 +55,7 @@ def test_fitting_anchors_are_torchvisions_for_ordinary_levels():
 
 def test_fitting_anchors_follow_the_reductions():
     anchors = fitting_anchors([Level("P2", 6, 1), Level("P3", 6, 2), Level("P4", 6, 2)])
-    squares = [shapes[1] for shapes in anchors.shapes]  # the ratio 1 stands in the middle
+    squares = [shapes[1] for shapes in anchors.shapes]  # the ratio 1 is in the middle
     assert [(x2 - x1).item() for x1, _, x2, _ in squares] == [8, 16, 16]
     with pytest.raises(ValueError, match="not volumes: take a 2-D backbone"):
         fitting_anchors([Level("P2", 6, (1, 4, 4))])

@@ -48,7 +48,7 @@ def test_scores_widen_the_tag():
 def test_the_tag_stays_inside(box):
     plain, tagged = drawn(), drawn(box=box)
     color = np.array(class_color(1))
-    tag_area = (plain == color).all(axis=2)[60:97].sum()  # above the box stands nothing but the tag
+    tag_area = (plain == color).all(axis=2)[60:97].sum()  # above the box is only the tag
     assert tag_area > 500
     assert (tagged == color).all(axis=2).sum() > tag_area
 

@@ -62,7 +62,7 @@ def test_page_with_few_and_many_classes(tmp_path, num_classes):
     assert curves == {1: 1, 3: 3, 80: 11}[num_classes]
 
 
-def test_worst_and_best_images_are_told_apart(tmp_path):
+def test_worst_and_best_images_are_separate(tmp_path):
     results = made_up(tmp_path, 3, num_images=12)
     worst, best = detection_sections(results, [])[-2:]
     shown = [re.findall(r"<b>([^<]+)</b>", section.html) for section in (worst, best)]

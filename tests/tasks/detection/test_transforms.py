@@ -58,7 +58,7 @@ def test_resize_keeps_boxes_on_the_object(size, short):
     assert resized.instances.labels.tolist() == [4]
 
 
-def test_resize_takes_the_last_length_or_the_one_it_is_told():
+def test_resize_takes_the_last_length_or_the_one_given():
     resize = Resize((10, 20, 40))
     assert resize(bright(30, 30))[0].image.shape[0] == 40
     assert resize(bright(30, 30), 20)[0].image.shape[0] == 20

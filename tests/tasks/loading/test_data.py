@@ -204,8 +204,8 @@ def test_position_travels_with_the_checkpoint(position, first, then):
     assert rest.position == first
     assert list(rest) == batches_from(whole, *first)
     assert batches_from(rest, *then) == batches_from(whole, *then)
-    anew = resumed.train_dataloader()
-    assert list(anew) == batches_from(whole, 0, 0)  # a second training starts at its start
+    restarted = resumed.train_dataloader()
+    assert list(restarted) == batches_from(whole, 0, 0)  # a second training starts at its start
 
 
 class Recorder(TaskModule):
@@ -275,7 +275,7 @@ def test_a_task_without_records_is_none():
         TaskData(1)
 
 
-def test_the_training_split_tells_the_classes():
+def test_classes_come_from_the_training_split():
     assert NumberData(1).class_names == ("odd", "even")
     assert NumberData(1, class_names=["a", "b", "c"]).class_names == ("a", "b", "c")
     assert NumberData(1, class_names=["a", "b", "c"]).num_classes == 3

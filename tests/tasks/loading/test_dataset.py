@@ -24,7 +24,7 @@ def test_evaluation_sees_each_sample_as_it_is():
     assert [Letters("")[index].sample for index in range(3)] == ["a", "b", "c"]
 
 
-def test_a_broken_file_stops_and_tells_the_remedy():
+def test_a_broken_file_is_an_error_with_a_remedy():
     with pytest.raises(UnreadableImage, match=r"b\.png: is empty\. Or leave such files out with data\.missing=skip"):
         Letters("b")[1]
     with pytest.raises(UnreadableImage, match=r"b\.png"):

@@ -192,7 +192,7 @@ def test_folds_and_parts_of_the_training_split(volumes):
         assert not sides[0] & sides[1]
 
 
-def test_an_absent_class_is_told(volumes):
+def test_an_absent_class_is_named(volumes):
     (volumes / "val.csv").write_text("path,label,patient\n7.nii.gz,sick,p3\n")
     with pytest.warns(UserWarning, match=r"val\.csv \(val\): no study is of class 'well'.*undefined \(NaN\)"):
         assert len(data_of(volumes).records("val")) == 1

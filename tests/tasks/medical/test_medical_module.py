@@ -93,7 +93,7 @@ def test_errors_and_hits_are_shown_with_what_speaks_for_them(medical_samples, ma
     make_trainer(1).validate(module, data, verbose=False)
     positives = np.flatnonzero(module.results.studies.labels == 1)
     for threshold, shown in ((2.0, "Worst errors"), (0.0, "Most confident true positives")):
-        module.thresholds[:] = threshold  # nobody is called positive, then everybody is
+        module.thresholds[:] = threshold  # no study is positive, then all are
         module.results = module.results.at(1.0, module.thresholds.copy())
         module.examined = module.collect_examples(module.trainer.val_dataloaders)
         assert set(positives) <= {one.row for one in module.examined}
@@ -118,7 +118,7 @@ def test_a_class_that_nobody_has_is_undefined_and_no_crash(medical_samples, make
     assert "All studies have the same label for" in html
 
 
-def test_the_hash_tells_models_apart():
+def test_different_models_have_different_hashes():
     torch.manual_seed(0)
     network = medical_classifier(create_backbone("resnet20", in_channels=1), 2)
     state = network.state_dict()

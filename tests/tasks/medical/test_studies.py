@@ -23,7 +23,7 @@ def read(root, text, kind="classes", columns=None, names=None):
     return read_studies(root, "list.csv", kind, columns or Columns(), names)
 
 
-def told(faults):
+def kinds_of(faults):
     return [(fault.message.partition(":")[0], fault.kind) for fault in faults]
 
 
@@ -86,7 +86,7 @@ def test_images_of_one_study_belong_together(tmp_path):
     assert studies.images.starts.tolist() == [0, 2, 3]
     only = studies.only(np.array([1])).images
     assert (only.files.tolist(), only.starts.tolist(), only.grouped) == ([str(tmp_path / "b.png")], [0, 1], True)
-    assert told(faults) == [
+    assert kinds_of(faults) == [
         ("line 5", "conflicting labels"),
         ("line 6", "conflicting labels"),
         ("line 7", "duplicate file name"),
@@ -102,7 +102,7 @@ def test_every_planted_fault_has_its_row(tmp_path):
     text = "\n".join(["path,label,patient", *rows])
     studies, faults = read(tmp_path, text, "classes", Columns(patient="patient"), ["0", "1"])
     assert len(studies) == 1
-    assert told(faults) == [
+    assert kinds_of(faults) == [
         ("line 3", "unknown category"),
         ("line 7", "unreadable annotations"),
         ("line 4", "empty patient"),
@@ -132,7 +132,7 @@ def test_ids_of_two_spellings_are_named(tmp_path):
     ]
     text = "\n".join(["path,label,patient,visit", *rows, "g.nii,x,7,v02"])
     _, faults = read(tmp_path, text, "classes", Columns(patient="patient", study="visit"))
-    assert told(faults) == [
+    assert kinds_of(faults) == [
         ("line 5", "conflicting labels"),
         ("line 3", "ambiguous id"),
         ("line 5", "ambiguous id"),
@@ -191,7 +191,7 @@ def test_odd_tables_are_refused(tmp_path, text, kind, message):
 
 def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):
     text = "\n".join(["path,label", f"{'x' * 5000}.nii,1"])
-    assert told(read(tmp_path, text)[1]) == [("line 2", "missing file")]
+    assert kinds_of(read(tmp_path, text)[1]) == [("line 2", "missing file")]
 
 
 def test_a_list_with_zero_bytes_is_no_text(tmp_path):
@@ -298,9 +298,9 @@ def test_chest_xray14(tmp_path):
     ]
     test, faults = read_studies(tmp_path, "test_list.txt", "findings", Columns(), ["Edema", "Mass"])
     assert test.labels.tolist() == [[1, 0]]
-    assert told(faults) == [("line 5", "unknown category")]
+    assert kinds_of(faults) == [("line 5", "unknown category")]
     whole, faults = read_studies(tmp_path, "Data_Entry_2017.csv", "findings", Columns())
     assert len(whole) == 3
-    assert told(faults) == [("line 5", "missing file")]
+    assert kinds_of(faults) == [("line 5", "missing file")]
     with pytest.raises(ValueError, match=r"set data\.kind=findings"):
         read_studies(tmp_path, "test_list.txt", "classes", Columns())

@@ -68,7 +68,7 @@ def test_a_table_of_another_program_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("name,label,prob_a\n", r"its columns are \['name', 'label', 'prob_a'\]; expected name, group, prob_CLASS"),
         ("name,group,label\n", "prob_CLASS for every class"),
@@ -82,10 +82,10 @@ def test_a_table_of_another_program_is_read(tmp_path):
         ("name,group,label_a,prob_a\nx,,0.5,1\n", "line 2: label_a is '0.5'; write 1, 0, or nothing"),
     ],
 )
-def test_faults_are_named_with_their_line(text, told, tmp_path):
+def test_faults_are_named_with_their_line(text, message, tmp_path):
     file = tmp_path / "scores_val.csv"
     file.write_text(text)
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         read_evaluated(file)
     assert str(file) in str(error.value)
 

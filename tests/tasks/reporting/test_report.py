@@ -183,7 +183,7 @@ def test_training_section_without_values(tmp_path):
     assert training_section([path]) is None
 
 
-def test_training_section_tells_what_is_wrong(tmp_path):
+def test_invalid_metrics_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="CSV logger"):
         training_section([tmp_path / "metrics.csv"])
     path = tmp_path / "other.csv"

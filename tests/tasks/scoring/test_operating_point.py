@@ -53,7 +53,7 @@ def test_a_sensitivity_that_is_met_exactly_is_met(number):
         assert (scores >= threshold).sum() == found
 
 
-def test_every_condition_has_its_own_and_one_half_where_nothing_can_be_told():
+def test_each_condition_has_its_threshold_and_undefined_curves_one_half():
     truth = np.array([[1, 0, 1, np.nan], [0, 0, 1, 1], [0, 0, 1, 0]], float)
     scores = np.array([[0.3, 0.3, 0.2, 0.9], [0.2, 0.2, 0.3, 0.7], [0.1, 0.1, 0.1, 0.2]])
     curves = [Ranking(*column).curve() for column in zip(truth.T, scores.T, strict=True)]

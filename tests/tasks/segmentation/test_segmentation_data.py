@@ -57,7 +57,7 @@ def test_folders_are_paired_by_name_and_numbers_are_read_as_numbers(tmp_path, mo
     np.testing.assert_array_equal(records.read_mask(1, SIZE), values(2))
 
 
-def test_values_and_sizes_that_are_wrong_are_told_with_their_file(tmp_path):
+def test_wrong_values_and_sizes_are_named_with_their_file(tmp_path):
     photo(tmp_path / "images/a.png")
     mask = save(tmp_path / "masks/a.png", values(0, 0, 0, 7))
     (tmp_path / "classes.txt").write_text("road\n")
@@ -175,7 +175,7 @@ def test_a_file_that_is_not_coco_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda folder: read_classes(folder / "none.txt"), "none.txt does not exist"),
         (lambda folder: read_classes(folder / "twice.txt"), r"twice \['a'\]"),
@@ -186,10 +186,10 @@ def test_a_file_that_is_not_coco_is_refused(tmp_path):
         (lambda folder: SegmentationData(str(folder)).records("train"), "data.train is not given"),
     ],
 )
-def test_what_is_missing_is_told(tmp_path, call, told):
+def test_missing_parts_are_named(tmp_path, call, message):
     (tmp_path / "twice.txt").write_text("a\na\n")
     (tmp_path / "images").mkdir()
-    with pytest.raises((ValueError, FileNotFoundError), match=told):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         call(tmp_path)
 
 
@@ -274,10 +274,10 @@ def test_crops_keep_image_and_mask_together_and_mix_no_labels(seed):
     assert set(np.unique(labels)) <= {0, 1, 2, 3, 4, IGNORE_INDEX}
     outside = labels == IGNORE_INDEX
     assert not part[outside].any()
-    told = (part[~outside][:, 0].astype(float) - 20) / 20
-    inner = np.abs(told - np.rint(told)) < 1e-6  # elsewhere the image is interpolated
+    coordinates = (part[~outside][:, 0].astype(float) - 20) / 20
+    inner = np.abs(coordinates - np.rint(coordinates)) < 1e-6  # elsewhere the image is interpolated
     assert inner.mean() > 0.5
-    agree = np.rint(told[inner]) == labels[~outside][inner]
+    agree = np.rint(coordinates[inner]) == labels[~outside][inner]
     assert agree.mean() > 0.97  # borders lie between two pixels
 
 

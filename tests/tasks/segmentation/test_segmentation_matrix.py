@@ -144,7 +144,7 @@ def test_parameters_are_as_many_as_the_peers():
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: deeplabv3("r3d_18", 3, output_stride=32), "2-D backbone"),
         (lambda: unet("resnet18", 0), "num_classes is 0"),
@@ -153,6 +153,6 @@ def test_parameters_are_as_many_as_the_peers():
         (lambda: unet("resnet18", 256), "num_classes is 256"),
     ],
 )
-def test_what_cannot_be_built_is_told(call, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_networks_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

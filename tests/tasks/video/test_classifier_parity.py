@@ -39,7 +39,7 @@ def one_thread():
 
 
 def randomize(network):
-    """Draw every weight and statistic anew: with norms as they are born, two swapped norms would pass unseen."""
+    """Randomize every weight and statistic: fresh norms are all alike, and swapped ones would go unnoticed."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.Linear):

@@ -122,7 +122,7 @@ def test_broken_files_are_named(fault, faststart, write_video, tmp_path):
     file = write_video(
         tmp_path / "broken.mp4", count=60, container_options={"movflags": "faststart"} if faststart else {}
     )
-    change, told = BROKEN[fault]
+    change, message = BROKEN[fault]
     if change is None:
         file.unlink()
     else:
@@ -130,7 +130,7 @@ def test_broken_files_are_named(fault, faststart, write_video, tmp_path):
     if fault == "an image":  # FFmpeg shows it as a video of one frame
         assert read(file, [0]).shape == (1, 8, 8, 3)
         return
-    with pytest.raises(UnreadableVideo, match=rf"broken\.mp4: .*{told}"):
+    with pytest.raises(UnreadableVideo, match=rf"broken\.mp4: .*{message}"):
         read(file, [0, 59])
 
 
@@ -162,6 +162,6 @@ def test_sound_alone_is_no_video(tmp_path, write_video):
         read(tmp_path / "a.mp4", [0])
 
 
-def test_an_unknown_decoder_is_told(write_video, tmp_path):
+def test_an_unknown_decoder_is_refused(write_video, tmp_path):
     with pytest.raises(ValueError, match="choose pyav, opencv or torchcodec"):
         open_video(str(write_video(tmp_path / "a.mp4", count=2)), "vlc")
