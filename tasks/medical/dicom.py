@@ -30,6 +30,7 @@ def read_dicom(path: str) -> Scan:
     dataset = open_dicom(path)
     # before any decoding: the size is checked against the memory of this machine
     frames = check_pixels(path, dataset)
+    # multi-frame storage is no sign of a volume: ultrasound and angiography are multi-frame without groups
     if has_functional_groups(dataset):
         slices = frame_slices(path, dataset, frames)
         if len(slices) > 1:
@@ -38,6 +39,7 @@ def read_dicom(path: str) -> Scan:
     if frames > 1:
         time = _time_attribute(path, dataset)
         raise UnreadableScan(f"{path}: holds {frames} images{time}; expected one per file. {_REMEDY}")
+    # PixelSpacing first: if present on an X-ray, it is calibrated to the patient
     spacing = pixel_spacing(path, dataset, "PixelSpacing", "ImagerPixelSpacing")
     return Scan(path, decode_frame(path, dataset), spacing)
 

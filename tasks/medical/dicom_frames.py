@@ -39,6 +39,7 @@ def frame_slices(path: str, dataset: Dataset, frames: int) -> list[Slice]:
             "(PerFrameFunctionalGroupsSequence); expected one per image. Copy the file again, or remove it from the "
             "data set."
         )
+    # absent if nothing is shared; at most one item
     shared = (list(dataset.get("SharedFunctionalGroupsSequence") or []) or [Dataset()])[0]
     return [_slice(path, dataset, index, (group, shared)) for index, group in enumerate(per_frame)]
 
@@ -55,6 +56,7 @@ def _slice(path: str, dataset: Dataset, index: int, groups: tuple[Dataset, Datas
         position=position,
         orientation=orientation,
         spacing=spacing,
+        # without a group of its own, slope and intercept are top-level attributes
         pixels=partial(decode_frame, path, dataset, index, transformation if len(transformation) else None),
         # SOPInstanceUID identifies the file, and so cannot tell frames apart
         uid=None,

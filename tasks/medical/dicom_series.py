@@ -38,6 +38,7 @@ def read_series(folder: str) -> Scan:
         raise UnreadableScan(
             f"{folder}: holds no DICOM image ({len(datasets)} DICOM files); expected a series. Fix the path."
         )
+    # a localizer or a second reconstruction in the folder would mix with the slices
     _check_single(folder, images)
     if len(images) == 1:
         return read_dicom(images[0][0])._replace(name=folder)

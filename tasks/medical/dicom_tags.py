@@ -34,7 +34,7 @@ def float_values(path: str, dataset: Dataset, keyword: str, count: int) -> tuple
     except (TypeError, ValueError, ArithmeticError) as error:  # pydicom converts text at first access
         reason = " ".join(str(error).split())
         raise UnreadableScan(f"{path}: its {keyword} is not a number ({reason:.100}). {_COPY}") from error
-    if not found:
+    if not found:  # an empty list of values, which the standard allows for type 2 attributes
         return None
     if len(found) != count or not all(map(math.isfinite, found)):
         raise UnreadableScan(
@@ -55,6 +55,7 @@ def positive_int(path: str, dataset: Dataset, keyword: str, default: int | None 
     Raises:
         UnreadableScan: the attribute is absent without a default, or not a positive integer.
     """
+    # through float: pydicom returns integer strings (IS) and binary integers as different types
     values = float_values(path, dataset, keyword, 1)
     if values is None and default is not None:
         return default

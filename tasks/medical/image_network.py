@@ -62,7 +62,7 @@ class MedicalClassifier(nn.Module):
         FileNotFoundError: the weights do not exist.
     """
 
-    class_layers = ("head",)
+    class_layers = ("head",)  # not loaded from a checkpoint with other classes
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class MedicalClassifier(nn.Module):
             defaults=IN_CHANNELS,
         )
         self.head = LinearHead(self.backbone.levels[-1].channels, num_classes, drop_rate)
+        # last, since a checkpoint of this library also has weights for the head
         warm_start(self, weights)
 
     def forward(self, images: Tensor, counts: Sequence[int] | None = None) -> Tensor:
@@ -116,7 +117,7 @@ def classifier_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[st
     """
     if any(key.startswith("backbone.") for key in state):  # a checkpoint of this library
         return dict(state)
-    state = own_names(state)
+    state = own_names(state)  # backbone keys in torchvision's naming
     if any(key.startswith("fc.") for key in state):
         return {f"head.{key}" if key.startswith("fc.") else f"backbone.{key}": x for key, x in state.items()}
     # loading is strict, so the missing keys are filled with their current values
@@ -126,6 +127,7 @@ def classifier_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[st
 
 def check_input(images: Tensor, backbone: Backbone, grouped: bool) -> None:
     """Reject input whose number of axes does not match the backbone; `grouped` adds an axis for images of a study."""
+    # reductions of 3-D backbones are tuples (T, H, W)
     is_2d = isinstance(backbone.levels[-1].reduction, int)
     axes = ["N", *(["I"] if grouped else []), "C", *([] if is_2d else ["D"]), "H", "W"]
     if images.dim() != len(axes):

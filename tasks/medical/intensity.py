@@ -119,7 +119,7 @@ class Standardize(Intensity):
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         selected = pixels[pixels != 0] if self.nonzero else pixels
-        if not selected.size:
+        if not selected.size:  # all zero
             return pixels
         # accumulated in float64: float32 sums over a large volume lose digits
         mean, std = selected.mean(dtype=np.float64), selected.std(dtype=np.float64)
@@ -131,4 +131,5 @@ def _scaled(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     """Scale low..high to -1..1, clipped; with low equal to high, all values become -1 or 1."""
     # 1e-6: a constant scan has equal percentiles
     scale = 2 / max(high - low, 1e-6)
+    # float32 scalars: numpy 2 promotes the whole volume for a float64 scalar
     return np.clip((pixels - np.float32(low)) * np.float32(scale) - 1, -1, 1).astype(np.float32, copy=False)

@@ -37,7 +37,7 @@ def shared_patients(studies: Studies, other: Studies) -> Iterator[Leak]:
     first: dict[str, int] = {}
     by_spelling: dict[str, int] = {}
     for index, (patient, name) in enumerate(zip(other.patients.tolist(), other.names.tolist(), strict=True)):
-        first.setdefault(patient, index)
+        first.setdefault(patient, index)  # one example per patient is enough for the message
         # without ids the patient is the study's name, a path: 1.png and 01.png are not one patient
         if patient != name:
             by_spelling.setdefault(plain(patient), index)
@@ -75,6 +75,7 @@ def shared_images(
         other: studies of the other split.
         other_digests: digests of the images of each of these.
     """
+    # a dictionary instead of pairwise comparison: linear in the number of images
     first: dict[bytes, int] = {}
     for index, images in enumerate(other_digests):
         for image in images:

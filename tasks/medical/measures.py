@@ -79,14 +79,16 @@ class Measures:
         self.conditions = conditions_of(studies.labels, probs)
         self.names = tuple(class_names[k] for k in self.conditions.classes)
         truth, scores = self.conditions.truth, self.conditions.probs
+        # sorted once: the curves of a resample are then cumulative sums
         self.rankings = rankings(truth, scores)
         self._pooled = Ranking(truth, scores)
         self._binary = Pairs(truth, scores >= thresholds, 2)
         self.decisions = decide(probs, thresholds, self.exclusive)
+        # exclusive classes are decided jointly: an argmax, not C independent thresholds
         self.decided = self._binary
         if self.exclusive:
             self.decided = Pairs(studies.labels[:, None], self.decisions[:, None], len(class_names))
-        known = ~np.isnan(truth)
+        known = ~np.isnan(truth)  # findings may be unlabeled
         self.predictions = ScoredPredictions(scores[known], truth[known] > 0, np.nonzero(known)[0])
         self._is_multiclass = self.exclusive and len(class_names) > 2
         if self._is_multiclass:

@@ -61,7 +61,7 @@ class MedicalMetric:
         Raises:
             ValueError: the shapes do not match the classes, or a label is out of range.
         """
-        labels = labels.cpu()
+        labels = labels.cpu()  # a synchronization per batch is acceptable here: training keeps no metric
         num_classes = len(self.class_names)
         shape = (len(labels), num_classes)
         expected = shape if self.kind == "findings" else shape[:1]
@@ -95,6 +95,7 @@ class MedicalMetric:
             ValueError: a logit is not finite.
         """
         studies = self._gather()
+        # sorting would put NaN at one end of a ranking and give a plausible but wrong AUROC
         is_broken = ~np.isfinite(studies.logits).all(axis=1)
         if is_broken.any():
             raise ValueError(

@@ -123,6 +123,7 @@ def _dtype(path: str, header: Nifti1Header) -> np.dtype:
         raise UnreadableScan(
             f"{path}: its voxels are {dtype} (datatype {code}); expected gray. Convert them to integers or floats."
         )
+    # redundant with the datatype: a mismatch shows a damaged header
     if dtype.itemsize * 8 != int(header["bitpix"]):
         raise UnreadableScan(
             f"{path}: its datatype is {dtype}, but a voxel has {int(header['bitpix'])} bits (bitpix); expected "

@@ -30,5 +30,6 @@ def read_picture(path: str) -> Scan:
 def channels_first(colors: np.ndarray) -> np.ndarray:
     """Return (H, W, 3) as (3, H, W) float32, or as (1, H, W) if the three channels are equal."""
     gray = colors[..., :1]
+    # exact equality: a gray JPEG without chroma also decodes to equal channels
     kept = gray if (colors == gray).all() else colors
     return np.ascontiguousarray(np.moveaxis(kept, -1, 0), dtype=np.float32)

@@ -20,6 +20,7 @@ class MeanPooling(nn.Module):
     def forward(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         if present is None:
             return features.mean(dim=1)
+        # per study: the number of images differs within a batch
         weights = present.to(features.dtype) / present.sum(dim=1, keepdim=True)
         return (weights[:, :, None] * features).sum(dim=1)
 

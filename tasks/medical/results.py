@@ -151,6 +151,7 @@ class MedicalResults:
 
     def headline(self) -> dict[str, float]:
         """Return the main metrics, for the head of the report."""
+        # first for grades: it weights errors by their distance, and is the usual metric of grading
         kappa = {"quadratic kappa": self.measured["kappa"]} if self.kind == "grades" else {}
         return kappa | {title: self.measured[name] for title, name in _HEADLINE.items()}
 

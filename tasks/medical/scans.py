@@ -61,6 +61,7 @@ def finite(scan: Scan) -> Scan:
     if np.isfinite(scan.pixels.sum(dtype=np.float64)):
         return scan
     is_broken = ~np.isfinite(scan.pixels)
+    # without the channel axis: indices as a viewer shows them
     where = ", ".join(map(str, np.argwhere(is_broken)[0, 1:].tolist()))
     raise UnreadableScan(
         f"{scan.name}: {is_broken.sum()} of {is_broken.size} pixels are NaN or infinite, the first at ({where}). Set "

@@ -51,7 +51,7 @@ class StudyClassifier(nn.Module):
         FileNotFoundError: the weights do not exist.
     """
 
-    class_layers = ("head",)
+    class_layers = ("head",)  # the pooling is kept: it does not depend on the classes
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class StudyClassifier(nn.Module):
             defaults=IN_CHANNELS,
         )
         channels = self.backbone.levels[-1].channels
-        # the head before the pooling: the order of random initialization is part of a seeded run
+        # head before pooling: the order of random initialization is part of a seeded run
         head = LinearHead(channels, num_classes, drop_rate)
         self.pooling = pooling_layer(pooling, channels)
         self.head = head
@@ -177,6 +177,7 @@ class SliceClassifier(StudyClassifier):
             norm=norm,
             drop_rate=drop_rate,
         )
+        # checked here: the input of forward is 5-D for both dimensions, so that a 3-D backbone would run on wrong axes
         level = self.backbone.levels[-1]
         if not isinstance(level.reduction, int):
             raise ValueError(
@@ -206,6 +207,7 @@ def _present(images: Tensor, indices: Tensor | None) -> Tensor | None:
     """Return the mask of images that are not padding, (N, I) bool, or None without padding."""
     if indices is None:
         return None
+    # from the indices, which are on the device already: no second copy from the host
     absent = torch.zeros(images.shape[0] * images.shape[1], dtype=torch.bool, device=images.device)
     return absent.index_fill(0, indices, True).view(images.shape[:2])
 
@@ -214,5 +216,6 @@ def _scatter(values: Tensor, images: Tensor, indices: Tensor | None) -> Tensor:
     """Scatter per-image values (M, ...) to studies, (N, I, ...), with zeros for padding."""
     if indices is None:
         return values.unflatten(0, (len(images), -1))
+    # index_copy and not assignment by a mask, which would synchronize with the device
     empty = values.new_zeros((images.shape[0] * images.shape[1], *values.shape[1:]))
     return empty.index_copy(0, indices, values).view(*images.shape[:2], *values.shape[1:])
