@@ -6,6 +6,8 @@ Papers, by the letters in the names:
 - C, D: Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187; C has a deep
   stem (three 3x3 convolutions), D average pooling in its shortcuts besides; S is C with a stem twice as wide, T is D
   with a tiered stem (24, 32, 64 channels)
+- VD of 18 and 34: D with a projection shortcut in the first block of every stage, as in PaddlePaddle and RT-DETR (Zhao et
+  al. 2023, https://arxiv.org/abs/2304.08069); with bottlenecks it equals D
 - wide: Wide Residual Networks, Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146
 - next: Aggregated Residual Transformations, Xie et al. 2016, https://arxiv.org/abs/1611.05431; groups x width
 """
@@ -15,14 +17,19 @@ from __future__ import annotations
 from functools import partial
 
 from vertebra.backbones.backbone import BackboneOptions
-from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.blocks import BasicBlock, BlockSpec, Bottleneck
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet
-from vertebra.backbones.shortcuts import average_projection
+from vertebra.backbones.shortcuts import average_projection, full_average_projection
 from vertebra.backbones.stems import deep_stem
 
 wide_stem = partial(deep_stem, widths=(64, 64, 128))
 tiered_stem = partial(deep_stem, widths=(24, 32, 64))
+
+
+def projected_block(place: BlockSpec) -> BasicBlock:
+    """Build a block of ResNet-VD, which projects in the first block of every stage."""
+    return BasicBlock(place, shortcut=average_projection if place.number else full_average_projection)
 
 
 @register
@@ -95,6 +102,18 @@ def resnet18d(options: BackboneOptions) -> ResNet:
 def resnet34d(options: BackboneOptions) -> ResNet:
     """ResNet-34-D."""
     return ResNet(partial(BasicBlock, shortcut=average_projection), (3, 4, 6, 3), options, stem=deep_stem)
+
+
+@register
+def resnet18vd(options: BackboneOptions) -> ResNet:
+    """ResNet-18-VD."""
+    return ResNet(projected_block, (2, 2, 2, 2), options, stem=deep_stem)
+
+
+@register
+def resnet34vd(options: BackboneOptions) -> ResNet:
+    """ResNet-34-VD."""
+    return ResNet(projected_block, (3, 4, 6, 3), options, stem=deep_stem)
 
 
 @register

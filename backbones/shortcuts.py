@@ -101,6 +101,13 @@ def average_projection(
     """
     if in_channels == out_channels and not _strides(dim, stride):
         return None
+    return full_average_projection(dim, in_channels, out_channels, stride, dilation, norm)
+
+
+def full_average_projection(
+    dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
+) -> nn.Module | None:
+    """Build the averaging projection also where the shapes agree."""
     return nn.Sequential(
         _average(dim, stride, dilation),
         conv(dim, in_channels, out_channels, kernel_size=1),
