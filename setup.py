@@ -19,6 +19,7 @@ REQUIRED = [
     "pycocotools>=2.0.8",  # first wheels for numpy 2
     "albumentations>=2.0",  # current transform signatures
     "opencv-python-headless>=4.9",  # the build that albumentations requires; imports without a display
+    "scipy>=1.10",  # Hungarian matching; the oldest release for Python 3.11
     "av>=13.0",  # video decoding; first release with the rotation of a frame
     "monai>=1.5",  # transforms of scans; first release for numpy 2
     "nibabel>=5.0",  # NIfTI

@@ -9,10 +9,12 @@ from vertebra.tasks.detection.fcos import FCOS, fcos
 from vertebra.tasks.detection.module import DetectionModule
 from vertebra.tasks.detection.retinanet import RetinaNet, retinanet
 from vertebra.tasks.detection.rpn import ProposalSelection
+from vertebra.tasks.detection.rtdetr import RTDETR, QueryDetections, TransformerSize, rt_detr
 from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection
 
 __all__ = [
     "FCOS",
+    "RTDETR",
     "AnchorGenerator",
     "DenseSelection",
     "DetectionData",
@@ -21,10 +23,13 @@ __all__ = [
     "Detector",
     "FasterRCNN",
     "ProposalSelection",
+    "QueryDetections",
     "RetinaNet",
     "Split",
+    "TransformerSize",
     "faster_rcnn",
     "fcos",
     "load_weights",
     "retinanet",
+    "rt_detr",
 ]

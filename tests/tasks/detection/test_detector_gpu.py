@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vertebra.tasks.detection import faster_rcnn, fcos, retinanet
+from vertebra.tasks.detection import faster_rcnn, fcos, retinanet, rt_detr
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.training.compiling import compile_parts
@@ -33,7 +33,7 @@ def test_losses_and_gradients_equal_the_cpus() -> None:
     torch.testing.assert_close(found[1][1], found[0][1], atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos])
+@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos, rt_detr])
 def test_a_mixed_precision_step_is_finite(build) -> None:
     torch.manual_seed(0)
     detector = build("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
@@ -73,3 +73,32 @@ def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, m
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
+
+
+def test_rt_detr_waits_once_a_step_in_the_matcher(waiting_is_an_error) -> None:
+    detector = rt_detr("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
+    match = detector.matcher
+
+    def waiting(*arguments):
+        torch.cuda.set_sync_debug_mode("default")
+        matched.append(match(*arguments))
+        waiting_is_an_error()
+        return matched[-1]
+
+    detector.matcher, matched = waiting, []
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-4, fused=True)
+    images = torch.randn(2, 3, 160, 160, device="cuda").contiguous(memory_format=torch.channels_last)
+    boxes = torch.tensor([[[10.0, 20.0, 70.0, 80.0]]] * 2, device="cuda")
+    targets = Targets(boxes, torch.ones(2, 1, dtype=torch.int64, device="cuda"), torch.zeros(2, 0, 4, device="cuda"))
+    batch = ImageBatch(images, torch.full((2, 2), 160, device="cuda"))
+    for number in range(3):
+        if number == 1:
+            waiting_is_an_error()
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            losses = detector(batch, targets)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(matched) == 3
+    assert (matched[0] >= 0).sum() == 2 * 7  # one object an image, in six layers and the encoder

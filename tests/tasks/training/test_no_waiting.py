@@ -11,11 +11,12 @@ from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.classification import ClassificationModule, image_classifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
-from vertebra.tasks.detection import DetectionModule, faster_rcnn, fcos, retinanet
+from vertebra.tasks.detection import DetectionModule, faster_rcnn, fcos, retinanet, rt_detr
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.dataset import DetectionBatch
 from vertebra.tasks.detection.losses import GIoU
 from vertebra.tasks.detection.nms import grouped_nms
+from vertebra.tasks.detection.rtdetr.matching import HungarianMatcher, assign
 from vertebra.tasks.medical import MedicalModule, medical_classifier, study_classifier
 from vertebra.tasks.medical.dataset import MedicalBatch
 from vertebra.tasks.medical.targets import Classes, Findings, Grades
@@ -143,6 +144,26 @@ def test_nothing_is_waited_for_after_the_first_step(options, num_ignored, on_a_g
         losses = detector(*batch)
     assert all(loss.device.type == "cuda" for loss in losses.values())
     assert copies.count == 0
+
+
+@pytest.mark.parametrize("num_ignored", [0, 2])
+def test_rt_detr_waits_in_the_matcher_alone(num_ignored, on_a_gpu, blocking_copies):
+    detector = on_a_gpu(rt_detr(body(), 3, num_queries=20))
+    costs = []
+
+    def match(logits, boxes, true_boxes, labels):
+        costs.append(HungarianMatcher().costs(logits, boxes, true_boxes, labels))
+        return torch.zeros(costs[-1].shape[:3], dtype=torch.int64, device="cuda")
+
+    detector.matcher = match
+    with blocking_copies() as copies:
+        losses = detector(*batch_on_a_gpu(num_ignored))
+    assert all(loss.device.type == "cuda" for loss in losses.values())
+    assert copies.count == 0
+    assert len(costs) == 1  # all layers at once
+    with blocking_copies() as copies, pytest.raises(RuntimeError):  # a fake has no numbers to solve
+        assign(costs[0])
+    assert copies.count == 1
 
 
 def test_what_would_be_waited_for_is_seen(blocking_copies):
