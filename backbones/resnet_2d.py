@@ -6,8 +6,8 @@ Papers, by the letters in the names:
 - C, D: Bag of Tricks for Image Classification, He et al. 2018, https://arxiv.org/abs/1812.01187; C has a deep
   stem (three 3x3 convolutions), D average pooling in its shortcuts besides; S is C with a stem twice as wide, T is D
   with a tiered stem (24, 32, 64 channels)
-- VD of 18 and 34: D with a projection shortcut in the first block of every stage, as in PaddlePaddle and RT-DETR (Zhao et
-  al. 2023, https://arxiv.org/abs/2304.08069); with bottlenecks it equals D
+- VD of 18 and 34: D with a projection shortcut in the first block of every stage, as in PaddlePaddle and RT-DETR
+  (Zhao et al. 2023, https://arxiv.org/abs/2304.08069); with bottlenecks it equals D
 - wide: Wide Residual Networks, Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146
 - next: Aggregated Residual Transformations, Xie et al. 2016, https://arxiv.org/abs/1611.05431; groups x width
 """

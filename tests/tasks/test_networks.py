@@ -14,6 +14,7 @@ NETWORKS = {
     "detection.FasterRCNN": (detection.FasterRCNN, 2),
     "detection.FCOS": (detection.FCOS, 2),
     "detection.RetinaNet": (detection.RetinaNet, 2),
+    "detection.RTDETR": (detection.RTDETR, 2),
     "classification.ImageClassifier": (classification.ImageClassifier, 2),
     "medical.MedicalClassifier": (medical.MedicalClassifier, 2),
     "medical.SliceClassifier": (medical.SliceClassifier, 2),
