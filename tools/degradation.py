@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> None:
     import torch
 
     from vertebra.backbones import create_backbone
-    from vertebra.tasks.classification.degradation import Pair, curve, train_network, verdict
+    from vertebra.tasks.classification.degradation import Pair, conclusions, stack_runs, train_network
     from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
     from vertebra.tasks.reporting.report import write_report
 
@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace) -> None:
                 runs.append(train_network(name, train, val, args.epochs, args.batch_size, seed))
                 errors = f"training error {runs[-1][0][-1]:.3f}, validation error {runs[-1][1][-1]:.3f}"
                 print(f"{name}, seed {seed}: {errors}, {time.monotonic() - started:.0f} s", flush=True)
-            curves.append(curve(name, runs))
+            curves.append(stack_runs(name, runs))
         pairs.append(Pair(kind, *curves))
 
     plain, residual = pairs
@@ -106,7 +106,7 @@ def _run(args: argparse.Namespace) -> None:
     sections = degradation_sections(plain, residual, setting)
     subtitle = "training error of the deeper network minus that of the shallower one"
     write_report(args.output / "report.html", "Degradation", subtitle, headline, sections)
-    print("", *verdict(plain, residual), f"figure: {args.output / 'degradation.png'}", sep="\n")
+    print("", *conclusions(plain, residual), f"figure: {args.output / 'degradation.png'}", sep="\n")
     print(f"report: {args.output / 'report.html'}, {time.monotonic() - started:.0f} s in total")
 
 

@@ -1,4 +1,4 @@
-"""Look at every image file of a split."""
+"""Check of a classification split: missing and unreadable image files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vertebra.tasks.loading.files.pixels import Pixels
 def check_files(
     files: Sequence[str], advance: Callable[[], object] = lambda: None, pixels: Pixels = VIEWED
 ) -> Iterator[Fault]:
-    """Open and decode every image: missing files and unreadable ones.
+    """Decode every image, and yield a fault for each missing or unreadable file.
 
     Args:
         files: paths of images.
-        advance: called once for each image: for a progress bar.
-        pixels: which channels of the files will be seen, and in which range.
+        advance: called once per image, for a progress bar.
+        pixels: channels and value range of the images.
     """
     yield from run_checks(partial(_check_file, pixels=pixels), files, advance=advance)
 

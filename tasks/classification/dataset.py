@@ -1,4 +1,4 @@
-"""Data set and batches of images with one label each."""
+"""Dataset of labeled images, and collation into batches."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vertebra.tasks.loading.samplers import SampleRequest
 
 
 class Sample(NamedTuple):
-    """An image as the network sees it.
+    """Preprocessed image with its label.
 
     Attributes:
         image: (H, W, C) uint8.
-        label: in 0..K-1, or `UNLABELED`.
+        label: class in 0..K-1, or `UNLABELED`.
         position: index of the image in its split.
-        name: such as its path.
-        group: where it comes from (a patient, a camera); its name where that is unknown.
+        name: path of the image file, or name of the array entry.
+        group: source of the image (patient, camera); its name if unknown.
     """
 
     image: np.ndarray
@@ -34,15 +34,15 @@ class Sample(NamedTuple):
 
 
 class ClassificationBatch(NamedTuple):
-    """The batch of a training or evaluation step.
+    """Batch of images with labels.
 
     Attributes:
-        images: (N, C, H, W) uint8, channels innermost in memory.
-        labels: (N,) int64 in 0..K-1, -1 where unlabeled.
+        images: (N, C, H, W) uint8 in channels-last memory format.
+        labels: (N,) int64 in 0..K-1, -1 if unlabeled.
         indices: (N,) int64, index of each image in its split.
-        names: one an image, such as its path.
-        groups: one an image, where it comes from; its name where that is unknown.
-        skipped: what could not be read, one message a file.
+        names: name of each image, such as its path.
+        groups: source of each image; its name if unknown.
+        skipped: one message per unreadable file.
     """
 
     images: Tensor
@@ -54,12 +54,12 @@ class ClassificationBatch(NamedTuple):
 
 
 class ClassificationDataset(TaskDataset[Sample]):
-    """Reads, augments and resizes the images of one split.
+    """Image classification dataset.
 
     Args:
-        images: images and labels.
-        resize: to the size that the network sees.
-        augment: for training, else None.
+        images: images and labels of one split.
+        resize: scaling to the network's input size.
+        augment: training augmentation; None for evaluation.
         missing: see `TaskDataset`.
     """
 
@@ -73,25 +73,27 @@ class ClassificationDataset(TaskDataset[Sample]):
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         image = self.images.read(index)
+        # without a draw, evaluation: the same pixels every time
         image = self.resize(image) if self.augment is None or draw is None else self.augment(image, draw.seed)
         name = str(self.images.names[index])
         group = name if self.images.groups is None else str(self.images.groups[index])
         return Sample(image, int(self.images.labels[index]), index, name, group)
 
     def read_for_display(self, index: int) -> np.ndarray:
-        """Return an image as a viewer shows it, (H, W, 3) uint8 RGB, whatever channels the network takes.
+        """Return an image for display, (H, W, 3) uint8 RGB whatever the network's input channels.
 
         Raises:
-            UnreadableImage: its file is missing, cut short or no image.
+            UnreadableImage: the file is missing, truncated or no image.
         """
         return self.images.read_for_display(index)
 
 
 def collate(reads: Sequence[Read[Sample]]) -> ClassificationBatch:
-    """Stack images; a batch of which nothing could be read has none."""
+    """Stack samples; a batch without readable images has N = 0."""
     samples, skipped = samples_of(reads)
-    pixels = np.stack([one.image for one in samples]) if samples else np.zeros((0, 0, 0, 3), dtype=np.uint8)
+    pixels = np.stack([sample.image for sample in samples]) if samples else np.zeros((0, 0, 0, 3), dtype=np.uint8)
     return ClassificationBatch(
+        # a permuted view, not a copy: the memory stays channels-last
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         indices=torch.tensor([sample.position for sample in samples], dtype=torch.int64),

@@ -1,8 +1,8 @@
-"""The degradation experiment: do deeper networks train worse, and do shortcuts help?
+"""Degradation experiment: training error against depth, for plain and for residual networks.
 
 Deep Residual Learning for Image Recognition, He et al. 2015, https://arxiv.org/abs/1512.03385, sections 1 and 4.2,
-figures 1 and 6: of networks without shortcuts the deeper one has the higher error on the very images that it is trained
-on, so that it cannot be overfitting; of residual networks it has not. There, 64,000 steps on CIFAR-10.
+figures 1 and 6: without shortcuts a deeper network has a higher training error, which rules out overfitting; with
+shortcuts it has a lower one. The paper trains for 64,000 steps on CIFAR-10.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.training.normalize import Normalize
 from vertebra.tasks.training.schedules import MultiStep
 
-_EVALUATION_BATCH = 500
+_EVALUATION_BATCH = 500  # divides CIFAR's 10,000 test images
 
 
 class Curve(NamedTuple):
-    """How one network learned, from S seeds over E epochs.
+    """Learning curves of a network over S seeds and E epochs.
 
     Attributes:
-        name: of the network.
-        train: (S, E) part of the training images that was wrong, as they came by in that epoch, 0..1.
-        val: (S, E) part of the validation images that was wrong after it, 0..1.
+        name: name of the network.
+        train: (S, E) training error, measured on the augmented images during each epoch, 0..1.
+        val: (S, E) validation error after each epoch, 0..1.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Curve(NamedTuple):
 
     @property
     def final_train(self) -> np.ndarray:
-        """(S,) training error of the last epoch."""
+        """(S,) training error in the last epoch."""
         return self.train[:, -1]
 
 
 class Pair(NamedTuple):
-    """Two networks of one kind, which differ in depth alone.
+    """Two networks of the same architecture that differ in depth only.
 
     Attributes:
-        kind: such as `plain`.
-        shallow: the one with fewer layers.
-        deep: the one with more.
+        kind: name of the architecture, such as `plain`.
+        shallow: curves of the shallower network.
+        deep: curves of the deeper network.
     """
 
     kind: str
@@ -57,19 +57,20 @@ class Pair(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """By how much the training error of the deeper one is higher, mean over the seeds; below 0 it is lower."""
+        """Training error of the deeper minus that of the shallower network, mean over seeds."""
         return float((self.deep.final_train - self.shallow.final_train).mean())
 
     @property
-    def margin(self) -> float:
-        """What a gap must exceed to mean something: a point, or two standard errors over the seeds if that is more."""
+    def threshold(self) -> float:
+        """Minimum significant gap: the larger of one percentage point and two standard errors over seeds."""
+        # paired by seed: both networks saw the same images in the same order
         gaps = self.deep.final_train - self.shallow.final_train
         return max(0.01, 2 * float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 1 else 0.0)
 
     @property
     def degrades(self) -> bool:
-        """Whether the deeper one trains worse."""
-        return self.gap > self.margin
+        """Whether the deeper network has a significantly higher training error."""
+        return self.gap > self.threshold
 
 
 def train_network(
@@ -80,20 +81,20 @@ def train_network(
     batch_size: int,
     seed: int,
 ) -> tuple[list[float], list[float]]:
-    """Train a classifier with the paper's recipe, and return its training and validation error in every epoch.
+    """Train a classifier with the paper's recipe, and return training and validation errors per epoch.
 
-    SGD with 0.9 momentum and weight decay 1e-4; the paper's rate of 0.1 for a batch of 128, in proportion to the batch,
-    falls to a tenth at half and at three quarters. It rises over the first tenth of the steps (the paper's warm-up for
-    110 layers), without which 56 layers did not begin to learn from 1500 images. Random crops from a border of an
-    eighth, and flips. Networks of one seed see the same images in the same order.
+    SGD with momentum 0.9 and weight decay 1e-4; the paper's learning rate of 0.1 per batch of 128, scaled linearly with
+    the batch size, is divided by 10 at 1/2 and 3/4 of the training. Warm-up over the first tenth (in the paper for 110
+    layers only), without which 56 layers did not start to learn from 1500 images. Augmentation: crops from an image
+    padded by an eighth of its side, and horizontal flips. The order of images depends on the seed only.
 
     Args:
-        name: of a registered backbone.
-        train: images with pixels.
-        val: images with pixels of the same size.
-        epochs: E.
-        batch_size: images in a step.
-        seed: of the weights, the order and the crops.
+        name: name of a registered backbone.
+        train: training images, in memory.
+        val: validation images of the same size, in memory.
+        epochs: number of epochs E.
+        batch_size: images per step.
+        seed: seed of weights, order and augmentation.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
@@ -103,6 +104,7 @@ def train_network(
     schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.75))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / steps))
     normalize = Normalize().to(device)
+    # a generator of its own: networks of different depth draw different numbers for their weights
     rng = torch.Generator().manual_seed(seed)
     images, labels = _tensors(train)
     train_errors, val_errors = [], []
@@ -122,41 +124,42 @@ def train_network(
     return train_errors, val_errors
 
 
-def curve(name: str, runs: Sequence[tuple[list[float], list[float]]]) -> Curve:
-    """Put what `train_network` returned for each seed together."""
+def stack_runs(name: str, runs: Sequence[tuple[list[float], list[float]]]) -> Curve:
+    """Combine the results of `train_network` of all seeds."""
     return Curve(name, np.array([train for train, _ in runs]), np.array([val for _, val in runs]))
 
 
-def verdict(plain: Pair, residual: Pair) -> list[str]:
-    """Return what the numbers say, in sentences: one for each kind, and what follows."""
+def conclusions(plain: Pair, residual: Pair) -> list[str]:
+    """Return the result of each architecture and the overall conclusion, one sentence each."""
     sentences = []
     for pair in (plain, residual):
         relation = "worse" if pair.gap > 0 else "better"
-        judged = f"{abs(pair.gap) * 100:.1f} points {relation}" if abs(pair.gap) > pair.margin else "no different"
+        is_significant = abs(pair.gap) > pair.threshold
+        difference = f"{abs(pair.gap) * 100:.1f} points {relation}" if is_significant else "no different"
         sentences.append(
-            f"{pair.kind.capitalize()}: {pair.shallow.name} ends with {pair.shallow.final_train.mean():.1%} training "
-            f"error, {pair.deep.name} with {pair.deep.final_train.mean():.1%}; the deeper one is {judged} "
-            f"(a difference counts from {pair.margin * 100:.1f} points)."
+            f"{pair.kind.capitalize()}: the final training error of {pair.shallow.name} is "
+            f"{pair.shallow.final_train.mean():.1%}, that of {pair.deep.name} {pair.deep.final_train.mean():.1%}; the "
+            f"deeper network is {difference} (significant from {pair.threshold * 100:.1f} points)."
         )
     if not plain.degrades:
         follows = (
-            "No degradation was seen: the deeper plain network trains as well as the shallower one. These data or "
-            "these depths do not show it; try more epochs, more images or deeper networks."
+            "No degradation was observed: the deeper plain network trains as well as the shallower one. These data or "
+            "depths do not show the effect; try more epochs, more images or deeper networks."
         )
     elif not residual.degrades:
         follows = (
-            "This is the paper's finding: without shortcuts depth hurts the training itself, which is no overfitting, "
-            "and with shortcuts it does not."
+            "This is the paper's finding: without shortcuts, depth increases the training error, which is not "
+            "overfitting; with shortcuts it does not."
         )
     elif residual.gap < plain.gap / 2:
         follows = (
-            "Both deeper networks train worse, the residual one by less than half as much: shortcuts help, but within "
-            "these epochs not all the way. Train longer to see whether its gap closes."
+            "Both deeper networks train worse, the residual one by less than half as much: shortcuts reduce the "
+            "degradation, but do not remove it within these epochs. Train longer to see whether the gap closes."
         )
     else:
         follows = (
-            "Both deeper networks train worse, and shortcuts do not mend it here, unlike in the paper. The training "
-            "may be too short for that depth; try more epochs."
+            "Both deeper networks train worse, and shortcuts do not reduce the degradation here, unlike in the paper. "
+            "Training may be too short for this depth; try more epochs."
         )
     return [*sentences, follows]
 
@@ -164,23 +167,24 @@ def verdict(plain: Pair, residual: Pair) -> list[str]:
 def _tensors(data: LabeledImages) -> tuple[Tensor, Tensor]:
     if data.pixels is None:
         raise ValueError(
-            f"{len(data)} images are files ({data.names[0]}, ...), but the experiment keeps images in memory; "
-            "give CIFAR's archive or an .npz."
+            f"{len(data)} images are files ({data.names[0]}, ...); expected images in memory, which this experiment "
+            "trains on. Use CIFAR's archive or an .npz."
         )
     return torch.from_numpy(data.pixels).permute(0, 3, 1, 2), torch.from_numpy(data.labels)
 
 
 def _augment(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Cut each image (N, C, H, W) out of a zero border of an eighth of its side, and mirror half of them."""
-    number, _, height, width = images.shape
-    border = height // 8
-    padded = F.pad(images, (border,) * 4)
-    tops, lefts = torch.randint(2 * border + 1, (2, number, 1), generator=rng)
+    """Randomly crop images (N, C, H, W) from a zero padding of an eighth of their side, and flip half of them."""
+    n, _, height, width = images.shape
+    padding = height // 8  # 4 pixels for CIFAR's 32, as in the paper
+    padded = F.pad(images, (padding,) * 4)
+    tops, lefts = torch.randint(2 * padding + 1, (2, n, 1), generator=rng)
     rows, columns = tops + torch.arange(height), lefts + torch.arange(width)
-    mirrored = torch.rand(number, 1, generator=rng) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    cut = padded[torch.arange(number)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
-    return cut.permute(0, 3, 1, 2)
+    is_flipped = torch.rand(n, 1, generator=rng) < 0.5
+    columns = torch.where(is_flipped, columns.flip(1), columns)
+    # one gather for the whole batch, which a loop over images would slow down
+    crops = padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
+    return crops.permute(0, 3, 1, 2)
 
 
 def _normalized(images: Tensor, normalize: Normalize) -> Tensor:

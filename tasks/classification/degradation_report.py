@@ -1,4 +1,4 @@
-"""The degradation experiment as a page and as a picture."""
+"""Report sections and figure of the degradation experiment."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vertebra.tasks.classification.degradation import Curve, Pair, verdict
+from vertebra.tasks.classification.degradation import Curve, Pair, conclusions
 from vertebra.tasks.reporting.charts import Line, line_chart
 from vertebra.tasks.reporting.report import Section, columns, note, table
 
-_COLORS = ("#0072b2", "#d55e00")  # the shallow one, the deep one
-_VALIDATION = 6  # looks count six colors in solid lines, then the same six dashed
+_COLORS = ("#0072b2", "#d55e00")  # shallow and deep; blue and vermilion of Okabe and Ito, safe for color blindness
+_DASHED = 6  # offset of the dashed line styles: charts number six colors solid, then the same six dashed
 
 
 def degradation_sections(plain: Pair, residual: Pair, setting: str) -> list[Section]:
-    """Return the sections of the report, for `vertebra.tasks.reporting.report.write_report`.
+    """Return the report sections, for `vertebra.tasks.reporting.report.write_report`.
 
     Args:
         plain: networks without shortcuts.
-        residual: the same with them.
+        residual: the same networks with shortcuts.
         setting: data, epochs, seeds and recipe, in a sentence.
     """
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(plain, residual))
-    highest = 1.05 * max(c.train.mean(axis=0).max() for pair in (plain, residual) for c in (pair.shallow, pair.deep))
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in conclusions(plain, residual))
+    curves = [curve for pair in (plain, residual) for curve in (pair.shallow, pair.deep)]
+    # both charts share an axis, so that the gaps can be compared
+    y_max = 1.05 * max(curve.train.mean(axis=0).max() for curve in curves)
     charts = [
-        line_chart(_lines(pair), f"Error of {pair.kind} networks", "epoch", y_limits=(0, highest))
+        line_chart(_lines(pair), f"Error of {pair.kind} networks", "epoch", y_limits=(0, y_max))
         for pair in (plain, residual)
     ]
-    text = "Solid: error on the training images, as they came by. Dashed: on the validation images after each epoch."
-    rows = [_row(c) for pair in (plain, residual) for c in (pair.shallow, pair.deep)]
-    header = ["network", "training error", "spread", "validation error", "lowest validation error"]
+    text = "Solid: training error during the epoch, on augmented images. Dashed: validation error after the epoch."
+    rows = [_row(curve) for curve in curves]
+    header = ["network", "training error", "std over seeds", "validation error", "minimum validation error"]
     return [
-        Section("Verdict", sentences),
-        Section("Error over the epochs", columns(*charts) + note(text)),
-        Section(
-            "After the last epoch", table(header, rows) + note(f"{setting} Spread: standard deviation over seeds.")
-        ),
+        Section("Conclusion", sentences),
+        Section("Learning curves", columns(*charts) + note(text)),
+        Section("Final errors", table(header, rows) + note(f"{setting} Errors are means over seeds.")),
     ]
 
 
 def write_figure(file: Path, plain: Pair, residual: Pair) -> None:
-    """Draw both kinds side by side on one scale, as the paper's figure 6 does, into a PNG.
+    """Plot plain and residual learning curves side by side as a PNG, as in figure 6 of the paper.
 
     Args:
-        file: the picture; its folder exists.
+        file: path of the PNG in an existing folder.
         plain: networks without shortcuts.
-        residual: the same with them.
+        residual: the same networks with shortcuts.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, pair in ((left, plain), (right, residual)):
-        for seen, color in zip((pair.shallow, pair.deep), _COLORS, strict=True):
-            epochs = np.arange(1, seen.train.shape[1] + 1)
-            for errors, style, what in ((seen.train, "-", "training"), (seen.val, "--", "validation")):
+        for curve, color in zip((pair.shallow, pair.deep), _COLORS, strict=True):
+            epochs = np.arange(1, curve.train.shape[1] + 1)
+            for errors, style, split in ((curve.train, "-", "training"), (curve.val, "--", "validation")):
                 mean = 100 * errors.mean(axis=0)
-                axes.plot(epochs, mean, style, color=color, linewidth=1.8, label=f"{seen.name}, {what}")
-                if len(errors) > 1:
+                axes.plot(epochs, mean, style, color=color, linewidth=1.8, label=f"{curve.name}, {split}")
+                if len(errors) > 1:  # the range over seeds
                     axes.fill_between(
                         epochs, 100 * errors.min(axis=0), 100 * errors.max(axis=0), color=color, alpha=0.12, linewidth=0
                     )
@@ -74,15 +74,15 @@ def write_figure(file: Path, plain: Pair, residual: Pair) -> None:
 
 def _lines(pair: Pair) -> Sequence[Line]:
     lines = []
-    for look, seen in ((0, pair.shallow), (3, pair.deep)):
-        epochs = np.arange(1, seen.train.shape[1] + 1)
-        lines.append(Line(f"{seen.name}, training", epochs, seen.train.mean(axis=0), look))
-        lines.append(Line(f"{seen.name}, validation", epochs, seen.val.mean(axis=0), look + _VALIDATION))
+    for style, curve in ((0, pair.shallow), (3, pair.deep)):
+        epochs = np.arange(1, curve.train.shape[1] + 1)
+        lines.append(Line(f"{curve.name}, training", epochs, curve.train.mean(axis=0), style))
+        lines.append(Line(f"{curve.name}, validation", epochs, curve.val.mean(axis=0), style + _DASHED))
     return lines
 
 
-def _row(seen: Curve) -> list[str | float]:
-    final = seen.final_train
-    spread = float(final.std(ddof=1)) if len(final) > 1 else float("nan")
-    val = seen.val.mean(axis=0)
-    return [seen.name, float(final.mean()), spread, float(val[-1]), float(val.min())]
+def _row(curve: Curve) -> list[str | float]:
+    final = curve.final_train
+    std = float(final.std(ddof=1)) if len(final) > 1 else float("nan")
+    val = curve.val.mean(axis=0)
+    return [curve.name, float(final.mean()), std, float(val[-1]), float(val.min())]

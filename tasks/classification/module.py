@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from vertebra.tasks.classification.classifier import ImageClassifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
 from vertebra.tasks.classification.predictions import Prediction, TableWriter
-from vertebra.tasks.classification.report import Example, classification_sections, rows_to_show, scaled_for_gallery
+from vertebra.tasks.classification.report import Example, classification_sections, gallery_rows, resize_for_gallery
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
@@ -98,12 +98,12 @@ class ClassificationModule(TaskModule):
     def collect_examples(self, loader: DataLoader) -> list[Example]:
         images: Any = loader.dataset
         examples = []
-        for row in np.concatenate(rows_to_show(self.results)).tolist():
+        for row in np.concatenate(gallery_rows(self.results)).tolist():
             try:
                 pixels = images.read_for_display(int(self.results.images.indices[row]))
             except (OSError, ValueError):  # deleted since: a report on a hundred images must not fail on one
                 pixels = None
-            examples.append(Example(row, None if pixels is None else scaled_for_gallery(pixels)))
+            examples.append(Example(row, None if pixels is None else resize_for_gallery(pixels)))
         return examples
 
     def evaluated(self) -> EvaluatedTable | None:

@@ -1,4 +1,4 @@
-"""Output of `predict`: a table of classes and scores, and optionally the embeddings."""
+"""Prediction writer of classification: CSV of top-5 classes, and optional embeddings."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class Prediction(NamedTuple):
-    """Prediction for one image.
+    """Prediction for an image.
 
     Attributes:
-        place: index of the image among those to predict.
-        file: its path.
-        labels: (T,) int64, the most probable classes, in descending order.
-        scores: (T,) float64, their probabilities.
-        features: (C,) float32, input of the head, or None without `embeddings`.
+        image_index: index of the image in the prediction set.
+        file: path of the image.
+        labels: (T,) int64, top classes by descending probability.
+        scores: (T,) float64, probabilities of the top classes.
+        features: (C,) float32, input of the head, or None if not requested.
     """
 
-    place: int
+    image_index: int
     file: str
     labels: np.ndarray
     scores: np.ndarray
@@ -32,10 +32,10 @@ class Prediction(NamedTuple):
 
 
 class TableWriter(PredictionWriter[Prediction]):
-    """Writes `predictions.csv` and, where there are features, `embeddings.npz`.
+    """Writer of `predictions.csv` and, if features were requested, `embeddings.npz`.
 
-    The CSV has the columns file, label, score, label_2, score_2, ... to the fifth most probable class. The `.npz` has
-    `files` (N,) and `features` (N, C) float32.
+    The CSV has the columns file, label, score, label_2, score_2, ... up to the top 5. The `.npz` has `files` (N,) and
+    `features` (N, C) float32.
 
     Args:
         class_names: the K classes.
@@ -46,13 +46,14 @@ class TableWriter(PredictionWriter[Prediction]):
         self.class_names = class_names
 
     def finish(self, predictions: Sequence[Prediction], folder: Path) -> None:
-        predictions = sorted(predictions, key=lambda one: one.place)
+        # several processes predict interleaved parts of the data set
+        predictions = sorted(predictions, key=lambda prediction: prediction.image_index)
         file = folder / "predictions.csv"
-        write_scores(file, self.class_names, ((one.file, one.labels, one.scores) for one in predictions))
+        write_scores(file, self.class_names, ((x.file, x.labels, x.scores) for x in predictions))
         summary = f"{len(predictions)} predictions: {file}"
-        features = [one.features for one in predictions if one.features is not None]
+        features = [x.features for x in predictions if x.features is not None]
         if features:
-            names = np.array([one.file for one in predictions])
+            names = np.array([x.file for x in predictions])
             np.savez(folder / "embeddings.npz", files=names, features=np.stack(features))
             summary += f", features: {folder / 'embeddings.npz'}"
         rank_zero_info(summary)

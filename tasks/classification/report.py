@@ -1,4 +1,4 @@
-"""The sections of a classifier's report."""
+"""Report sections of classification: class metrics, training curves, galleries of errors and correct predictions."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from vertebra.tasks.reporting.class_report import class_sections
 from vertebra.tasks.reporting.report import Picture, Section, gallery, note, training_section
 from vertebra.tasks.scoring.class_metrics import ClassificationResults
 
-_NUM_WORST, _NUM_BEST = 12, 6
-_LONGER_SIDE, _SMALLEST_SIDE = 480, 320  # pixels of a picture in the gallery
+_MAX_ERRORS, _MAX_CORRECT = 12, 6  # images per gallery; errors are what a reader looks for
+_MAX_SIDE, _MIN_SIDE = 480, 320  # pixels, longer side of a gallery image
 
 
 class Example(NamedTuple):
-    """An image that is shown.
+    """Image of a gallery.
 
     Attributes:
-        row: of the image in the results.
-        pixels: (H, W, 3) uint8 RGB in the size of the gallery, or None where it can no longer be read.
+        row: index of the image in the results.
+        pixels: (H, W, 3) uint8 RGB at gallery size, or None if it can no longer be read.
     """
 
     row: int
     pixels: np.ndarray | None
 
 
-def rows_to_show(results: ClassificationResults) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of `results` for the galleries: the errors and the correct predictions, most confident first."""
+def gallery_rows(results: ClassificationResults) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of errors and of correct predictions for the galleries, most confident first."""
     by_score = np.argsort(-results.images.top_scores[:, 0], kind="stable")
     correct = results.correct[by_score]
-    return by_score[~correct][:_NUM_WORST], by_score[correct][:_NUM_BEST]
+    return by_score[~correct][:_MAX_ERRORS], by_score[correct][:_MAX_CORRECT]
 
 
-def scaled_for_gallery(pixels: np.ndarray) -> np.ndarray:
-    """Return an image (H, W, 3) uint8 in the size of the gallery; a page of photographs at full size is too heavy."""
+def resize_for_gallery(pixels: np.ndarray) -> np.ndarray:
+    """Resize an image (H, W, 3) uint8 to gallery size, which keeps the page small."""
     longer = max(pixels.shape[:2])
-    scale = min(1.0, _LONGER_SIDE / longer)
-    if longer < _SMALLEST_SIDE:  # CIFAR's 32 pixels, say: whole pixels stay pixels
-        scale = float(-(-_SMALLEST_SIDE // longer))
+    scale = min(1.0, _MAX_SIDE / longer)
+    if longer < _MIN_SIDE:  # such as CIFAR's 32 pixels: an integer factor, so that all pixels keep one size
+        scale = float(-(-_MIN_SIDE // longer))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale <= 1 else cv2.INTER_NEAREST)
 
@@ -50,12 +50,12 @@ def scaled_for_gallery(pixels: np.ndarray) -> np.ndarray:
 def classification_sections(
     results: ClassificationResults, examples: Sequence[Example], metrics_csv: Sequence[Path]
 ) -> list[Section]:
-    """Return the sections of a report, for `vertebra.tasks.reporting.report.write_report`.
+    """Return the report sections, for `vertebra.tasks.reporting.report.write_report`.
 
     Args:
-        results: what `ClassificationMetric.compute` returns.
-        examples: images of `rows_to_show` for the galleries; empty for no galleries.
-        metrics_csv: what Lightning's CSVLogger wrote while training, oldest first; empty for no curves.
+        results: results of `ClassificationMetric.compute`.
+        examples: images of the rows of `gallery_rows`; empty for no galleries.
+        metrics_csv: training logs in the format of Lightning's CSVLogger, oldest first; empty for no curves.
 
     Raises:
         FileNotFoundError: a file of `metrics_csv` does not exist.
@@ -67,17 +67,18 @@ def classification_sections(
 def _galleries(results: ClassificationResults, examples: Sequence[Example]) -> list[Section]:
     sections = []
     for title, is_correct, text in (
-        ("Worst images", False, "Errors, the most confident first: look here for wrong labels."),
-        ("Best images", True, "Correct predictions, the most confident first."),
+        ("Worst images", False, "Most confident errors first; these are often label errors."),
+        ("Best images", True, "Most confident correct predictions first."),
     ):
-        pictures = [_picture(results, one) for one in examples if results.correct[one.row] == is_correct]
+        pictures = [_picture(results, example) for example in examples if results.correct[example.row] == is_correct]
         if pictures:
             sections.append(Section(title, gallery(pictures) + note(text)))
     return sections
 
 
 def _picture(results: ClassificationResults, example: Example) -> Picture:
-    seen, names, row = results.images, results.class_names, example.row
-    predicted = f"{names[seen.top_labels[row, 0]]} {seen.top_scores[row, 0]:.3f}"
-    remark = f"{predicted}, correct" if results.correct[row] else f"predicted {predicted}, is {names[seen.labels[row]]}"
-    return Picture(example.pixels, os.path.basename(str(seen.names[row])), remark)
+    images, names, row = results.images, results.class_names, example.row
+    predicted = f"{names[images.top_labels[row, 0]]} {images.top_scores[row, 0]:.3f}"
+    is_correct, true = results.correct[row], names[images.labels[row]]
+    caption = f"{predicted}, correct" if is_correct else f"predicted: {predicted}, true: {true}"
+    return Picture(example.pixels, os.path.basename(str(images.names[row])), caption)

@@ -1,4 +1,4 @@
-"""Resizing and augmentation of images."""
+"""Image transforms: resizing with a center crop, and training augmentation."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 
 from vertebra.tasks.loading.files.resizing import resized_by
 
-_LONGEST = 16  # times the size that the network sees: a longer image is cut before it is enlarged
+_MAX_LENGTH = 16  # times the input size; a longer resized image is cropped first, to bound memory
 
 
 @dataclass
 class Resize:
-    """Resize an image with its aspect ratio, and take the center crop.
+    """Resize with the aspect ratio kept, and center crop.
 
     Args:
-        size: height and width of the network's input, in pixels.
-        crop: fraction of the height or width that the crop keeps, whichever is smaller; below 1 it leaves out a margin,
-            as ImageNet is conventionally evaluated (224 of 256 pixels).
+        size: input height and width of the network, in pixels.
+        crop: fraction of the shorter side that the crop keeps, above 0 and at most 1; 0.875 is the usual protocol of
+            ImageNet (224 of 256 pixels).
     """
 
     size: tuple[int, int] = (224, 224)
     crop: float = 0.875
 
     def __post_init__(self) -> None:
-        self.size = (self.size[0], self.size[1])
+        self.size = (self.size[0], self.size[1])  # YAML gives a list, which would not compare equal to a shape
         if min(self.size) < 1 or not 0 < self.crop <= 1:
             raise ValueError(
-                f"size is {self.size} and crop {self.crop}; give a height and width of 1 pixel or more, and a crop "
+                f"size is {self.size} and crop {self.crop}; expected a height and width of 1 pixel or more, and a crop "
                 "above 0 and up to 1."
             )
 
@@ -40,26 +40,27 @@ class Resize:
         """Return (size[0], size[1], C) uint8 of (H, W, C) uint8."""
         height, width = image.shape[:2]
         scale = max(self.size[0] / height, self.size[1] / width) / self.crop
-        # rounding must not leave the scaled image a pixel short of the crop
+        # rounding must not leave the scaled image a pixel smaller than the crop
         scaled = max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
-        if max(scaled) > _LONGEST * max(self.size):  # a long strip, most of which would be enlarged only to be cropped
+        if max(scaled) > _MAX_LENGTH * max(self.size):  # an extreme aspect ratio: crop the longer side before resizing
             axis = 0 if height > width else 1
-            side, kept = image.shape[axis], math.ceil(self.size[axis] / scale) + 2
+            side, kept = image.shape[axis], math.ceil(self.size[axis] / scale) + 2  # two pixels for rounding
             if kept < side:
                 start = (side - kept) // 2
                 return self(image[start : start + kept] if axis == 0 else image[:, start : start + kept])
         if scaled != (height, width):
+            # below half the size, bilinear interpolation skips pixels and aliases
             image = resized_by(image, *scaled, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
         top, left = (scaled[0] - self.size[0]) // 2, (scaled[1] - self.size[1]) // 2
         return image[top : top + self.size[0], left : left + self.size[1]]
 
 
 class Augment:
-    """Albumentations transforms of training images; an output of another size is resized as in evaluation.
+    """Training augmentation by albumentations.
 
     Args:
-        transforms: any of albumentations' image transforms, in order.
-        resize: to the size of the network's input.
+        transforms: albumentations image transforms, applied in order.
+        resize: evaluation transform, applied if their output is not of the network's input size.
     """
 
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose], resize: Resize) -> None:
@@ -67,7 +68,7 @@ class Augment:
         self.resize = resize
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
-        """Return the augmented image; the same `seed` gives the same result in any worker."""
+        """Return the augmented image, a function of `seed` alone in any worker."""
         self.compose.set_random_seed(seed)
         image = self.compose(image=image)["image"]
         return image if image.shape[:2] == self.resize.size else self.resize(image)

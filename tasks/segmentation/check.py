@@ -1,4 +1,4 @@
-"""Compare masks with their images and with the classes, and count what they hold."""
+"""Check of a segmentation split: readable files, matching sizes, known label values, class coverage."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, UnknownValue
 
 
 class MaskCheck:
-    """Reads every image and every mask of a split.
+    """Full check of a split, reading every image and every mask.
 
     Args:
-        records: what a reader returned.
-        title: name of the split in faults that belong to no file.
-        needs_all: whether a class without a pixel is a fault, as it is where something is to be learned.
-        trained: the check of the training split, made before this one; its empty classes should be empty here, too.
-        pixels: which channels of the images will be seen, and in which range.
+        records: images and masks of the split.
+        title: name of the split in faults that concern no single file.
+        needs_all: whether a class without pixels is a fault, as in a training split.
+        trained: finished check of the training split; a class without pixels there is a fault if it has pixels here.
+        pixels: channels and value range of the images.
 
     Attributes:
-        coverage: pixels of each class that were seen.
+        coverage: pixel counts per class, complete once `faults` is exhausted.
     """
 
     def __init__(
@@ -42,15 +42,16 @@ class MaskCheck:
         self.trained = trained
         self.pixels = pixels
         self.coverage = Coverage(records, title)
-        self._lock = Lock()
+        self._lock = Lock()  # `run_checks` calls from several threads
 
     def faults(self, advance: Callable[[], object] = lambda: None) -> Iterator[Fault]:
-        """Yield unreadable files, masks of another size or with unknown values, and at last the faults of classes.
+        """Yield faults of files (unreadable, size mismatch, unknown values), then faults of classes.
 
         Args:
-            advance: called once for each image: for a progress bar.
+            advance: called once per image, for a progress bar.
         """
-        yield from run_checks(self._look, range(len(self.records)), advance=advance)
+        # classes come last: their faults follow from the counts of all masks
+        yield from run_checks(self._check_sample, range(len(self.records)), advance=advance)
         yield from self.coverage.faults()
         if self.needs_all:
             yield from self.coverage.empty_classes()
@@ -58,24 +59,25 @@ class MaskCheck:
             yield from self._untrained_classes(self.trained)
 
     def summary(self) -> str:
-        """Return how many pixels were seen and which part of them each class has."""
+        """Return the number of pixels and the fraction of each class, in one line."""
         counts = self.coverage.pixels
         labeled, total = int(counts[:-1].sum()), int(counts.sum())
-        shares = [
+        fractions = [
             f"{name} {count / max(1, labeled):.2%}"
             for name, count in zip(self.records.class_names, counts.tolist(), strict=False)
         ]
         ignored = f"{(total - labeled) / max(1, total):.2%} ignored"
-        return f"{total} pixels, {ignored}; of the others {', '.join(shares)}"
+        return f"{total} pixels, {ignored}; labeled pixels: {', '.join(fractions)}"
 
     def _untrained_classes(self, trained: MaskCheck) -> Iterator[Fault]:
+        # not strict: `pixels` ends with the count of ignored pixels, which is no class
         counts = zip(self.records.class_names, trained.coverage.pixels.tolist(), self.coverage.pixels, strict=False)
-        for name, learned, count in counts:
-            if count and not learned:
+        for name, train_count, count in counts:
+            if count and not train_count:
                 message = f"{count} pixels are of class {name!r}, of which the training split {trained.title} has none."
-                yield Fault(faults.UNTRAINED_CLASS, self.title, f"{message} Divide the images differently.")
+                yield Fault(faults.UNTRAINED_CLASS, self.title, f"{message} Split the images differently.")
 
-    def _look(self, index: int) -> Fault | None:
+    def _check_sample(self, index: int) -> Fault | None:
         file = str(self.records.images[index])
         try:
             size = decode_image(file, self.pixels)[0]
@@ -85,7 +87,7 @@ class MaskCheck:
             labels = self.records.read_mask(index, size)
         except (WrongSize, UnknownValues) as error:
             kind = faults.SIZE_MISMATCH if isinstance(error, WrongSize) else faults.UNKNOWN_VALUE
-            mask, _, message = str(error).partition(": ")
+            mask, _, message = str(error).partition(": ")  # these errors begin with the path of the mask
             return Fault(kind, mask, message)
         except UnreadableFile as error:
             mask = str(error).partition(": ")[0]

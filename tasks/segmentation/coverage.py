@@ -1,4 +1,4 @@
-"""The classes that the masks of a split label, and what makes a score over them meaningless."""
+"""Class coverage of a split: pixels per class, and label sets over which a score is meaningless."""
 
 from __future__ import annotations
 
@@ -13,102 +13,103 @@ from vertebra.tasks.loading.files.images import image_size
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 
-_LEAST = 16  # masks that are read before training: enough to meet a second source of masks mixed into the first
-_MOST = 200  # masks that are read in search of every class; a second class is searched for in all of them
+_MIN_MASKS = 16  # always read: masks of 0 and 1 mixed with masks of 0 and 255 show up within so many
+_MAX_MASKS = 200  # limit of the search for rare classes; while there is a fault to report, all masks are read
 
 
 class Coverage:
-    """Counts of pixels and masks by class.
+    """Pixel counts per class and co-occurrence of classes in masks.
 
     Args:
-        records: a split; its masks are given to `add`, or all of them to be read to `read_some`.
+        records: images and masks of a split; counted one by one with `add`, or sampled with `read_sample`.
         title: name of the split in faults.
 
     Attributes:
-        pixels: (K + 1,) int64, pixels of each class, and behind them those that are ignored.
-        together: (K + 1, K + 1) int64, masks that hold pixels of both; on the diagonal those that hold any.
-        num_masks: masks that were counted.
+        pixels: (K + 1,) int64, pixels of each class; the last entry counts ignored pixels.
+        cooccurrence: (K + 1, K + 1) int64, masks that contain both classes; the diagonal counts masks with one class.
+        num_masks: masks counted so far.
     """
 
     def __init__(self, records: LabeledMasks, title: str) -> None:
         self.records = records
         self.title = title
-        number = len(records.class_names) + 1
-        self.pixels = np.zeros(number, dtype=np.int64)
-        self.together = np.zeros((number, number), dtype=np.int64)
+        num_labels = len(records.class_names) + 1
+        self.pixels = np.zeros(num_labels, dtype=np.int64)
+        self.cooccurrence = np.zeros((num_labels, num_labels), dtype=np.int64)
         self.num_masks = 0
 
     def add(self, labels: np.ndarray) -> None:
-        """Count a mask (H, W) uint8, labels in 0..K-1 or `IGNORE_INDEX`."""
-        number = len(self.records.class_names)
-        counts = np.bincount(np.where(labels == IGNORE_INDEX, number, labels).ravel(), minlength=number + 1)
+        """Count a mask (H, W) uint8 with labels in 0..K-1 or `IGNORE_INDEX`."""
+        num_classes = len(self.records.class_names)
+        counts = np.bincount(np.where(labels == IGNORE_INDEX, num_classes, labels).ravel(), minlength=num_classes + 1)
         present = (counts > 0).astype(np.int64)
         self.pixels += counts
-        self.together += present[:, None] * present
+        self.cooccurrence += present[:, None] * present
         self.num_masks += 1
 
-    def read_some(self) -> None:
-        """Read masks, spread over the split, until they have shown what training on them can learn.
+    def read_sample(self) -> None:
+        """Count a random sample of masks that is large enough to detect label faults before training.
 
-        That takes a few masks of a sound data set. All are read only where there is something to report. A mask that
-        cannot be read has no classes: whether that is an error is decided where it is trained on.
+        A sound data set needs a few masks; all of them are read only where there is a fault to report. Unreadable masks
+        are skipped here: data loading decides whether they are errors.
         """
+        # random order, since masks are often sorted by class; seeded, so that every process reports the same
         for index in np.random.default_rng(0).permutation(len(self.records)).tolist():
             with suppress(UnreadableFile):
                 self.add(self.records.read_mask(index, image_size(str(self.records.images[index]))))
-            is_full = bool((self.pixels[:-1] > 0).all()) or self.num_masks >= _MOST
-            if self.num_masks >= _LEAST and is_full and not any(self.faults()):
+            is_full = bool((self.pixels[:-1] > 0).all()) or self.num_masks >= _MAX_MASKS
+            if self.num_masks >= _MIN_MASKS and is_full and not any(self.faults()):
                 return
 
     def faults(self) -> Iterator[Fault]:
-        """Yield what makes a score over these masks meaningless: 255 in place of a class, one class, or none at all."""
+        """Yield label sets over which a score is meaningless: 255 used as a class, a single class, or no labels."""
         names = self.records.class_names
-        number, present = len(names), np.flatnonzero(self.pixels[:-1])
+        num_classes, present = len(names), np.flatnonzero(self.pixels[:-1])
         if not self.num_masks:
             return
-        if number == 1:
-            message = f"{names[0]!r} is the only class, and a choice of one is always right; name the background, too."
+        if num_classes == 1:
+            message = f"{names[0]!r} is the only class, which any network predicts perfectly; name the background, too."
             yield Fault(faults.ONE_CLASS, self.title, message)
-        elif self.records.masks.assumes_void and self._is_in_place_of_a_class():
-            share = self.pixels[-1] / self.pixels.sum()
+        elif self.records.masks.assumes_void and self._void_is_likely_a_class():
+            fraction = self.pixels[-1] / self.pixels.sum()
             message = (
-                f"{share:.1%} of the pixels are 255, which is ignored unless it is a class, and no mask holds 255 "
-                "beside two classes, as masks do in which 255 is a border or a void region. If 255 is a class, let "
-                f"data.classes (--classes of vertebra check) name a file with the lines {self._suggestion()}. If it is "
+                f"{fraction:.1%} of the pixels are 255, which is ignored by default, but no mask has 255 together with "
+                "two classes, as expected of a border or a void region. If 255 is a class, set data.classes "
+                f"(--classes of vertebra check) to a file with the lines {self._suggestion()}. If it means "
                 "unlabeled, set data.ignored=[255] (--ignored 255)."
             )
             yield Fault(faults.IGNORED_CLASS, self.title, message)
         elif not len(present):
-            message = f"all pixels of {self.num_masks} masks are ignored; there is nothing to learn or to measure."
+            message = f"all pixels of {self.num_masks} masks are ignored; expected labeled pixels to train or evaluate."
             yield Fault(faults.NO_LABELS, self.title, f"{message} Label some, or correct data.ignored.")
         elif len(present) == 1:
             message = (
                 f"all labeled pixels of {self.num_masks} masks are of class {names[present[0]]!r}; a score over one "
-                f"class of {number} says nothing. Add masks of the others, or correct data.classes."
+                f"class of {num_classes} is meaningless. Add masks of the others, or correct data.classes."
             )
             yield Fault(faults.ONE_CLASS, self.title, message)
 
     def empty_classes(self) -> Iterator[Fault]:
-        """Yield the classes of which no mask has a pixel, once all masks were counted."""
+        """Yield the classes without pixels; valid after all masks have been counted."""
         for name, count in zip(self.records.class_names, self.pixels.tolist(), strict=False):
             if not count:
                 message = f"no pixel of any mask is of class {name!r}; add some, or drop it from the list of classes."
                 yield Fault(faults.EMPTY_CLASS, self.title, message)
 
-    def _is_in_place_of_a_class(self) -> bool:
-        """Whether 255 is met beside one class at most, and of two classes never beside the second.
+    def _void_is_likely_a_class(self) -> bool:
+        """Return whether 255 co-occurs with only one class, and so is probably a class itself.
 
-        A border (Pascal VOC) or a void region (Cityscapes) is met beside objects and background. Masks of 0 and 255 are
-        not like that, alone or mixed with masks of 0 and 1. With more classes each patch may have one label, and be
-        void elsewhere: sparse labels, which are no fault where there are two classes in all.
+        A border (Pascal VOC) or a void region (Cityscapes) co-occurs with objects and background. Binary masks of 0 and
+        255 do not, alone or mixed with masks of 0 and 1. With three or more classes, sparse labels may leave one class
+        per patch and void elsewhere, which is no fault.
         """
-        beside = self.together[:-1, -1]  # masks with 255 and each class
+        masks_with_void = self.cooccurrence[:-1, -1]  # (K,), masks with 255 and each class
         classes = np.flatnonzero(self.pixels[:-1])
-        if not beside.any():
+        if not masks_with_void.any():
             return False
         if len(classes) == 1:
             return True
-        return len(self.records.class_names) == 2 and np.count_nonzero(beside) == 1
+        return len(self.records.class_names) == 2 and np.count_nonzero(masks_with_void) == 1
 
     def _suggestion(self) -> str:
         names = self.records.class_names

@@ -85,7 +85,7 @@ class SegmentationData(TaskData[LabeledMasks]):
         if not len(records):
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
         coverage = Coverage(records, str(self.root / wanted.masks))
-        coverage.read_some()
+        coverage.read_sample()
         self.handle_faults(list(coverage.faults()), {faults.ONE_CLASS: "kept"} if split != "train" else {})
         if split == "train" and coverage.num_masks == len(records):
             for fault in coverage.empty_classes():

@@ -1,4 +1,4 @@
-"""Data set and batches of images with masks."""
+"""Dataset of images with masks, and collation into padded batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vertebra.tasks.segmentation.transforms import Augment, Resize
 
 
 class Sample(NamedTuple):
-    """An image as the network's input, and its mask.
+    """Input image and ground-truth mask.
 
     Attributes:
-        image: (h, w, C) uint8, RGB unless `Pixels` chooses other channels.
-        mask: (H, W) uint8, labels in 0..K-1 or 255: as augmented in training, else of the size of the image's file.
+        image: (h, w, C) uint8, RGB by default.
+        mask: (H, W) uint8, labels in 0..K-1 or 255; augmented with the image in training, at the file's size otherwise.
         position: index of the image in its split.
-        name: path of its file.
+        name: path of the image file.
     """
 
     image: np.ndarray
@@ -35,17 +35,17 @@ class Sample(NamedTuple):
 
 
 class SegmentationBatch(NamedTuple):
-    """The batch of a training or evaluation step.
+    """Padded batch of images and masks.
 
     Attributes:
-        images: (N, C, H, W) uint8, zero where padded; channels innermost in memory.
-        sizes: (N, 2) int64, height and width of each image within its padding.
-        masks: (N, H', W') uint8, labels in 0..K-1, 255 where unlabeled and where padded.
-        mask_sizes: (N, 2) int64, height and width of each mask within its padding. In training they are those of the
-            images; in evaluation those of the files, since a mask that is measured on is never resized.
+        images: (N, C, H, W) uint8 in channels-last memory format, zero where padded.
+        sizes: (N, 2) int64, height and width of each image without padding.
+        masks: (N, H', W') uint8, labels in 0..K-1, 255 where unlabeled or padded.
+        mask_sizes: (N, 2) int64, height and width of each mask without padding: equal to `sizes` in training; the size
+            of the file in evaluation, where metrics are computed at full resolution.
         indices: (N,) int64, index of each image in its split.
-        names: one an image.
-        skipped: what could not be read, one message a file.
+        names: path of each image.
+        skipped: one message per unreadable file.
     """
 
     images: Tensor
@@ -58,14 +58,14 @@ class SegmentationBatch(NamedTuple):
 
 
 class SegmentationDataset(TaskDataset[Sample]):
-    """Reads, augments and resizes the images of one split, and reads or rasterizes their masks.
+    """Semantic segmentation dataset: images with label masks.
 
     Args:
-        records: images and masks.
-        resize: to the size that the network sees in evaluation.
-        augment: for training, else None.
+        records: images and masks of one split.
+        resize: scaling to the network's input size in evaluation.
+        augment: training augmentation; None for evaluation.
         missing: see `TaskDataset`.
-        pixels: which channels of the files are seen, and in which range.
+        pixels: channels and value range of the images.
     """
 
     def __init__(
@@ -89,16 +89,17 @@ class SegmentationDataset(TaskDataset[Sample]):
         if self.augment is not None and draw is not None:
             image, mask = self.augment(image, mask, draw.seed)
         else:
-            image = self.resize(image)
+            image = self.resize(image)  # the mask keeps its size: resizing it would change the ground truth
         return Sample(image, mask, index, file)
 
 
 def collate(reads: Sequence[Read[Sample]]) -> SegmentationBatch:
-    """Pad images and masks to one size; a batch of which nothing could be read has none."""
+    """Pad images and masks to a common size and stack them; a batch without readable images has N = 0."""
     samples, skipped = samples_of(reads)
     channels = samples[0].image.shape[2] if samples else 3
-    images, sizes = _padded([sample.image for sample in samples], (channels,), 0)
-    masks, mask_sizes = _padded([sample.mask for sample in samples], (), IGNORE_INDEX)
+    # padded masks are ignored by losses and metrics alike
+    images, sizes = _pad([sample.image for sample in samples], (channels,), 0)
+    masks, mask_sizes = _pad([sample.mask for sample in samples], (), IGNORE_INDEX)
     return SegmentationBatch(
         images=images.permute(0, 3, 1, 2),
         sizes=sizes,
@@ -110,11 +111,11 @@ def collate(reads: Sequence[Read[Sample]]) -> SegmentationBatch:
     )
 
 
-def _padded(arrays: Sequence[np.ndarray], channels: tuple[int, ...], filling: int) -> tuple[Tensor, Tensor]:
-    """Return arrays (h, w, *channels) as one tensor (N, H, W, *channels) uint8, and their sizes (N, 2)."""
+def _pad(arrays: Sequence[np.ndarray], channels: tuple[int, ...], value: int) -> tuple[Tensor, Tensor]:
+    """Stack arrays (h, w, *channels) into (N, H, W, *channels) uint8, and return their sizes (N, 2) int64."""
     sizes = np.array([array.shape[:2] for array in arrays], dtype=np.int64).reshape(-1, 2)
     height, width = sizes.max(axis=0).tolist() if arrays else (0, 0)
-    padded = np.full((len(arrays), height, width, *channels), filling, dtype=np.uint8)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: array.shape[0], : array.shape[1]] = array
+    padded = np.full((len(arrays), height, width, *channels), value, dtype=np.uint8)
+    for target, array in zip(padded, arrays, strict=True):
+        target[: array.shape[0], : array.shape[1]] = array  # at the top left, so that coordinates stay valid
     return torch.from_numpy(padded), torch.from_numpy(sizes)

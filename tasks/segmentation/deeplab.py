@@ -1,4 +1,4 @@
-"""The decoders of DeepLab: one level seen through several windows at once, and for V3+ a fine level beside it."""
+"""Atrous spatial pyramid pooling and the decoders of DeepLabV3 and DeepLabV3+."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from vertebra.backbones import Level
 from vertebra.backbones.layers import Norm
 from vertebra.tasks.segmentation.layers import conv_norm, initialize, pooled_conv_norm, resized, separable_conv_norm
 
-RATES_AT_16 = (6, 12, 18)  # dilations at output stride 16; at 8 they are twice as large, to see as much of the image
+RATES_AT_16 = (6, 12, 18)  # dilations at output stride 16; doubled at 8 to keep the receptive field in image pixels
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1x1 convolution, dilated 3x3 ones and the image's mean, side by side.
+    """Atrous spatial pyramid pooling: parallel 1x1 and dilated 3x3 convolutions and global average pooling.
 
     Rethinking Atrous Convolution for Semantic Image Segmentation, Chen et al. 2017, https://arxiv.org/abs/1706.05587.
-    Submodules carry torchvision's names. The norm behind the image's mean stands a batch of one image.
+    Submodule names follow torchvision. Unlike torchvision's, the image-pooling branch trains on a batch of one image.
 
     Args:
-        in_channels: of the map.
+        in_channels: channels of the input map.
         rates: dilations of the 3x3 convolutions.
-        channels: of each branch, and of the output.
+        channels: channels of each branch and of the output.
         norm: see `BackboneOptions`.
-        separable: depthwise and pointwise instead of full 3x3 convolutions.
-        drop_rate: of the output, in training.
+        separable: use depthwise separable instead of full 3x3 convolutions.
+        drop_rate: dropout on the output, in 0..1.
 
     Shape:
         (N, in_channels, H, W) -> (N, channels, H, W)
@@ -59,15 +59,15 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3Decoder(nn.Module):
-    """ASPP on the coarsest level and a 3x3 convolution behind it.
+    """DeepLabV3 decoder: ASPP on the coarsest level, followed by a 3x3 convolution.
 
     Rethinking Atrous Convolution for Semantic Image Segmentation, Chen et al. 2017, https://arxiv.org/abs/1706.05587.
 
     Args:
-        levels: a backbone's.
+        levels: levels of the backbone.
         norm: see `BackboneOptions`.
-        channels: of ASPP and of the output.
-        drop_rate: behind ASPP, in training.
+        channels: channels of ASPP and of the output.
+        drop_rate: dropout after ASPP, in 0..1.
 
     Shape:
         dict of maps -> (N, channels, h, w) of the coarsest
@@ -88,18 +88,18 @@ class DeepLabV3Decoder(nn.Module):
 
 
 class DeepLabV3PlusDecoder(nn.Module):
-    """ASPP on the coarsest level, brought to the size of the finest, which joins it with few channels.
+    """DeepLabV3+ decoder: ASPP on the coarsest level, upsampled and fused with a skip from the finest level.
 
     Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, Chen et al. 2018,
-    https://arxiv.org/abs/1802.02611. Two 3x3 convolutions behind the concatenation, as there.
+    https://arxiv.org/abs/1802.02611, with its two 3x3 convolutions after the concatenation.
 
     Args:
-        levels: a backbone's.
+        levels: levels of the backbone.
         norm: see `BackboneOptions`.
-        channels: of ASPP and of the output.
-        skip_channels: that the finest level is reduced to, lest it outweigh the coarsest.
-        separable: depthwise and pointwise instead of full 3x3 convolutions.
-        drop_rate: behind ASPP, in training.
+        channels: channels of ASPP and of the output.
+        skip_channels: channels of the projected finest level; few, so that it does not outweigh the coarsest.
+        separable: use depthwise separable instead of full 3x3 convolutions.
+        drop_rate: dropout after ASPP, in 0..1.
 
     Shape:
         dict of maps -> (N, channels, h, w) of the finest
@@ -133,10 +133,10 @@ class DeepLabV3PlusDecoder(nn.Module):
 
 
 def aspp_rates(level: Level) -> tuple[int, ...]:
-    """Return the dilations that see the same parts of the image at any reduction: (12, 24, 36) at 8, (6, 12, 18) at 16.
+    """Return ASPP dilations with equal receptive field in image pixels: (12, 24, 36) at 8, (6, 12, 18) at 16.
 
     Args:
-        level: of a 2-D backbone.
+        level: a level of a 2-D backbone.
     """
-    reduction: int = level.reduction  # type: ignore[assignment]  # `assemble` refuses levels of clips
+    reduction: int = level.reduction  # type: ignore[assignment]  # `Segmenter` refuses 3-D backbones
     return tuple(max(1, rate * 16 // reduction) for rate in RATES_AT_16)

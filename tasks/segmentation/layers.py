@@ -1,4 +1,4 @@
-"""What decoders are built of: a convolution with its norm, a norm that stands a single value, and resizing."""
+"""Building blocks of decoders: convolution with norm and ReLU, norm after global pooling, bilinear resizing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vertebra.tasks.segmentation.dilated import DilatedConv2d
 def conv_norm(
     in_channels: int, channels: int, kernel_size: int = 3, dilation: int = 1, norm: Norm = "batch"
 ) -> nn.Sequential:
-    """Build a convolution that keeps the size, a norm, and ReLU: (N, in_channels, H, W) -> (N, channels, H, W)."""
+    """Build a size-preserving convolution, norm and ReLU: (N, in_channels, H, W) -> (N, channels, H, W)."""
     return nn.Sequential(
         conv(2, in_channels, channels, kernel_size)
         if dilation == 1
@@ -28,10 +28,10 @@ def conv_norm(
 def separable_conv_norm(
     in_channels: int, channels: int, kernel_size: int = 3, dilation: int = 1, norm: Norm = "batch"
 ) -> nn.Sequential:
-    """Build the same with a depthwise and a pointwise convolution in the place of the full one.
+    """Build a depthwise separable convolution, norm and ReLU: (N, in_channels, H, W) -> (N, channels, H, W).
 
-    Encoder-Decoder with Atrous Separable Convolution, Chen et al. 2018, https://arxiv.org/abs/1802.02611; here without
-    a norm between the two.
+    Encoder-Decoder with Atrous Separable Convolution, Chen et al. 2018, https://arxiv.org/abs/1802.02611; without the
+    norm and ReLU between the depthwise and the pointwise convolution.
     """
     return nn.Sequential(
         conv(2, in_channels, in_channels, kernel_size, dilation=dilation, groups=in_channels),
@@ -42,11 +42,11 @@ def separable_conv_norm(
 
 
 class PooledBatchNorm(nn.BatchNorm2d):
-    """Batch norm behind global pooling, where a batch of one image leaves one value a channel.
+    """Batch norm for globally pooled maps, which also trains on a batch of one image.
 
-    One value has no variance, and normalizing it by itself would give zero whatever it is; PyTorch raises an error.
-    This norm takes its running statistics then and leaves them as they are, which keeps the value and its gradient.
-    In every other case it is an ordinary batch norm, with the same state dict, and converts to a synchronized one.
+    One value per channel has no variance: normalized by itself it would be zero, and PyTorch raises an error. In that
+    case this norm normalizes with its running statistics and does not update them, which keeps the value and its
+    gradient. Otherwise it is `nn.BatchNorm2d` with the same state dict, and converts to a synchronized batch norm.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W)
@@ -59,24 +59,25 @@ class PooledBatchNorm(nn.BatchNorm2d):
 
 
 class PooledSyncBatchNorm(nn.SyncBatchNorm):
-    """The same over several processes, each of which has one value; a single process is as `PooledBatchNorm`."""
+    """Synchronized batch norm for globally pooled maps; in a single process equal to `PooledBatchNorm`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        alone = not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
-        if self.training and alone and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+        # several processes have a value each, and therefore a variance
+        is_single = not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+        if self.training and is_single and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)
 
 
 def pooled_norm(channels: int, norm: Norm) -> nn.Module:
-    """Build the norm called `norm` for maps that may be a single pixel; see `vertebra.backbones.layers.norm_layer`."""
+    """Build a norm for maps that may be a single pixel; names as in `vertebra.backbones.layers.norm_layer`."""
     if norm == "batch":
         return PooledBatchNorm(channels)
     return PooledSyncBatchNorm(channels) if norm == "sync" else norm_layer(2, channels, norm)
 
 
 def pooled_conv_norm(in_channels: int, channels: int, size: int, norm: Norm) -> nn.Sequential:
-    """Build a mean over `size` x `size` parts of the map, a 1x1 convolution, a norm, and ReLU.
+    """Build adaptive average pooling to `size` x `size`, a 1x1 convolution, norm and ReLU.
 
     Shape:
         (N, in_channels, H, W) -> (N, channels, size, size)
@@ -90,16 +91,19 @@ def pooled_conv_norm(in_channels: int, channels: int, size: int, norm: Norm) -> 
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Return (N, C, H, W) as (N, C, *size), bilinear, with pixels as squares (no aligned corners)."""
+    """Resize (N, C, H, W) to (N, C, *size) bilinearly, without aligned corners."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    if x.shape[2] == x.shape[3] == 1:
+    if x.shape[2] == x.shape[3] == 1:  # a view instead of an interpolation of constants
         return x.expand(-1, -1, *size)
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def initialize(module: nn.Module) -> None:
-    """Draw convolutions by He's rule, Delving Deep into Rectifiers, 2015, https://arxiv.org/abs/1502.01852."""
+    """Initialize convolutions with Kaiming normal, fan out, and zero biases.
+
+    Delving Deep into Rectifiers, He et al. 2015, https://arxiv.org/abs/1502.01852.
+    """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

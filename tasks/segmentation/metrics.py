@@ -1,4 +1,4 @@
-"""Scores of a segmenter over all pixels of all images of all processes."""
+"""Segmentation metrics: IoU, Dice, accuracy and boundary F1 over a data set and all processes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 @dataclass(frozen=True)
 class SegmentationResults:
-    """What a segmenter scored; a score is in 0..1, or NaN where there was nothing to score.
+    """Segmentation scores, in 0..1, or NaN where undefined.
 
     Attributes:
         class_names: the K classes.
-        indices: (N,) int64, place of each image in its split, ascending.
-        matrices: (N, K, K) int64, pixels of each image; rows are the truth, columns the prediction. Ignored pixels are
-            in none.
-        boundaries: for each class, boundary pixels that were matched and that there are, over all images.
+        indices: (N,) int64, index of each image in its split, ascending.
+        matrices: (N, K, K) int64, confusion matrix of each image in pixels; rows are true, columns predicted classes.
+            Ignored pixels are excluded.
+        boundaries: boundary pixel counts per class over all images.
     """
 
     class_names: tuple[str, ...]
@@ -33,12 +33,12 @@ class SegmentationResults:
 
     @property
     def confusion(self) -> np.ndarray:
-        """(K, K) int64, pixels of all images."""
+        """(K, K) int64, confusion matrix over all images, in pixels."""
         return self.matrices.sum(axis=0)
 
     @property
     def per_class_iou(self) -> np.ndarray:
-        """(K,) float64; NaN for a class that is neither in the truth nor in the prediction."""
+        """(K,) float64; NaN for a class that is neither labeled nor predicted."""
         return ious(self.confusion)
 
     @property
@@ -49,43 +49,44 @@ class SegmentationResults:
 
     @property
     def per_class_accuracy(self) -> np.ndarray:
-        """(K,) float64, part of the pixels of each class that is found; NaN for a class without pixels."""
+        """(K,) float64, recall of each class; NaN for a class without labeled pixels."""
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def miou(self) -> float:
-        """Mean IoU over the classes of which there is a pixel, in the truth or in the prediction."""
+        """Mean IoU over the classes that are labeled or predicted."""
         return _mean(self.per_class_iou)
 
     @property
     def pixel_accuracy(self) -> float:
-        """Part of the labeled pixels that is right."""
+        """Fraction of labeled pixels that are classified correctly."""
         return float(_ratio(np.diag(self.confusion).sum(), self.confusion.sum()))
 
     @property
     def per_image_miou(self) -> np.ndarray:
-        """(N,) float64, the mean IoU of each image by itself; NaN where it has no labeled pixel."""
+        """(N,) float64, mean IoU of each image; NaN for an image without labeled pixels."""
         return np.array([_mean(ious(matrix)) for matrix in self.matrices])
 
     def caveat(self) -> str | None:
-        """Return which classes the scores leave out, or None where every class has pixels in the truth."""
+        """Return a warning about classes without labeled pixels, or None if there are none."""
         pixels = self.confusion.sum(axis=1).tolist()
         absent = [name for name, count in zip(self.class_names, pixels, strict=True) if not count]
         if not absent:
             return None
+        # an absent class that is predicted has an IoU of 0, and is part of the mean all the same
         scored = int(np.count_nonzero(~np.isnan(self.per_class_iou)))
         shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
         return (
-            f"the mIoU is a mean over {scored} of {len(self.class_names)} classes: no pixel is labeled {shown}, so how "
-            "well that is found was not measured."
+            f"the mIoU is a mean over {scored} of {len(self.class_names)} classes: no pixel is labeled {shown}, so "
+            "its recall was not measured."
         )
 
     def scores(self) -> dict[str, float]:
-        """Return what is logged."""
+        """Return the logged metrics by name."""
         return {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
 
     def headline(self) -> dict[str, float]:
-        """Return the main numbers."""
+        """Return the headline metrics of the report."""
         return {
             "mIoU": self.miou,
             "mean Dice": _mean(self.per_class_dice),
@@ -96,10 +97,11 @@ class SegmentationResults:
 
 
 class SegmentationMetric:
-    """Counts pixels, and scores them.
+    """Accumulator of per-image confusion matrices and boundary counts.
 
-    The counts stay where the network is until `compute`, so that an update does not wait for a GPU; they are kept for
-    each image, so that the result is the same on one process and on many.
+    Counts stay on the device of the network until `compute`, so that `update` does not synchronize with a GPU. They are
+    kept per image, so that samples repeated by a distributed sampler count once and the result does not depend on the
+    number of processes.
 
     Args:
         class_names: the K classes.
@@ -112,60 +114,62 @@ class SegmentationMetric:
         self._boundaries: list[Tensor] = []
 
     def update(self, labels: Tensor, masks: Tensor, indices: Tensor) -> None:
-        """Add images.
+        """Add a batch.
 
         Args:
             labels: (N, H, W) integers in 0..K-1, the prediction.
-            masks: (N, H, W) integers in 0..K-1 or `IGNORE_INDEX`, the truth.
-            indices: (N,) int64, unique in the data set.
+            masks: (N, H, W) integers in 0..K-1 or `IGNORE_INDEX`, the ground truth.
+            indices: (N,) int64, index of each image in its split.
 
         Raises:
             ValueError: the shapes differ.
         """
         if labels.shape != masks.shape:
             raise ValueError(
-                f"the prediction is {tuple(labels.shape)} and the truth {tuple(masks.shape)}; expected are the same "
-                "pixels. Resize the prediction to the mask, never the mask."
+                f"the prediction is {tuple(labels.shape)} and the mask {tuple(masks.shape)}; expected equal shapes. "
+                "Resize the prediction to the mask, never the mask."
             )
-        number = len(self.class_names)
+        k = len(self.class_names)
         for label, mask, index in zip(labels.long(), masks.long(), indices, strict=True):
-            # ignored pixels get a bin of their own: selecting the others would wait for the GPU, as would bincount
-            pairs = torch.where(mask == IGNORE_INDEX, number * number, mask * number + label).flatten()
-            counts = pairs.new_zeros(number * number + 1).scatter_add_(0, pairs, torch.ones_like(pairs))
-            self._matrices.append(counts[:-1].view(number, number))
-            self._boundaries.append(boundary_counts(label, mask, number))
+            # ignored pixels go into a bin of their own: boolean indexing and bincount would synchronize with the GPU
+            pairs = torch.where(mask == IGNORE_INDEX, k * k, mask * k + label).flatten()
+            counts = pairs.new_zeros(k * k + 1).scatter_add_(0, pairs, torch.ones_like(pairs))
+            self._matrices.append(counts[:-1].view(k, k))
+            self._boundaries.append(boundary_counts(label, mask, k))
             self._indices.append(index)
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Discard all accumulated counts."""
         self._indices, self._matrices, self._boundaries = [], [], []
 
     def compute(self) -> SegmentationResults:
-        """Score the images of all processes; every process must call this, and each gets the same results."""
-        number = len(self.class_names)
+        """Return the results over all processes; a collective call with the same result on each."""
+        k = len(self.class_names)
         parts = [
             (int(index), matrix.cpu().numpy(), counts.cpu().numpy())
             for index, matrix, counts in zip(self._indices, self._matrices, self._boundaries, strict=True)
         ]
+        # keyed by index: a distributed sampler pads the last batch with repeated samples
         images = {index: (matrix, counts) for index, matrix, counts in all_gather(parts)}
         order = sorted(images)
-        matrices = np.array([images[index][0] for index in order], dtype=np.int64).reshape(-1, number, number)
-        counts = np.array([images[index][1] for index in order], dtype=np.int64).reshape(-1, 4, number)
+        matrices = np.array([images[index][0] for index in order], dtype=np.int64).reshape(-1, k, k)
+        counts = np.array([images[index][1] for index in order], dtype=np.int64).reshape(-1, 4, k)
         return SegmentationResults(
             self.class_names, np.array(order, dtype=np.int64), matrices, BoundaryCounts(*counts.sum(axis=0))
         )
 
 
 def ious(confusion: np.ndarray) -> np.ndarray:
-    """Return the IoU (K,) of each class of a confusion matrix (K, K); NaN where the class has no pixel at all."""
-    both = np.diag(confusion)
-    return _ratio(both, confusion.sum(axis=0) + confusion.sum(axis=1) - both)
+    """Return the per-class IoU (K,) of a confusion matrix (K, K); NaN for a class with an empty union."""
+    intersection = np.diag(confusion)
+    return _ratio(intersection, confusion.sum(axis=0) + confusion.sum(axis=1) - intersection)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.where(denominator > 0, numerator / np.maximum(denominator, 1), np.nan)
 
 
 def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+    # not `nanmean`, which warns where there is no value
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")

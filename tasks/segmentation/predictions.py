@@ -1,4 +1,4 @@
-"""Output of `predict`: a mask and an overlay picture of every image."""
+"""Prediction writer of segmentation: label masks and overlays."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 
 
 class Prediction(NamedTuple):
-    """Prediction for one image.
+    """Predicted mask of an image.
 
     Attributes:
-        place: index of the image among those to predict.
-        file: its path.
-        labels: (H, W) uint8 in 0..K-1, in the image's own pixels.
+        image_index: index of the image in the prediction set.
+        file: path of the image.
+        labels: (H, W) uint8 in 0..K-1, at the size of the image file.
     """
 
-    place: int
+    image_index: int
     file: str
     labels: np.ndarray
 
 
 class MaskWriter(PredictionWriter[None]):
-    """Writes `masks/NAME.png` (palette, one number a class) and `pictures/NAME.jpg`.
+    """Writer of predicted masks as `masks/NAME.png` (indexed color, value = class) and overlays `pictures/NAME.jpg`.
 
     Args:
         class_names: the K classes.
@@ -42,21 +42,22 @@ class MaskWriter(PredictionWriter[None]):
         self.class_names = class_names
 
     def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> tuple[()]:
+        # written at once: the masks of a whole data set would not fit into memory
         for prediction in outputs:
             self._write(folder, prediction)
         return ()
 
     def finish(self, predictions: Sequence[None], folder: Path) -> None:
         names = ", ".join(f"{label} {name}" for label, name in enumerate(self.class_names))
-        rank_zero_info(f"masks and pictures are below {folder}; values: {names}")
+        rank_zero_info(f"masks: {folder / 'masks'}, overlays: {folder / 'pictures'}; mask values: {names}")
 
     def _write(self, folder: Path, prediction: Prediction) -> None:
         num_classes = len(self.class_names)
-        # the place makes it unique where two folders have an image of one name
-        name = f"{prediction.place:05d}_{Path(prediction.file).stem}"
+        # the index makes the name unique where two folders contain images of the same name
+        name = f"{prediction.image_index:05d}_{Path(prediction.file).stem}"
         mask = Image.fromarray(prediction.labels)
         mask.putpalette(palette(num_classes).tobytes())
         picture = Image.fromarray(overlay(read_for_display(prediction.file), prediction.labels, num_classes))
-        for kind, image, ending in (("masks", mask, "png"), ("pictures", picture, "jpg")):
+        for kind, image, suffix in (("masks", mask, "png"), ("pictures", picture, "jpg")):
             (folder / kind).mkdir(parents=True, exist_ok=True)
-            image.save(folder / kind / f"{name}.{ending}")
+            image.save(folder / kind / f"{name}.{suffix}")

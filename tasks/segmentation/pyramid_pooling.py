@@ -1,4 +1,4 @@
-"""Pyramid pooling, and the two decoders that stand on it: PSPNet and UPerNet."""
+"""Pyramid pooling module and the decoders of PSPNet and UPerNet."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vertebra.backbones import Level
 from vertebra.backbones.layers import Norm
 from vertebra.tasks.segmentation.layers import conv_norm, initialize, pooled_conv_norm, resized
 
-GRIDS = (1, 2, 3, 6)
+GRIDS = (1, 2, 3, 6)  # bins per side, as in the paper
 
 
 class PyramidPooling(nn.Module):
-    """Means over the parts of coarse grids beside the map itself, fused by a 3x3 convolution.
+    """Pyramid pooling module: average pooling at four grid sizes, concatenated with the input and fused by a 3x3 conv.
 
-    Pyramid Scene Parsing Network, Zhao et al. 2016, https://arxiv.org/abs/1612.01105. The norm of the 1 x 1 grid
-    stands a batch of one image.
+    Pyramid Scene Parsing Network, Zhao et al. 2016, https://arxiv.org/abs/1612.01105. The branch of the 1 x 1 grid also
+    trains on a batch of one image, see `PooledBatchNorm`.
 
     Args:
-        in_channels: of the map.
-        pooled_channels: of each grid.
-        channels: of the output.
+        in_channels: channels of the input map.
+        pooled_channels: channels of each grid.
+        channels: channels of the output.
         norm: see `BackboneOptions`.
 
     Shape:
@@ -41,14 +41,14 @@ class PyramidPooling(nn.Module):
 
 
 class PSPNetDecoder(nn.Module):
-    """Pyramid pooling on the coarsest level; each grid has a quarter of its channels.
+    """PSPNet decoder: pyramid pooling on the coarsest level, a quarter of its channels per grid.
 
     Pyramid Scene Parsing Network, Zhao et al. 2016, https://arxiv.org/abs/1612.01105.
 
     Args:
-        levels: a backbone's.
+        levels: levels of the backbone.
         norm: see `BackboneOptions`.
-        channels: of the output.
+        channels: channels of the output.
 
     Shape:
         dict of maps -> (N, channels, h, w) of the coarsest
@@ -67,14 +67,14 @@ class PSPNetDecoder(nn.Module):
 
 
 class UPerNetDecoder(nn.Module):
-    """Pyramid pooling on the coarsest level, a feature pyramid down to the finest, and all its levels fused there.
+    """UPerNet decoder: pyramid pooling on the coarsest level, a feature pyramid, and fusion at the finest level.
 
     Unified Perceptual Parsing for Scene Understanding, Xiao et al. 2018, https://arxiv.org/abs/1807.10221.
 
     Args:
-        levels: a backbone's.
+        levels: levels of the backbone.
         norm: see `BackboneOptions`.
-        channels: of every level of the pyramid, of each grid, and of the output.
+        channels: channels of every pyramid level, of each grid, and of the output.
 
     Shape:
         dict of maps -> (N, channels, h, w) of the finest
@@ -95,8 +95,9 @@ class UPerNetDecoder(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         maps = [lateral(features[name]) for name, lateral in zip(self.names, self.lateral, strict=False)]
         maps.append(self.pooling(features[self.names[-1]]))
-        for i in range(len(maps) - 2, -1, -1):  # top down
+        for i in range(len(maps) - 2, -1, -1):  # top-down, so that each level is added after its own coarser one
             maps[i] = maps[i] + resized(maps[i + 1], (maps[i].shape[2], maps[i].shape[3]))
         size = (maps[0].shape[2], maps[0].shape[3])
+        # not strict: the coarsest level has passed the fusing convolution of the pyramid pooling already
         smoothed = [smooth(x) for x, smooth in zip(maps, self.smooth, strict=False)]
         return self.fuse(torch.cat([resized(x, size) for x in (*smoothed, maps[-1])], dim=1))

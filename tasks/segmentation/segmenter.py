@@ -1,4 +1,4 @@
-"""Base of the semantic segmentation networks: a backbone, a decoder, and a linear layer at every pixel."""
+"""Base class of semantic segmentation networks: backbone, decoder and pixel-wise classification head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.segmentation.layers import conv_norm, resized
 
-# a backbone's levels and a norm -> a module that fuses the backbone's maps into one of `channels` channels
+# (backbone levels, norm) -> module that maps the feature dict to one map and has an attribute `channels`
 Decoder = Callable[[Sequence[Level], Norm], nn.Module]
 
 
@@ -23,7 +23,7 @@ class Logits(NamedTuple):
 
     Attributes:
         main: (N, K, H, W) logits.
-        aux: the same from the auxiliary head, or None where there is none.
+        aux: (N, K, H, W) logits of the auxiliary head, or None without one.
     """
 
     main: Tensor
@@ -31,21 +31,22 @@ class Logits(NamedTuple):
 
 
 class PixelHead(nn.Module):
-    """Classification head: channel dropout, and a linear layer at every pixel.
+    """Pixel-wise classification head: channel dropout and a 1x1 convolution.
 
     Args:
-        channels: of the map.
+        channels: channels of the input map.
         num_classes: K.
         drop_rate: probability of dropping a channel in training.
 
     Shape:
-        (N, channels, H, W) -> (N, K, H, W), logits
+        (N, channels, H, W) -> (N, K, H, W) logits
     """
 
     def __init__(self, channels: int, num_classes: int, drop_rate: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout2d(drop_rate)
         self.conv = conv(2, channels, num_classes, kernel_size=1, bias=True)
+        # near-uniform initial probabilities whatever the scale of the decoder's output
         nn.init.normal_(self.conv.weight, std=0.01)  # type: ignore[arg-type]
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
@@ -54,10 +55,10 @@ class PixelHead(nn.Module):
 
 
 class LevelDecoder(nn.Module):
-    """Decoder of one level by one 3x3 convolution with a quarter of its channels, as in torchvision's FCN.
+    """Single-level decoder: a 3x3 convolution to a quarter of the channels, as in torchvision's FCN.
 
     Args:
-        level: the map to decode.
+        level: level to decode.
         norm: see `BackboneOptions`.
 
     Shape:
@@ -75,37 +76,37 @@ class LevelDecoder(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Base of the segmentation networks: the backbone's maps are decoded into one, which is classified pixel by pixel.
+    """Base class of segmentation networks: backbone, decoder, pixel-wise head and optional auxiliary head.
 
-    A network is a subclass that passes its decoder on, with peers' names of its keys under `renames`.
+    A network is a subclass that passes its decoder and defines `renames` for checkpoints of other libraries.
 
     Args:
-        backbone: a registered name, or a 2-D backbone with any options.
-        num_classes: K, the classes, not counting the ignored pixels.
-        decoder: builds the decoder.
-        output_stride: of a named backbone: reduction of its coarsest map, 32, 16 or 8; the network's own if not given.
-            Families without dilation refuse all but 32.
-        in_channels: of a named backbone: channels of the images, 3 if not given; `weights` are adapted to them.
-        weights: of a named backbone: a path, or `pretrained`. A checkpoint of `vertebra fit` fills all of the network
-            that fits, see `vertebra.backbones.warm_start`.
-        norm: of the decoder, and of a named backbone: `batch` (if not given), `frozen`, `sync` or `group`.
-        aux: an auxiliary head on the level before the last (C4).
-        drop_rate: dropout before the last layer, in 0..1; 0.1 if not given.
+        backbone: name of a registered backbone, or a built 2-D backbone.
+        num_classes: K, number of classes, not counting ignored pixels.
+        decoder: builds the decoder from levels and norm.
+        output_stride: reduction of a named backbone's coarsest map: 32, 16 or 8; by default `default_output_stride`.
+            Families without dilation support 32 only.
+        in_channels: image channels of a named backbone, by default 3; `weights` are adapted.
+        weights: weights of a named backbone, a path or `pretrained`. From a checkpoint of `vertebra fit` all matching
+            weights of the network are loaded, see `vertebra.backbones.warm_start`.
+        norm: norm of the decoder and of a named backbone: `batch` (default), `frozen`, `sync` or `group`.
+        aux: add an auxiliary head on the second-coarsest level (C4).
+        drop_rate: dropout before the last layer, in 0..1, by default 0.1.
 
     Shape:
-        - images: (N, in_channels, H, W) float, already normalized, of any size
+        - images: (N, in_channels, H, W) float, normalized, any size
         - output: (N, K, H, W) logits; labels are 0..K-1
 
     Attributes:
         class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
-        renames: patterns of a peer's keys, and ours.
-        default_output_stride: of a named backbone, where no other is given.
-        decodes_logits: whether the decoder makes the logits, so that it has no norm and no head follows it.
-        aux: the auxiliary head, for a second loss that reaches the backbone by a shorter path; not used in evaluation.
+        renames: pairs of another library's key pattern and ours.
+        default_output_stride: output stride of a named backbone unless given.
+        decodes_logits: whether the decoder returns logits, so that it has no norm and no head follows.
+        aux: auxiliary head for deep supervision of the backbone; not used in evaluation.
 
     Raises:
-        ValueError: an option of a named backbone beside a built one, a 3-D backbone, or a number out of its range.
-        FileNotFoundError: there are no such weights.
+        ValueError: an option of a named backbone with a built one, a 3-D backbone, or a number out of range.
+        FileNotFoundError: the weights do not exist.
     """
 
     class_layers = ("head", "aux.1", "decoder.scores")
@@ -129,7 +130,8 @@ class Segmenter(nn.Module):
         super().__init__()
         if num_classes < 1 or num_classes > 255:
             raise ValueError(
-                f"num_classes is {num_classes}; an 8-bit mask holds 1 to 255 classes, beside 255 for ignored pixels."
+                f"num_classes is {num_classes}; expected 1 to 255, since masks have 8 bits and 255 marks ignored "
+                "pixels. Merge classes."
             )
         has_head = aux or not self.decodes_logits
         if drop_rate is not None and not has_head:
@@ -150,28 +152,28 @@ class Segmenter(nn.Module):
         if not isinstance(levels[-1].reduction, int):
             raise ValueError(
                 f"the backbone reduces {len(levels[-1].reduction)} axes (level {levels[-1].name}: "
-                f"{levels[-1].reduction}), but an image has height and width; take a 2-D backbone."
+                f"{levels[-1].reduction}); expected 2, height and width. For images, take a 2-D backbone."
             )
         self.decoder = decoder(levels, norm)
-        second = None
+        aux_head = None
         if aux:
-            aside = LevelDecoder(levels[max(0, len(levels) - 2)], norm)
-            second = nn.Sequential(aside, PixelHead(aside.channels, num_classes, drop_rate))
+            aux_decoder = LevelDecoder(levels[max(0, len(levels) - 2)], norm)
+            aux_head = nn.Sequential(aux_decoder, PixelHead(aux_decoder.channels, num_classes, drop_rate))
         width: int = self.decoder.channels  # type: ignore[assignment]
         self.head = nn.Identity() if self.decodes_logits else PixelHead(width, num_classes, drop_rate)
-        self.aux = second
-        warm_start(self, weights)
+        self.aux = aux_head
+        warm_start(self, weights)  # last, when all layers that a checkpoint may fill exist
 
     def forward(self, images: Tensor) -> Tensor:
         return resized(self.head(self.decoder(self.backbone(images))), images.shape[2:])
 
     def all_logits(self, images: Tensor) -> Logits:
-        """Return the logits of both heads, for a training step."""
+        """Return main and auxiliary logits, as the training loss needs them."""
         features, size = self.backbone(images), images.shape[2:]
         main = resized(self.head(self.decoder(features)), size)
         return Logits(main, None if self.aux is None else resized(self.aux(features), size))
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a state dict under this network's names, without an auxiliary head where this network has none."""
+        """Return a state dict with this network's keys, dropping auxiliary-head weights if it has no such head."""
         state = rename_keys(state, self.renames)
         return {key: x for key, x in state.items() if self.aux is not None or not key.startswith("aux.")}

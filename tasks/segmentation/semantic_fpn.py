@@ -1,4 +1,4 @@
-"""The decoder of Semantic FPN: every level of a feature pyramid brought to the finest one's size, and their sum."""
+"""Semantic FPN decoder: feature pyramid levels upsampled to the finest one and summed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vertebra.tasks.segmentation.layers import conv_norm, resized
 
 
 class SemanticFPNDecoder(nn.Module):
-    """A feature pyramid whose levels are convolved and doubled in turn to the finest one's size, and added.
+    """Semantic FPN decoder: alternating 3x3 convolutions and 2x upsampling per pyramid level, then a sum.
 
-    Panoptic Feature Pyramid Networks, Kirillov et al. 2019, https://arxiv.org/abs/1901.02446; with the norm asked for
-    in the place of group norm.
+    Panoptic Feature Pyramid Networks, Kirillov et al. 2019, https://arxiv.org/abs/1901.02446; with a configurable norm
+    instead of group norm.
 
     Args:
-        levels: a backbone's.
+        levels: levels of the backbone.
         norm: see `BackboneOptions`.
-        pyramid_channels: of the feature pyramid.
-        channels: of the output.
+        pyramid_channels: channels of the feature pyramid.
+        channels: channels of the output.
 
     Shape:
         dict of maps -> (N, channels, h, w) of the finest
@@ -34,7 +34,7 @@ class SemanticFPNDecoder(nn.Module):
         super().__init__()
         self.channels = channels
         self.neck = FPN(levels, pyramid_channels)
-        # a step for each finer level, and one at least
+        # one convolution per 2x upsampling; the finest level, which is not upsampled, still gets one
         self.branches = nn.ModuleList(
             nn.ModuleList(
                 conv_norm(channels if step else pyramid_channels, channels, norm=norm) for step in range(max(1, i))
@@ -48,6 +48,7 @@ class SemanticFPNDecoder(nn.Module):
         outputs = []
         for i, (x, branch) in enumerate(zip(maps, self.branches, strict=True)):
             for step, block in enumerate(branch.children(), start=1):
+                # to the size of the next finer level, not twice its own: odd sizes would drift by a pixel
                 x = resized(block(x), sizes[max(0, i - step)])
             outputs.append(x)
         return torch.stack(outputs).sum(dim=0)

@@ -1,4 +1,4 @@
-"""The decoder of U-Net: from coarse to fine, each level joined by the backbone's own."""
+"""U-Net decoder: repeated 2x upsampling with skip connections from the backbone."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from vertebra.backbones import Level
 from vertebra.backbones.layers import Norm
 from vertebra.tasks.segmentation.layers import conv_norm, initialize, resized
 
-WIDTHS = (256, 128, 64, 32, 16)
+WIDTHS = (256, 128, 64, 32, 16)  # as in segmentation_models_pytorch
 
 
 class UNetDecoder(nn.Module):
-    """Doubles the coarsest level again and again, joins the backbone's level of that size, and convolves twice.
+    """U-Net decoder: per stage, 2x upsampling, concatenation with the backbone's level, and two 3x3 convolutions.
 
     U-Net: Convolutional Networks for Biomedical Image Segmentation, Ronneberger et al. 2015,
-    https://arxiv.org/abs/1505.04597; with padding, bilinear doubling and a backbone as the way down. Above the
-    finest level of the backbone there is nothing to join, and the map goes on to half of the image's size alone.
+    https://arxiv.org/abs/1505.04597; with padded convolutions, bilinear upsampling and a backbone as encoder. Stages
+    above the backbone's finest level have no skip connection.
 
     Args:
-        levels: a backbone's.
+        levels: levels of the backbone.
         norm: see `BackboneOptions`.
-        widths: channels after each doubling, from coarse to fine; the last one serves for all beyond.
+        widths: channels of each stage, coarse to fine; the last one is repeated.
 
     Shape:
-        dict of maps -> (N, channels, h, w), half the image's height and width, or the finest level's where it is finer
+        dict of maps -> (N, channels, h, w) at half the image size, or at the finest level if that is larger
     """
 
     def __init__(self, levels: Sequence[Level], norm: Norm = "batch", widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.names = [level.name for level in levels]
-        joined = [level.channels for level in reversed(levels[:-1])]
+        skips = [level.channels for level in reversed(levels[:-1])]
         finest = levels[0].reduction
-        alone = 0 if not isinstance(finest, int) else max(0, finest.bit_length() - 2)  # halvings down to 2
+        # log2(reduction) - 1 upsamplings lead from the finest level to half the image size
+        num_without_skip = 0 if not isinstance(finest, int) else max(0, finest.bit_length() - 2)
         blocks = []
         channels = levels[-1].channels
-        for i, skip in enumerate([*joined, *([0] * alone)]):
+        for i, skip in enumerate([*skips, *([0] * num_without_skip)]):
             width = widths[min(i, len(widths) - 1)]
             blocks.append(
                 nn.Sequential(conv_norm(channels + skip, width, norm=norm), conv_norm(width, width, norm=norm))
@@ -54,6 +55,7 @@ class UNetDecoder(nn.Module):
         for block in self.blocks:
             if maps:
                 skip = maps.pop()
+                # to the size of the skip, not twice its own: images of odd size have unequal halves
                 x = torch.cat([resized(x, (skip.shape[2], skip.shape[3])), skip], dim=1)
             else:
                 x = resized(x, (2 * x.shape[2], 2 * x.shape[3]))

@@ -1,4 +1,4 @@
-"""Regional compilation: `torch.compile` for parts of a network."""
+"""Regional compilation of a network with `torch.compile`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import nn
 
 
 def compile_parts(network: nn.Module, **options: Any) -> list[str]:
-    """Compile parts of a network in place; weights, their names and what is computed stay the same.
+    """Compile submodules of a network in place, keeping weights, state dict keys and results.
 
-    A part is recompiled for shapes that its guards do not cover, and CUDA graphs are recorded for each shape, so that
-    batches should have few different ones.
+    New input shapes trigger recompilation, and CUDA graphs are recorded per shape: batches should have few shapes.
 
     Args:
-        network: whose attribute `compiled` names the parts; without it they are all its children.
-        options: of `torch.compile`, such as `mode="reduce-overhead"` for CUDA graphs.
+        network: network whose attribute `compiled` names the submodules to compile; by default all children.
+        options: options of `torch.compile`, such as `mode="reduce-overhead"` for CUDA graphs.
 
     Returns:
-        The names of the parts.
+        Names of the compiled submodules.
     """
     names = getattr(network, "compiled", None) or [name for name, _ in network.named_children()]
     for name in names:
+        # `Module.compile`, not `torch.compile(module)`, whose wrapper prefixes all keys of the state dict
         network.get_submodule(name).compile(**options)
     return list(names)

@@ -1,4 +1,4 @@
-"""Batch-norm folding for test and predict."""
+"""Batch-norm folding callback for test and prediction."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vertebra.backbones.folding import fold_norms
 
 
 class FoldedNorms(Callback):
-    """Folds the batch norms of a copy of a module's `network` into its convolutions while it tests or predicts.
+    """Replaces a module's `network` by a copy with folded batch norms during test and prediction.
 
-    Test and predict thus run the same network. The module gets its own network back at the end, also after an error or
-    Ctrl-C.
+    Both use the folded network, so that reported metrics are those of the deployed arithmetic. The original network is
+    restored at the end, also after an error or Ctrl-C.
     """
 
     def __init__(self) -> None:
-        self._own: nn.Module | None = None
+        self._original: nn.Module | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fold(pl_module)
@@ -38,11 +38,13 @@ class FoldedNorms(Callback):
         self._unfold(pl_module)
 
     def _fold(self, module: Any) -> None:
-        self._own = module.network
-        with torch.inference_mode(False):  # Grad-CAM needs gradients, which no tensor made in that mode has
+        self._original = module.network
+        # folding happens inside Lightning's inference mode, whose tensors can never require the gradients of Grad-CAM
+        with torch.inference_mode(False):
+            # a copy, since weights once folded cannot be trained or saved as they were
             module.network = copy.deepcopy(module.network).eval()
             fold_norms(module.network)
 
     def _unfold(self, module: Any) -> None:
-        if self._own is not None:
-            module.network, self._own = self._own, None
+        if self._original is not None:
+            module.network, self._original = self._original, None

@@ -1,4 +1,4 @@
-"""Layers of a network from input to output, for layer-wise learning rates and gradual unfreezing."""
+"""Layer groups of a network from input to output, for layer-wise learning rates and gradual unfreezing."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from vertebra.backbones import Backbone
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def layers_of(network: nn.Module) -> list[list[nn.Module]]:
-    """Return the modules of each layer; together they hold all parameters.
+def layer_groups(network: nn.Module) -> list[list[nn.Module]]:
+    """Return the modules of each layer group; together they have all trainable parameters.
 
-    The parts of the backbone come first, in their own order: of a ResNet the stem and the stages. A norm belongs to the
-    part before it. Everything after the backbone (neck, heads) is the last layer.
+    Children of the backbone come first, in registration order: for a ResNet stem and stages. A norm belongs to the
+    group before it. Everything after the backbone (neck, heads) is the last group.
 
     Raises:
-        ValueError: the network does not have one backbone among its children.
+        ValueError: the network does not have exactly one backbone among its children.
     """
     children = list(network.children())
     backbones = [child for child in children if isinstance(child, Backbone)]
     if len(backbones) != 1:
         raise ValueError(
-            f"{type(network).__name__} has {len(backbones)} backbones among its parts; learning layer by layer needs "
-            "one. Leave layer_decay at 1 and do without gradual unfreezing, or give the network one backbone."
+            f"{type(network).__name__} has {len(backbones)} backbones among its children; layer-wise fine-tuning "
+            "expects one. Leave layer_decay at 1 and gradual unfreezing out, or give the network one backbone."
         )
     body: nn.Module = backbones[0]
-    while len(parts := _learning(body)) == 1:  # a wrapper around the network proper
+    while len(parts := _trainable_children(body)) == 1:  # unwrap a module with a single child
         body = parts[0]
-    layers: list[list[nn.Module]] = []
+    groups: list[list[nn.Module]] = []
     for part in parts or [body]:
-        if layers and all(isinstance(module, _NORMS) for module in part.modules() if _own_parameters(module)):
-            layers[-1].append(part)
+        # a stem is often conv1 and bn1 side by side: they are one layer
+        if groups and all(isinstance(module, _NORMS) for module in part.modules() if _has_own_parameters(module)):
+            groups[-1].append(part)
         else:
-            layers.append([part])
-    return [*layers, [child for child in children if child is not backbones[0]]]
+            groups.append([part])
+    return [*groups, [child for child in children if child is not backbones[0]]]
 
 
-def _learning(module: nn.Module) -> list[nn.Module]:
-    """Return the children that have parameters."""
+def _trainable_children(module: nn.Module) -> list[nn.Module]:
+    """Return the children with parameters."""
     return [child for child in module.children() if next(child.parameters(), None) is not None]
 
 
-def _own_parameters(module: nn.Module) -> bool:
+def _has_own_parameters(module: nn.Module) -> bool:
     return next(module.parameters(recurse=False), None) is not None

@@ -1,4 +1,4 @@
-"""Classifier head: dropout and a linear layer."""
+"""Linear classification head."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class LinearHead(nn.Module):
-    """Dropout and one linear layer.
+    """Dropout and a linear layer.
 
     Args:
-        channels: of the features.
-        num_classes: K.
-        drop_rate: probability of dropping a feature in training.
+        channels: channels of the features.
+        num_classes: number of classes K.
+        drop_rate: dropout probability, from 0 to below 1.
 
     Shape:
         (N, channels) -> (N, K) logits
@@ -20,12 +20,12 @@ class LinearHead(nn.Module):
     def __init__(self, channels: int, num_classes: int, drop_rate: float = 0.0) -> None:
         super().__init__()
         if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 1.")
+            raise ValueError(f"num_classes is {num_classes}; expected 1 or more.")
         if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate is {drop_rate}; it is a probability, from 0 to below 1.")
+            raise ValueError(f"drop_rate is {drop_rate}; expected a probability from 0 to below 1.")
         self.dropout = nn.Dropout(drop_rate)
         self.fc = nn.Linear(channels, num_classes)
-        # small weights, so that training starts from nearly uniform probabilities whatever the backbone's features are
+        # near-uniform initial probabilities whatever the scale of the backbone's features
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
 

@@ -27,10 +27,10 @@ from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput, r
 from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
 from vertebra.tasks.training.divergence.guard import SKIPPED_STEPS, DivergenceGuard, OnDivergence
 from vertebra.tasks.training.folded_norms import FoldedNorms
-from vertebra.tasks.training.lone_sample import LoneSample
 from vertebra.tasks.training.parameter_groups import parameter_groups
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.training.schedules import Cosine, Schedule
+from vertebra.tasks.training.single_sample import SingleSampleCheck
 from vertebra.tasks.training.step_seed import StepSeed
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -73,7 +73,7 @@ class TaskModule(LightningModule, ABC):
         compile_mode: compiles the network for training with this mode of `torch.compile`; `reduce-overhead` replays
             CUDA graphs. None does not compile: it takes minutes, and needs a C++ compiler on a CPU.
         layer_decay: ratio of the learning rate of each layer to that of the next, from the head down to the stem; 1
-            for one rate. Layers are those of `vertebra.tasks.training.layers.layers_of`.
+            for one rate. Layers are those of `vertebra.tasks.training.layers.layer_groups`.
         head_lr_mult: factor on the learning rate of the head.
         on_divergence: what to do about a step whose loss or gradient is not finite: `stop` the run, or `skip` the
             step, which then changes no weight, no momentum and no statistic of a norm, and is counted.
@@ -211,7 +211,7 @@ class TaskModule(LightningModule, ABC):
     def configure_callbacks(self) -> list[Callback]:
         stage = self.trainer.state.fn
         if stage == TrainerFn.FITTING:
-            return [DivergenceGuard(self.on_divergence), LoneSample(), StepSeed(), DataWait()]
+            return [DivergenceGuard(self.on_divergence), SingleSampleCheck(), StepSeed(), DataWait()]
         if stage == TrainerFn.PREDICTING:
             return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
         return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]

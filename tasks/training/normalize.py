@@ -1,4 +1,4 @@
-"""Normalization of 8-bit images by mean and standard deviation, on the device that trains."""
+"""Input normalization on the device, with ImageNet statistics by default."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+# of RGB in 0..1 over the training images of ILSVRC, as torchvision's and timm's weights expect them
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def input_channels(network: nn.Module) -> int:
-    """Return how many channels a network takes: those of its first convolution, and 3 where it has none."""
+    """Return the input channels of a network: those of its first convolution, or 3 if it has none."""
+    # convolutions are the only weights of four or more dimensions
     first = next((weight for weight in network.parameters() if weight.dim() >= 4), None)
     return 3 if first is None else first.shape[1]
 
@@ -20,43 +22,44 @@ def input_channels(network: nn.Module) -> int:
 def normalize_for(
     network: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Normalize:
-    """Return the normalization of the images that a network takes.
+    """Build the input normalization of a network.
 
     Args:
         network: the network.
-        mean: of each channel, where the brightest value is 1; ImageNet's of three channels if not given, and the mean
-            of these for each channel of another number.
-        std: of each channel, as `mean`.
+        mean: mean of each channel, for pixels in 0..1; by default ImageNet's, or its average over RGB if the network
+            does not have three input channels.
+        std: standard deviation of each channel, with the same default.
 
     Raises:
-        ValueError: there is not one number for each channel, or `std` is not above 0.
+        ValueError: not one number per input channel, or a `std` that is not above 0.
     """
     channels = input_channels(network)
-    kept = []
-    for name, given, known in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
-        numbers = list(known if channels == 3 else [sum(known) / 3] * channels) if given is None else list(given)
-        if len(numbers) != channels or (name == "std" and min(numbers) <= 0):
+    statistics = []
+    for name, given, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
+        values = list(default if channels == 3 else [sum(default) / 3] * channels) if given is None else list(given)
+        if len(values) != channels or (name == "std" and min(values) <= 0):
             raise ValueError(
-                f"model.{name} is {numbers}; expected {channels} numbers{' above 0' * (name == 'std')}, one for each "
-                "channel that the network takes."
+                f"model.{name} is {values}; expected {channels} numbers{' above 0' * (name == 'std')}, one for each "
+                "input channel of the network. Correct it, or leave it out for ImageNet's."
             )
-        kept.append(numbers)
-    return Normalize(*kept)
+        statistics.append(values)
+    return Normalize(*statistics)
 
 
 class Normalize(nn.Module):
-    """Center and scale the channels of 8-bit images, and leave padding at zero.
+    """Channel-wise normalization of 8-bit images; padding stays zero.
 
-    Images and clips alone: the values of medical scans have no common range, so that they are scaled scan by scan where
-    they are read (`data.intensity`).
+    Part of the module, not of data loading: a batch of uint8 is a quarter of the bytes to copy to the device.
+    For images and clips only: medical scans have no common value range, and are scaled per scan where they are read
+    (`data.intensity`).
 
     Args:
-        mean: of each channel, where the brightest value is 1.
-        std: of each channel.
+        mean: mean of each channel, for pixels in 0..1.
+        std: standard deviation of each channel, for pixels in 0..1.
 
     Shape:
         - images: (N, C, H, W) uint8
-        - sizes: (N, 2) int64, height and width of each image within its padding; None where nothing is padded
+        - sizes: (N, 2) int64, height and width of each image without padding; None without padding
         - output: (N, C, H, W) float32 in the memory format of `images`
     """
 
@@ -65,6 +68,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
+        # not persistent: constants of the configuration, which no checkpoint should override
         scale = 1 / (255 * torch.tensor(std).view(-1, 1, 1))
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", -255 * torch.tensor(mean).view(-1, 1, 1) * scale, persistent=False)
@@ -72,20 +76,20 @@ class Normalize(nn.Module):
     def forward(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         if len(images) and images.shape[1] != len(self.scale):
             raise ValueError(
-                f"the images have {images.shape[1]} channels and the network takes {len(self.scale)}; give "
-                "data.pixels.channels and model.network.in_channels the same number (of a backbone given by its class: "
-                "its own in_channels)."
+                f"the images have {images.shape[1]} channels and the network takes {len(self.scale)}; expected the "
+                "same number. Set data.pixels.channels and model.network.in_channels alike (for a backbone given by "
+                "its class: its own in_channels)."
             )
-        if not len(images):  # none could be read, and the number of channels is unknown
+        if not len(images):  # a batch without readable images has no known number of channels
             return images.to(self.scale.dtype)
         height, width = images.shape[-2:]
         heights, widths = (height, width) if sizes is None else (sizes[:, :1], sizes[:, 1:])
         rows = (torch.arange(height, device=images.device)[None] < heights)[:, None, :, None]
         columns = (torch.arange(width, device=images.device)[None] < widths)[:, None, None, :]
-        innermost = images.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if innermost else torch.contiguous_format
-        # expanded along the width in the layout of the pixels: broadcasting 3 channels takes a CPU ten times as long
+        is_channels_last = images.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_channels_last else torch.contiguous_format
+        # expanded over columns in the layout of the images: broadcasting three values is ten times slower on a CPU
         scale = (self.scale * columns).contiguous(memory_format=layout)  # (N, C, 1, W)
         shift = (self.shift * columns).contiguous(memory_format=layout)
-        pixels = images.to(scale.dtype, copy=True)  # the rest is in place
+        pixels = images.to(scale.dtype, copy=True)  # the only allocation; all further operations are in place
         return pixels.mul_(scale).add_(shift).mul_(rows)

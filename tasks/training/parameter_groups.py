@@ -1,4 +1,4 @@
-"""Parameter groups of an optimizer: with and without weight decay, layer by layer."""
+"""Optimizer parameter groups: with and without weight decay, optionally with layer-wise learning rates."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from typing import Any
 
 from torch import nn
 
-from vertebra.tasks.training.layers import layers_of
+from vertebra.tasks.training.layers import layer_groups
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def parameter_groups(network: nn.Module, factors: tuple[float, float] | None = None) -> list[dict[str, Any]]:
-    """Return the trainable parameters in groups: those that decay, and norms and biases that do not.
+    """Return the trainable parameters in groups with weight decay, and without it for norms and biases.
 
     Args:
-        network: whose parameters.
-        factors: None takes the network as a whole. Otherwise a decay per layer and a factor for the head: there are two
-            groups a layer, whose `lr_factor` is the decay to the power of the number of layers after it (discriminative
-            fine-tuning, ULMFiT, Howard and Ruder 2018, https://arxiv.org/abs/1801.06146), and for the head its factor.
+        network: the network.
+        factors: layer-wise learning rate decay and multiplier of the head, or None for a single learning rate. Each
+            layer group gets two parameter groups with an `lr_factor`: the decay to the power of the distance from the
+            head, or the multiplier for the head itself. Discriminative fine-tuning as in ULMFiT, Howard and Ruder 2018,
+            https://arxiv.org/abs/1801.06146.
     """
     groups: list[dict[str, Any]] = []
-    seen: set[int] = set()
-    layers = [[network]] if factors is None else layers_of(network)
-    for number, layer in enumerate(layers):
-        decayed: list[nn.Parameter] = []
-        kept: list[nn.Parameter] = []
+    visited: set[int] = set()  # an optimizer refuses a shared parameter in two groups
+    layers = [[network]] if factors is None else layer_groups(network)
+    for index, layer in enumerate(layers):
+        decay: list[nn.Parameter] = []
+        no_decay: list[nn.Parameter] = []
         for module in (module for part in layer for module in part.modules()):
             for name, parameter in module.named_parameters(recurse=False):
-                if parameter.requires_grad and id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    (kept if name == "bias" or isinstance(module, NORMS) else decayed).append(parameter)
-        after = len(layers) - 1 - number
-        factor = {} if factors is None else {"lr_factor": factors[0] ** after if after else factors[1]}
-        groups += [{"params": decayed, **factor}, {"params": kept, "weight_decay": 0.0, **factor}]
+                if parameter.requires_grad and id(parameter) not in visited:
+                    visited.add(id(parameter))
+                    # norms and biases do not overfit, and decaying the scale of a norm does not shrink the function
+                    (no_decay if name == "bias" or isinstance(module, NORMS) else decay).append(parameter)
+        depth = len(layers) - 1 - index  # distance from the head
+        factor = {} if factors is None else {"lr_factor": factors[0] ** depth if depth else factors[1]}
+        groups += [{"params": decay, **factor}, {"params": no_decay, "weight_decay": 0.0, **factor}]
     return [group for group in groups if group["params"]]

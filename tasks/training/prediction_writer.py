@@ -1,4 +1,4 @@
-"""Base callback that collects predictions batch by batch and writes them at the end."""
+"""Base class of prediction writers: collection over batches and processes, output at the end."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ P = TypeVar("P")
 
 
 class PredictionWriter(Callback, ABC, Generic[P]):
-    """Writes what a module's `predict_step` returns, a list a batch, below the trainer's `default_root_dir`."""
+    """Callback that writes the lists returned by `predict_step` to the trainer's `default_root_dir`."""
 
     def __init__(self) -> None:
         self._kept: list[P] = []
-        self._number = 0
+        self._num_outputs = 0
 
     def keep(self, outputs: list[Any], folder: Path, trainer: Trainer) -> Iterable[P]:
-        """Write what does not fit into memory, such as pictures, and return what is kept of a batch.
+        """Write what is too large for memory, such as images, and return what to keep of a batch.
 
         Args:
-            outputs: of `predict_step`.
-            folder: to write into.
-            trainer: that predicts.
+            outputs: output of `predict_step` for one batch.
+            folder: output folder.
+            trainer: the trainer, with access to the data loaders.
         """
         return outputs
 
     @abstractmethod
     def finish(self, predictions: Sequence[P], folder: Path) -> None:
-        """Write what was kept; only the first process of a run does.
+        """Write the kept predictions; called on rank 0 only.
 
         Args:
-            predictions: of all processes, the first process's first.
-            folder: to write into.
+            predictions: predictions of all processes, in order of rank.
+            folder: output folder.
         """
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._kept, self._number = [], 0
+        self._kept, self._num_outputs = [], 0
 
     def on_predict_batch_end(
         self,
@@ -52,14 +52,15 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._number += len(outputs)
+        self._num_outputs += len(outputs)  # counted apart: a writer may keep nothing
         self._kept += self.keep(outputs, Path(trainer.default_root_dir), trainer)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not sum(all_gather([self._number])):
+        # both gathers are collective, so that they come before the branch on the rank
+        if not sum(all_gather([self._num_outputs])):
             raise ValueError(
-                "none of the files could be read, so that there is nothing to predict on; the warnings above name each "
-                "file and its fault. Give other files."
+                "none of the files could be read; expected at least one to predict on. The warnings above name each "
+                "file and its fault; correct the files or the path."
             )
         predictions = all_gather(self._kept)
         if trainer.is_global_zero:

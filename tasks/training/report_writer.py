@@ -1,4 +1,4 @@
-"""Report, metrics and scores of a run as files, written after every evaluation."""
+"""Report writer: HTML report, metrics and per-sample scores after an evaluation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vertebra.tasks.training.module import TaskModule
 
 
 class ReportWriter(Callback):
-    """Writes `report.html` below the trainer's `default_root_dir` when `validate` or `test` ends.
+    """Callback that writes `report.html` to the trainer's `default_root_dir` after `validate` or `test`.
 
-    The module gives the content by its `report`. Beside it are the logged metrics as `metrics_val.json` or
-    `metrics_test.json`, null where undefined, and where the module has a table of `evaluated` samples, `scores_val.csv`
-    or `scores_test.csv`.
+    The content comes from the module's `report`. Also written are the logged metrics to `metrics_val.json` or
+    `metrics_test.json`, null if undefined, and, if the module provides `evaluated`, per-sample scores to
+    `scores_val.csv` or `scores_test.csv`.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -30,16 +30,17 @@ class ReportWriter(Callback):
         self._write(trainer, pl_module, "test")
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
-        fitting = trainer.state.fn == TrainerFn.FITTING
-        if fitting or not trainer.is_global_zero or not isinstance(pl_module, TaskModule):
+        is_fitting = trainer.state.fn == TrainerFn.FITTING  # validations during training write no report
+        if is_fitting or not trainer.is_global_zero or not isinstance(pl_module, TaskModule):
             return
         folder = Path(trainer.default_root_dir)
-        # a resumed run has a log for each part
+        # several runs in a folder have a log each; sorted by time, since by name version_10 precedes version_9
         logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
         headline, sections = pl_module.report(logs)
         file = folder / "report.html"
         write_report(file, folder.name, f"measured on the {split} split", headline, sections)
         scores = pl_module.results.scores()
+        # JSON has no NaN: Python would write one that other readers refuse
         metrics = {name: None if math.isnan(value) else float(value) for name, value in scores.items()}
         (folder / f"metrics_{pl_module.split}.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         if (table := pl_module.evaluated()) is not None:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as pure functions of training progress."""
+"""Learning rate schedules as pure functions of training progress."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ from collections.abc import Sequence
 
 
 class Schedule(ABC):
-    """A factor on the learning rate that rises linearly from 0 over a warm-up and then follows `shape`.
+    """Base class of learning rate schedules: linear warm-up from 0 to 1, then the factor `shape`.
 
     Args:
-        warmup: fraction of the training, from 0 to below 1, in which the factor rises.
+        warmup: fraction of the training, from 0 to below 1.
     """
 
     def __init__(self, warmup: float) -> None:
         if not 0 <= warmup < 1:
-            raise ValueError(f"warmup is {warmup}; it is a fraction of the training, from 0 to below 1.")
+            raise ValueError(
+                f"warmup is {warmup}; expected a fraction of the training from 0 to below 1, not a number of steps."
+            )
         self.warmup = warmup
 
     def __call__(self, progress: float) -> float:
-        """Return the factor at `progress`, 0 at the start of the training and 1 at its end."""
+        """Return the learning rate factor at `progress`, from 0 at the start of training to 1 at its end."""
         if progress < self.warmup:
             return progress / self.warmup
         return self.shape((progress - self.warmup) / (1 - self.warmup))
 
     @abstractmethod
     def shape(self, progress: float) -> float:
-        """Return the factor after the warm-up, `progress` 0 at its end and 1 at the end of the training."""
+        """Return the factor after the warm-up, for `progress` from 0 at its end to 1 at the end of training."""
 
 
 class Cosine(Schedule):
-    """Half a cosine from 1 down to `end`.
+    """Cosine annealing from 1 to `end`.
 
     SGDR, Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983, without restarts.
 
     Args:
-        warmup: fraction of the training in which the factor rises.
-        end: the last factor.
+        warmup: fraction of the training, from 0 to below 1.
+        end: final factor.
     """
 
     def __init__(self, warmup: float = 0.05, end: float = 0.0) -> None:
@@ -49,18 +51,19 @@ class Cosine(Schedule):
 
 
 class MultiStep(Schedule):
-    """Constant, and `gamma` times as large after each milestone.
+    """Step decay: multiplied by `gamma` at each milestone.
 
     Args:
-        warmup: fraction of the training in which the factor rises.
-        milestones: fractions of the training; the defaults are those of a COCO schedule (8 and 11 of 12 epochs).
-        gamma: the factor at each.
+        warmup: fraction of the training, from 0 to below 1.
+        milestones: fractions of the training; by default those of the 1x COCO schedule (epochs 8 and 11 of 12).
+        gamma: decay factor.
     """
 
     def __init__(
         self, warmup: float = 0.02, milestones: Sequence[float] = (8 / 12, 11 / 12), gamma: float = 0.1
     ) -> None:
         super().__init__(warmup)
+        # given as fractions of the whole training, but `shape` counts from the end of the warm-up
         self.milestones = [(milestone - warmup) / (1 - warmup) for milestone in milestones]
         self.gamma = gamma
 
@@ -69,21 +72,21 @@ class MultiStep(Schedule):
 
 
 class Poly(Schedule):
-    """A power of the remaining fraction of the training.
+    """Polynomial decay ("poly"): the remaining fraction of the training to a power.
 
-    ParseNet, Liu et al. 2015, https://arxiv.org/abs/1506.04579; with power 0.9 it is DeepLab's (Chen et al. 2016,
-    https://arxiv.org/abs/1606.00915).
+    ParseNet, Liu et al. 2015, https://arxiv.org/abs/1506.04579; power 0.9 is that of DeepLab, Chen et al. 2016,
+    https://arxiv.org/abs/1606.00915.
 
     Args:
-        warmup: fraction of the training in which the factor rises.
-        power: 1 is a straight line to 0.
+        warmup: fraction of the training, from 0 to below 1.
+        power: exponent above 0; 1 is linear decay.
     """
 
     def __init__(self, warmup: float = 0.0, power: float = 0.9) -> None:
         super().__init__(warmup)
         if power <= 0:
-            raise ValueError(f"power is {power}; give one above 0, such as DeepLab's 0.9, so that the rate falls.")
+            raise ValueError(f"power is {power}; expected a number above 0, such as DeepLab's 0.9.")
         self.power = power
 
     def shape(self, progress: float) -> float:
-        return max(0.0, 1 - progress) ** self.power
+        return max(0.0, 1 - progress) ** self.power  # rounding may exceed 1, and a power of it would be complex

@@ -1,4 +1,4 @@
-"""Open every video of a split, and decode a little of it."""
+"""Check of a video split: frame tables, first and last frames, and all frames of frame folders."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from vertebra.tasks.video.video import UnreadableVideo
 def check_videos(
     files: Sequence[str], advance: Callable[[], object] = lambda: None, decoder: Decoder = "pyav"
 ) -> Iterator[Fault]:
-    """Read the table of every video, its first and last frame, and all frames of those that are folders of images.
+    """Yield a fault for every missing or unreadable video.
+
+    Reads the frame table and decodes the first and last frame of a file; decodes every frame of a frame folder.
 
     Args:
-        files: paths of videos, or of folders of frames.
-        advance: called once for each video: for a progress bar.
+        files: paths of videos or frame folders.
+        advance: called once per video, for a progress bar.
         decoder: see `open_video`.
     """
     yield from run_checks(partial(_check_video, decoder=decoder), files, advance=advance)
@@ -33,8 +35,8 @@ def _check_video(file: str, decoder: Decoder) -> Fault | None:
     try:
         with open_video(file, decoder) as video:
             if isinstance(video, FrameFolder):
-                video.check()
-            else:
+                video.check()  # every image is a file of its own, and may be broken on its own
+            else:  # a file that was cut short lacks its last frame
                 video.read(np.array([0, len(video.timestamps) - 1]))
     except UnreadableVideo as error:
         kind = faults.UNREADABLE_VIDEO if Path(file).exists() else faults.MISSING_FILE

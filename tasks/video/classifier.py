@@ -12,7 +12,7 @@ from vertebra.backbones.layers import Norm
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.temporal import TSN
 from vertebra.backbones.warm_start import warm_start
-from vertebra.tasks.video.heads import MeanHead, RecurrentHead, X3DHead
+from vertebra.tasks.video.heads import AvgPoolHead, RecurrentHead, X3DHead
 
 
 class ClipClassifier(nn.Module):
@@ -99,7 +99,7 @@ class VideoClassifier(ClipClassifier):
         if body.head_widths:
             head: nn.Module = X3DHead(level.channels, num_classes, drop_rate, norm or "batch", body.head_widths)
         else:
-            head = MeanHead(level.channels, num_classes, drop_rate)
+            head = AvgPoolHead(level.channels, num_classes, drop_rate)
         super().__init__(body, head)
         warm_start(self, weights)
 
@@ -142,7 +142,7 @@ class FrameClassifier(ClipClassifier):
         if hidden:
             head: nn.Module = RecurrentHead(channels, num_classes, drop_rate, hidden)
         else:
-            head = MeanHead(channels, num_classes, drop_rate)
+            head = AvgPoolHead(channels, num_classes, drop_rate)
         super().__init__(body, head)
         warm_start(self, weights)
 

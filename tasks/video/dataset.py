@@ -1,4 +1,4 @@
-"""Data set and batches of clips of videos with one label each."""
+"""Dataset of video clips, and collation into batches."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vertebra.tasks.video.transforms import Augment, Resize
 
 
 class Sample(NamedTuple):
-    """The clips of one video.
+    """Views (clips and spatial crops) of a video.
 
     Attributes:
         views: (V, T, H, W, 3) uint8 RGB.
-        times: (V, T) float64, when each frame is shown, in seconds.
-        label: in 0..K-1, or -1 where unlabeled.
+        times: (V, T) float64, presentation time of each frame in seconds.
+        label: class in 0..K-1, or -1 if unlabeled.
         position: index of the video in its split.
-        name: its path.
-        group: where it comes from (a recording, a camera); its path where that is unknown.
+        name: path of the video.
+        group: source of the video (recording, camera); its path if unknown.
     """
 
     views: np.ndarray
@@ -38,16 +38,16 @@ class Sample(NamedTuple):
 
 
 class VideoBatch(NamedTuple):
-    """The batch of a training or evaluation step.
+    """Batch of videos with V views each.
 
     Attributes:
-        clips: (N, V, 3, T, H, W) uint8, V views of each video; channels innermost in memory.
-        times: (N, V, T) float64, when each frame is shown, in seconds.
-        labels: (N,) int64 in 0..K-1, -1 where unlabeled.
+        clips: (N, V, 3, T, H, W) uint8 in channels-last memory format.
+        times: (N, V, T) float64, presentation time of each frame in seconds.
+        labels: (N,) int64 in 0..K-1, -1 if unlabeled.
         indices: (N,) int64, index of each video in its split.
-        names: paths, one a video.
-        groups: one a video, where it comes from; its path where that is unknown.
-        skipped: what could not be read, one message a file.
+        names: path of each video.
+        groups: source of each video; its path if unknown.
+        skipped: one message per unreadable file.
     """
 
     clips: Tensor
@@ -60,14 +60,14 @@ class VideoBatch(NamedTuple):
 
 
 class VideoDataset(TaskDataset[Sample]):
-    """Decodes, augments and resizes clips of the videos of one split.
+    """Video classification dataset: decoded, augmented and resized clips.
 
     Args:
-        videos: files and labels.
-        sampling: which frames make a clip.
-        resize: to the size of the network's input.
-        augment: for training, else None.
-        clips: per video: random in training, each augmented independently; else evenly spaced.
+        videos: files and labels of one split.
+        sampling: temporal sampling of frames.
+        resize: scaling to the network's input size.
+        augment: training augmentation; None for evaluation.
+        clips: clips per video: sampled at random and augmented independently in training, uniform in evaluation.
         decoder: see `open_video`.
         missing: see `TaskDataset`.
     """
@@ -94,29 +94,32 @@ class VideoDataset(TaskDataset[Sample]):
         name, label = str(self.videos.names[index]), int(self.videos.labels[index])
         group = name if self.videos.groups is None else str(self.videos.groups[index])
         with open_video(name, self.decoder) as video:
-            count = len(video.timestamps)
+            num_frames = len(video.timestamps)
             if draw is None:
-                indices = self.sampling.evenly(count, self.clips)
+                indices = self.sampling.uniform(num_frames, self.clips)
             else:
                 rng = np.random.default_rng(draw.seed)
-                indices = np.stack([self.sampling.random(count, rng) for _ in range(self.clips)])
-            frames = video.read(indices.ravel())  # one pass over the file for all clips
+                indices = np.stack([self.sampling.random(num_frames, rng) for _ in range(self.clips)])
+            frames = video.read(indices.ravel())  # (clips * T, H, W, 3), in one pass over the file
             times = video.timestamps[indices]
         clips = frames.reshape(*indices.shape, *frames.shape[1:])
         if draw is None or self.augment is None:
             views = np.stack([self.resize(clip) for clip in clips], axis=0)
+            # several spatial crops of a clip are views of their own, with the times of the clip
             views, times = views.reshape(-1, *views.shape[2:]), times.repeat(views.shape[1], axis=0)
             return Sample(views, times, label, index, name, group)
-        augmented = [self.augment(clip, label, draw.seed + number) for number, clip in enumerate(clips)]
+        augmented = [self.augment(clip, label, draw.seed + i) for i, clip in enumerate(clips)]
         return Sample(np.stack(augmented), times, label, index, name, group)
 
 
 def collate(reads: Sequence[Read[Sample]]) -> VideoBatch:
-    """Stack videos; a batch of which nothing could be read has none."""
+    """Stack samples; a batch without readable videos has N = 0."""
     samples, skipped = samples_of(reads)
-    views = np.stack([one.views for one in samples]) if samples else np.zeros((0, 1, 0, 0, 0, 3), dtype=np.uint8)
-    times = np.stack([one.times for one in samples]) if samples else np.zeros((0, 1, 0))
+    empty = np.zeros((0, 1, 0, 0, 0, 3), dtype=np.uint8)
+    views = np.stack([sample.views for sample in samples]) if samples else empty
+    times = np.stack([sample.times for sample in samples]) if samples else np.zeros((0, 1, 0))
     return VideoBatch(
+        # a permuted view, not a copy: the memory stays channels-last
         clips=torch.from_numpy(views).permute(0, 1, 5, 2, 3, 4),
         times=torch.from_numpy(times),
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),

@@ -1,4 +1,4 @@
-"""Opens a video file or a folder of frames with one of the decoders."""
+"""Video opening: dispatch of a file or a frame folder to a decoder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ Decoder = Literal["pyav", "opencv", "torchcodec"]
 
 
 def open_video(path: str, decoder: Decoder = "pyav") -> Video:
-    """Open a video file, or a folder whose images are its frames.
+    """Open a video file, or a folder of images as frames.
 
     Args:
-        path: of the file or folder.
-        decoder: `pyav`; `opencv`, whose timestamps are right at constant frame rate only; or `torchcodec`, which is to
-            be installed with FFmpeg.
+        path: path of the file or folder.
+        decoder: `pyav`; `opencv`, whose timestamps are exact at constant frame rate only; or `torchcodec`, which must
+            be installed together with FFmpeg.
 
     Raises:
-        UnreadableVideo: the file is missing, empty, cut short or no video, or holds no frame.
-        ValueError: there is no such decoder, or it is not installed.
+        UnreadableVideo: the file is missing, empty, truncated or no video, or has no frames.
+        ValueError: unknown decoder, or one that is not installed.
     """
+    # decoders are imported on use: each loads its own copy of FFmpeg's libraries, and torchcodec is optional
     if Path(path).is_dir():
         from vertebra.tasks.video.frame_folder import FrameFolder
 
@@ -42,4 +43,4 @@ def open_video(path: str, decoder: Decoder = "pyav") -> Video:
         from vertebra.tasks.video.torchcodec_video import TorchCodecVideo
 
         return TorchCodecVideo(path)
-    raise ValueError(f"decoder is {decoder!r}; choose pyav, opencv or torchcodec.")
+    raise ValueError(f"decoder is {decoder!r}, which is unknown; choose pyav, opencv or torchcodec.")

@@ -1,4 +1,4 @@
-"""Videos by PyAV, which is FFmpeg."""
+"""PyAV (FFmpeg) decoder with exact seeking."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from av.video.reformatter import VideoReformatter
 
-from vertebra.tasks.video.pyav_table import broken, decoded, moving_pictures, read_table, reason
+from vertebra.tasks.video.pyav_table import (
+    broken_video,
+    decode_frames,
+    ffmpeg_reason,
+    find_video_stream,
+    read_frame_table,
+)
 from vertebra.tasks.video.video import UnreadableVideo, Video
 
 
 class PyAVVideo(Video):
-    """A video file.
+    """Video file decoded by PyAV, exact for variable frame rates.
 
-    The table of its frames is read without decoding any, once in a process; a frame is reached from the last one
-    before it that needs no other, and on the way those that no other needs are passed over.
+    The frame table is read once per process, without decoding. A frame is decoded from the last keyframe before it, and
+    non-reference frames on the way are skipped.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        UnreadableVideo: it is no video, or is cut short.
+        UnreadableVideo: the file is no video, or is truncated.
     """
 
     def __init__(self, path: str) -> None:
@@ -32,16 +38,18 @@ class PyAVVideo(Video):
         try:
             self.container = av.open(path)
         except (FFmpegError, ValueError) as error:
-            raise UnreadableVideo(f"{path}: is no video that FFmpeg reads ({reason(error)}). Copy it again.") from None
-        stream = moving_pictures(self.container)
+            raise UnreadableVideo(
+                f"{path}: is no video that FFmpeg reads ({ffmpeg_reason(error)}). Copy it again."
+            ) from None
+        stream = find_video_stream(self.container)
         if stream is None:
             self.close()
-            raise UnreadableVideo(f"{path}: holds no pictures, or its end is missing. Copy it again, or take it out.")
+            raise UnreadableVideo(f"{path}: has no video stream, or its end is missing. Copy it again, or remove it.")
         self.stream = stream
-        self.stream.codec_context.thread_count = 1  # every loader process has a file of its own
-        state = os.stat(path)
+        self.stream.codec_context.thread_count = 1  # the loader processes already use every core
+        stat = os.stat(path)
         try:
-            self.table = read_table(path, state.st_mtime_ns, state.st_size)
+            self.table = read_frame_table(path, stat.st_mtime_ns, stat.st_size)
         except UnreadableVideo:
             self.close()
             raise
@@ -49,73 +57,81 @@ class PyAVVideo(Video):
         self.timestamps = self.table.seconds
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        wanted = self.table.stamps[np.unique(indices)]
-        found: dict[int, np.ndarray] = {}
+        targets = self.table.pts[np.unique(indices)]
+        frames: dict[int, np.ndarray] = {}
         try:
-            self.stream.codec_context.open(strict=False)  # before a frame is passed over: AV1's would stay at that
-            if self.table.counted:
-                self._count(wanted, found)
+            # opened before `skip_frame` is first set: the AV1 decoder reads that option only when it opens
+            self.stream.codec_context.open(strict=False)
+            if self.table.pts_missing:
+                self._read_by_index(targets, frames)
             else:
-                self._collect(wanted, found, from_the_start=False)
-            if len(found) < len(wanted) and not self.table.counted:  # some files tell wrong places to begin at
-                self._collect(wanted, found, from_the_start=True)
+                self._read_by_pts(targets, frames, from_start=False)
+            if len(frames) < len(targets) and not self.table.pts_missing:  # some files mark keyframes wrongly
+                self._read_by_pts(targets, frames, from_start=True)
         except FFmpegError as error:
-            raise broken(self.path, error) from None
-        if len(found) < len(wanted):
+            raise broken_video(self.path, error) from None
+        if len(frames) < len(targets):
             raise UnreadableVideo(
-                f"{self.path}: {len(wanted) - len(found)} of {len(wanted)} frames cannot be decoded. Copy it again."
+                f"{self.path}: {len(targets) - len(frames)} of {len(targets)} frames cannot be decoded. Copy it again."
             )
-        return np.stack([found[stamp] for stamp in self.table.stamps[indices].tolist()])
+        return np.stack([frames[pts] for pts in self.table.pts[indices].tolist()])
 
     def close(self) -> None:
         self.container.close()
 
-    def _count(self, wanted: np.ndarray, found: dict[int, np.ndarray]) -> None:
-        """Decode from the start, and keep the frames at these places in the order of decoding."""
-        left = set(wanted.tolist())
+    def _read_by_index(self, targets: np.ndarray, frames: dict[int, np.ndarray]) -> None:
+        """Decode from the start and collect the frames with these indices in decoding order into `frames`."""
+        remaining = set(targets.tolist())
         with av.open(self.path) as container:  # opened again, since raw streams cannot seek
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            for place, frame in enumerate(decoded(container, stream)):
-                if place in left:
-                    found[place] = self._upright(frame)
-                if place >= wanted[-1]:
+            for index, frame in enumerate(decode_frames(container, stream)):
+                if index in remaining:
+                    frames[index] = self._to_rgb(frame)
+                if index >= targets[-1]:
                     break
 
-    def _collect(self, wanted: np.ndarray, found: dict[int, np.ndarray], from_the_start: bool) -> None:
-        """Decode the frames with these stamps, ascending, into `found`; begin anew where that skips frames."""
-        keys = self.table.keys
-        # place in `keys` of the frame that each wanted one is decoded from
-        starts = np.zeros(len(wanted), int) if from_the_start else np.searchsorted(keys, wanted, side="right") - 1
+    def _read_by_pts(self, targets: np.ndarray, frames: dict[int, np.ndarray], from_start: bool) -> None:
+        """Decode the frames with these ascending timestamps into `frames`, seeking once per keyframe interval."""
+        keyframes = self.table.keyframes
+        # index into `keyframes` of the seek target of each frame
+        starts = np.zeros(len(targets), int) if from_start else np.searchsorted(keyframes, targets, side="right") - 1
         for start in np.unique(starts).tolist():
-            part = set(wanted[starts == start].tolist()) - found.keys()
-            if not part:
+            interval = set(targets[starts == start].tolist()) - frames.keys()
+            if not interval:
                 continue
-            self.container.seek(int(keys[start]) if start > 0 else 0, stream=self.stream, backward=True)
-            for frame in self._decode(part, sparing=not from_the_start):
-                if frame.pts is not None and frame.pts in part:
-                    found[frame.pts] = self._upright(frame)
+            # the first one by a seek to 0: in a file cut from another the first keyframe may come after it
+            self.container.seek(int(keyframes[start]) if start > 0 else 0, stream=self.stream, backward=True)
+            for frame in self._decode(interval, skip_nonref=not from_start):
+                if frame.pts is not None and frame.pts in interval:
+                    frames[frame.pts] = self._to_rgb(frame)
 
-    def _decode(self, part: set[int], sparing: bool) -> Iterator[av.VideoFrame]:
-        """Decode from here on until the frames with these stamps have come; `sparing` leaves out what it can."""
-        left, last = set(part), max(part)
+    def _decode(self, targets: set[int], skip_nonref: bool) -> Iterator[av.VideoFrame]:
+        """Yield decoded frames from the current position until all targets have been decoded.
+
+        Args:
+            targets: timestamps of the frames.
+            skip_nonref: do not decode other frames that are no reference of any frame.
+        """
+        remaining, last = set(targets), max(targets)
         for packet in self.container.demux(self.stream):
-            if not packet.size:  # the end
+            if not packet.size:  # PyAV ends a stream with an empty packet
                 break
-            passed_over = sparing and packet.pts is not None and packet.pts not in part
-            self.stream.codec_context.skip_frame = "NONREF" if passed_over else "DEFAULT"
+            is_skippable = skip_nonref and packet.pts is not None and packet.pts not in targets
+            self.stream.codec_context.skip_frame = "NONREF" if is_skippable else "DEFAULT"
             try:
                 yield from packet.decode()
             except InvalidDataError:
-                if packet.pts is None or packet.pts >= self.table.stamps[0]:
-                    raise  # the frames before are not shown: they refer to some that were cut away
-            left.discard(packet.pts)
-            if not left or (packet.dts is not None and packet.dts > last):
+                if packet.pts is None or packet.pts >= self.table.pts[0]:
+                    raise  # earlier frames are not displayed: their references were cut away
+            remaining.discard(packet.pts)
+            # decoding precedes presentation, so that no target can follow a later decoding time
+            if not remaining or (packet.dts is not None and packet.dts > last):
                 break
-        yield from self.stream.decode(None)  # those that the decoder held back, to give them in order
+        yield from self.stream.decode(None)  # flush the frames that the decoder holds back for reordering
 
-    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
+    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         pixels = self.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        # the matrix of the file turns counter-clockwise by this many degrees
+        # the display matrix of the file rotates counter-clockwise, as `rot90` does
         turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

@@ -1,4 +1,4 @@
-"""The sections of a video classifier's report."""
+"""Report sections of video classification: class metrics, training curves, worst videos."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from vertebra.tasks.reporting.report import Picture, Section, gallery, note, tra
 from vertebra.tasks.scoring.class_metrics import ClassificationResults
 
 NUM_WORST = 8  # videos in the gallery
-_FRAMES = 6  # of a strip
-_HEIGHT, _BARS = 96, 34  # pixels of the frames, and of the bars below them
-_TRUE, _PREDICTED = (0, 158, 115), (213, 94, 0)
+_FRAMES = 6  # per film strip
+_HEIGHT, _BARS = 96, 34  # pixels, height of the frames and of the bar chart below them
+_TRUE, _PREDICTED = (0, 158, 115), (213, 94, 0)  # bluish green and vermilion of Okabe and Ito, safe for color blindness
 
 
 class Example(NamedTuple):
-    """A video that is shown.
+    """Video of the gallery.
 
     Attributes:
-        file: its path.
-        label: the truth, in 0..K-1.
-        frames: (T, H, W, 3) uint8 RGB, as the network sees them, over the whole video.
-        scores: (V, K) float64, probabilities of each clip, in the order of time.
+        file: path of the video.
+        label: true class in 0..K-1.
+        frames: (T, H, W, 3) uint8 RGB, preprocessed frames over the whole video.
+        scores: (V, K) float64, probabilities of each clip in temporal order.
     """
 
     file: str
@@ -39,12 +39,12 @@ class Example(NamedTuple):
 def video_sections(
     results: ClassificationResults, worst: Sequence[Example], metrics_csv: Sequence[Path]
 ) -> list[Section]:
-    """Return the sections of a report.
+    """Return the report sections of an evaluation.
 
     Args:
-        results: what `ClassificationMetric.compute` returns.
-        worst: videos for the gallery.
-        metrics_csv: what Lightning's CSVLogger wrote while training, oldest first; empty for no curves.
+        results: results of `ClassificationMetric.compute`.
+        worst: videos of the gallery, worst first.
+        metrics_csv: training logs in the format of Lightning's CSVLogger, oldest first; empty for no curves.
     """
     training = training_section(metrics_csv)
     return [
@@ -56,8 +56,8 @@ def video_sections(
 
 def _gallery(results: ClassificationResults, worst: Sequence[Example]) -> Section:
     text = (
-        "The videos whose true class was given the lowest probability. Below the frames, clip by clip, the "
-        "probability of the true class (green) and of the predicted class (orange)."
+        "Videos with the lowest predicted probability of the true class. Bars below the frames: probability of the "
+        "true class (green) and of the predicted class (orange), per clip in temporal order."
     )
     return Section("Worst videos", gallery([_strip(video, results.class_names) for video in worst]) + note(text))
 
@@ -65,9 +65,9 @@ def _gallery(results: ClassificationResults, worst: Sequence[Example]) -> Sectio
 def _strip(video: Example, class_names: Sequence[str]) -> Picture:
     mean = video.scores.mean(axis=0)
     predicted = int(mean.argmax())
-    chosen = video.frames[np.linspace(0, len(video.frames) - 1, min(_FRAMES, len(video.frames))).round().astype(int)]
-    width = max(1, round(_HEIGHT * chosen.shape[2] / chosen.shape[1]))
-    frames = [cv2.resize(frame, (width, _HEIGHT), interpolation=cv2.INTER_AREA) for frame in chosen]
+    indices = np.linspace(0, len(video.frames) - 1, min(_FRAMES, len(video.frames))).round().astype(int)
+    width = max(1, round(_HEIGHT * video.frames.shape[2] / video.frames.shape[1]))
+    frames = [cv2.resize(video.frames[i], (width, _HEIGHT), interpolation=cv2.INTER_AREA) for i in indices]
     strip = np.concatenate(frames, axis=1)
     bars = np.full((_BARS, strip.shape[1], 3), 255, np.uint8)
     edges = np.linspace(0, strip.shape[1], len(video.scores) + 1).round().astype(int)
@@ -77,8 +77,10 @@ def _strip(video: Example, class_names: Sequence[str]) -> Picture:
             (edges[clip] + 2, middle - 1, video.label, _TRUE),
             (middle + 1, edges[clip + 1] - 2, predicted, _PREDICTED),
         ):
+            # a probability of 0 is a line of one pixel, to tell it from a missing clip
             bars[_BARS - max(1, round(float(scores[label]) * (_BARS - 4))) :, left:right] = color
-    found = f"{class_names[predicted]} {mean[predicted]:.3f}"
+    prediction = f"{class_names[predicted]} {mean[predicted]:.3f}"
     truth = f"{class_names[video.label]} {mean[video.label]:.3f}"
-    remark = f"{found}, correct" if predicted == video.label else f"predicted {found}, is {truth}"
-    return Picture(np.concatenate([strip, bars], axis=0), os.path.basename(video.file), remark)
+    is_correct = predicted == video.label
+    caption = f"{prediction}, correct" if is_correct else f"predicted: {prediction}, true: {truth}"
+    return Picture(np.concatenate([strip, bars], axis=0), os.path.basename(video.file), caption)

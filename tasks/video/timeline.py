@@ -1,4 +1,4 @@
-"""Clips that slide over long videos, and what is said about them as the time passes."""
+"""Sliding-window inference on long videos: dataset of clips, and writer of predictions over time."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from vertebra.tasks.video.sampling import Sampling
 from vertebra.tasks.video.transforms import Resize
 from vertebra.tasks.video.video import UnreadableVideo
 
-_MOST_LINES = 6  # classes of a plot
-_NUM_TOP = 5
+_MAX_LINES = 6  # classes in a plot; more lines cannot be told apart
+_NUM_TOP = 5  # classes per row of the CSV
 
 
 class TimelineDataset(TaskDataset[Sample]):
-    """Clips that slide over videos; a sample is one clip.
+    """Dataset of sliding-window clips; each sample is one clip.
 
     Args:
-        videos: the files.
-        sampling: which frames make a clip.
-        resize: to the size that the network sees.
+        videos: the video files.
+        sampling: temporal sampling of frames.
+        resize: scaling to the network's input size.
         decoder: see `open_video`.
     """
 
@@ -44,40 +44,40 @@ class TimelineDataset(TaskDataset[Sample]):
                 with open_video(name, decoder) as video:
                     clips = sampling.sliding(len(video.timestamps))
             except UnreadableVideo:
-                clips = np.zeros((1, sampling.frames), dtype=np.int64)  # to be told of when it is read
+                clips = np.zeros((1, sampling.frames), dtype=np.int64)  # `read` will raise and report the file
             self.clips += [(index, clip) for clip in clips]
-        super().__init__(len(self.clips), "skip")  # one broken file among many is no reason to refuse the others
+        super().__init__(len(self.clips), "skip")  # a broken file must not prevent predictions on the others
         self.videos = videos
         self.resize = resize
         self.decoder = decoder
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
-        place, indices = self.clips[index]
-        name = str(self.videos.names[place])
+        video_index, indices = self.clips[index]
+        name = str(self.videos.names[video_index])
         with open_video(name, self.decoder) as video:
             views = self.resize(video.read(indices))
             times = video.timestamps[indices][None].repeat(len(views), axis=0)
-        return Sample(views, times, UNLABELED, place, name, name)
+        return Sample(views, times, UNLABELED, video_index, name, name)
 
 
 class Prediction(NamedTuple):
-    """What a classifier says about some clips of one video.
+    """Predictions for some clips of a video.
 
     Attributes:
-        place: number of the video among those that were asked about.
-        file: its path.
-        spans: (V, 2) float64, first and last time of each clip, in seconds.
+        video_index: index of the video in the prediction set.
+        file: path of the video.
+        spans: (V, 2) float64, start and end time of each clip in seconds.
         scores: (V, K) float64, probabilities.
     """
 
-    place: int
+    video_index: int
     file: str
     spans: np.ndarray
     scores: np.ndarray
 
 
 class TimelineWriter(PredictionWriter[Prediction]):
-    """Writes `predictions.csv` and, of each video that has more than one clip, `timelines/NAME.json` and `.png`.
+    """Writer of `predictions.csv` and, for videos with several clips, of `timelines/NAME.json` and `.png`.
 
     Args:
         class_names: the K classes.
@@ -88,12 +88,13 @@ class TimelineWriter(PredictionWriter[Prediction]):
         self.class_names = list(class_names)
 
     def finish(self, predictions: Sequence[Prediction], folder: Path) -> None:
-        places = sorted({one.place for one in predictions})
-        videos = [_joined([one for one in predictions if one.place == place]) for place in places]
+        # batches cut across videos, and several processes share them: merge what belongs to the same video
+        indices = sorted({prediction.video_index for prediction in predictions})
+        videos = [_merge_clips([x for x in predictions if x.video_index == index]) for index in indices]
         rows = []
         for video in videos:
             mean = video.scores.mean(axis=0)
-            labels = np.argsort(-mean, kind="stable")[:_NUM_TOP]
+            labels = np.argsort(-mean, kind="stable")[:_NUM_TOP]  # stable: ties come in class order
             rows.append((video.file, labels, mean[labels]))
             if len(video.spans) > 1:
                 self._write(folder / "timelines", video)
@@ -102,7 +103,7 @@ class TimelineWriter(PredictionWriter[Prediction]):
 
     def _write(self, folder: Path, video: Prediction) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{video.place:05d}_{Path(video.file).stem}.json"
+        file = folder / f"{video.video_index:05d}_{Path(video.file).stem}.json"
         clips = [
             {"start": round(start, 3), "end": round(end, 3), "scores": [round(score, 6) for score in scores]}
             for (start, end), scores in zip(video.spans.tolist(), video.scores.tolist(), strict=True)
@@ -112,27 +113,28 @@ class TimelineWriter(PredictionWriter[Prediction]):
         _plot(video, self.class_names).savefig(file.with_suffix(".png"), dpi=100)
 
 
-def _joined(parts: Sequence[Prediction]) -> Prediction:
-    """Return the clips of one video in the order of time; the views of one clip are averaged."""
+def _merge_clips(parts: Sequence[Prediction]) -> Prediction:
+    """Merge predictions of one video in temporal order; views of the same clip are averaged."""
     spans = np.concatenate([part.spans for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    distinct, place = np.unique(spans, axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    sums = np.zeros((len(distinct), scores.shape[1]))
-    np.add.at(sums, place, scores)
-    return parts[0]._replace(spans=distinct, scores=sums / np.bincount(place)[:, None])
+    unique_spans, inverse = np.unique(spans, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)  # NumPy 2.0 returns another shape than the versions before and after
+    sums = np.zeros((len(unique_spans), scores.shape[1]))
+    np.add.at(sums, inverse, scores)
+    return parts[0]._replace(spans=unique_spans, scores=sums / np.bincount(inverse)[:, None])
 
 
 def _plot(video: Prediction, class_names: Sequence[str]) -> Figure:
-    """Draw the probabilities of the likeliest classes over the time."""
+    """Plot the probabilities of the classes with the highest maximum over time."""
+    # class names may contain dollar signs, which matplotlib would parse as formulas
     with matplotlib.rc_context({"text.parse_math": False, "font.size": 10}):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.subplots()
-        shown = np.argsort(-video.scores.max(axis=0), kind="stable")[:_MOST_LINES]
-        middles = video.spans.mean(axis=1)
+        shown = np.argsort(-video.scores.max(axis=0), kind="stable")[:_MAX_LINES]
+        centers = video.spans.mean(axis=1)
         for label in shown.tolist():
-            axes.plot(middles, video.scores[:, label], marker=".", label=class_names[label])
-        axes.set(ylim=(-0.02, 1.02), xlabel="seconds", ylabel="probability", title=Path(video.file).name)
+            axes.plot(centers, video.scores[:, label], marker=".", label=class_names[label])
+        axes.set(ylim=(-0.02, 1.02), xlabel="time (s)", ylabel="probability", title=Path(video.file).name)
         axes.grid(alpha=0.3)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         return figure

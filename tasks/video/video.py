@@ -1,4 +1,4 @@
-"""Interface of a decoder: an open video, of which single frames can be read."""
+"""Video decoder interface: random access to the frames of an open video."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from vertebra.tasks.loading.files.faults import UnreadableFile
 
 
 class UnreadableVideo(UnreadableFile):
-    """A video that is missing, empty, cut short or no video at all; the message says which."""
+    """Missing, empty, truncated or invalid video file."""
 
 
 class Video(ABC):
-    """An open video.
+    """Open video with random access to frames; a context manager.
 
     Attributes:
-        timestamps: (F,) float64, when each frame is shown, in seconds, ascending.
+        timestamps: (F,) float64, ascending presentation times of the frames in seconds.
     """
 
     timestamps: np.ndarray
 
     @abstractmethod
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Return frames as a viewer shows them.
+        """Decode frames in display orientation.
 
         Args:
-            indices: (T,) int64 in 0..F-1, in any order, also repeated.
+            indices: (T,) int64 in 0..F-1, in any order, possibly repeated.
 
         Returns:
             (T, H, W, 3) uint8 RGB.
@@ -38,7 +38,7 @@ class Video(ABC):
         """
 
     def close(self) -> None:
-        """Let go of the file, where one is held."""
+        """Release the file; nothing to do for decoders that hold none."""
         return
 
     def __enter__(self) -> Video:

@@ -115,7 +115,7 @@ def test_a_diverging_run_stops_with_one_line_and_can_be_replayed(fit, task, flag
     code, run = fit(task, *ADAMW, *flags)
     assert code == 1
     line = error_line(capsys)
-    assert " is nan, the first that is not finite, on " in line or " is inf, the first" in line
+    assert " is nan, the first non-finite value, on " in line or " is inf, the first" in line
     assert not list(run.glob("checkpoints/*.ckpt"))
     content = torch.load(run / "diverged.pt", weights_only=True)
     assert content["files"]
@@ -125,7 +125,7 @@ def test_a_diverging_run_stops_with_one_line_and_can_be_replayed(fit, task, flag
     output = capsys.readouterr().out
     assert "the step diverges again" in output
     assert "<- not finite" in output
-    assert "first module with an output that is not finite: network." in output
+    assert "first module with a non-finite output: network." in output
     assert not (run / "report.html").exists()
 
 
@@ -170,7 +170,7 @@ def corrupted(tmp_path_factory, request):
 def test_non_finite_outputs_are_never_evaluated_or_written(corrupted, task, fault, tmp_path, capsys, request):
     file = corrupted(task, fault)
     run = file.parent
-    expected = "the output of the network is not finite" if fault == "overflow" else f"{file}: the weights hold NaN"
+    expected = "the output of the network is not finite" if fault == "overflow" else f"{file}: the weights contain NaN"
     args = ["-c", str(run / "config.yaml"), "--ckpt_path", str(file), "--trainer.default_root_dir", str(tmp_path)]
     assert train.main(["validate", *args]) == 1
     assert expected in error_line(capsys)

@@ -69,7 +69,7 @@ def test_a_run_monitors_miou_and_writes_a_report(trained):
     assert content["class_names"] == list(samples.CLASSES)
     assert "monitor: val/miou" in (trained / "config.yaml").read_text()
     report = (trained / "report.html").read_text()
-    for word in ("mIoU", "boundary F1", "triangle", "share of pixels", "Confusion", "Training", "Worst images"):
+    for word in ("mIoU", "boundary F1", "triangle", "fraction of pixels", "Confusion", "Training", "Worst images"):
         assert word in report
     assert report.count("<img") == 5  # all five validation images have errors to show
     rows = list(csv.DictReader((trained / "logs/version_0/metrics.csv").open()))
@@ -112,7 +112,7 @@ def test_check_reports_all_planted_faults(segmentation_samples, tmp_path, capsys
     shutil.copytree(segmentation_samples, root)
     assert check.main([str(root)]) == 0
     output = capsys.readouterr().out
-    assert "8 images, 40960 pixels, 0.00% ignored; of the others background" in output
+    assert "8 images, 40960 pixels, 0.00% ignored; labeled pixels: background" in output
     with (root / "classes.txt").open("a") as file:
         file.write("unicorn\n")
     (root / "masks/train/000001.png").unlink()

@@ -1,1 +1,1 @@
-"""Detection of non-finite losses, gradients and weights, and the record of the step that caused them."""
+"""Divergence detection: non-finite losses, gradients, weights and outputs, and a replay file of the faulty step."""

@@ -1,4 +1,4 @@
-"""Refuses outputs of a network in evaluation that are not finite."""
+"""Finiteness check of network outputs in evaluation."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vertebra.tasks.training.divergence.finite import listed
+from vertebra.tasks.training.divergence.finite import join_names
 
 
 class NonFiniteOutput(ValueError):
-    """Outputs of a network in evaluation that are NaN or infinite, and thus neither scored nor written.
+    """Network outputs in evaluation contain NaN or infinity, and are neither scored nor written.
 
     Args:
-        rows: places of the samples in their batch.
-        names: of all samples of the batch; without them the places are named.
+        rows: indices of the affected samples in the batch.
+        names: names of all samples of the batch; None to use indices in the message.
 
     Attributes:
-        rows: as given.
+        rows: indices of the affected samples.
     """
 
     def __init__(self, rows: Sequence[int], names: Sequence[str] | None = None) -> None:
         self.rows = list(rows)
         samples = [f"sample {row} of the batch" if names is None else names[row] for row in rows]
         super().__init__(
-            f"{listed(samples)}: the output of the network is not finite; expected are numbers, since a score of "
-            "anything else would mean nothing. The weights are finite but overflow on this input: use a checkpoint "
-            "from before the training diverged, train with a lower learning rate, or compute with "
+            f"{join_names(samples)}: the output of the network is not finite; expected finite numbers, without which "
+            "no score is defined. The weights are finite, but activations overflow on this input: use a checkpoint "
+            "from before the training diverged, train with a lower learning rate, or evaluate with "
             "--trainer.precision 32-true."
         )
 
 
 def refuse_nonfinite(outputs: Tensor, names: Sequence[str] | None = None) -> None:
-    """Raise where outputs (N, ...) of a network are not finite.
+    """Raise if outputs of a network are not finite.
 
     Args:
-        outputs: one row a sample.
-        names: of the samples.
+        outputs: (N, ...), a row per sample.
+        names: names of the N samples.
 
     Raises:
-        NonFiniteOutput: a row holds a NaN or an infinity.
+        NonFiniteOutput: a row contains NaN or infinity.
     """
     if not outputs.numel():
         return
+    # a maximum per row allocates less than `isfinite` on all values
     peaks = torch.linalg.vector_norm(outputs.detach().flatten(1), float("inf"), dim=1)
     if rows := (~peaks.isfinite()).nonzero().flatten().tolist():
         raise NonFiniteOutput(rows, names)

@@ -1,14 +1,17 @@
-"""Refuses to evaluate weights that are not finite."""
+"""Finiteness check of weights before an evaluation."""
 
 from __future__ import annotations
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vertebra.tasks.training.divergence.finite import refuse_nonfinite_weights, weights_of
+from vertebra.tasks.training.divergence.finite import check_finite_weights, named_weights
 
 
 class FiniteWeights(Callback):
-    """Checks the weights before an evaluation, and before norms are folded, while the weights have their names."""
+    """Callback that checks the weights before validation, test and prediction.
+
+    Must precede `FoldedNorms`, after which weights have no longer the names of the checkpoint.
+    """
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check(trainer, pl_module)
@@ -21,4 +24,4 @@ class FiniteWeights(Callback):
 
     def _check(self, trainer: Trainer, module: LightningModule) -> None:
         origin = str(trainer.ckpt_path or "before the evaluation")
-        refuse_nonfinite_weights(weights_of(module), origin, "Use a checkpoint from before the training diverged.")
+        check_finite_weights(named_weights(module), origin, "Use a checkpoint from before the training diverged.")

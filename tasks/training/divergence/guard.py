@@ -1,4 +1,4 @@
-"""Stops a training whose losses, gradients or weights are not finite, or leaves such steps out."""
+"""Divergence guard: stops training at, or skips, steps with non-finite losses or gradients."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from torch.optim import Optimizer
 from vertebra.tasks.loading.processes import all_gather
 from vertebra.tasks.training.divergence.finite import (
     Diverged,
-    listed,
+    check_finite_weights,
+    join_names,
+    named_weights,
+    nonfinite_message,
     nonfinite_names,
-    nonfinite_state,
-    refuse_nonfinite_weights,
-    weights_of,
 )
 from vertebra.tasks.training.divergence.replay_file import write_replay
 from vertebra.tasks.training.divergence.watch import ReadBatch, Watch, WatchedBatch
-from vertebra.tasks.training.saving.rollback import Rollback, leaves_out
+from vertebra.tasks.training.saving.rollback import Rollback, can_skip_step
 
 OnDivergence = Literal["stop", "skip"]
 
-SKIPPED_STEPS = "train/skipped_steps"  # as it is logged
+SKIPPED_STEPS = "train/skipped_steps"  # log key
 
-EVERY = 25  # batches between two readings of a GPU, so that no fault gets older than 50 steps
-MOST_SKIPPED = 25  # steps in a row: where none is finite any more, leaving out the next cannot help
-MOST_WARNED = 10  # steps that are warned of one by one
-LEAST_SCALE = 2.0**-10  # of losses in float16: 26 halvings in a row from its start
+READ_INTERVAL = 25  # batches between two reads from a GPU; a fault is reported within 50 steps
+MAX_SKIPPED_IN_A_ROW = 25  # skipped steps leave the weights unchanged, so that the next ones will not be finite either
+MAX_WARNINGS = 10  # skipped steps with a warning each; the others are only counted
+MIN_LOSS_SCALE = 2.0**-10  # in float16: 26 halvings in a row from PyTorch's initial 2^16
 
 
 class DivergenceGuard(Callback):
-    """Watches every training step, and every checkpoint before it is written.
+    """Checks losses and gradients of every training step, and all tensors of a checkpoint before it is written.
 
-    Losses and gradients stay on the device until they are read: every `every` batches, at the ends of epochs, and
-    before anything is validated or saved. So no step waits. From the first bad step on a fused optimizer leaves the
-    weights as they were, and `vertebra replay` repeats that step. In float16 the scaling of the loss leaves out steps
-    whose gradients overflow, as it is meant to; there the losses are watched, and that the scale does not vanish.
+    Losses and gradients stay on the device until they are read every `every` batches, at the end of an epoch, and
+    before validation and saving, so that no step synchronizes. From the first bad step on a fused optimizer does not
+    change the weights, and `vertebra replay` repeats that step. In float16, loss scaling skips steps with overflowing
+    gradients by design; there only the losses are checked, and that the scale does not vanish.
 
-    With `skip`, a step (with all batches that it accumulates) in which any loss or the gradient is not finite changes
-    no weight, no state of the optimizer and no buffer, on any process; the learning rate goes on.
+    With `skip`, a step (including all accumulated batches) with a non-finite loss or gradient changes no weights,
+    optimizer state or buffers on any process; the learning rate schedule advances.
 
     Args:
         on_divergence: `stop` or `skip`.
-        every: batches between two readings; by default `EVERY` on a GPU, and 1 on a CPU, where reading costs nothing.
+        every: batches between two reads; by default `READ_INTERVAL` on a GPU and 1 on a CPU, where reading is free.
 
     Attributes:
-        skipped: steps that were left out so far.
+        skipped: number of steps skipped so far.
     """
 
     def __init__(self, on_divergence: OnDivergence = "stop", every: int | None = None) -> None:
@@ -71,40 +71,43 @@ class DivergenceGuard(Callback):
         self.skipped = state_dict["skipped"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        remedy = "Start from other weights, or from a checkpoint that was written before the fault."
-        refuse_nonfinite_weights(weights_of(pl_module), "before the first step", remedy)
+        remedy = "Start from other weights, or from a checkpoint written before the training diverged."
+        check_finite_weights(named_weights(pl_module), "before the first step", remedy)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch = Watch(pl_module.device, self.skips)
         self._rollback = None
         if self.every is None:
-            self.every = 1 if pl_module.device.type == "cpu" else EVERY
+            self.every = 1 if pl_module.device.type == "cpu" else READ_INTERVAL
         if self.skips:
             for optimizer in trainer.optimizers:
                 optimizer.register_step_post_hook(self._after_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        place = (trainer.global_step, trainer.current_epoch, batch_idx)
-        self._watch.begin(WatchedBatch(*place, pl_module.sample_names(batch)))
+        position = (trainer.global_step, trainer.current_epoch, batch_idx)
+        self._watch.begin(WatchedBatch(*position, pl_module.sample_names(batch)))
+        # one snapshot per step, taken before its first accumulated batch changes the buffers
         if self.skips and self._rollback is None:
             optimizer = trainer.optimizers[0]
-            whole = _scaler(trainer) is not None or not leaves_out(optimizer)
-            self._rollback = Rollback(pl_module, optimizer, whole)
+            # a gradient scaler sets `found_inf` itself, from the gradients alone
+            include_weights = _scaler(trainer) is not None or not can_skip_step(optimizer)
+            self._rollback = Rollback(pl_module, optimizer, include_weights)
 
     def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Tensor) -> None:
         losses = pl_module.losses_of_step or {"loss": loss}
         self._watch.add({f"train/{name}": value for name, value in losses.items()})
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
-        scales = _scaler(trainer) is not None
-        if not scales:
+        has_scaler = _scaler(trainer) is not None
+        if not has_scaler:
             self._watch.add_gradient(optimizer)
+        # losses differ between processes: all of them must skip, or their weights would drift apart
         if self.skips and dist.is_available() and dist.is_initialized():
             dist.all_reduce(bad := self._watch.bad.int(), dist.ReduceOp.MAX)
             self._watch.bad = bad.bool()
         if not self.skips:
-            self._read_if_due(trainer, pl_module)  # where every batch is read, before the step
-        if not scales and leaves_out(optimizer):
+            self._read_if_due(trainer, pl_module)  # with `every=1`, before the step changes the weights
+        if not has_scaler and can_skip_step(optimizer):
             optimizer.found_inf = self._watch.bad.float()  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -113,18 +116,18 @@ class DivergenceGuard(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._read(trainer, pl_module)
         if self.skips:
-            pl_module.log(SKIPPED_STEPS, float(self.skipped), sync_dist=True)  # the same on every process
+            pl_module.log(SKIPPED_STEPS, float(self.skipped), sync_dist=True)  # equal on all processes
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._read(trainer, pl_module)
-            _refuse_state(trainer, weights_of(pl_module))
+            _check_finite_state(trainer, named_weights(pl_module))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._read(trainer, pl_module)
-        # not what loops and callbacks keep, where infinity may be the best score so far
-        kept = {name: value for name, value in checkpoint.items() if name not in ("callbacks", "loops")}
-        _refuse_state(trainer, dict(_tensors(kept)))
+        # callbacks and loops may contain infinity, such as the initial best score
+        state = {name: value for name, value in checkpoint.items() if name not in ("callbacks", "loops")}
+        _check_finite_state(trainer, dict(_tensors(state)))
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         assert self._rollback is not None
@@ -137,61 +140,62 @@ class DivergenceGuard(Callback):
             self._read(trainer, module)
 
     def _read(self, trainer: Trainer, module: Any) -> None:
-        """Fetch what the device has found, and act on it; every process must call this."""
+        """Read the recorded values from the device and act on them; a collective call."""
         if not (batches := self._watch.read()):
             return
         scaler = _scaler(trainer)
-        if scaler is not None and (scale := scaler.get_scale()) < LEAST_SCALE:
+        if scaler is not None and (scale := scaler.get_scale()) < MIN_LOSS_SCALE:
             raise Diverged(
-                f"{batches[-1].watched.place()}: the scale of the loss in float16 fell to {scale:g}, as no step had a "
-                f"finite gradient; expected is one of at least {LEAST_SCALE:g}. Use --trainer.precision bf16-mixed."
+                f"{batches[-1].watched.position()}: the loss scale in float16 fell to {scale:g}, since no step had a "
+                f"finite gradient; expected at least {MIN_LOSS_SCALE:g}. Use --trainer.precision bf16-mixed."
             )
         if self.skips:
             self._count(batches, trainer, module)
             return
         first = next((batch for batch in batches if batch.fault()), None)
         if trainer.strategy.reduce_boolean_decision(first is not None, all=False):
-            raise Diverged(_verdict(first, trainer, module))
+            raise Diverged(_divergence_message(first, trainer, module))
 
     def _count(self, batches: list[ReadBatch], trainer: Trainer, module: Any) -> None:
-        """Count and name the steps that were left out, and stop where there have been too many in a row."""
+        """Count skipped steps and warn about them; raise after too many in a row."""
         steps: dict[int, list[ReadBatch]] = {}
         for batch in batches:
             steps.setdefault(batch.watched.step, []).append(batch)
-        for of_step in steps.values():
-            if not of_step[0].left_out:
+        for accumulated in steps.values():
+            if not accumulated[0].skipped:
                 self._in_a_row = 0
                 continue
             self.skipped += 1
             self._in_a_row += 1
-            first = next((batch for batch in of_step if batch.fault()), None)  # none where another process has it
-            if self._in_a_row >= MOST_SKIPPED:
-                raise Diverged(_verdict(first, trainer, module, f"{MOST_SKIPPED} steps in a row were left out; at "))
-            if first is not None and self.skipped <= MOST_WARNED:
-                files = listed(first.watched.files)
-                warnings.warn(f"left out {first.watched.place()}: {first.fault()}, on {files}.", stacklevel=2)
+            first = next((batch for batch in accumulated if batch.fault()), None)  # None if on another process
+            if self._in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                prefix = f"{MAX_SKIPPED_IN_A_ROW} steps in a row were skipped; at "
+                raise Diverged(_divergence_message(first, trainer, module, prefix))
+            if first is not None and self.skipped <= MAX_WARNINGS:
+                files = join_names(first.watched.files)
+                warnings.warn(f"skipped {first.watched.position()}: {first.fault()}, on {files}.", stacklevel=2)
 
 
-def _verdict(first: ReadBatch | None, trainer: Trainer, module: Any, before: str = "") -> str:
-    """Return what is wrong with the first bad batch of all processes; the process that has it writes it to a file.
+def _divergence_message(first: ReadBatch | None, trainer: Trainer, module: Any, prefix: str = "") -> str:
+    """Return the error message about the first bad batch of all processes; its process writes the replay file.
 
     Args:
-        first: bad batch of this process; None if it has none.
-        trainer: that trains.
-        module: that is trained.
-        before: what the sentence starts with.
+        first: first bad batch of this process, or None.
+        trainer: the trainer.
+        module: the trained module.
+        prefix: beginning of the message.
     """
-    where = [] if first is None else [(first.watched.epoch, first.watched.batch, trainer.global_rank)]
-    is_mine = min(all_gather(where))[2] == trainer.global_rank
-    return all_gather([before + _sentence(first, trainer, module)] if is_mine and first is not None else [])[0]
+    positions = [] if first is None else [(first.watched.epoch, first.watched.batch, trainer.global_rank)]
+    is_owner = min(all_gather(positions))[2] == trainer.global_rank
+    return all_gather([prefix + _describe(first, trainer, module)] if is_owner and first is not None else [])[0]
 
 
-def _sentence(first: ReadBatch, trainer: Trainer, module: Any) -> str:
+def _describe(first: ReadBatch, trainer: Trainer, module: Any) -> str:
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     text = (
-        f"{first.watched.place()}: {first.fault()}, the first that is not finite, on {listed(first.watched.files)}. "
-        f"Lower the learning rate ({rate:g} at this step), clip the gradients, or look for what is wrong with these "
-        "files; --model.on_divergence skip leaves such steps out."
+        f"{first.watched.position()}: {first.fault()}, the first non-finite value, on "
+        f"{join_names(first.watched.files)}. Lower the learning rate ({rate:g} at this step), clip the gradients, or "
+        "check these files; --model.on_divergence skip skips such steps."
     )
     if (file := write_replay(first, trainer, module)) is not None:
         text += f" `vertebra replay {file}` repeats the step."
@@ -199,19 +203,19 @@ def _sentence(first: ReadBatch, trainer: Trainer, module: Any) -> str:
 
 
 def _last_checkpoint(trainer: Trainer) -> str:
-    kept = trainer.checkpoint_callback
-    folder, best = getattr(kept, "dirpath", None), getattr(kept, "best_model_path", None)
+    callback = trainer.checkpoint_callback
+    folder, best = getattr(callback, "dirpath", None), getattr(callback, "best_model_path", None)
     files = [*([Path(folder) / "last.ckpt"] if folder else []), *([Path(best)] if best else [])]
-    found = next((file for file in files if file.is_file()), None)
-    return "" if found is None else f" The last finite checkpoint is {found}."
+    file = next((file for file in files if file.is_file()), None)
+    return "" if file is None else f" The last finite checkpoint is {file}."
 
 
-def _refuse_state(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
-    """Raise on every process where on any of them weights or other state are not finite."""
+def _check_finite_state(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
+    """Raise on all processes if weights or other state are not finite on any of them."""
     names = nonfinite_names(tensors)
     if trainer.strategy.reduce_boolean_decision(bool(names), all=False):
         remedy = f"Lower the learning rate, or clip the gradients.{_last_checkpoint(trainer)}"
-        raise Diverged(nonfinite_state(names, len(tensors), f"after step {trainer.global_step - 1}", remedy))
+        raise Diverged(nonfinite_message(names, len(tensors), f"after step {trainer.global_step - 1}", remedy))
 
 
 def _scaler(trainer: Trainer) -> Any:
@@ -219,12 +223,12 @@ def _scaler(trainer: Trainer) -> Any:
 
 
 def _tensors(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of nested containers with the path to each."""
+    """Yield the tensors of nested containers with their dotted paths."""
     if isinstance(tree, Tensor):
         yield name, tree
     elif isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _tensors(value, f"{name}.{key}" if name else str(key))
     elif isinstance(tree, list | tuple):
-        for number, value in enumerate(tree):
-            yield from _tensors(value, f"{name}.{number}")
+        for i, value in enumerate(tree):
+            yield from _tensors(value, f"{name}.{i}")

@@ -1,4 +1,4 @@
-"""The file of a training step that was not finite: which samples it drew, and the weights that it started from."""
+"""Replay file of a non-finite training step: its samples with their random draws, and the weights before it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ NAME = "diverged.pt"
 
 @dataclass(frozen=True)
 class Replay:
-    """One batch of training.
+    """Training batch for exact replay.
 
-    A draw says all that chance decides about a sample, so that the data set gives the same pixels again.
+    Each draw determines all random choices of a sample, so that the data set returns the same pixels.
 
     Attributes:
-        step: optimizer steps before it.
-        epoch: from 0.
-        batch: in the epoch, from 0.
-        rank: of the process that it belongs to.
-        files: of its samples.
-        draws: of its samples.
-        values: its losses and, where it ended a step, its largest gradient, as they were seen.
-        state_dict: of the module.
+        step: number of optimizer steps before it.
+        epoch: epoch, from 0.
+        batch: index in the epoch, from 0.
+        rank: rank of the process.
+        files: files of the samples.
+        draws: draws of the samples.
+        values: recorded losses and, if the batch completed a step, maximum absolute gradient.
+        state_dict: state dict of the module before the step.
     """
 
     step: int
@@ -47,10 +47,10 @@ class Replay:
 
 
 def write_replay(read: ReadBatch, trainer: Trainer, module: Any) -> Path | None:
-    """Write a batch below the trainer's `default_root_dir`.
+    """Write the replay file of a batch to the trainer's `default_root_dir`.
 
     Returns:
-        The file, or None in a trial run, or where another loader than ours gave the batch.
+        Path of the file, or None with `fast_dev_run` or a loader other than `ResumableLoader`.
     """
     loader = trainer.train_dataloader
     if getattr(trainer, "fast_dev_run", False) or not isinstance(loader, ResumableLoader):
@@ -58,23 +58,25 @@ def write_replay(read: ReadBatch, trainer: Trainer, module: Any) -> Path | None:
     watched = read.watched
     draws = loader.batch_sampler.batches_of(watched.epoch)[watched.batch]
     state = {name: x.detach().cpu() for name, x in module.state_dict().items()}
-    place = (watched.step, watched.epoch, watched.batch, trainer.global_rank)
-    content = {**vars(Replay(*place, watched.files, [], read.values, state)), "draws": [list(draw) for draw in draws]}
+    position = (watched.step, watched.epoch, watched.batch, trainer.global_rank)
+    replay = Replay(*position, watched.files, [], read.values, state)
+    # draws as lists: `weights_only=True` loads no classes
+    content = {**vars(replay), "draws": [list(draw) for draw in draws]}
     file = Path(trainer.default_root_dir) / NAME
     try:
         torch.save(content, file)
-    except OSError as error:  # the run stops in any case, and for the reason that is more important
-        warnings.warn(f"{file}: the batch cannot be written ({error}).", stacklevel=2)
+    except OSError as error:  # only a warning, to not hide the divergence error that ends the run
+        warnings.warn(f"{file}: the replay file cannot be written ({error}).", stacklevel=2)
         return None
     return file
 
 
 def read_replay(file: Path) -> Replay:
-    """Read what `write_replay` wrote; reading it runs no code.
+    """Read a file of `write_replay`, without executing code from it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UnreadableFile: it holds something else.
+        FileNotFoundError: the file does not exist.
+        UnreadableFile: the file is no replay file.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; give the {NAME} that a diverged run left in its folder.")
@@ -82,7 +84,7 @@ def read_replay(file: Path) -> Replay:
         content = torch.load(file, map_location="cpu", weights_only=True)
         content["draws"] = [SampleRequest(*draw) for draw in content["draws"]]
         return Replay(**content)
-    except Exception as error:  # what torch.load raises depends on which byte is wrong
+    except Exception as error:  # the exception of torch.load depends on which byte is wrong
         raise UnreadableFile(
             f"{file} is not the {NAME} of a diverged run ({type(error).__name__}: {error!s:.200}); give that file."
         ) from error

@@ -1,4 +1,4 @@
-"""What a device computes of losses and gradients, step by step, kept there until it is read all at once."""
+"""Recording of losses and gradients on the device, read in batches without synchronizing every step."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vertebra.tasks.training.divergence.finite import largest
+from vertebra.tasks.training.divergence.finite import max_abs
 
-GRADIENT = "the largest gradient"
+GRADIENT = "the maximum absolute gradient"
 
 
 @dataclass
 class WatchedBatch:
-    """One batch of training.
+    """Training batch with recorded values on the device.
 
     Attributes:
-        step: optimizer steps before it.
-        epoch: from 0.
-        batch: in the epoch, from 0.
-        files: of its samples.
-        values: what is watched of it, by name: the losses, and the largest gradient where the batch ended a step. They
-            are () float32 on the device, and numbers once they are read.
-        left_out: whether its step was left out, () bool on the device until it is read; None before the step.
+        step: number of optimizer steps before it.
+        epoch: epoch, from 0.
+        batch: index in the epoch, from 0.
+        files: files of the samples.
+        values: losses by name, and the maximum absolute gradient if the batch completed a step; () float32.
+        skipped: whether its step was skipped, () bool; None before the step.
     """
 
     step: int
@@ -34,41 +33,41 @@ class WatchedBatch:
     batch: int
     files: list[str]
     values: dict[str, Tensor] = field(default_factory=dict)
-    left_out: Tensor | None = None
+    skipped: Tensor | None = None
 
-    def place(self) -> str:
-        """Return where in the training the batch is."""
+    def position(self) -> str:
+        """Return step, epoch and batch for messages."""
         return f"step {self.step} (epoch {self.epoch}, batch {self.batch})"
 
 
 @dataclass
 class ReadBatch:
-    """The same, read from the device.
+    """Training batch with values read from the device.
 
     Attributes:
-        watched: the batch.
-        values: its losses and largest gradient.
-        left_out: whether its step was left out.
+        watched: the recorded batch.
+        values: losses and maximum absolute gradient by name.
+        skipped: whether its step was skipped.
     """
 
     watched: WatchedBatch
     values: dict[str, float]
-    left_out: bool
+    skipped: bool
 
     def fault(self) -> str | None:
-        """Return the name and value of the first that is not finite, or None."""
+        """Return name and value of the first non-finite loss or gradient, or None."""
         return next((f"{name} is {value}" for name, value in self.values.items() if not math.isfinite(value)), None)
 
 
 class Watch:
-    """Collects losses and gradients on the device without a wait of the host.
+    """Recorder of losses and gradients on the device, without synchronization.
 
     Args:
-        device: that trains.
-        by_step: judge every step by itself; otherwise `bad` stays true from the first bad step on.
+        device: training device.
+        by_step: reset `bad` after every step; otherwise it stays true from the first bad step on.
 
     Attributes:
-        bad: () bool on the device, whether anything so far is not finite.
+        bad: () bool on the device, whether any recorded value is not finite.
     """
 
     def __init__(self, device: torch.device, by_step: bool) -> None:
@@ -80,42 +79,44 @@ class Watch:
         return len(self._batches)
 
     def begin(self, batch: WatchedBatch) -> None:
-        """Add a batch that is about to be trained on."""
+        """Begin a training batch."""
         self._batches.append(batch)
 
     @torch.no_grad()
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add values, each () on the device, of the batch that has begun."""
-        kept = {name: value.detach().float() for name, value in values.items()}
-        self._batches[-1].values.update(kept)
-        for value in kept.values():
+        """Record values of the current batch, each () on the device."""
+        recorded = {name: value.detach().float() for name, value in values.items()}
+        self._batches[-1].values.update(recorded)
+        for value in recorded.values():
+            # not in place: batches of an earlier step refer to the old tensor
             self.bad = self.bad | ~value.isfinite()
 
     @torch.no_grad()
     def add_gradient(self, optimizer: Optimizer) -> None:
-        """Add the largest gradient of the step that the batch ends."""
+        """Record the maximum absolute gradient of the step that the current batch completes."""
         gradients = [x.grad for group in optimizer.param_groups for x in group["params"] if x.grad is not None]
         if gradients:
-            self.add({GRADIENT: largest(gradients)})
+            self.add({GRADIENT: max_abs(gradients)})
 
     def end_step(self) -> None:
-        """Mark the batches of the step that was taken, or left out if `bad`."""
+        """Mark the batches of the completed step as taken, or as skipped if `bad`."""
         for batch in self._batches:
-            batch.left_out = self.bad if batch.left_out is None else batch.left_out
+            batch.skipped = self.bad if batch.skipped is None else batch.skipped
         if self.by_step:
             self.bad = torch.zeros_like(self.bad)
 
     def read(self) -> list[ReadBatch]:
-        """Return the batches since the last reading that have values, with `by_step` those of whole steps; it waits."""
-        done = [batch for batch in self._batches if (batch.left_out is not None if self.by_step else batch.values)]
+        """Read the batches recorded since the last call, with `by_step` those of completed steps; synchronizes."""
+        # a batch without values is still in its forward pass
+        done = [batch for batch in self._batches if (batch.skipped is not None if self.by_step else batch.values)]
         self._batches = self._batches[len(done) :]
         values = [value for batch in done for value in batch.values.values()]
-        left_out = [self.bad if batch.left_out is None else batch.left_out for batch in done]
-        numbers = iter(_numbers([*values, *left_out]))
+        skipped = [self.bad if batch.skipped is None else batch.skipped for batch in done]
+        numbers = iter(_numbers([*values, *skipped]))
         rows = [{name: next(numbers) for name in batch.values} for batch in done]
         return [ReadBatch(batch, row, bool(next(numbers))) for batch, row in zip(done, rows, strict=True)]
 
 
 def _numbers(values: Sequence[Tensor]) -> list[float]:
-    """Return () tensors of one device as numbers, in one copy."""
+    """Return () tensors of one device as numbers, with a single copy to the host."""
     return torch.stack([value.float() for value in values]).tolist() if values else []

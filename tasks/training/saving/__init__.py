@@ -1,1 +1,1 @@
-"""Checkpoints and metrics that survive a kill, and the signals that end a run."""
+"""Fault-tolerant training: atomic checkpoints, resumable metric logs, and graceful stop on signals."""

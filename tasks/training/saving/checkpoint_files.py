@@ -1,4 +1,4 @@
-"""Atomic checkpoint files, written by a thread of their own while the training goes on."""
+"""Atomic asynchronous checkpoint writer."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-_PART = ".part"  # of a file that is being written, which no pattern for checkpoints matches
-_MOST_PENDING = 2  # copies in host memory: the best and the last of one epoch
+_PARTIAL = ".part"  # suffix of an unfinished file, which `*.ckpt` does not match
+_MAX_PENDING = 2  # copies in host memory: the best and the last checkpoint of an epoch
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint plugin, with files that are either complete or absent.
+    """Lightning checkpoint plugin with atomic, asynchronous writes.
 
-    The calling thread copies the tensors to host memory; another thread writes them beside the target, flushes file and
-    folder to the disk and renames. A process that is killed at any moment leaves the checkpoint that was there before.
-    The last-but-one `last.ckpt` is kept as `previous.ckpt`.
+    The calling thread copies all tensors to host memory; a writer thread saves them to a temporary file in the same
+    folder, calls fsync on file and folder, and renames. A process killed at any time leaves the previous checkpoint
+    intact. The second-latest `last.ckpt` is kept as `previous.ckpt`.
     """
 
     def __init__(self) -> None:
@@ -33,15 +33,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self._pending: deque[Future[None]] = deque()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Take a copy of a checkpoint and write it in the background.
+        """Copy a checkpoint and write it in the background.
 
         Raises:
-            ValueError: this or an earlier checkpoint could not be written.
+            ValueError: an earlier checkpoint could not be written.
         """
-        while len(self._pending) >= _MOST_PENDING or (self._pending and self._pending[0].done()):
+        # finished writes are collected here, so that a full disk stops the run at the next checkpoint
+        while len(self._pending) >= _MAX_PENDING or (self._pending and self._pending[0].done()):
             self._pending.popleft().result()
+        # a single thread keeps the order: `previous.ckpt` is a link to the file that the next write replaces
         self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending.append(self._writer.submit(write_checkpoint, _copied(checkpoint), Path(path)))
+        self._pending.append(self._writer.submit(write_checkpoint, _copy_to_host(checkpoint), Path(path)))
 
     def load_checkpoint(
         self,
@@ -57,10 +59,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         super().remove_checkpoint(path)
 
     def wait(self) -> None:
-        """Return when every checkpoint is on the disk.
+        """Block until all checkpoints are on disk.
 
         Raises:
-            ValueError: one could not be written.
+            ValueError: a checkpoint could not be written.
         """
         while self._pending:
             self._pending.popleft().result()
@@ -75,50 +77,49 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint so that a kill or a power cut leaves either the old file or the new one.
+    """Write a checkpoint atomically: a kill or power failure leaves either the old or the new file.
 
     Raises:
-        ValueError: the file system refused it; the file that was there before is intact.
+        ValueError: the file cannot be written; the previous file is intact.
     """
-    part = path.with_name(path.name + _PART)
+    part = path.with_name(path.name + _PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, which may otherwise reach the disk before the content
         if path.name == LAST and path.exists():
-            _keep(path, path.with_name(PREVIOUS))
+            _hard_link(path, path.with_name(PREVIOUS))
         os.replace(part, path)
-        _flush_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # a failed write in the middle of a zip record is a RuntimeError
+        _fsync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError if a write fails inside a zip record
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise ValueError(
-            f"{path}: the checkpoint could not be written ({error}); the one before it is intact. Free space, or "
-            "choose a folder that can be written with --trainer.default_root_dir FOLDER, and go on with "
-            "--ckpt_path last."
+            f"{path}: the checkpoint could not be written ({error}); the previous one is intact. Free disk space, or "
+            "set a writable folder with --trainer.default_root_dir FOLDER, and resume with --ckpt_path last."
         ) from error
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what killed runs left half written in a folder of checkpoints."""
-    for part in folder.glob(f"*.ckpt{_PART}"):
+def remove_partial_files(folder: Path) -> None:
+    """Remove the unfinished checkpoint files of killed runs from a folder."""
+    for part in folder.glob(f"*.ckpt{_PARTIAL}"):
         part.unlink(missing_ok=True)
 
 
-def _keep(path: Path, previous: Path) -> None:
-    """Give a file a second name, replacing another file; at no time is it without its first name."""
-    link = previous.with_name(previous.name + _PART)
+def _hard_link(path: Path, previous: Path) -> None:
+    """Hard-link `path` to `previous`, replacing an existing file; `path` exists throughout."""
+    link = previous.with_name(previous.name + _PARTIAL)
     link.unlink(missing_ok=True)
     try:
         os.link(path, link)
-    except OSError:  # a file system without hard links keeps no previous checkpoint
+    except OSError:  # without hard links (FAT, some network file systems) there is no `previous.ckpt`
         return
     os.replace(link, previous)
 
 
-def _flush_folder(folder: Path) -> None:
+def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -126,14 +127,14 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _copied(value: Any) -> Any:
-    """Return a checkpoint whose tensors and containers are copies in host memory."""
+def _copy_to_host(value: Any) -> Any:
+    """Return a deep copy of tensors and containers in host memory, which training no longer changes."""
     if isinstance(value, Tensor):
         return value.detach().clone() if value.device.type == "cpu" else value.detach().cpu()
     if isinstance(value, dict):
-        copied = copy.copy(value)  # with what hangs on it, such as a state dict's versions
-        copied.update((key, _copied(item)) for key, item in value.items())
+        copied = copy.copy(value)  # keeps attributes, such as `_metadata` with the versions of a state dict
+        copied.update((key, _copy_to_host(item)) for key, item in value.items())
         return copied
     if type(value) in (list, tuple):
-        return type(value)(map(_copied, value))
+        return type(value)(map(_copy_to_host, value))
     return value

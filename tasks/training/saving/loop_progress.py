@@ -1,9 +1,9 @@
-"""Lightning's loop counters in a checkpoint, written so that its loops continue exactly there.
+"""Correction of Lightning's loop counters in checkpoints, for exact resumption.
 
-Lightning saves its counters as they are in the middle of a hook, and what it makes of them depends on the hook, on
+Lightning saves its counters as they are in the middle of a hook. How it resumes from them depends on the hook, on
 `max_steps` and on whether validation was due: some combinations skip a validation, repeat an epoch or count a step
-twice. There are three places where a run of ours is cut, and each has one form of the counters that Lightning takes up
-correctly in every combination.
+twice. Checkpoints are therefore taken at three positions only, and for each the counters are rewritten into the form
+from which Lightning resumes correctly in all combinations.
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 
-class Place(Enum):
-    """Where in the training loop a checkpoint is taken."""
+class LoopPosition(Enum):
+    """Position in the training loop at which a checkpoint is taken."""
 
-    BETWEEN_BATCHES = "when the next batch is fetched, all of the one before being logged and validated"
-    BEFORE_VALIDATION = "when validation is due"
-    BETWEEN_EPOCHS = "when an epoch has ended, with its validation"
+    BETWEEN_BATCHES = "the next batch has been fetched; the previous one is logged and validated"
+    BEFORE_VALIDATION = "validation is due"
+    BETWEEN_EPOCHS = "an epoch has ended, including its validation"
     START = "before the first batch of this process"
 
 
-def write_place(progress: dict[str, Any], place: Place) -> None:
-    """Change the state of Lightning's `fit_loop`, as a hook at `place` finds it, into the form that resumes there."""
+def write_position(progress: dict[str, Any], position: LoopPosition) -> None:
+    """Rewrite the state of Lightning's `fit_loop`, taken in a hook at `position`, so that it resumes there."""
     batches, epochs = progress["epoch_loop.batch_progress"], progress["epoch_progress"]
-    if place is Place.BETWEEN_BATCHES:  # as in `on_train_batch_end` of the batch before
+    if position is LoopPosition.BETWEEN_BATCHES:  # as in `on_train_batch_end` of the previous batch
         for counts in (batches["total"], batches["current"]):
             counts["ready"] -= 1
             counts["completed"] -= 1
         batches["is_last_batch"] = False
         progress["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
-    elif place is Place.BEFORE_VALIDATION:  # as within the first validation batch, which Lightning begins again
+    elif position is LoopPosition.BEFORE_VALIDATION:  # as in the first validation batch, which Lightning restarts
         validation = progress["epoch_loop.val_loop.batch_progress"]
         for counts in (validation["total"], validation["current"]):
             counts["ready"] += 1
             counts["started"] += 1
-    elif place is Place.BETWEEN_EPOCHS:
+    elif position is LoopPosition.BETWEEN_EPOCHS:  # otherwise Lightning counts the finished epoch as interrupted
         for counts in (epochs["total"], epochs["current"]):
             counts["completed"] = counts["processed"]
 
 
-def continue_at_place(trainer: Trainer) -> None:
-    """Correct Lightning's loops in `on_train_start` of a run that continues from a checkpoint."""
+def fix_loops_on_resume(trainer: Trainer) -> None:
+    """Correct Lightning's loops in `on_train_start` of a resumed run."""
     loop = trainer.fit_loop
     epochs, validation = loop.epoch_progress.total, loop.epoch_loop.val_loop
     if validation.restarted_mid_evaluation:
         validation.batch_progress.total.reset_on_restart()
-    if loop.restarting and epochs.ready == epochs.completed:  # with `max_steps`, Lightning restarts a finished epoch
+    # with `max_steps`, Lightning would restart a finished epoch
+    if loop.restarting and epochs.ready == epochs.completed:
         loop._restarting = False
         loop.epoch_loop.restarting = False

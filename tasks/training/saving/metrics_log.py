@@ -1,4 +1,4 @@
-"""Logger of metrics to one CSV file, which a resumed run continues as if it had never been interrupted."""
+"""Resumable CSV logger of metrics."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _FILE = "metrics.csv"
 
 
 class MetricsLog(Logger):
-    """Writes `metrics.csv` in the format of Lightning's CSVLogger: sorted columns, one row a call, flushed at once.
+    """Logger of `metrics.csv` in the format of Lightning's CSVLogger: sorted columns, one row per call.
 
-    A checkpoint keeps which rows belong to it; a run that continues from it drops the others and appends. Rows
-    that change the columns rewrite the file, beside it and then in its place.
+    Rows are written at once. A checkpoint records which rows precede it; a run resumed from it drops the later ones and
+    appends. New columns rewrite the file atomically.
 
     Args:
         save_dir: folder of the run.
-        name: folder of its logs.
-        resumed: the run continues from a checkpoint, and its log with it: the newest one there is.
+        name: subfolder of the logs.
+        resumed: continue the newest log instead of starting a new version.
 
     Attributes:
-        num_rows: in the file, of this run.
+        num_rows: rows of this run in the file.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str], name: str = "logs", resumed: bool = False) -> None:
@@ -61,7 +61,7 @@ class MetricsLog(Logger):
         return self._save_dir / self._name / f"version_{self._version}" / _FILE
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is in the run folder."""
+        """Do nothing: the configuration is saved in the run folder already."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -71,21 +71,22 @@ class MetricsLog(Logger):
             self._columns = sorted(new.union(self._columns))
             _write(self.file, self._columns, rows)
         self.num_rows += 1
+        # opened for every row, so that a killed run loses none
         with self.file.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerow(row)
 
     @rank_zero_only
     def continue_from(self, step: int | None = None, rows: int | None = None) -> None:
-        """Keep the rows that belong to a checkpoint, and continue behind them.
+        """Drop the rows written after a checkpoint, and append from there.
 
         Args:
-            step: keep those in front of the first row of this step or a later one; None keeps all.
-            rows: keep so many; None keeps all.
+            step: keep rows before the first one of this step or later; None keeps all.
+            rows: number of rows to keep; None keeps all.
         """
         kept = _read(self.file)[:rows] if self.file.is_file() else []
         if step is not None:
             kept = list(takewhile(lambda row: int(row["step"]) < step, kept))
-        # columns as the rows need them: those that came later come again
+        # only the columns in use: later ones are added again when they are logged
         self._columns = sorted({name for row in kept for name, value in row.items() if value})
         self.num_rows = len(kept)
         if kept:
@@ -96,6 +97,7 @@ class MetricsLog(Logger):
 
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
+        # a row cut off by a kill may lack its step
         return [row for row in csv.DictReader(file) if row["step"]]
 
 

@@ -1,4 +1,4 @@
-"""Undoes an optimizer step on the device, for steps whose loss or gradient turns out not to be finite."""
+"""Rollback of an optimizer step on the device, for steps with a non-finite loss or gradient."""
 
 from __future__ import annotations
 
@@ -9,67 +9,67 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-def leaves_out(optimizer: Optimizer) -> bool:
-    """Return whether `optimizer.found_inf` makes a step of it change nothing, as PyTorch's fused optimizers do."""
+def can_skip_step(optimizer: Optimizer) -> bool:
+    """Return whether the optimizer skips a step if `optimizer.found_inf` is set, as PyTorch's fused ones do."""
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 class Rollback:
-    """State from before a step, to which the step is returned where it was bad.
+    """Snapshot of the state before a step, restored if the step was not finite.
 
-    Buffers, such as the running statistics of batch norm, change in the forward pass and are always kept. Weights and
-    the state of the optimizer are kept, too, unless the optimizer itself can leave a step out.
+    Buffers, such as running statistics of batch norm, change in the forward pass and are always saved. Weights and
+    optimizer state are saved unless the optimizer itself can skip the step.
 
     Args:
-        module: whose buffers and weights.
-        optimizer: that takes the step.
-        whole: keep weights and the optimizer's state.
+        module: module whose buffers and weights are saved.
+        optimizer: optimizer of the step.
+        include_weights: save weights and optimizer state, too.
     """
 
-    def __init__(self, module: nn.Module, optimizer: Optimizer, whole: bool) -> None:
+    def __init__(self, module: nn.Module, optimizer: Optimizer, include_weights: bool) -> None:
         self.module = module
         self.optimizer = optimizer
-        self.whole = whole
-        self.known = {place for place, _ in self._state()}
+        self.include_weights = include_weights
+        self.saved_state = {name for name, _ in self._state()}
         groups: dict[tuple[torch.device, torch.dtype], list[Hashable]] = {}
-        tensors = dict(self._kept())
-        for place, x in tensors.items():
-            groups.setdefault((x.device, x.dtype), []).append(place)
-        self.before = [(places, _flat([tensors[place] for place in places])) for places in groups.values()]
+        tensors = dict(self._saved_tensors())
+        for name, x in tensors.items():
+            groups.setdefault((x.device, x.dtype), []).append(name)
+        self.before = [(names, _flatten([tensors[name] for name in names])) for names in groups.values()]
 
     @torch.no_grad()
     def undo(self, bad: Tensor) -> None:
-        """Return everything to where it was if `bad`, () bool, is true; the device decides, the host does not wait.
+        """Restore the saved state if `bad`, () bool, is true, decided on the device without synchronization.
 
-        A tensor on another device than `bad` is an exception: the step counter that an Adam without `fused` keeps on
-        the host has to wait for it.
+        Only tensors on another device than `bad` synchronize, such as the step counter that an unfused Adam keeps on
+        the host.
         """
-        tensors = dict(self._kept())
-        for places, before in self.before:
-            _restore([tensors[place] for place in places], before, bad)
-        for place, x in self._state():
-            if place not in self.known:  # made by the step itself: an optimizer starts from nothing
+        tensors = dict(self._saved_tensors())
+        for names, before in self.before:
+            _restore([tensors[name] for name in names], before, bad)
+        for name, x in self._state():
+            if name not in self.saved_state:  # created by the step itself, and initially zero in every optimizer
                 _restore([x], torch.zeros_like(x).flatten(), bad)
 
-    def _kept(self) -> Iterator[tuple[Hashable, Tensor]]:
+    def _saved_tensors(self) -> Iterator[tuple[Hashable, Tensor]]:
         yield from self.module.named_buffers()
-        if self.whole:
-            for number, group in enumerate(self.optimizer.param_groups):
-                yield from (((number, place), x.detach()) for place, x in enumerate(group["params"]))
-            yield from ((place, x) for place, x in self._state() if place in self.known)
+        if self.include_weights:
+            for group_index, group in enumerate(self.optimizer.param_groups):
+                yield from (((group_index, i), x.detach()) for i, x in enumerate(group["params"]))
+            yield from ((name, x) for name, x in self._state() if name in self.saved_state)
 
     def _state(self) -> Iterator[tuple[Hashable, Tensor]]:
         for parameter, state in self.optimizer.state.items():
             yield from (((id(parameter), name), x) for name, x in state.items() if isinstance(x, Tensor))
 
 
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """Return tensors of one device and type as one: to treat hundreds one by one takes a GPU's host milliseconds."""
+def _flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate tensors of one device and dtype: launching kernels for hundreds of tensors takes milliseconds."""
     return torch.cat([x.flatten() for x in tensors])
 
 
 def _restore(tensors: Sequence[Tensor], before: Tensor, bad: Tensor) -> None:
-    """Write `before`, made by `_flat`, into tensors if `bad`."""
-    after = torch.where(bad.to(before.device), before, _flat(tensors))
+    """Copy `before`, the result of `_flatten`, back into the tensors if `bad`."""
+    after = torch.where(bad.to(before.device), before, _flatten(tensors))
     parts = after.split([x.numel() for x in tensors])
     torch._foreach_copy_(list(tensors), [part.view(x.shape) for part, x in zip(parts, tensors, strict=True)])

@@ -32,7 +32,7 @@ def test_classes_come_from_the_training_split_and_batches_have_one_size(classifi
     assert [loaded.class_names[label] for label in labels] == folders
 
 
-def test_a_part_of_every_class_is_kept_for_validation(classification_samples):
+def test_the_validation_split_is_stratified(classification_samples):
     loaded = data(classification_samples, val_fraction=0.5)
     train, val = loaded.records("train"), loaded.records("val")
     assert not set(train.names) & set(val.names)
@@ -40,7 +40,7 @@ def test_a_part_of_every_class_is_kept_for_validation(classification_samples):
     assert set(data(classification_samples, val_fraction=0.5).records("val").names) == set(val.names)
 
 
-def test_folds_keep_groups_and_rare_classes_are_drawn_more_often(classification_samples, tmp_path):
+def test_folds_keep_groups_together_and_rare_classes_are_oversampled(classification_samples, tmp_path):
     files = sorted(classification_samples.glob("train/*/*.png"))
     rows = [f"{file},{'ab'[number < 4]},camera {number // 2}" for number, file in enumerate(files)]
     (tmp_path / "all.csv").write_text("\n".join(["path,label,camera", *rows]))
@@ -120,7 +120,7 @@ def test_resizing_gives_the_size_and_keeps_the_middle(shape, crop):
     assert abs((resized[12, :, 0] > 127).sum() - 16) <= 1 + 16 / shape[1]
 
 
-def test_resizing_at_the_wanted_size_changes_nothing():
+def test_resizing_to_the_same_size_changes_nothing():
     image = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
     assert (Resize((24, 24), 1.0)(image) == image).all()
     with pytest.raises(ValueError, match="crop 0"):
@@ -138,7 +138,7 @@ def test_augmentation_follows_its_seed_and_ends_in_the_right_size():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (2000, 1), (30000, 3), (3, 30000), (2, 5000)])
-def test_strips_are_cut_before_they_are_enlarged(shape):
+def test_extreme_aspect_ratios_are_cropped_before_resizing(shape):
     image = np.zeros((*shape, 3), np.uint8)
     image[shape[0] // 3 : 2 * shape[0] // 3 + 1, shape[1] // 3 : 2 * shape[1] // 3 + 1] = 200
     for size in ((24, 24), (1, 1)):

@@ -68,7 +68,7 @@ def test_the_training_loss_is_smoothed_cross_entropy(classification_samples):
     assert module.training_step(batch, 0) != loss
 
 
-def test_views_are_used_where_it_measures(classification_samples, tmp_path):
+def test_test_time_views_are_used_in_evaluation(classification_samples, tmp_path):
     plain, data = build(classification_samples)
     (alone,) = trainer(tmp_path).validate(plain, data, verbose=False)
     many, data = build(classification_samples, views=Views(flip=True, crop=0.7))
@@ -77,7 +77,7 @@ def test_views_are_used_where_it_measures(classification_samples, tmp_path):
     assert averaged["val/loss"] == pytest.approx(alone["val/loss"], rel=0.2)
 
 
-def test_what_an_image_belongs_to_comes_with_the_batch(classification_samples, tmp_path):
+def test_groups_of_images_are_in_the_batch(classification_samples, tmp_path):
     module, data = build(classification_samples)
     images = data.records("val")
     data._records["val"] = replace(images, groups=np.array([f"camera {i % 3}" for i in range(len(images))]))
@@ -87,7 +87,7 @@ def test_what_an_image_belongs_to_comes_with_the_batch(classification_samples, t
     assert {section.title for section in module.report([])[1]} >= {"Worst images"}
 
 
-def test_wrong_arguments_and_a_report_of_nothing(classification_samples):
+def test_invalid_arguments_and_a_report_without_results(classification_samples):
     network = image_classifier("resnet18", 2)
     with pytest.raises(ValueError, match=r"label_smoothing is 1\.0"):
         ClassificationModule(network, ["a", "b"], loss=CrossEntropy(label_smoothing=1.0))

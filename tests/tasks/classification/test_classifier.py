@@ -5,7 +5,7 @@ import torchvision
 
 from vertebra.backbones import create_backbone, list_backbones
 from vertebra.tasks.classification import image_classifier, load_weights
-from vertebra.tasks.training.layers import layers_of
+from vertebra.tasks.training.layers import layer_groups
 
 
 def randomize(network):
@@ -39,7 +39,7 @@ def noise(number=2, height=65, width=49):
         ("resnetv2_18", lambda: timm.create_model("resnetv2_18", num_classes=7)),  # its last layer is a convolution
     ],
 )
-def test_a_peers_weights_give_its_logits(name, build, tmp_path):
+def test_weights_of_torchvision_and_timm_give_their_logits(name, build, tmp_path):
     peer = randomize(build())
     file = tmp_path / "peer.pth"
     torch.save(peer.state_dict(), file)
@@ -51,7 +51,7 @@ def test_a_peers_weights_give_its_logits(name, build, tmp_path):
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_weights_of_other_classes_are_refused_whole():
+def test_weights_for_other_classes_are_refused():
     ours = image_classifier("resnet18", 3)
     before = ours.backbone.conv1.weight.clone()
     with pytest.raises(ValueError, match=r"head\.fc\.weight is \(7, 512\) in the state dict but \(3, 512\)"):
@@ -69,7 +69,7 @@ def test_own_weights_and_those_of_a_checkpoint_load(tmp_path):
         target = image_classifier("resnet18", 3)
 
 
-def test_a_batch_is_its_images_and_the_embedding_is_the_mean_of_the_last_map():
+def test_batch_equals_single_images_and_embedding_is_the_pooled_map():
     network = randomize(image_classifier("resnet18", 5))
     images = noise(3)
     with torch.no_grad():
@@ -93,7 +93,7 @@ QUICK = ["resnet18", "resnet50d", "resnetv2_18", "seresnet18", "resnet20", "plai
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_backbones()]
 )
-def test_every_backbone_for_images_classifies_and_has_layers(name):
+def test_every_2d_backbone_classifies_and_has_layer_groups(name):
     with torch.device("meta"):
         backbone = create_backbone(name)
         if not isinstance(backbone.levels[-1].reduction, int):
@@ -102,13 +102,13 @@ def test_every_backbone_for_images_classifies_and_has_layers(name):
             return
         network = image_classifier(backbone, 3).eval()
         assert network(torch.empty(2, 3, 64, 64)).shape == (2, 3)
-    layers = layers_of(network)
+    layers = layer_groups(network)
     weights = {id(weight) for layer in layers for part in layer for weight in part.parameters()}
     assert weights == {id(weight) for weight in network.parameters()}
     assert len(layers) >= 3
 
 
-def test_a_probe_trains_its_head_alone_and_keeps_the_statistics():
+def test_linear_probe_trains_the_head_only_and_keeps_statistics():
     network = image_classifier("resnet18", 4, linear_probe=True).train()
     assert {name for name, weight in network.named_parameters() if weight.requires_grad} == {
         "head.fc.weight",
@@ -121,14 +121,14 @@ def test_a_probe_trains_its_head_alone_and_keeps_the_statistics():
     assert network.backbone.conv1.weight.grad is None
 
 
-def test_the_first_loss_is_that_of_a_guess():
+def test_the_initial_loss_is_that_of_uniform_probabilities():
     torch.manual_seed(0)
     logits = image_classifier("resnet18", 10).eval()(noise(8))
     loss = torch.nn.functional.cross_entropy(logits, torch.arange(8))
     assert loss.item() == pytest.approx(torch.tensor(10.0).log().item(), abs=0.5)
 
 
-def test_a_backbone_for_clips_is_refused():
+def test_a_3d_backbone_is_refused():
     backbone = create_backbone("resnet18")
     backbone.levels = (backbone.levels[-1]._replace(reduction=(8, 32, 32)),)
     with pytest.raises(ValueError, match=r"reduces 3 axes.*take a 2-D backbone"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vertebra.tasks.classification.degradation import Curve, Pair, _augment, curve, train_network, verdict
+from vertebra.tasks.classification.degradation import Curve, Pair, _augment, conclusions, stack_runs, train_network
 from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tools.samples.classification import CLASSES, draw_textures
@@ -19,28 +19,31 @@ def pair(kind, shallow, deep, epochs=3):
 GOOD = pair("residual", [0.10], [0.08])
 
 
-def test_the_verdict_follows_the_numbers():
-    assert "This is the paper's finding" in verdict(pair("plain", [0.1], [0.4]), GOOD)[-1]
-    assert "No degradation was seen" in verdict(pair("plain", [0.4], [0.1]), GOOD)[-1]
-    assert "by less than half as much" in verdict(pair("plain", [0.1], [0.4]), pair("residual", [0.1], [0.2]))[-1]
-    assert "do not mend it here" in verdict(pair("plain", [0.1], [0.4]), pair("residual", [0.1], [0.5]))[-1]
-    first, second, _ = verdict(pair("plain", [0.1], [0.4]), GOOD)
+def test_conclusions_follow_from_the_errors():
+    assert "This is the paper's finding" in conclusions(pair("plain", [0.1], [0.4]), GOOD)[-1]
+    assert "No degradation was observed" in conclusions(pair("plain", [0.4], [0.1]), GOOD)[-1]
+    assert "by less than half as much" in conclusions(pair("plain", [0.1], [0.4]), pair("residual", [0.1], [0.2]))[-1]
+    assert (
+        "do not reduce the degradation here"
+        in conclusions(pair("plain", [0.1], [0.4]), pair("residual", [0.1], [0.5]))[-1]
+    )
+    first, second, _ = conclusions(pair("plain", [0.1], [0.4]), GOOD)
     assert "plain20 ends with 10.0% training error, plain56 with 40.0%; the deeper one is 30.0 points worse" in first
     assert "2.0 points better" in second
-    assert "no different" in verdict(pair("plain", [0.100], [0.105]), GOOD)[0]
+    assert "no different" in conclusions(pair("plain", [0.100], [0.105]), GOOD)[0]
 
 
-def test_a_gap_must_stand_out_from_the_spread_over_seeds():
+def test_a_gap_within_the_variation_over_seeds_is_not_significant():
     steady, shaky = pair("plain", [0.1, 0.1], [0.2, 0.22]), pair("plain", [0.1, 0.1], [0.01, 0.4])
     assert steady.degrades
     assert shaky.gap == pytest.approx(0.105)
     assert not shaky.degrades
 
 
-def test_page_and_picture(tmp_path):
+def test_report_and_figure(tmp_path):
     plain, residual = pair("plain", [0.1, 0.2], [0.4, 0.5]), pair("residual", [0.1, 0.1], [0.1, 0.1])
     sections = degradation_sections(plain, residual, "Three epochs.")
-    assert [section.title for section in sections] == ["Verdict", "Error over the epochs", "After the last epoch"]
+    assert [section.title for section in sections] == ["Conclusion", "Learning curves", "Final errors"]
     assert "paper&#x27;s finding" in sections[0].html
     assert sections[1].html.count("<svg") == 2
     assert "0.150" in sections[2].html
@@ -59,17 +62,17 @@ def test_training_is_repeatable_and_differs_by_seed(textures):
     runs = [train_network("resnet18", textures, val, epochs=2, batch_size=16, seed=seed) for seed in (0, 0, 1)]
     assert runs[0] == runs[1] != runs[2]
     assert all(0 <= error <= 1 for errors in runs[0] for error in errors)
-    together = curve("resnet18", runs)
+    together = stack_runs("resnet18", runs)
     assert together.train.shape == together.val.shape == (3, 2)
 
 
 def test_files_are_refused(tmp_path):
     images = LabeledImages(("a",), np.array(["a.png"]), np.array([0]))
-    with pytest.raises(ValueError, match=r"1 images are files \(a\.png, \.\.\.\).*give CIFAR's archive"):
+    with pytest.raises(ValueError, match=r"1 images are files \(a\.png, \.\.\.\).*Use CIFAR's archive"):
         train_network("resnet18", images, images, 1, 1, 0)
 
 
-def test_augmented_images_are_shifted_and_mirrored_by_chance():
+def test_augmented_images_are_randomly_shifted_and_flipped():
     images = torch.arange(1, 257, dtype=torch.uint8).clamp(1).repeat(64, 1).view(64, 1, 16, 16)
     cut = _augment(images, torch.Generator().manual_seed(0))
     assert cut.shape == images.shape

@@ -6,7 +6,7 @@ from vertebra.tasks.classification import Mixing, Views
 
 
 @pytest.mark.parametrize("options", [{"mixup": 1.0, "cutmix": 0.0}, {"mixup": 0.0, "cutmix": 1.0}])
-def test_labels_are_shared_as_the_images_are(options):
+def test_soft_targets_match_the_mixing_weights(options):
     torch.manual_seed(0)
     # each image is filled with the number of its class
     labels = torch.arange(6)
@@ -19,13 +19,13 @@ def test_labels_are_shared_as_the_images_are(options):
     assert (images[:, 0, 0, 0] == labels).all()  # what went in stays as it was
 
 
-def test_both_ways_take_turns():
+def test_mixup_and_cutmix_are_both_drawn():
     torch.manual_seed(0)
     images = torch.arange(4.0).view(-1, 1, 1, 1).expand(4, 3, 16, 16).clone()
     kinds = {len(Mixing(1.0, 1.0)(images, torch.arange(4), 4)[0][1].unique()) > 1 for _ in range(20)}
     assert kinds == {True, False}  # a cut leaves both images' values, a mixture one of its own
     for wrong in ((0.0, 0.0), (-1.0, 1.0)):
-        with pytest.raises(ValueError, match="neither may be below 0, and one must be above"):
+        with pytest.raises(ValueError, match="expected 0 or more for both, and one above 0"):
             Mixing(*wrong)
 
 
@@ -53,7 +53,7 @@ def test_views_average_probabilities():
     torch.testing.assert_close(logits.logsumexp(dim=1), torch.zeros(3))
 
 
-def test_the_image_alone_is_one_view():
+def test_without_augmentation_there_is_a_single_view():
     images = torch.randn(2, 3, 8, 8)
     network = Corner()
     network.seen = []

@@ -42,7 +42,7 @@ def examples_of(results, images):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("num_classes", [2, 10, 80])
-def test_page_with_few_and_many_classes(tmp_path, num_classes):
+def test_report_with_few_and_many_classes(tmp_path, num_classes):
     results, images = made_up(tmp_path, num_classes)
     csv = tmp_path / "metrics.csv"
     csv.write_text("step,train/loss\n1,2.0\n2,1.0\n")
@@ -63,7 +63,7 @@ def test_page_with_few_and_many_classes(tmp_path, num_classes):
     assert ("Shown are the 30 of 80 classes" in page) == (num_classes == 80)
 
 
-def test_the_surest_errors_come_first(tmp_path):
+def test_the_most_confident_errors_come_first(tmp_path):
     results, images = made_up(tmp_path, 4)
     worst, best = classification_sections(results, examples_of(results, images), [])[-2:]
     for section, right in ((worst, False), (best, True)):
@@ -75,7 +75,7 @@ def test_the_surest_errors_come_first(tmp_path):
     assert "is &lt;kind" in worst.html
 
 
-def test_nothing_is_called_worst_when_all_is_right_and_pixels_need_no_files(tmp_path):
+def test_no_worst_images_without_errors_and_arrays_need_no_files(tmp_path):
     results, images = made_up(tmp_path, 3, perfect=True, in_memory=True)
     sections = classification_sections(results, examples_of(results, images), [])
     assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration", "Best images"]
@@ -85,7 +85,7 @@ def test_nothing_is_called_worst_when_all_is_right_and_pixels_need_no_files(tmp_
     assert titles == ["Classes", "Confusion", "Calibration"]
 
 
-def test_pictures_that_have_gone_are_captions(tmp_path):
+def test_deleted_images_are_shown_by_their_caption(tmp_path):
     results, images = made_up(tmp_path, 2, number=6)
     for file in images.names:
         (tmp_path / file).unlink()

@@ -43,7 +43,7 @@ def kinds(capsys, *arguments):
         [(0, 1)] * 8 + [(0, 255)] * 4,  # two sources, one of which writes 255 for what the other calls 1
     ],
 )
-def test_255_in_place_of_a_class_is_refused_until_it_is_named(tmp_path, capsys, masks):
+def test_255_used_as_a_class_is_refused_until_it_is_named(tmp_path, capsys, masks):
     write(tmp_path, masks)
     assert faults.IGNORED_CLASS in kinds(capsys, tmp_path)
     with pytest.raises(ValueError, match="`0 background` and `255 object`"):
@@ -63,13 +63,13 @@ def test_255_in_place_of_a_class_is_refused_until_it_is_named(tmp_path, capsys, 
         ([(0, 255), (1, 255), (2, 255)], "a\nb\nc\n"),  # sparse labels, one class a patch
     ],
 )
-def test_255_that_is_a_border_or_a_void_region_is_sound(tmp_path, capsys, masks, classes):
+def test_255_as_border_or_void_is_no_fault(tmp_path, capsys, masks, classes):
     write(tmp_path, masks, classes)
     assert kinds(capsys, tmp_path) == []
     assert len(data(tmp_path).records("train")) == len(masks)
 
 
-def test_255_that_is_declared_void_is_no_class(tmp_path, capsys):
+def test_255_declared_ignored_is_no_class(tmp_path, capsys):
     write(tmp_path, [(0, 255), (1, 0)])
     assert kinds(capsys, tmp_path) == [faults.IGNORED_CLASS]
     assert kinds(capsys, tmp_path, "--ignored", "255") == []
@@ -84,14 +84,14 @@ def test_255_that_is_declared_void_is_no_class(tmp_path, capsys):
         ([(9, 9)] * 2, "background\nobject\n", faults.NO_LABELS),
     ],
 )
-def test_nothing_to_learn_is_refused(tmp_path, capsys, masks, classes, kind):
+def test_masks_without_labels_or_with_one_class_are_refused(tmp_path, capsys, masks, classes, kind):
     write(tmp_path, masks, classes)
     assert kind in kinds(capsys, tmp_path, "--ignored", "9")
     with pytest.raises(ValueError, match=kind):
         data(tmp_path, ignored=[9]).records("train")
 
 
-def test_a_class_that_only_validation_has_is_named(tmp_path, capsys):
+def test_a_class_in_validation_only_is_a_fault(tmp_path, capsys):
     write(tmp_path, [(0, 1)] * 2, "a\nb\nc\n")
     write(tmp_path, [(0, 2)] * 2, "a\nb\nc\n", "val")
     found = set(kinds(capsys, tmp_path)) - {faults.LEAK}  # all images are of one color
@@ -100,7 +100,7 @@ def test_a_class_that_only_validation_has_is_named(tmp_path, capsys):
         data(tmp_path).records("train")
 
 
-def test_sound_masks_are_not_all_read(tmp_path, monkeypatch):
+def test_only_a_sample_of_faultless_masks_is_read(tmp_path, monkeypatch):
     write(tmp_path, [(0, 1)] * 40)
     records, _ = read_split(tmp_path, Split("masks/train", "images/train"), None)
     reads = []
@@ -110,7 +110,7 @@ def test_sound_masks_are_not_all_read(tmp_path, monkeypatch):
     assert len(reads) == 16
 
 
-def test_a_score_over_one_class_of_two_says_so():
+def test_a_score_over_one_class_of_two_has_a_caveat():
     metric = SegmentationMetric(("background", "object"))
     metric.update(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), torch.tensor([0]))
     results = metric.compute()

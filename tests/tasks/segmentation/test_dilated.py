@@ -8,7 +8,7 @@ from vertebra.tasks.segmentation.dilated import DilatedConv2d
 
 
 @pytest.mark.parametrize("rate", [2, 6, 30])
-def test_the_parts_sum_to_the_whole_with_its_gradients(rate):
+def test_chunked_convolution_equals_the_full_one_and_its_gradients(rate):
     torch.manual_seed(0)
     layer = DilatedConv2d(1100, 8, 3, dilation=rate)
     images = torch.randn(2, 1100, 9, 13)
@@ -26,14 +26,14 @@ def test_the_parts_sum_to_the_whole_with_its_gradients(rate):
         torch.testing.assert_close(found, expected, atol=0.02 * spread, rtol=0.01)  # bf16 has eight bits
 
 
-def test_in_float32_it_is_the_plain_convolution():
+def test_float32_uses_the_plain_convolution():
     torch.manual_seed(0)
     layer = DilatedConv2d(600, 4, 3, dilation=5)
     images = torch.randn(1, 600, 7, 7)
     torch.testing.assert_close(layer(images), F.conv2d(images, layer.weight, None, 1, 5, 5), atol=0.0, rtol=0.0)
 
 
-def test_the_error_is_of_the_order_of_one_rounding():
+def test_the_error_is_about_one_rounding():
     torch.manual_seed(0)
     layer = DilatedConv2d(2048, 8, 3, dilation=3).bfloat16()
     images = torch.randn(1, 2048, 9, 9).bfloat16()
@@ -42,7 +42,7 @@ def test_the_error_is_of_the_order_of_one_rounding():
     assert (layer(images) - exact).abs().mean() < 2 * (whole - exact).abs().mean()
 
 
-def test_parts_are_not_taken_into_an_exported_network(monkeypatch):
+def test_an_exported_network_has_a_single_convolution(monkeypatch):
     layer = DilatedConv2d(1024, 4, 3, dilation=2).bfloat16()
     images = torch.randn(1, 1024, 5, 5).bfloat16()
     exported = torch.export.export(layer, (images,))

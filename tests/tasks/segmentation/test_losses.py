@@ -25,7 +25,7 @@ def drawn(seed=0):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_all_ignored_is_a_zero_with_gradients(loss):
+def test_loss_of_ignored_pixels_only_is_zero_with_gradients(loss):
     logits, labels = drawn()
     logits.requires_grad_()
     value = loss(logits, torch.full_like(labels, IGNORE_INDEX))
@@ -35,7 +35,7 @@ def test_all_ignored_is_a_zero_with_gradients(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_what_stands_under_an_ignored_pixel_changes_nothing(loss):
+def test_logits_of_ignored_pixels_do_not_matter(loss):
     logits, labels = drawn()
     labels[:, 2:4, 1:5] = IGNORE_INDEX
     other = torch.where((labels == IGNORE_INDEX)[:, None], 10 * torch.randn(logits.shape), logits).requires_grad_()
@@ -47,7 +47,7 @@ def test_what_stands_under_an_ignored_pixel_changes_nothing(loss):
 
 
 @pytest.mark.parametrize("loss", [Dice(), Lovasz(), Tversky()], ids=lambda loss: type(loss).__name__)
-def test_ignoring_pixels_equals_not_having_them(loss):
+def test_ignoring_pixels_equals_removing_them(loss):
     logits, labels = drawn()
     labels[:, :, 4:] = IGNORE_INDEX
     torch.testing.assert_close(loss(logits, labels), loss(logits[..., :4], labels[..., :4]))
@@ -55,7 +55,7 @@ def test_ignoring_pixels_equals_not_having_them(loss):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]])
-def test_cross_entropy_is_that_of_torch(weights, smoothing):
+def test_cross_entropy_equals_torch(weights, smoothing):
     logits, labels = drawn()
     labels[0, :2] = IGNORE_INDEX
     expected = F.cross_entropy(
@@ -68,7 +68,7 @@ def test_cross_entropy_is_that_of_torch(weights, smoothing):
     torch.testing.assert_close(CrossEntropy(weights, smoothing)(logits, labels), expected)
 
 
-def test_ohem_is_the_mean_of_the_hardest():
+def test_ohem_averages_the_hardest_pixels():
     logits, labels = drawn()
     labels[0, 0] = IGNORE_INDEX
     losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE_INDEX)[labels != IGNORE_INDEX]
@@ -79,11 +79,11 @@ def test_ohem_is_the_mean_of_the_hardest():
     torch.testing.assert_close(OHEM(1e-6, 0.5)(logits, labels), least.mean())
 
 
-def test_focal_without_an_exponent_is_cross_entropy():
+def test_focal_with_gamma_0_is_cross_entropy():
     torch.testing.assert_close(FocalLoss(0.0)(*drawn()), CrossEntropy()(*drawn()))
 
 
-def test_lovasz_of_hard_answers_is_one_minus_the_mean_iou():
+def test_lovasz_of_hard_predictions_is_one_minus_miou():
     _, labels = drawn()
     said = torch.randint(3, labels.shape, generator=torch.Generator().manual_seed(1))
     logits = 1000.0 * F.one_hot(said, 3).permute(0, 3, 1, 2)
@@ -99,6 +99,6 @@ def test_dice_is_the_formula():
 
 
 @pytest.mark.parametrize("weights", [[1.0, float("inf")], [float("nan"), 1.0], [1.0, -1.0]])
-def test_weights_of_classes_are_finite(weights):
+def test_class_weights_must_be_finite(weights):
     with pytest.raises(ValueError, match=r"class_weights are .*expected finite numbers, none below 0"):
         CrossEntropy(weights)

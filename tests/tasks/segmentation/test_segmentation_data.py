@@ -220,7 +220,7 @@ def test_folds_hold_every_image_once_with_its_own_mask(tmp_path):
     assert len(set(seen)) == 10
 
 
-def test_images_of_rare_classes_are_drawn_more_often(tmp_path):
+def test_images_of_rare_classes_are_oversampled(tmp_path):
     data = sampled(tmp_path)
     records = data.records("train")
     np.testing.assert_array_equal(class_counts(records)[3], [24, 24, 0])
@@ -236,14 +236,14 @@ def test_images_of_rare_classes_are_drawn_more_often(tmp_path):
         SegmentationData(balance=2)
 
 
-def test_a_mask_that_is_measured_on_keeps_its_size(tmp_path):
+def test_evaluation_masks_keep_their_size(tmp_path):
     batch = next(iter(sampled(tmp_path).val_dataloader()))
     assert batch.images.shape == (3, 3, 12, 20)
     assert batch.masks.shape == (3, *SIZE)
     assert batch.mask_sizes.tolist() == [list(SIZE)] * 3
 
 
-def test_images_of_several_sizes_are_padded_with_nothing(tmp_path):
+def test_images_of_different_sizes_are_padded_with_ignored_pixels(tmp_path):
     data = sampled(tmp_path)
     photo(tmp_path / "images/1.png", (9, 5))
     save(tmp_path / "masks/1.png", np.ones((9, 5)))
@@ -281,7 +281,7 @@ def test_crops_keep_image_and_mask_together_and_mix_no_labels(seed):
     assert agree.mean() > 0.97  # borders lie between two pixels
 
 
-def test_a_crop_that_one_class_fills_is_drawn_anew():
+def test_a_crop_dominated_by_one_class_is_redrawn():
     mask = np.zeros((64, 64), np.uint8)
     mask[:, 40:] = 1
     image = np.zeros((64, 64, 3), np.uint8)
@@ -295,7 +295,7 @@ def test_a_crop_that_one_class_fills_is_drawn_anew():
     assert largest(0.75) > 0.9
 
 
-def test_transforms_fill_masks_with_nothing_and_interpolate_none():
+def test_transforms_fill_masks_with_ignored_pixels_and_do_not_interpolate():
     image, mask = drawn((40, 60))
     turn = A.Compose([A.Affine(rotate=(30, 30), p=1.0)])
     augment = Augment(RandomCrop((40, 60), (1.0, 1.0), 1.0), [turn, A.ElasticTransform(p=1.0)])
@@ -309,12 +309,12 @@ def test_transforms_fill_masks_with_nothing_and_interpolate_none():
 
 
 @pytest.mark.parametrize("wrong", [{"size": (0, 4)}, {"scale": (2.0, 1.0)}, {"max_class_fraction": 0.0}])
-def test_crops_that_cannot_be_are_refused(wrong):
+def test_invalid_crops_are_refused(wrong):
     with pytest.raises(ValueError, match="crop has size"):
         RandomCrop(**wrong)
 
 
-def test_a_broken_mask_is_left_out_where_that_is_asked_for(tmp_path):
+def test_a_broken_mask_is_skipped_with_missing_skip(tmp_path):
     data = sampled(tmp_path)
     (tmp_path / "masks/4.png").write_bytes(b"no image")
     records = data.records("train")

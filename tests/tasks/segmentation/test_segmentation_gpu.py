@@ -17,7 +17,7 @@ def no_waiting():
     torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_training_step_and_an_update_do_not_wait(no_waiting):
+def test_training_step_and_metric_update_do_not_synchronize(no_waiting):
     torch.manual_seed(0)
     network = deeplabv3plus("resnet18", 5, aux=True).cuda().to(memory_format=torch.channels_last).train()
     loss = Sum([CrossEntropy([1.0, 2.0, 1.0, 1.0, 3.0]), OHEM(), FocalLoss(), Dice(), Lovasz()]).cuda()

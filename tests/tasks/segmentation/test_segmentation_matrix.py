@@ -70,7 +70,7 @@ def test_every_backbone_trains_in_every_segmenter(image_backbone):
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
 @pytest.mark.parametrize("name", NARROW)
-def test_every_network_trains_with_any_norm_and_without_a_second_head(name, norm):
+def test_every_network_trains_with_any_norm_and_without_aux_head(name, norm):
     build, options = NARROW[name]
     network = build("resnet18", 3, norm=norm, **options)
     assert network.aux is None
@@ -78,7 +78,7 @@ def test_every_network_trains_with_any_norm_and_without_a_second_head(name, norm
 
 
 @pytest.mark.parametrize("name", ["deeplabv3", "deeplabv3plus", "pspnet", "upernet"])
-def test_one_image_trains_behind_global_pooling(name):
+def test_global_pooling_trains_on_a_batch_of_one(name):
     build, options = NARROW[name]
     network = build("resnet18", 3, **options)
     assert_one_step_trains(network, num_images=1)
@@ -90,7 +90,7 @@ def test_one_image_trains_behind_global_pooling(name):
     assert pooled[0].running_mean.any()
 
 
-def test_a_synchronized_norm_behind_global_pooling_stands_one_image_too():
+def test_global_pooling_with_sync_norm_trains_on_a_batch_of_one():
     network = pspnet("resnet18", 3, channels=8, norm="sync")
     (norm, *others) = [module for module in network.modules() if isinstance(module, PooledSyncBatchNorm)]
     assert len(others) == 3
@@ -132,7 +132,7 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_parameters_are_as_many_as_the_peers():
+def test_parameter_counts_equal_the_reference_implementations():
     theirs = {
         name: count(getattr(smp, name)("resnet50", encoder_weights=None, classes=21))
         for name in ("DeepLabV3Plus", "DeepLabV3", "UPerNet")

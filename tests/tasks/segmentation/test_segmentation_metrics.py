@@ -102,7 +102,7 @@ def plain_border(labels, k):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_scores_are_those_of_plain_loops(seed):
+def test_scores_equal_a_plain_loop_implementation(seed):
     pairs = draw(seed)
     metric = SegmentationMetric(NAMES)
     for index, (labels, mask) in enumerate(pairs):
@@ -118,7 +118,7 @@ def test_scores_are_those_of_plain_loops(seed):
     assert results.per_image_miou.tolist() == pytest.approx(singles, abs=1e-9)
 
 
-def test_a_class_that_is_only_predicted_counts_as_zero():
+def test_a_class_predicted_but_absent_has_iou_0():
     metric = SegmentationMetric(["a", "b", "c"])
     metric.update(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 0]]]), torch.tensor([0]))
     results = metric.compute()
@@ -126,7 +126,7 @@ def test_a_class_that_is_only_predicted_counts_as_zero():
     assert results.miou == 0.25
 
 
-def test_nothing_labeled_is_no_score():
+def test_scores_without_labels_are_nan():
     metric = SegmentationMetric(["a", "b"])
     metric.update(torch.zeros(1, 4, 4).long(), torch.full((1, 4, 4), IGNORE_INDEX), torch.tensor([0]))
     assert all(np.isnan(score) for score in metric.compute().headline().values())

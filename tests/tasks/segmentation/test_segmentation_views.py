@@ -32,7 +32,7 @@ def test_windows_of_a_pointwise_network_are_the_whole_image(size, overlap):
     torch.testing.assert_close(probs, WholeImage()(network, images), atol=1e-6, rtol=1e-5)
 
 
-def test_windows_that_see_more_count_for_more_near_their_middle():
+def test_windows_are_weighted_towards_their_center():
     class Place(nn.Module):
         """Is sure in the middle of its window, and wrong at its edges."""
 
@@ -47,7 +47,7 @@ def test_windows_that_see_more_count_for_more_near_their_middle():
 
 
 @pytest.mark.parametrize("side", [16, 17, 23, 24, 31, 32, 33, 48, 65])
-def test_no_two_windows_are_further_apart_than_wanted(side):
+def test_window_stride_does_not_exceed_the_limit(side):
     starts = []
 
     class Column(nn.Module):
@@ -61,7 +61,7 @@ def test_no_two_windows_are_further_apart_than_wanted(side):
     assert all(0 < after - before <= 8 for before, after in pairwise(starts))
 
 
-def test_a_mirror_image_is_turned_back():
+def test_flipped_views_are_flipped_back():
     torch.manual_seed(0)
     network, images = nn.Conv2d(3, 4, 3, padding=1), torch.randn(1, 3, 12, 20)
     both = MultiScale(scales=[1.0])(network, images)
@@ -70,7 +70,7 @@ def test_a_mirror_image_is_turned_back():
     torch.testing.assert_close(MultiScale([1.0], flip=False)(network, images), WholeImage()(network, images))
 
 
-def test_sizes_are_averaged_at_the_size_of_the_image():
+def test_scales_are_averaged_at_the_image_size():
     network, images = Pointwise(), torch.rand(1, 3, 1, 1).expand(1, 3, 20, 30)
     probs = MultiScale((0.5, 1.0, 1.5), views=SlidingWindow((10, 10)))(network, images)
     torch.testing.assert_close(probs, WholeImage()(network, images), atol=1e-6, rtol=1e-5)  # of one color
@@ -82,6 +82,6 @@ def test_sizes_are_averaged_at_the_size_of_the_image():
 @pytest.mark.parametrize(
     "build", [lambda: SlidingWindow((0, 4)), lambda: SlidingWindow((4, 4), 1.0), lambda: MultiScale([])]
 )
-def test_numbers_that_cannot_be_are_refused(build):
+def test_invalid_view_options_are_refused(build):
     with pytest.raises(ValueError, match=r"size is|scales are"):
         build()

@@ -47,7 +47,7 @@ def test_torchvisions_weights_give_its_logits(name, aux):
         assert found.aux is None
 
 
-def test_an_auxiliary_head_that_nobody_has_a_place_for_is_left_out():
+def test_weights_of_a_missing_auxiliary_head_are_dropped():
     theirs = segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=3, aux_loss=True)
     load_weights(fcn("resnet50", 3), theirs.state_dict())
     with pytest.raises(ValueError, match="the state dict"):

@@ -33,7 +33,7 @@ def losses_of(detector, size):
     return losses
 
 
-def test_a_detector_says_the_same_and_is_compiled_no_more_after_an_epoch():
+def test_a_compiled_detector_is_equal_and_not_recompiled_after_an_epoch():
     bodies = [ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(norm="frozen"), widths=(8, 8, 8, 8)) for _ in range(2)]
     plain, compiled = (faster_rcnn(body, 3, channels=16) for body in bodies)
     compiled.load_state_dict(plain.state_dict())
@@ -56,7 +56,7 @@ def test_a_detector_says_the_same_and_is_compiled_no_more_after_an_epoch():
     assert counters["stats"]["unique_graphs"] == graphs
 
 
-def test_a_network_that_names_no_parts_has_its_children_compiled():
+def test_children_are_compiled_by_default():
     network = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     assert compile_parts(network, backend="eager") == ["0", "1"]
     network(torch.zeros(2, 4))
@@ -86,7 +86,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks_of_other_tasks_say_the_same_when_compiled(name):
+def test_compiled_networks_of_other_tasks_are_equal(name):
     build, shape = NETWORKS[name]
     plain, compiled = build(), build()
     compiled.load_state_dict(plain.state_dict())

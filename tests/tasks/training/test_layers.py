@@ -7,7 +7,7 @@ from torch import nn
 
 from vertebra.backbones import Backbone, create_backbone
 from vertebra.backbones.backbone import Level
-from vertebra.tasks.training.layers import layers_of
+from vertebra.tasks.training.layers import layer_groups
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.parameter_groups import parameter_groups
 from vertebra.tasks.training.schedules import MultiStep
@@ -51,10 +51,10 @@ class Module(TaskModule):
 
 def names_of(network):
     name_of = {id(module): name for name, module in network.named_modules()}
-    return [[name_of[id(module)] for module in layer] for layer in layers_of(network)]
+    return [[name_of[id(module)] for module in layer] for layer in layer_groups(network)]
 
 
-def test_a_norm_belongs_to_the_part_before_it_and_all_behind_the_backbone_is_one_layer():
+def test_a_norm_joins_the_group_before_it_and_everything_after_the_backbone_is_one():
     assert names_of(Network()) == [
         ["backbone.conv", "backbone.norm"],
         ["backbone.stage", "backbone.closing"],
@@ -62,7 +62,7 @@ def test_a_norm_belongs_to_the_part_before_it_and_all_behind_the_backbone_is_one
     ]
 
 
-def test_a_wrapper_is_looked_through():
+def test_wrappers_are_unwrapped():
     class Wrapper(Backbone):
         def __init__(self):
             super().__init__()
@@ -77,13 +77,13 @@ def test_a_residual_network_has_a_stem_and_stages(name):
     layers = names_of(network)
     assert len(layers) == 6
     assert [layer[0] for layer in layers[1:5]] == [f"backbone.layer{i}" for i in (1, 2, 3, 4)]
-    covered = {id(weight) for layer in layers_of(network) for part in layer for weight in part.parameters()}
+    covered = {id(weight) for layer in layer_groups(network) for part in layer for weight in part.parameters()}
     assert covered == {id(weight) for weight in network.parameters()}
 
 
 def test_a_network_without_a_backbone_is_refused():
-    with pytest.raises(ValueError, match="Sequential has 0 backbones among its parts"):
-        layers_of(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="Sequential has 0 backbones among its children"):
+        layer_groups(nn.Sequential(nn.Linear(2, 2)))
 
 
 def test_learning_rates_decay_towards_the_input():
@@ -133,7 +133,7 @@ def fit(module, folder, *callbacks, epochs=4, ckpt_path=None):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_schedule_keeps_the_layers_apart(tmp_path):
+def test_the_schedule_keeps_the_ratios_of_layers(tmp_path):
     watch = Watch()
     module = Module(
         Network(),
@@ -154,7 +154,7 @@ def test_the_schedule_keeps_the_layers_apart(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_head_has_its_own_rate(tmp_path):
+def test_the_head_has_its_own_learning_rate(tmp_path):
     watch = Watch()
     sgd = partial(torch.optim.SGD, lr=0.1)
     module = Module(Network(), ["a"], optimizer=sgd, schedule=MultiStep(0.0, ()), head_lr_mult=10.0)
@@ -167,7 +167,7 @@ def test_the_head_has_its_own_rate(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_layers_join_from_the_output_on(tmp_path):
+def test_layers_are_unfrozen_from_the_output(tmp_path):
     watch = Watch()
     network = Network()
     start = network.backbone.conv.weight.clone()
@@ -184,7 +184,7 @@ def test_layers_join_from_the_output_on(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_frozen_for_good_stays_frozen(tmp_path):
+def test_permanently_frozen_layers_stay_frozen(tmp_path):
     network = Network()
     network.backbone.freeze("conv", "norm")
     fit(Module(network, ["a"]), tmp_path, GradualUnfreezing(), watch := Watch(), epochs=4)
@@ -203,7 +203,7 @@ class Save(Callback):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("step", [3, 4])  # in the middle of the second epoch, and at its end
-def test_a_run_that_is_taken_up_again_is_as_far_as_it_was(step, tmp_path):
+def test_unfreezing_resumes_where_it_was(step, tmp_path):
     fit(Module(Network(), ["a"]), tmp_path, GradualUnfreezing(), save := Save(tmp_path, step), epochs=2)
     watch = Watch()
     fit(Module(Network(), ["a"]), tmp_path, GradualUnfreezing(), watch, epochs=3, ckpt_path=save.file)
@@ -211,7 +211,7 @@ def test_a_run_that_is_taken_up_again_is_as_far_as_it_was(step, tmp_path):
     assert watch.learning[:-2] == [["backbone.stage.0", "head"]] * (4 - step)
 
 
-def test_several_processes_need_to_know(tmp_path):
+def test_ddp_must_find_unused_parameters(tmp_path):
     trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, default_root_dir=tmp_path)
     with pytest.raises(ValueError, match="ddp_find_unused_parameters_true"):
         GradualUnfreezing().setup(trainer, Module(Network(), ["a"]), "fit")

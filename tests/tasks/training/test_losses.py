@@ -18,7 +18,7 @@ def shares(classes=7, number=33):
 
 
 @pytest.mark.parametrize("place", [(), (5, 6)])
-def test_plain_cross_entropy_is_torchs_to_the_last_bit(place):
+def test_plain_cross_entropy_is_bitwise_equal_to_torch(place):
     logits, labels = drawn(*place)
     assert torch.equal(CrossEntropy()(logits, labels), F.cross_entropy(logits, labels))
     assert torch.equal(CrossEntropy()(drawn()[0], shares()), F.cross_entropy(drawn()[0], shares()))
@@ -27,7 +27,7 @@ def test_plain_cross_entropy_is_torchs_to_the_last_bit(place):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 1.0, 1.0, 3.0, 0.0]])
 @pytest.mark.parametrize("ignored", [-1, 255])
-def test_weights_smoothing_and_ignored_labels_are_torchs(weights, smoothing, ignored):
+def test_weights_smoothing_and_ignored_labels_equal_torch(weights, smoothing, ignored):
     logits, labels = drawn(5, 6)
     labels[:, 2:] = ignored
     weight = None if weights is None else torch.tensor(weights)
@@ -36,7 +36,7 @@ def test_weights_smoothing_and_ignored_labels_are_torchs(weights, smoothing, ign
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy([1.0, 2.0, 0.5, 1.0, 1.0, 3.0, 1.0]), FocalLoss(2.0, [0.5] * 6 + [2.0])])
-def test_shares_of_one_class_are_that_label(loss):
+def test_one_hot_targets_equal_labels(loss):
     logits, labels = drawn()
     torch.testing.assert_close(loss(logits, F.one_hot(labels, 7).float()), loss(logits, labels))
 
@@ -58,7 +58,7 @@ def test_the_focal_loss_is_the_formula(gamma):
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy([0.5] * 7), FocalLoss(0.5)])
-def test_of_ignored_labels_alone_it_is_a_zero_with_gradients_that_can_be_scaled(loss):
+def test_loss_of_ignored_labels_only_is_a_scalable_zero(loss):
     logits, labels = drawn()
     logits.requires_grad_()
     value = loss(logits, torch.full_like(labels, -1))

@@ -51,7 +51,7 @@ def test_the_schedule_sets_every_step(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_step_draws_by_its_place_whatever_else_was_drawn(tmp_path):
+def test_random_numbers_depend_on_the_position_of_the_step_only(tmp_path):
     drawn = []
 
     class Drawing(Regression):
@@ -95,7 +95,7 @@ def test_channels_last_is_a_choice():
 
 
 @pytest.mark.parametrize("mode", [None, "reduce-overhead"])
-def test_the_network_is_compiled_for_training_where_it_is_asked_for(mode, monkeypatch):
+def test_compile_mode_compiles_the_network_for_training(mode, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "vertebra.tasks.training.module.compile_parts", lambda network, **options: asked.append((network, options))
@@ -121,7 +121,7 @@ class Convolving(Regression):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("stage", ["test", "predict"])
-def test_norms_are_folded_for_use_and_only_in_a_copy(stage):
+def test_norms_are_folded_in_a_copy_for_test_and_predict(stage):
     network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
     network[1].running_mean.normal_()
     network[1].weight.data.uniform_(0.5, 2)
@@ -137,7 +137,7 @@ def test_norms_are_folded_for_use_and_only_in_a_copy(stage):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("stage", ["test", "predict"])
-def test_an_error_leaves_the_module_with_its_own_network(stage):
+def test_an_error_restores_the_original_network(stage):
     class Broken(Convolving):
         def test_step(self, batch, batch_idx):
             raise RuntimeError("on purpose")

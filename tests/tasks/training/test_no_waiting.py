@@ -121,7 +121,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_no_training_step_waits(name, monkeypatch, on_a_gpu, blocking_copies):
+def test_no_training_step_synchronizes(name, monkeypatch, on_a_gpu, blocking_copies):
     module, batch = STEPS[name]()
     on_a_gpu(module)
     monkeypatch.setattr(module, "log", lambda *args, **options: None)
@@ -136,7 +136,7 @@ def test_no_training_step_waits(name, monkeypatch, on_a_gpu, blocking_copies):
 
 @pytest.mark.parametrize("num_ignored", [0, 2])
 @pytest.mark.parametrize("options", [{}, {"class_agnostic": True}, {"neck": "bifpn", "head_norm": "batch"}])
-def test_nothing_is_waited_for_after_the_first_step(options, num_ignored, on_a_gpu, blocking_copies):
+def test_no_synchronization_after_the_first_step(options, num_ignored, on_a_gpu, blocking_copies):
     detector = on_a_gpu(faster_rcnn("resnet18", 3, **options))
     batch = batch_on_a_gpu(num_ignored)
     detector(*batch)  # which makes the anchors of this size
@@ -166,7 +166,7 @@ def test_rt_detr_waits_in_the_matcher_alone(num_ignored, on_a_gpu, blocking_copi
     assert copies.count == 1
 
 
-def test_what_would_be_waited_for_is_seen(blocking_copies):
+def test_blocking_operations_are_detected(blocking_copies):
     with blocking_copies() as copies:
         torch.arange(4).to("cuda")
         torch.zeros(2, 4, device="cuda")[:, [1, 0, 1, 0]]

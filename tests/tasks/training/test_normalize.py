@@ -28,13 +28,13 @@ def test_padding_stays_zero(images):
     assert found[1, :, :, 3:].abs().max() == 0
 
 
-def test_the_images_stay_as_they_are(images):
+def test_the_input_is_not_modified(images):
     floats = images.float()  # of the output's type, so that nothing has to be converted
     Normalize()(floats, torch.tensor([[7, 9], [7, 3]]))
     assert torch.equal(floats, images.float())
 
 
-def test_memory_format_stays(images):
+def test_memory_format_is_kept(images):
     sizes = torch.tensor([[7, 9], [7, 9]])
     found = Normalize()(images.contiguous(memory_format=torch.channels_last), sizes)
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -51,12 +51,12 @@ def test_empty_batch():
     assert found.shape == (0, 3, 0, 0)
 
 
-def test_constants_are_no_weights():
+def test_constants_are_not_in_the_state_dict():
     assert Normalize().state_dict() == {}
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_a_number_for_each_channel_of_the_network(channels):
+def test_statistics_have_a_number_per_channel(channels):
     network = torch.nn.Sequential(torch.nn.Conv2d(channels, 4, 3), torch.nn.Conv2d(4, 2, 3))
     images = torch.randint(0, 256, (2, channels, 7, 9), dtype=torch.uint8)
     sizes = torch.tensor([[7, 9], [7, 9]])
@@ -69,7 +69,7 @@ def test_a_number_for_each_channel_of_the_network(channels):
     torch.testing.assert_close(given, (images / 255 - 0.1) / 0.2)
 
 
-def test_numbers_that_do_not_fit_the_channels():
+def test_statistics_of_wrong_length_are_refused():
     network = torch.nn.Conv2d(5, 4, 3)
     with pytest.raises(ValueError, match=r"model\.mean is \[0\.1\]; expected 5 numbers, one for each"):
         normalize_for(network, mean=[0.1])

@@ -32,7 +32,7 @@ def test_norms_and_biases_do_not_decay():
     assert "weight_decay" not in decayed  # the optimizer's own
 
 
-def test_shared_parameters_come_once_and_frozen_ones_never():
+def test_shared_parameters_appear_once_and_frozen_ones_never():
     network = Network()
     parameters = [parameter for group in parameter_groups(network) for parameter in group["params"]]
     assert len({id(parameter) for parameter in parameters}) == len(parameters)

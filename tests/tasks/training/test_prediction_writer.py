@@ -23,10 +23,10 @@ def predicted(*batches):
     return writer.finished
 
 
-def test_what_was_read_is_written():
+def test_predictions_are_written():
     assert predicted([1, 2], [], [3]) == [1, 2, 3]
 
 
-def test_nothing_that_could_be_read_is_an_error():
+def test_no_readable_file_is_an_error():
     with pytest.raises(ValueError, match="none of the files could be read"):
         predicted([], [])

@@ -28,7 +28,7 @@ def test_without_warm_up_it_starts_at_one():
     assert Cosine(warmup=0)(0.25) == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
 
 
-def test_milestones_are_parts_of_the_whole_training():
+def test_milestones_are_fractions_of_the_whole_training():
     schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.8), gamma=0.1)
     for progress, factor in [(0.1, 1), (0.49, 1), (0.51, 0.1), (0.79, 0.1), (0.81, 0.01), (1.0, 0.01)]:
         assert schedule(progress) == pytest.approx(factor), progress
@@ -36,7 +36,7 @@ def test_milestones_are_parts_of_the_whole_training():
 
 @pytest.mark.parametrize("warmup", [-0.1, 1.0, 500])
 def test_a_warm_up_in_steps_is_refused(warmup):
-    with pytest.raises(ValueError, match=f"warmup is {warmup}; it is a fraction of the training"):
+    with pytest.raises(ValueError, match=f"warmup is {warmup}; expected a fraction of the training"):
         Cosine(warmup)
 
 
@@ -45,10 +45,10 @@ def test_a_schedule_needs_a_shape():
         Schedule(0.0)
 
 
-def test_poly_falls_as_a_power_of_what_is_left():
+def test_poly_is_a_power_of_the_remaining_fraction():
     schedule = Poly(warmup=0.2, power=0.9)
     assert schedule(0.2) == pytest.approx(1.0)
     assert schedule(0.6) == pytest.approx(0.5**0.9)
     assert schedule(1.0) == schedule(1.01) == 0
-    with pytest.raises(ValueError, match="power is 0; give one above 0"):
+    with pytest.raises(ValueError, match="power is 0; expected a number above 0"):
         Poly(power=0)

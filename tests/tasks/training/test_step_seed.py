@@ -5,7 +5,7 @@ from vertebra.tasks.training.step_seed import seed_step
 CPU = torch.device("cpu")
 
 
-def test_a_step_draws_by_its_place_in_the_run_alone():
+def test_step_seed_depends_on_the_position_only():
     drawn = set()
     for place in [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)]:
         seed_step(CPU, *place)

@@ -83,25 +83,25 @@ def assert_same_logits(name, peer, theirs, frames):
 
 
 @pytest.mark.parametrize("name", quick_or_slow(TORCHVISIONS))
-def test_logits_are_torchvisions(name):
+def test_logits_equal_torchvision(name):
     assert_same_logits(name, randomize(getattr(video, name)()), clips(9), 9)
 
 
 @pytest.mark.parametrize("name", quick_or_slow(PYTORCHVIDEOS))
-def test_logits_are_pytorchvideos(name):
+def test_logits_equal_pytorchvideo(name):
     theirs = [clips(8)[:, :, ::4], clips(8)] if name.startswith("slowfast") else clips(8)
     assert_same_logits(name, randomize(pytorchvideos(name)), theirs, 8)
 
 
 @pytest.mark.parametrize(("name", "parameters"), PYTORCHVIDEOS.items())
-def test_parameter_counts_are_pytorchvideos(name, parameters):
+def test_parameter_counts_equal_pytorchvideo(name, parameters):
     with torch.device("meta"):
         networks = [video_classifier(name, num_classes=400), getattr(hub, name)()]
     assert [sum(p.numel() for p in network.parameters()) for network in networks] == [parameters] * 2
 
 
 @pytest.mark.parametrize("name", TORCHVISIONS)
-def test_parameter_counts_are_torchvisions(name):
+def test_parameter_counts_equal_torchvision(name):
     with torch.device("meta"):
         networks = [video_classifier(name, num_classes=400), getattr(video, name)()]
     counts = [sum(p.numel() for p in network.parameters()) for network in networks]

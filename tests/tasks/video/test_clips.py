@@ -13,7 +13,7 @@ from vertebra.tasks.video.transforms import Augment, Resize
 def test_frames_are_in_the_video_and_in_order(sampling, num_frames):
     rng = np.random.default_rng(0)
     clips = [sampling.random(num_frames, rng) for _ in range(50)]
-    clips += [*sampling.evenly(num_frames, 1), *sampling.evenly(num_frames, 4), *sampling.sliding(num_frames)]
+    clips += [*sampling.uniform(num_frames, 1), *sampling.uniform(num_frames, 4), *sampling.sliding(num_frames)]
     for clip in clips:
         assert clip.shape == (sampling.frames,)
         assert clip.dtype == np.int64
@@ -21,37 +21,37 @@ def test_frames_are_in_the_video_and_in_order(sampling, num_frames):
         assert (np.diff(clip) >= 0).all()
 
 
-def test_dense_clips_reach_every_place_and_both_ends():
+def test_dense_clips_cover_all_positions_and_both_ends():
     sampling, rng = Dense(4, 3), np.random.default_rng(0)
     starts = {int(sampling.random(20, rng)[0]) for _ in range(300)}
     assert starts == set(range(11))
-    assert sampling.evenly(20, 3).tolist() == [[0, 3, 6, 9], [5, 8, 11, 14], [10, 13, 16, 19]]
-    assert sampling.evenly(20, 1).tolist() == [[5, 8, 11, 14]]
-    assert sampling.evenly(6, 2).tolist() == [[0, 3, 5, 5]] * 2  # the last frame stays
+    assert sampling.uniform(20, 3).tolist() == [[0, 3, 6, 9], [5, 8, 11, 14], [10, 13, 16, 19]]
+    assert sampling.uniform(20, 1).tolist() == [[5, 8, 11, 14]]
+    assert sampling.uniform(6, 2).tolist() == [[0, 3, 5, 5]] * 2  # the last frame stays
 
 
-def test_sliding_clips_leave_nothing_out():
+def test_sliding_clips_cover_every_frame():
     for num_frames in (5, 16, 33, 100, 101):
         clips = Dense(8, 1).sliding(num_frames)
         assert set(np.unique(clips)) == set(range(num_frames))
     assert len(Segments(8).sliding(1000)) == 1
 
 
-def test_segments_have_a_frame_of_every_part():
+def test_segments_have_a_frame_each():
     rng = np.random.default_rng(0)
     for _ in range(50):
         assert (Segments(8).random(80, rng) // 10 == np.arange(8)).all()
-    assert Segments(4).evenly(8, 1).tolist() == [[1, 3, 5, 7]]
-    assert Segments(4).evenly(8, 2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert Segments(4).uniform(8, 1).tolist() == [[1, 3, 5, 7]]
+    assert Segments(4).uniform(8, 2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
 @pytest.mark.parametrize("build", [lambda: Dense(0), lambda: Dense(4, 0), lambda: Segments(0)])
-def test_clips_of_nothing_are_refused(build):
+def test_empty_clips_are_refused(build):
     with pytest.raises(ValueError, match="1 or more"):
         build()
 
 
-def test_views_stand_in_the_middle_or_along_the_longer_side():
+def test_crops_are_central_or_along_the_longer_side():
     frames = np.arange(40, dtype=np.uint8)[None, None, :, None].repeat(3, 3).repeat(20, 1).repeat(2, 0)
     assert frames.shape == (2, 20, 40, 3)
     middle = Resize((20, 20))(frames)
@@ -71,7 +71,7 @@ def still(size=(30, 40), frames=5) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8).repeat(frames, 0)
 
 
-def test_every_frame_of_a_clip_is_treated_alike():
+def test_all_frames_of_a_clip_are_augmented_alike():
     transforms = [A.RandomResizedCrop(size=(20, 20)), A.ColorJitter(p=1.0), A.Rotate((-20, 20), p=1.0)]
     augment = Augment(transforms, Resize((20, 20)))
     seen = set()
@@ -84,7 +84,7 @@ def test_every_frame_of_a_clip_is_treated_alike():
     assert len(seen) == 6
 
 
-def test_classes_in_which_left_and_right_matter_are_not_flipped():
+def test_no_flip_classes_are_not_flipped():
     frames = still((20, 20))
     augment = Augment([], Resize((20, 20)), flip=0.5, no_flip_classes=frozenset({1}))
     flipped = [not np.array_equal(augment(frames, 0, seed), frames) for seed in range(200)]

@@ -40,7 +40,7 @@ def copied(source, file, drop=0, shift=Fraction(0), **options):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize(("drop", "first"), [(5, 12), (13, 24), (24, 24)])
-def test_a_copy_that_begins_between_two_key_frames(write_video, numbers_of, tmp_path, suffix, drop, first):
+def test_a_cut_that_begins_between_two_keyframes(write_video, numbers_of, tmp_path, suffix, drop, first):
     file = copied(write_video(tmp_path / "a.mp4"), tmp_path / f"b.{suffix}", drop)
     found, times = frames(file, numbers_of)
     assert found == list(range(first, 40))
@@ -49,7 +49,7 @@ def test_a_copy_that_begins_between_two_key_frames(write_video, numbers_of, tmp_
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 @pytest.mark.parametrize(("drop", "first"), [(12, 12), (15, 24)])
-def test_frames_that_refer_to_what_was_cut_away(write_video, numbers_of, tmp_path, suffix, drop, first):
+def test_frames_with_missing_references_are_not_displayed(write_video, numbers_of, tmp_path, suffix, drop, first):
     file = copied(write_video(tmp_path / "a.mp4", options=OPEN_GOP), tmp_path / f"b.{suffix}", drop)
     assert frames(file, numbers_of)[0] == list(range(first, 40))
 
@@ -101,12 +101,12 @@ def test_a_live_recording_has_no_duration_in_its_header(write_video, numbers_of,
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_sound_may_last_longer_than_the_pictures(write_video, numbers_of, tmp_path, suffix):
+def test_audio_may_be_longer_than_video(write_video, numbers_of, tmp_path, suffix):
     file = write_video(tmp_path / f"a.{suffix}", count=3, audio=True)  # 0.3 s of pictures, 1 s of sound
     assert frames(file, numbers_of)[0] == [0, 1, 2]
 
 
-def test_a_cover_picture_is_no_video(numbers_of, tmp_path, write_video):
+def test_a_cover_picture_is_not_a_video_stream(numbers_of, tmp_path, write_video):
     source = write_video(tmp_path / "a.mp4", count=5)
     with av.open(str(source)) as before, av.open(str(tmp_path / "b.mp4"), "w") as after:
         cover = after.add_stream("png", rate=1)
@@ -123,7 +123,7 @@ def test_a_cover_picture_is_no_video(numbers_of, tmp_path, write_video):
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.flv", "a.avi", "a.mp4"])
-def test_what_is_cut_short_is_named(write_video, tmp_path, name):
+def test_truncated_files_are_errors(write_video, tmp_path, name):
     codec = {"webm": "libvpx", "avi": "mpeg4"}.get(name[2:], "libx264")
     options = {"movflags": "faststart"} if name == "a.mp4" else {}
     file = write_video(tmp_path / name, count=60, codec=codec, container_options=options)

@@ -33,7 +33,7 @@ def test_every_decoder_gives_the_same_frames(decoder, codec, write_video, number
             assert numbers_of(video.read(np.array(indices))) == indices
 
 
-def test_frames_are_reached_from_the_last_that_needs_no_other(write_video, numbers_of, tmp_path):
+def test_seeking_starts_at_the_last_keyframe(write_video, numbers_of, tmp_path):
     file = write_video(tmp_path / "a.mp4", count=200)
 
     class Counting:
@@ -58,7 +58,7 @@ def test_frames_are_reached_from_the_last_that_needs_no_other(write_video, numbe
         assert counting.decoded <= 24
 
 
-def test_variable_rate_keeps_the_times_of_the_file(write_video, numbers_of, tmp_path):
+def test_variable_frame_rate_keeps_timestamps(write_video, numbers_of, tmp_path):
     stamps = [0, 1, 2, 10, 11, 40, 41, 42, 43, 90]
     file = write_video(tmp_path / "a.mp4", count=10, stamps=stamps)
     with open_video(str(file)) as video:
@@ -79,7 +79,7 @@ def test_odd_sizes_sound_and_single_frames(decoder, write_video, numbers_of, tmp
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
-def test_the_rotation_that_a_phone_writes_is_heeded(decoder, matrix, turns, write_video, tmp_path):
+def test_rotation_metadata_is_applied(decoder, matrix, turns, write_video, tmp_path):
     file = write_video(tmp_path / "a.mp4", count=3)
     plain = read(file, [1], decoder)
     content = bytearray(file.read_bytes())
@@ -134,7 +134,7 @@ def test_broken_files_are_named(fault, faststart, write_video, tmp_path):
         read(file, [0, 59])
 
 
-def test_a_file_that_is_broken_inside_is_named_or_read(write_video, tmp_path):
+def test_a_corrupted_file_is_an_error_or_is_read(write_video, tmp_path):
     """Never half of it in silence, and never a hang."""
     file = write_video(tmp_path / "a.mp4", count=60)
     content = bytearray(file.read_bytes())
@@ -149,7 +149,7 @@ def test_a_file_that_is_broken_inside_is_named_or_read(write_video, tmp_path):
     assert "a.mp4" in outcome if outcome else frames.shape == (60, 24, 64, 3)
 
 
-def test_sound_alone_is_no_video(tmp_path, write_video):
+def test_a_file_with_audio_only_is_no_video(tmp_path, write_video):
     import av
 
     with av.open(str(tmp_path / "a.mp4"), "w") as container:

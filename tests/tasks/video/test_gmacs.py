@@ -34,7 +34,7 @@ def gmacs(network, clips, norms):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_gmacs_are_the_peers_and_the_published_ones(name, capsys):
+def test_gmacs_equal_reference_implementations_and_papers(name, capsys):
     published, size = ZOO[name]
     norms = name not in WITHOUT_NORMS
     with torch.device("meta"):

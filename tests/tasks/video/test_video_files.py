@@ -37,7 +37,7 @@ def test_frames_come_in_natural_order(tmp_path):
     assert shown(draw(tmp_path / "b", range(8, 12), "{:04d}.png"))[0] == [8, 9, 10, 11]
 
 
-def test_a_gap_in_the_numbers_is_time_that_passes(tmp_path):
+def test_a_gap_in_frame_numbers_is_a_gap_in_time(tmp_path):
     assert shown(draw(tmp_path / "gap", (1, 2, 4))) == ([1, 2, 4], [0, 1, 3])
     assert shown(draw(tmp_path / "fifth", (5, 10, 15))) == ([5, 10, 15], [0, 1, 2])
     assert shown(draw(tmp_path / "one", (7,))) == ([7], [0])
@@ -46,7 +46,7 @@ def test_a_gap_in_the_numbers_is_time_that_passes(tmp_path):
     assert shown(folder) == ([1, 2, 3], [0, 1, 2])
 
 
-def test_endings_may_differ_but_no_frame_may_come_twice(tmp_path):
+def test_suffixes_may_differ_but_frame_numbers_must_be_unique(tmp_path):
     folder = draw(draw(tmp_path / "a", (1, 3)), (2,), "frame{}.bmp")
     assert shown(folder) == ([1, 2, 3], [0, 1, 2])
     draw(folder, (3,), "frame{:03d}.png")
@@ -54,14 +54,14 @@ def test_endings_may_differ_but_no_frame_may_come_twice(tmp_path):
         shown(folder)
 
 
-def test_leavings_and_deeper_folders_are_no_frames(tmp_path):
+def test_hidden_files_and_subfolders_are_no_frames(tmp_path):
     folder = draw(tmp_path / "a", (1, 2))
     touch(folder, "._frame1.png", "Thumbs.db", ".ipynb_checkpoints/frame1.png", "masks/frame1.png")
     assert shown(folder)[0] == [1, 2]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".MPG", ".ts", ".flv", ".ogv", ".3gp", ".gif", ".h264", ".mts", ".m2ts"])
-def test_whatever_ffmpeg_reads_is_listed(tmp_path, suffix):
+def test_all_formats_of_ffmpeg_are_listed(tmp_path, suffix):
     touch(tmp_path, f"run/a{suffix}")
     assert suffix.lower() in VIDEO_SUFFIXES
     assert find_videos([str(tmp_path)]) == [str(tmp_path / "run" / f"a{suffix}")]
@@ -112,7 +112,7 @@ def test_every_frame_of_a_folder_is_checked(tmp_path):
     assert "frame2.png is 4 x 6 pixels (width x height), frame1.png is 6 x 4" in found[1].message
 
 
-def test_nothing_to_predict_on_is_an_error(tmp_path):
+def test_an_empty_prediction_set_is_an_error(tmp_path):
     touch(tmp_path, "a.txt")
     with pytest.raises(ValueError, match=r"the folder holds 1 file \(\.txt 1\); expected videos"):
         find_videos([str(tmp_path)])

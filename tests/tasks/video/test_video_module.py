@@ -38,7 +38,7 @@ def test_two_processes_measure_the_same_as_one(video_samples: Path, make_trainer
         assert together[name] == alone[name]
 
 
-def test_a_video_counts_by_the_mean_of_its_views(video_samples):
+def test_scores_of_a_video_are_the_mean_over_its_views(video_samples):
     module, data = build(video_samples)
     batch = next(iter(data.val_dataloader()))
     assert batch.clips.shape == (2, 6, 3, 4, 24, 24)
@@ -54,7 +54,7 @@ def test_a_video_counts_by_the_mean_of_its_views(video_samples):
     assert results.images.top_labels.tolist() == labels[:, :5].tolist()
 
 
-def test_mirror_images_of_clips_are_averaged(video_samples):
+def test_flipped_views_of_clips_are_averaged(video_samples):
     module, data = build(video_samples)
     module.eval()
     batch = next(iter(data.val_dataloader()))
@@ -67,7 +67,7 @@ def test_mirror_images_of_clips_are_averaged(video_samples):
     torch.testing.assert_close(both, (alone + mirrored) / 2, atol=1e-5, rtol=1e-4)
 
 
-def test_what_a_video_belongs_to_comes_with_the_batch(video_samples, make_trainer):
+def test_groups_of_videos_are_in_the_batch(video_samples, make_trainer):
     module, data = build(video_samples)
     videos = data.records("val")
     cameras = [f"camera {i % 3}" for i in range(len(videos))]
@@ -102,7 +102,7 @@ def test_order_matters_to_the_recurrent_head_alone():
         assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_a_flat_checkpoint_starts_a_network_of_clips(tmp_path):
+def test_a_2d_checkpoint_inflates_into_a_3d_network(tmp_path):
     torch.manual_seed(0)
     flat = create_backbone("resnet50")
     torch.save(flat.state_dict(), tmp_path / "flat.pth")
@@ -112,7 +112,7 @@ def test_a_flat_checkpoint_starts_a_network_of_clips(tmp_path):
     torch.testing.assert_close(deep.sum(dim=2), flat.layer4[0].conv1.weight)
 
 
-def test_weights_of_any_dimension_go_channels_last():
+def test_weights_of_any_dimension_become_channels_last():
     mixed = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv3d(2, 4, 3), nn.Conv2d(2, 4, 1), nn.Linear(2, 2))
     module = VideoModule(mixed, ["a"])
     assert mixed[0].weight.is_contiguous(memory_format=torch.channels_last)
@@ -124,7 +124,7 @@ def test_weights_of_any_dimension_go_channels_last():
     assert module.metric.class_names == ("a",)
 
 
-def test_clips_of_eight_videos_are_learned(video_samples):
+def test_eight_videos_are_overfitted(video_samples):
     module, data = build(video_samples)
     module.network = video_classifier("tsm:resnet18", data.num_classes, drop_rate=0.0)
     batch = next(iter(data.train_dataloader()))

@@ -123,19 +123,19 @@ def fit(tmp_path, poisons, every=None, optimizer=FUSED_SGD, callbacks=(), epochs
         ((NAN, 1.0, 0.0), "train/cls is nan"),
         ((1.0, INF, 0.0), "train/box is inf"),
         ((NAN, INF, 0.0), "train/cls is nan"),
-        ((1.0, 1.0, 1.0), "the largest gradient is nan"),
+        ((1.0, 1.0, 1.0), "the maximum absolute gradient is nan"),
     ],
 )
 @pytest.mark.parametrize("every", [None, 25])
-def test_the_sentence_names_step_loss_and_files(tmp_path, poison, seen, every):
+def test_the_message_names_step_loss_and_files(tmp_path, poison, seen, every):
     with pytest.raises(Diverged) as error:
         fit(tmp_path, [GOOD, GOOD, poison, GOOD, (NAN, NAN, 0.0)], every)
-    assert f"step 2 (epoch 0, batch 2): {seen}, the first that is not finite, on 2.png." in str(error.value)
+    assert f"step 2 (epoch 0, batch 2): {seen}, the first non-finite value, on 2.png." in str(error.value)
     assert "(0.1 at this step)" in str(error.value)
 
 
 @pytest.mark.parametrize(("every", "seen"), [(None, 3), (25, 25), (4, 4)])
-def test_it_stops_within_as_many_batches_as_are_read_together(tmp_path, every, seen):
+def test_training_stops_within_one_read_interval(tmp_path, every, seen):
     memory = Memory()
     with pytest.raises(Diverged, match="step 2 "):
         fit(tmp_path, [GOOD, GOOD, (NAN, 1.0, 0.0)] + [GOOD] * 80, every, callbacks=[memory])
@@ -143,7 +143,7 @@ def test_it_stops_within_as_many_batches_as_are_read_together(tmp_path, every, s
 
 
 @pytest.mark.parametrize(("every", "name"), [(25, "sgd"), (25, "adamw"), *((None, name) for name in OPTIMIZERS)])
-def test_the_weights_stay_those_that_the_bad_step_began_with(tmp_path, every, name):
+def test_weights_stay_as_before_the_bad_step(tmp_path, every, name):
     memory, modules = Memory(), []
 
     class Catch(Callback):
@@ -170,7 +170,7 @@ def test_the_weights_stay_those_that_the_bad_step_began_with(tmp_path, every, na
         ("rmsprop", 25, 2),
     ],
 )
-def test_a_skipped_step_leaves_no_trace(tmp_path, name, every, accumulate, bad):
+def test_a_skipped_step_changes_no_state(tmp_path, name, every, accumulate, bad):
     # the first step of all, in which optimizers make their state, and one in the middle
     poisons = [*[GOOD, bad][-accumulate:], (2.0, 1.0, 0.0), GOOD, *[bad, GOOD][:accumulate], (1.0, 3.0, 0.0), GOOD]
     options = {"optimizer": OPTIMIZERS[name], "accumulate_grad_batches": accumulate}
@@ -187,18 +187,18 @@ def test_a_skipped_step_leaves_no_trace(tmp_path, name, every, accumulate, bad):
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][place][key])), key
 
 
-def test_skipping_gives_up_where_no_step_is_finite_any_more(tmp_path):
+def test_skipping_stops_after_too_many_steps_in_a_row(tmp_path):
     poisons = [GOOD, (NAN, 1.0, 0.0), GOOD] + [(1.0, INF, 0.0)] * 60
     memory = Memory()
-    with pytest.raises(Diverged, match=r"^25 steps in a row were left out; at step 27 .*train/box is inf"):
+    with pytest.raises(Diverged, match=r"^25 steps in a row were skipped; at step 27 .*train/box is inf"):
         fit(tmp_path, poisons, 25, on_divergence="skip", callbacks=[memory])
     assert 28 <= len(memory.before) <= 50
 
 
-def test_skipped_steps_are_warned_of_logged_and_kept(tmp_path):
+def test_skipped_steps_are_warned_about_logged_and_saved(tmp_path):
     poisons = [GOOD, (NAN, 1.0, 0.0), GOOD, (1.0, 1.0, 1.0)]
     keeper = ModelCheckpoint(tmp_path, save_last=True)
-    with pytest.warns(UserWarning, match=r"left out step 1 \(epoch 0, batch 1\): train/cls is nan, on 1\.png\.$"):
+    with pytest.warns(UserWarning, match=r"skipped step 1 \(epoch 0, batch 1\): train/cls is nan, on 1\.png\.$"):
         module = fit(tmp_path, poisons, epochs=2, on_divergence="skip", callbacks=[keeper])
     assert module.trainer.logged_metrics["train/skipped_steps"] == 4
     content = torch.load(tmp_path / "last.ckpt", weights_only=True)
@@ -222,12 +222,12 @@ class BreakWeights(Callback):
 @pytest.mark.parametrize("name", ["network.2.weight", "network.1.running_var"])
 @pytest.mark.parametrize("validate", [True, False])
 @pytest.mark.parametrize("average", [False, True])
-def test_the_last_finite_checkpoint_stays_the_last(tmp_path, name, validate, average):
+def test_the_last_checkpoint_is_the_last_finite_one(tmp_path, name, validate, average):
     keeper = ModelCheckpoint(tmp_path, filename="best", save_last=True, enable_version_counter=False)
     callbacks = [BreakWeights(name, 8), keeper, *([EMAWeightAveraging(decay=0.5)] if average else [])]
     with pytest.raises(Diverged) as error:
         fit(tmp_path, [GOOD] * 4, epochs=3, callbacks=callbacks, validate=validate)
-    assert "after step 7: the weights hold NaN or infinity (" in str(error.value)
+    assert "after step 7: the weights contain NaN or infinity (" in str(error.value)
     assert name in str(error.value)
     assert f"The last finite checkpoint is {tmp_path / 'last.ckpt'}." in str(error.value)
     for file in ("best.ckpt", "last.ckpt"):
@@ -236,19 +236,19 @@ def test_the_last_finite_checkpoint_stays_the_last(tmp_path, name, validate, ave
         assert all(bool(x.isfinite().all()) for x in content["state_dict"].values())
 
 
-def test_momentum_that_is_not_finite_is_not_saved(tmp_path):
+def test_nonfinite_momentum_is_not_saved(tmp_path):
     class BreakMomentum(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             state = trainer.optimizers[0].state
             state[pl_module.network[2].bias]["momentum_buffer"][0] = INF
 
     keeper = ModelCheckpoint(tmp_path)
-    with pytest.raises(Diverged, match=r"the optimizer's state holds NaN .*the first is optimizer_states"):
+    with pytest.raises(Diverged, match=r"the optimizer state contains NaN .*the first is optimizer_states"):
         fit(tmp_path, [GOOD], callbacks=[BreakMomentum(), keeper])
     assert not list(tmp_path.glob("*.ckpt"))
 
 
-def test_weights_that_are_not_finite_are_no_start(tmp_path):
+def test_training_does_not_start_from_nonfinite_weights(tmp_path):
     class Broken(Callback):
         def setup(self, trainer, pl_module, stage):
             pl_module.network[2].weight.data[0] = INF
@@ -258,7 +258,7 @@ def test_weights_that_are_not_finite_are_no_start(tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "plain sgd"])
-def test_steps_that_the_scaling_of_float16_leaves_out_are_no_divergence(tmp_path, optimizer):
+def test_steps_skipped_by_the_gradient_scaler_are_no_divergence(tmp_path, optimizer):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=10**6)  # gradients overflow for a while
     plugin = MixedPrecision("16-mixed", "cpu", scaler)
     module = fit(tmp_path, [GOOD] * 40, 25, OPTIMIZERS[optimizer], plugins=[plugin])
@@ -268,14 +268,14 @@ def test_steps_that_the_scaling_of_float16_leaves_out_are_no_divergence(tmp_path
         fit(tmp_path, [GOOD] * 12 + [(1.0, NAN, 0.0)] + [GOOD] * 9, 25, OPTIMIZERS[optimizer], plugins=[plugin])
 
 
-def test_a_scale_of_float16_that_vanishes_is_one(tmp_path):
+def test_a_vanishing_loss_scale_is_divergence(tmp_path):
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**15))
-    with pytest.raises(Diverged, match="the scale of the loss in float16 fell to"):
+    with pytest.raises(Diverged, match="the loss scale in float16 fell to"):
         fit(tmp_path, [(1.0, 1.0, 1.0)] * 60, 25, plugins=[plugin])
 
 
 @pytest.mark.parametrize("stage", ["validate", "predict"])
-def test_outputs_that_are_not_finite_are_an_error_with_their_names(tmp_path, stage):
+def test_nonfinite_outputs_are_an_error_that_names_the_samples(tmp_path, stage):
     module = fit(tmp_path, [GOOD])
     module.predict_step = module.validation_step
     batch = Batch(torch.randn(3, 3), torch.tensor(GOOD), ["a.png", "b.png", "c.png"])
@@ -289,7 +289,7 @@ def test_outputs_that_are_not_finite_are_an_error_with_their_names(tmp_path, sta
         getattr(trainer, stage)(module, loader)
 
 
-def test_an_untrained_network_may_overflow_in_the_sanity_check(tmp_path):
+def test_overflow_in_the_sanity_check_is_no_error(tmp_path):
     class Overflowing(Callback):
         def on_sanity_check_start(self, trainer, pl_module):
             self.scale(pl_module, 1e30)

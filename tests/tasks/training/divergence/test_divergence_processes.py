@@ -48,7 +48,7 @@ def build(root: Path, every: int | None, on_divergence: str) -> tuple[Spoiled, C
 def test_all_processes_stop_with_the_batch_of_one(
     classification_samples: Path, make_trainer: Callable[[int], Trainer], tmp_path: Path, every: int | None
 ) -> None:
-    with pytest.raises(Exception, match=r"train/cls is inf, the first that is not finite, on ") as error:
+    with pytest.raises(Exception, match=r"train/cls is inf, the first non-finite value, on ") as error:
         make_trainer(2).fit(*build(classification_samples, every, "stop"))
     content = torch.load(tmp_path / "diverged.pt", weights_only=True)
     assert BAD in [draw[0] for draw in content["draws"]]
@@ -56,7 +56,7 @@ def test_all_processes_stop_with_the_batch_of_one(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_all_processes_leave_out_the_step_of_one(
+def test_all_processes_skip_the_bad_step_of_one(
     classification_samples: Path, make_trainer: Callable[[int], Trainer]
 ) -> None:
     trainer = make_trainer(2)

@@ -8,7 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from vertebra.tasks.training.divergence.watch import Watch, WatchedBatch
-from vertebra.tasks.training.saving.rollback import Rollback, leaves_out
+from vertebra.tasks.training.saving.rollback import Rollback, can_skip_step
 
 OPTIMIZERS = {
     "fused": partial(torch.optim.AdamW, lr=0.1, fused=True),
@@ -24,14 +24,14 @@ def fake():
 
 def step(network, optimizer, watch, skips):
     """Take a step as `DivergenceGuard` does."""
-    rollback = Rollback(network, optimizer, not leaves_out(optimizer)) if skips else None
+    rollback = Rollback(network, optimizer, not can_skip_step(optimizer)) if skips else None
     watch.begin(WatchedBatch(0, 0, 0, ["a.png"]))
     loss = network(torch.zeros(2, 3, 8, 8, device="cuda")).square().mean()
     for parameter in network.parameters():  # backward wants a real device
         parameter.grad = torch.zeros_like(parameter)
     watch.add({"train/cls": loss, "train/box": loss})
     watch.add_gradient(optimizer)
-    if leaves_out(optimizer):
+    if can_skip_step(optimizer):
         optimizer.found_inf = watch.bad.float()
     optimizer.step()
     if rollback is not None:
@@ -41,7 +41,7 @@ def step(network, optimizer, watch, skips):
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 @pytest.mark.parametrize("skips", [False, True])
-def test_no_step_waits(name, skips, on_a_gpu, blocking_copies):
+def test_no_step_synchronizes(name, skips, on_a_gpu, blocking_copies):
     network = on_a_gpu(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
     optimizer = OPTIMIZERS[name](network.parameters())
     watch = Watch(torch.device("cuda"), skips)
@@ -54,7 +54,7 @@ def test_no_step_waits(name, skips, on_a_gpu, blocking_copies):
         watch.read()
 
 
-def test_what_would_wait_is_seen(blocking_copies):
+def test_synchronization_is_detected(blocking_copies):
     with blocking_copies() as copies:
         torch.zeros(3, device="cuda").cpu()
         torch.ones(2).to("cuda")

@@ -5,14 +5,14 @@ import time
 import pytest
 import torch
 
-from vertebra.tasks.training.saving.checkpoint_files import AtomicCheckpointIO, remove_parts, write_checkpoint
+from vertebra.tasks.training.saving.checkpoint_files import AtomicCheckpointIO, remove_partial_files, write_checkpoint
 
 
 def value(path):
     return torch.load(path, weights_only=True)["value"]
 
 
-def test_a_file_is_replaced_and_the_one_before_kept_while_there_always_is_one(tmp_path, monkeypatch):
+def test_a_checkpoint_is_replaced_atomically_and_the_previous_one_kept(tmp_path, monkeypatch):
     path, replace = tmp_path / "run/last.ckpt", os.replace
     write_checkpoint({"value": 1}, path)
 
@@ -33,31 +33,31 @@ def half(content, file):
     raise OSError(28, "No space left on device")
 
 
-def test_a_write_that_fails_in_the_middle_leaves_the_file_of_before_and_nothing_else(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_previous_file_only(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     write_checkpoint({"value": 1}, path)
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(ValueError, match=r"last\.ckpt: .*No space left on device.*the one before it is intact"):
+    with pytest.raises(ValueError, match=r"last\.ckpt: .*No space left on device.*the previous one is intact"):
         write_checkpoint({"value": 2}, path)
     assert value(path) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_folder_that_cannot_be_is_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="could not be written"):
         write_checkpoint({"value": 1}, tmp_path / "file" / "last.ckpt")
 
 
-def test_half_written_files_are_no_checkpoints_and_go(tmp_path):
+def test_partial_files_are_no_checkpoints_and_are_removed(tmp_path):
     for name in ("last.ckpt.part", "best.ckpt.part", "last.ckpt"):
         (tmp_path / name).touch()
     assert [file.name for file in tmp_path.glob("*.ckpt")] == ["last.ckpt"]
-    remove_parts(tmp_path)
+    remove_partial_files(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_training_goes_on_while_another_thread_writes_what_there_was(tmp_path, monkeypatch):
+def test_training_continues_while_a_snapshot_is_written(tmp_path, monkeypatch):
     go, writers, flush = threading.Event(), [], os.fsync
 
     def slow(file):
@@ -87,7 +87,7 @@ def test_state_dicts_keep_their_versions(tmp_path):
     assert read._metadata == norm.state_dict()._metadata
 
 
-def test_what_fails_in_the_thread_is_raised_in_the_training(tmp_path, monkeypatch):
+def test_errors_of_the_writer_thread_are_raised_in_training(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", half)
     files = AtomicCheckpointIO()
     files.save_checkpoint({"value": 1}, tmp_path / "last.ckpt")

@@ -205,7 +205,7 @@ QUICK = ("averaged", "accumulated and validated within epochs", "steps")
         for name, options in OPTIONS.items()
     ],
 )
-def test_every_checkpoint_continues_to_the_same_run(tmp_path, options):
+def test_every_checkpoint_resumes_to_the_same_run(tmp_path, options):
     whole = fit(tmp_path / "whole", files=Recording, **options)
     files = whole.strategy.checkpoint_io.files
     rows = metrics_of(tmp_path / "whole")
@@ -272,7 +272,7 @@ def test_a_signal_ends_the_run_between_two_steps_with_a_checkpoint(tmp_path, hoo
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_that_is_stopped_again_before_it_has_continued_loses_nothing(tmp_path):
+def test_a_second_stop_right_after_resuming_loses_nothing(tmp_path):
     whole = fit(tmp_path / "whole", files=Recording)
     for number, file in enumerate(whole.strategy.checkpoint_io.files[:-2]):
         again = tmp_path / str(number)
@@ -288,7 +288,7 @@ def test_a_run_that_is_stopped_again_before_it_has_continued_loses_nothing(tmp_p
         assert logs[0] == logs[1]
 
 
-def test_signals_are_handled_as_before_when_the_run_is_over():
+def test_signal_handlers_are_restored_after_the_run():
     before = signal.getsignal(signal.SIGINT)
     with StopOnSignal(), pytest.raises(Interrupted, match="stopped by SIGINT while not training") as ended:
         os.kill(os.getpid(), signal.SIGINT)
@@ -301,7 +301,7 @@ def steps(folder, *names):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_last_checkpoint_is_the_last_and_the_best_the_best(tmp_path):
+def test_last_and_best_checkpoints_have_the_right_states(tmp_path):
     worse = iter(range(100))
     fit(tmp_path, worth=lambda value: float(next(worse)))
     assert steps(tmp_path, "best", "last", "previous") == [5, 10, 10]  # the one before is of before the validation
@@ -311,21 +311,21 @@ def test_the_last_checkpoint_is_the_last_and_the_best_the_best(tmp_path):
 @pytest.mark.parametrize(
     ("worths", "best"), [("nan nan nan", 15), ("nan 3 nan", 10), ("3 nan 2", 15), ("inf nan 9", 15), ("2 nan 3", 5)]
 )
-def test_while_the_metric_is_undefined_the_last_epoch_is_the_best(tmp_path, worths, best):
+def test_the_latest_epoch_is_the_best_while_the_metric_is_undefined(tmp_path, worths, best):
     worth = iter([0.0, 0.0] + [float(worth) / 5 for worth in worths.split() for _ in range(5)])  # 2 of the sanity check
-    with pytest.warns(UserWarning, match="does not define it") as warned:
+    with pytest.warns(UserWarning, match="is undefined on the validation split") as warned:
         fit(tmp_path, worth=lambda value: next(worth), max_epochs=3)
     assert steps(tmp_path, "best", "last") == [best, 15]
-    undefined = [str(each.message) for each in warned if "does not define it" in str(each.message)]
+    undefined = [str(each.message) for each in warned if "is undefined on the validation split" in str(each.message)]
     assert len(undefined) == 1
     assert "val/loss is " in undefined[0]
 
 
 def test_a_negative_interval_is_refused():
-    with pytest.raises(ValueError, match="every_n_minutes is -1; it is a number of minutes"):
+    with pytest.raises(ValueError, match="every_n_minutes is -1; expected a number of minutes"):
         Checkpoints(every_n_minutes=-1)
 
 
-def test_weight_averaging_copies_a_module_with_what_ends_its_run():
+def test_weight_averaging_copies_a_module_with_its_callbacks():
     with StopOnSignal() as stop:
         assert isinstance(copy.deepcopy(stop), StopOnSignal)

@@ -10,7 +10,7 @@ ROWS = [
 ]
 
 
-def test_the_file_is_as_lightnings(tmp_path):
+def test_the_file_equals_that_of_lightning(tmp_path):
     ours, theirs = MetricsLog(tmp_path / "a"), CSVLogger(tmp_path / "b", name="logs")
     for logger in (ours, theirs):
         for metrics, step in ROWS:
@@ -20,7 +20,7 @@ def test_the_file_is_as_lightnings(tmp_path):
     assert ours.file.read_bytes() == (tmp_path / "b/logs/version_0/metrics.csv").read_bytes()
 
 
-def test_a_resumed_run_continues_behind_the_rows_of_its_checkpoint(tmp_path):
+def test_a_resumed_run_appends_to_the_rows_of_its_checkpoint(tmp_path):
     whole = MetricsLog(tmp_path)
     for metrics, step in ROWS:
         whole.log_metrics(metrics, step)
@@ -37,7 +37,7 @@ def test_a_resumed_run_continues_behind_the_rows_of_its_checkpoint(tmp_path):
     assert MetricsLog(tmp_path).version == 1
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_starts_the_file_again(tmp_path):
+def test_a_run_without_checkpoint_restarts_the_file(tmp_path):
     MetricsLog(tmp_path).log_metrics({"a": 1.0}, 0)
     again = MetricsLog(tmp_path, resumed=True)
     again.log_metrics({"b": 2.0}, 5)
