@@ -165,16 +165,12 @@ def _is_our_class(name: str) -> bool:
     top, package, *rest = name.split(".")
     # one attribute at a time: `vertebra.tasks.x.os.system` reaches a foreign module through an import of ours
     target: Any = importlib.import_module(f"{top}.{package}")
-    for part in rest:
+    for depth, part in enumerate(rest, start=1):
         if not isinstance(target, ModuleType) or not _is_ours(target.__name__):
             return False
         submodule = f"{target.__name__}.{part}"
-        if (
-            not hasattr(target, part)
-            and hasattr(target, "__path__")
-            and importlib.util.find_spec(submodule) is not None
-        ):
-            importlib.import_module(submodule)
-        target = getattr(target, part, None)
+        is_module = hasattr(target, "__path__") and importlib.util.find_spec(submodule) is not None
+        # an exported class may have the name of its module, which the attribute then hides
+        target = importlib.import_module(submodule) if is_module and depth < len(rest) else getattr(target, part, None)
     # the defining module decides: a foreign class imported into one of our modules is foreign
     return isinstance(target, type) and _is_ours(target.__module__)

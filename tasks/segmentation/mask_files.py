@@ -60,7 +60,7 @@ def _values(image: Image.Image) -> np.ndarray:
             return gray
     raise ValueError(
         f"its mode is {image.mode}; expected a gray or palette image with one number a class, or data.classes with "
-        "lines `R G B name` that say what its colors stand for"
+        "lines `R G B name` that map its colors to classes"
     )
 
 

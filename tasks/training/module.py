@@ -21,6 +21,7 @@ from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.data import ResumableLoader
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section, last_logged
+from vertebra.tasks.training.clipping import clip_gradients
 from vertebra.tasks.training.compiling import compile_parts
 from vertebra.tasks.training.data_wait import DataWait
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput, refuse_nonfinite
@@ -207,6 +208,15 @@ class TaskModule(LightningModule, ABC):
             # its scores are discarded; an untrained network may well overflow in half precision
             outputs = outputs.nan_to_num()
         return outputs
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val:
+            clip_gradients(self.trainer, optimizer, float(gradient_clip_val), gradient_clip_algorithm or "norm")
 
     def configure_callbacks(self) -> list[Callback]:
         stage = self.trainer.state.fn

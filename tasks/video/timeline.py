@@ -23,7 +23,7 @@ from vertebra.tasks.video.sampling import Sampling
 from vertebra.tasks.video.transforms import Resize
 from vertebra.tasks.video.video import UnreadableVideo
 
-_MAX_LINES = 6  # classes in a plot; more lines cannot be told apart
+_MAX_LINES = 6  # classes in a plot; more lines are not distinguishable
 _NUM_TOP = 5  # classes per row of the CSV
 
 

@@ -240,3 +240,10 @@ def test_invalid_configurations_are_refused_quickly(text, message):
     with pytest.raises(ValueError, match=f"its configuration.*({message})"):
         read_config(text)
     assert time.monotonic() - start < 20
+
+
+def test_a_class_is_found_although_the_package_exports_the_name_of_its_file():
+    for path in ("vertebra.tasks.detection.FasterRCNN", "vertebra.tasks.detection.faster_rcnn.FasterRCNN"):
+        check_names({"class_path": path})
+    with pytest.raises(ValueError, match="which is not a class of this package"):
+        check_names({"class_path": "vertebra.tasks.detection.faster_rcnn.Tensor"})

@@ -72,7 +72,7 @@ def test_the_most_confident_errors_come_first(tmp_path):
         top = results.images.top_scores[results.correct == right, 0].max()
         assert scores[0] == pytest.approx(top, abs=1e-3)
         assert section.html.count("<img") == (6 if right else 12)
-    assert "is &lt;kind" in worst.html
+    assert "true: &lt;kind" in worst.html
 
 
 def test_no_worst_images_without_errors_and_arrays_need_no_files(tmp_path):

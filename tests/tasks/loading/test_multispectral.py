@@ -106,7 +106,8 @@ def test_a_network_of_other_channels_is_named(build, write_tiff, tmp_path):
     write_samples(tmp_path, write_tiff, 5)
     module, data = build(tmp_path, 3, Pixels(channels=5, white=3000))
     with pytest.raises(
-        ValueError, match=r"images have 5 channels and the network takes 3; give data\.pixels\.channels"
+        ValueError,
+        match=r"images have 5 channels and the network takes 3; expected the same number. Set data\.pixels\.channels",
     ):
         trainer(tmp_path, limit_train_batches=1, num_sanity_val_steps=0).fit(module, data)
 

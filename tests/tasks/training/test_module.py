@@ -151,3 +151,21 @@ def test_an_error_restores_the_original_network(stage):
         getattr(Trainer(accelerator="cpu", logger=False, enable_progress_bar=False), stage)(module, loader)
     assert module.network is network
     assert [name for name, _ in module.named_children()] == ["network"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+@pytest.mark.parametrize(("algorithm", "largest"), [("norm", lambda g: g.norm()), ("value", lambda g: g.abs().max())])
+def test_gradients_are_clipped_under_the_fused_default_optimizer(precision, algorithm, largest, tmp_path):
+    norms = []
+
+    class Watched(Regression):
+        def training_step(self, batch, batch_idx):
+            return 1000 * super().training_step(batch, batch_idx)
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            norms.append(largest(torch.cat([p.grad.flatten() for p in self.network.parameters()])).item())
+
+    options = {"gradient_clip_val": 0.1, "gradient_clip_algorithm": algorithm, "precision": precision}
+    fit(Watched(nn.Linear(2, 2), ["a"]), max_steps=2, default_root_dir=tmp_path, **options)
+    assert norms == pytest.approx([0.1, 0.1], rel=1e-4)

@@ -158,7 +158,7 @@ def test_a_file_with_audio_only_is_no_video(tmp_path, write_video):
         samples.sample_rate = 8000
         container.mux(sound.encode(samples))
         container.mux(sound.encode(None))
-    with pytest.raises(UnreadableVideo, match="holds no pictures"):
+    with pytest.raises(UnreadableVideo, match="has no video stream"):
         read(tmp_path / "a.mp4", [0])
 
 
