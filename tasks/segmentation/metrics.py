@@ -78,7 +78,7 @@ class SegmentationResults:
         shown = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
         return (
             f"the mIoU is a mean over {scored} of {len(self.class_names)} classes: no pixel is labeled {shown}, so "
-            "its recall was not measured."
+            "recall is undefined there."
         )
 
     def scores(self) -> dict[str, float]:

@@ -28,7 +28,7 @@ def test_conclusions_follow_from_the_errors():
         in conclusions(pair("plain", [0.1], [0.4]), pair("residual", [0.1], [0.5]))[-1]
     )
     first, second, _ = conclusions(pair("plain", [0.1], [0.4]), GOOD)
-    assert "training error of plain20 is 10.0%, that of plain56 40.0%; the deeper network is 30.0 points worse" in first
+    assert "of plain20 is 10.0%, that of plain56 40.0%; the deeper network is 30.0 points worse" in first
     assert "2.0 points better" in second
     assert "no different" in conclusions(pair("plain", [0.100], [0.105]), GOOD)[0]
 

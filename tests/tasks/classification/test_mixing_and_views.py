@@ -53,7 +53,7 @@ def test_views_average_probabilities():
     torch.testing.assert_close(logits.logsumexp(dim=1), torch.zeros(3))
 
 
-def test_without_augmentation_there_is_a_single_view():
+def test_without_flips_and_crops_there_is_a_single_view():
     images = torch.randn(2, 3, 8, 8)
     network = Corner()
     network.seen = []
