@@ -25,19 +25,19 @@ EPSILON = 1e-4  # the paper's, in the denominator of the fusion
 
 
 class BiFPN(nn.Module):
-    """A pyramid that goes from coarse to fine and back, several times, and learns how much each map counts.
+    """BiFPN: repeated top-down and bottom-up passes with learned weights for each fused map.
 
     EfficientDet: Scalable and Efficient Object Detection, Tan et al. 2019, https://arxiv.org/abs/1911.09070. The extra
-    levels take part in the fusion, as in the paper; they are made like those of the other necks, by subsampling or by
-    convolution, where the paper has a max pooling. Works in three dimensions where the levels do.
+    levels take part in the fusion, as in the paper; they are computed like those of the other necks, by subsampling or
+    convolution, where the paper has max pooling. 3-D levels give a 3-D pyramid.
 
     Args:
         levels: a backbone's `levels`.
         channels: channels of every level of the pyramid; EfficientDet-D0 has 64.
-        extra: coarser levels behind the last: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
+        extra: levels beyond the coarsest: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
             from C5, `conv_p5` from P5.
-        norm: a norm behind every convolution (see `BackboneOptions`), or None for biases instead; the paper's is batch.
-        repeats: how often it goes there and back; EfficientDet-D0 has 3.
+        norm: after every convolution (see `BackboneOptions`), or None for biases instead; the paper's is batch.
+        repeats: number of passes; EfficientDet-D0 has 3.
 
     Attributes:
         levels: the pyramid's levels, P2..P5 for C2..C5 and the extra ones.
@@ -56,7 +56,7 @@ class BiFPN(nn.Module):
     ) -> None:
         super().__init__()
         if repeats < 1:
-            raise ValueError(f"repeats is {repeats}; a BiFPN goes there and back at least once.")
+            raise ValueError(f"repeats is {repeats}; a BiFPN has at least 1.")
         dim = dimension(levels)
         self.inner_blocks = nn.ModuleList(pyramid_conv(dim, level.channels, channels, 1, norm) for level in levels)
         self.extra_blocks = extra_levels(extra, levels, channels)
@@ -75,12 +75,12 @@ class BiFPN(nn.Module):
 
 
 class Round(nn.Module):
-    """Once from the coarsest map to the finest, and back.
+    """One BiFPN layer: a top-down and a bottom-up pass.
 
     Args:
         levels: of the pyramid, two or more.
         channels: of every map.
-        norm: behind every convolution, or None.
+        norm: after every convolution, or None.
 
     Shape:
         list of (N, channels, H_l, W_l), fine to coarse -> the same
@@ -92,8 +92,8 @@ class Round(nn.Module):
         self.down = nn.ModuleList(
             max_pool(dim, [3 if axis > 1 else 1 for axis in step], stride=step) for step in steps(levels)
         )
-        # every level but the coarsest on the way to the finest; every level but the finest on the way back, where
-        # those between the ends see their map of the way there besides
+        # top-down nodes for all levels but the coarsest, bottom-up nodes for all but the finest; the latter fuse
+        # the top-down map as a third input, except at the coarsest level, which has none
         self.up_nodes = nn.ModuleList(Node(dim, channels, 2, norm) for _ in range(count - 1))
         self.down_nodes = nn.ModuleList(Node(dim, channels, 2 if i == count - 1 else 3, norm) for i in range(1, count))
 
@@ -109,13 +109,13 @@ class Round(nn.Module):
 
 
 class Node(nn.Module):
-    """The weighted mean of some maps (fast normalized fusion), and a depthwise separable convolution of it.
+    """Fusion node: the weighted mean of maps (fast normalized fusion), then a depthwise separable convolution.
 
     Args:
         dim: 2 for images, 3 for clips and volumes.
         channels: of the maps.
-        num_inputs: how many maps.
-        norm: behind the convolution, or None.
+        num_inputs: number of maps.
+        norm: after the convolution, or None.
 
     Shape:
         `num_inputs` maps (N, channels, H, W) -> (N, channels, H, W)

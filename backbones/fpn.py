@@ -1,4 +1,4 @@
-"""The feature pyramid network."""
+"""Feature pyramid network (FPN)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initializ
 
 
 class FPN(nn.Module):
-    """Feature pyramid: coarse maps are upsampled and added to the finer ones.
+    """FPN: coarse maps are upsampled and added to the finer ones, top-down.
 
     Feature Pyramid Networks for Object Detection, Lin et al. 2016, https://arxiv.org/abs/1612.03144; P6 and P7 by
     convolution as in Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/1708.02002, from C5.
-    Submodules carry torchvision's names. Works in three dimensions where the levels do.
+    Submodules have torchvision's names. 3-D levels give a 3-D pyramid.
 
     Args:
         levels: a backbone's `levels`.
         channels: channels of every level of the pyramid.
-        extra: coarser levels behind the last: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
+        extra: levels beyond the coarsest: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
             from C5, `conv_p5` from P5.
-        norm: a norm behind every convolution (see `BackboneOptions`), or None for biases instead.
+        norm: after every convolution (see `BackboneOptions`), or None for biases instead.
 
     Attributes:
         levels: the pyramid's levels, P2..P5 for C2..C5 and the extra ones.

@@ -1,4 +1,4 @@
-"""The path aggregation network."""
+"""Path aggregation network (PAFPN)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initializ
 
 
 class PAFPN(nn.Module):
-    """A feature pyramid and a second way through it, from fine to coarse, short for what small things tell large ones.
+    """PAFPN: a feature pyramid with an additional bottom-up path, which shortens the way from fine to coarse maps.
 
     Path Aggregation Network for Instance Segmentation, Liu et al. 2018, https://arxiv.org/abs/1803.01534: its bottom-up
-    path augmentation. A ReLU follows each convolution of that path, as the paper says and many copies leave out.
-    Works in three dimensions where the levels do.
+    path augmentation. A ReLU follows each convolution of that path, as in the paper and unlike in many other
+    implementations. 3-D levels give a 3-D pyramid.
 
     Args:
         levels: a backbone's `levels`.
         channels: channels of every level of the pyramid.
-        extra: coarser levels behind the last: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
+        extra: levels beyond the coarsest: None, `pool` (one, by subsampling), or two by strided convolution: `conv`
             from C5, `conv_p5` from P5.
-        norm: a norm behind every convolution (see `BackboneOptions`), or None for biases instead.
+        norm: after every convolution (see `BackboneOptions`), or None for biases instead.
 
     Attributes:
         levels: the pyramid's levels, P2..P5 for C2..C5 (the paper's N2..N5) and the extra ones.

@@ -1,4 +1,4 @@
-"""What all necks have in common: a pyramid's level names, the steps between levels, and the coarser levels behind."""
+"""Shared parts of necks: names and strides of pyramid levels, convolutions, and extra coarse levels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def dimension(levels: Sequence[Level]) -> int:
 
 
 def pyramid_levels(levels: Sequence[Level], channels: int, num_extra: int) -> tuple[Level, ...]:
-    """Name the levels of a pyramid, P2 for C2 and so on, and `num_extra` behind that each halve the one before."""
+    """Return the levels of a pyramid, P2 for C2 and so on, then `num_extra` more, each at half the resolution."""
     named = [Level(f"P{level.name[1:]}", channels, level.reduction) for level in levels]
     for _ in range(num_extra):
         last = named[-1].reduction
@@ -37,7 +37,7 @@ def pyramid_levels(levels: Sequence[Level], channels: int, num_extra: int) -> tu
 
 
 def steps(levels: Sequence[Level]) -> list[tuple[int, ...]]:
-    """Return for each level but the first its reduction over that of the level before, for each axis."""
+    """Return the stride from each level to the next coarser one, for each axis."""
     dim = dimension(levels)
     sizes = [per_axis(level.reduction, dim) for level in levels]
     return [
@@ -46,18 +46,18 @@ def steps(levels: Sequence[Level]) -> list[tuple[int, ...]]:
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """Return `x` by nearest neighbors in the size of `like`; sizes that are odd halve to one of two numbers."""
+    """Resize `x` to the size of `like` by nearest neighbors; where odd sizes were halved the scale is not exactly 2."""
     return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
 def pyramid_conv(dim: int, in_channels: int, channels: int, size: int, norm: Norm | None) -> nn.Sequential:
-    """Build a convolution with a norm behind it, or with a bias where `norm` is None."""
+    """Build a convolution followed by a norm, or with a bias where `norm` is None."""
     convolution = conv(dim, in_channels, channels, size, bias=norm is None)
     return nn.Sequential(convolution, *([norm_layer(dim, channels, norm)] if norm else []))
 
 
 def initialize(neck: nn.Module) -> None:
-    """Draw convolutions for an output as large as the input (LeCun's uniform), with biases of zero."""
+    """Initialize convolutions by LeCun's uniform distribution (variance 1 / fan-in), and biases by zero."""
     for module in neck.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_uniform_(module.weight, a=1)
@@ -66,10 +66,10 @@ def initialize(neck: nn.Module) -> None:
 
 
 class PoolLevel(nn.Module):
-    """P6 as every second pixel of P5, which needs no weights.
+    """P6 by subsampling P5, without parameters.
 
     Shape:
-        P5 (N, channels, ...) and C5, which is not asked -> [P6]
+        P5 (N, channels, ...) and C5, which is not used -> [P6]
     """
 
     num_levels = 1
@@ -110,7 +110,7 @@ class ConvLevels(nn.Module):
 
 
 def extra_levels(extra: Extra | None, levels: Sequence[Level], channels: int) -> PoolLevel | ConvLevels | None:
-    """Build the coarser levels that `extra` asks for behind a backbone's `levels`.
+    """Build the levels beyond the coarsest of a backbone's `levels`.
 
     Raises:
         ValueError: `extra` is not one of the choices.

@@ -104,10 +104,10 @@ def shift_channels(x: Tensor, frames: int, count: int) -> Tensor:
         (N * frames, C, H, W)
     """
     clips = x.unflatten(0, (-1, frames))
-    ahead, behind, still = clips.split([count, count, clips.shape[2] - 2 * count], dim=2)
-    ahead = torch.cat((ahead[:, 1:], torch.zeros_like(ahead[:, :1])), dim=1)
-    behind = torch.cat((torch.zeros_like(behind[:, :1]), behind[:, :-1]), dim=1)
-    return torch.cat((ahead, behind, still), dim=2).flatten(0, 1)
+    following, previous, still = clips.split([count, count, clips.shape[2] - 2 * count], dim=2)
+    following = torch.cat((following[:, 1:], torch.zeros_like(following[:, :1])), dim=1)
+    previous = torch.cat((torch.zeros_like(previous[:, :1]), previous[:, :-1]), dim=1)
+    return torch.cat((following, previous, still), dim=2).flatten(0, 1)
 
 
 @register_prefix("tsn")

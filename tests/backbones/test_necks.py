@@ -224,5 +224,5 @@ def test_a_map_of_negative_weight_does_not_count():
 
 def test_repeats():
     assert len(BiFPN(LEVELS, 6, repeats=5).rounds) == 5
-    with pytest.raises(ValueError, match="repeats is 0; a BiFPN goes"):
+    with pytest.raises(ValueError, match="repeats is 0; a BiFPN has"):
         BiFPN(LEVELS, 6, repeats=0)
