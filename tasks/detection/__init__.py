@@ -2,29 +2,56 @@
 
 from vertebra.backbones.network_weights import load_weights
 from vertebra.tasks.detection.anchors import AnchorGenerator
+from vertebra.tasks.detection.assigners import Assigner, CenterAssigner, IoUAssigner
+from vertebra.tasks.detection.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
+from vertebra.tasks.detection.box_coder import BoxCoder, DistanceCoder
 from vertebra.tasks.detection.data import DetectionData, Split
 from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
 from vertebra.tasks.detection.fcos import FCOS, fcos
+from vertebra.tasks.detection.losses import BoxLoss, GIoU, SmoothL1
 from vertebra.tasks.detection.module import DetectionModule
 from vertebra.tasks.detection.retinanet import RetinaNet, retinanet
-from vertebra.tasks.detection.rpn import ProposalSelection
+from vertebra.tasks.detection.roi_align import RoIAlign
+from vertebra.tasks.detection.roi_heads import RoIBranch, RoIHeads
+from vertebra.tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead
 from vertebra.tasks.detection.rtdetr import RTDETR, QueryDetections, TransformerSize, rt_detr
-from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection
+from vertebra.tasks.detection.sampling import BalancedSampler
+from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection, select_dense, select_detections
+from vertebra.tasks.training.normalize import Normalize
 
 __all__ = [
     "FCOS",
     "RTDETR",
     "AnchorGenerator",
+    "Assigner",
+    "BalancedSampler",
+    "BoxBranch",
+    "BoxCoder",
+    "BoxLoss",
+    "BoxPredictor",
+    "CenterAssigner",
+    "ConvHead",
     "DenseSelection",
     "DetectionData",
     "DetectionModule",
     "DetectionSelection",
     "Detector",
+    "DistanceCoder",
     "FasterRCNN",
+    "GIoU",
+    "IoUAssigner",
+    "MLPHead",
+    "Normalize",
     "ProposalSelection",
     "QueryDetections",
+    "RPNHead",
+    "RegionProposalNetwork",
     "RetinaNet",
+    "RoIAlign",
+    "RoIBranch",
+    "RoIHeads",
+    "SmoothL1",
     "Split",
     "TransformerSize",
     "faster_rcnn",
@@ -32,4 +59,6 @@ __all__ = [
     "load_weights",
     "retinanet",
     "rt_detr",
+    "select_dense",
+    "select_detections",
 ]

@@ -27,6 +27,7 @@ from vertebra.tasks.segmentation.pyramid_pooling import PSPNetDecoder, PyramidPo
 from vertebra.tasks.segmentation.segmenter import LevelDecoder, PixelHead, Segmenter
 from vertebra.tasks.segmentation.semantic_fpn import SemanticFPNDecoder
 from vertebra.tasks.segmentation.unet import UNetDecoder
+from vertebra.tasks.training.normalize import Normalize
 
 __all__ = [
     "ASPP",
@@ -38,6 +39,7 @@ __all__ = [
     "FCNScores",
     "FCNScoresDecoder",
     "LevelDecoder",
+    "Normalize",
     "PSPNet",
     "PSPNetDecoder",
     "PixelHead",

@@ -1,12 +1,14 @@
 """Video classification."""
 
 from vertebra.backbones.network_weights import load_weights
+from vertebra.tasks.training.normalize import Normalize
 from vertebra.tasks.video.classifier import FrameClassifier, VideoClassifier, frame_classifier, video_classifier
 from vertebra.tasks.video.data import VideoData
 from vertebra.tasks.video.module import VideoModule
 
 __all__ = [
     "FrameClassifier",
+    "Normalize",
     "VideoClassifier",
     "VideoData",
     "VideoModule",
