@@ -42,3 +42,21 @@ def images_and_targets() -> tuple[list[torch.Tensor], list[dict[str, torch.Tenso
         {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
     ]
     return images, targets
+
+
+@pytest.fixture
+def samples() -> Callable[[int], tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]]:
+    """Function that draws images of 64 x 64 pixels, each with a square that is bright (1) or dark (2)."""
+
+    def draw(count: int) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
+        images, targets = [], []
+        for i in range(count):
+            image = 0.3 * torch.randn(3, 64, 64)
+            x, y = torch.randint(0, 64 - 36, (2,)).tolist()
+            side, label = 16 + 20 * (i % 4) // 3, 1 + i % 2
+            image[:, y : y + side, x : x + side] = 2.0 if label == 1 else -2.0
+            images.append(image)
+            targets.append({"boxes": torch.tensor([[x, y, x + side, y + side]]), "labels": torch.tensor([label])})
+        return images, targets
+
+    return draw

@@ -26,20 +26,7 @@ def detector(norm="batch", frozen_stages=0, **options):
     return faster_rcnn(body, NUM_CLASSES, anchors=anchors, **options)
 
 
-def samples(count, height=64, width=64):
-    """Squares that are bright (1) or dark (2) on noise."""
-    images, targets = [], []
-    for i in range(count):
-        image = 0.3 * torch.randn(3, height, width)
-        x, y = torch.randint(0, 64 - 36, (2,)).tolist()
-        side, label = 16 + 20 * (i % 4) // 3, 1 + i % 2
-        image[:, y : y + side, x : x + side] = 2.0 if label == 1 else -2.0
-        images.append(image)
-        targets.append({"boxes": torch.tensor([[x, y, x + side, y + side]]), "labels": torch.tensor([label])})
-    return images, targets
-
-
-def test_losses_fall():
+def test_losses_fall(samples):
     network = detector(norm="group").train()
     images, targets = samples(8)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
@@ -59,7 +46,7 @@ def test_losses_fall():
 
 @pytest.mark.parametrize("head_norm", [None, "batch", "frozen", "sync", "group"])
 @pytest.mark.parametrize("norm", ["batch", "frozen", "sync", "group"])
-def test_one_step_reaches_every_parameter(norm, head_norm):
+def test_one_step_reaches_every_parameter(norm, head_norm, samples):
     network = detector(norm, head_norm=head_norm).train()
     images, targets = samples(2)
     sum(network(images, targets).values()).backward()
@@ -72,7 +59,7 @@ def test_one_step_reaches_every_parameter(norm, head_norm):
 
 @pytest.mark.parametrize("neck", ["pafpn", "bifpn"])
 @pytest.mark.parametrize("head_norm", [None, "batch"])
-def test_one_step_with_every_neck(neck, head_norm):
+def test_one_step_with_every_neck(neck, head_norm, samples):
     network = detector(neck=neck, head_norm=head_norm).train()
     sum(network(*samples(2)).values()).backward()
     for name, parameter in network.named_parameters():
@@ -94,7 +81,7 @@ def test_unknown_neck_names_the_choices():
         detector(neck="fnp")
 
 
-def test_frozen_stages_stay():
+def test_frozen_stages_stay(samples):
     network = detector(frozen_stages=2).train()
     images, targets = samples(2)
     sum(network(images, targets).values()).backward()
@@ -123,7 +110,7 @@ def test_a_batch_equals_its_single_images(class_agnostic):
         assert (found["boxes"][:, [1, 3]] <= height).all()
 
 
-def test_losses_do_not_see_the_padding_of_targets():
+def test_losses_do_not_see_the_padding_of_targets(samples):
     network = detector(norm="frozen").train()
     network.rpn.sampler = network.roi_heads.sampler = BalancedSampler(1_000_000, 0.5)  # chance has no part in it
     images, targets = samples(3)
@@ -139,7 +126,7 @@ def test_losses_do_not_see_the_padding_of_targets():
 
 
 @pytest.mark.parametrize("empty", [[0], [0, 1]])
-def test_images_without_objects_train(empty):
+def test_images_without_objects_train(empty, samples):
     network = detector().train()
     images, targets = samples(2)
     for i in empty:
@@ -158,13 +145,13 @@ def test_images_of_any_size_and_channels():
     assert [set(detections) for detections in found] == [{"boxes", "scores", "labels"}] * 2
 
 
-def test_fewer_targets_than_images_are_refused():
+def test_fewer_targets_than_images_are_refused(samples):
     images, targets = samples(2)
     with pytest.raises(ValueError, match=r"\b1 target.*\b2 images|\b2 images.*\b1 target"):
         detector()(images, targets[:1])
 
 
-def test_few_rois_train():
+def test_few_rois_train(samples):
     network = detector(rois_per_image=2).train()
     assert all(loss.isfinite() for loss in network(*samples(1)).values())
 

@@ -32,21 +32,8 @@ def detector(build=retinanet, norm="batch", **options):
     return build(body, NUM_CLASSES, **{"channels": 48} | options)
 
 
-def samples(count):
-    """Squares that are bright (1) or dark (2) on noise."""
-    images, targets = [], []
-    for i in range(count):
-        image = 0.3 * torch.randn(3, 64, 64)
-        x, y = torch.randint(0, 64 - 36, (2,)).tolist()
-        side, label = 16 + 20 * (i % 4) // 3, 1 + i % 2
-        image[:, y : y + side, x : x + side] = 2.0 if label == 1 else -2.0
-        images.append(image)
-        targets.append({"boxes": torch.tensor([[x, y, x + side, y + side]]), "labels": torch.tensor([label])})
-    return images, targets
-
-
 @ALL
-def test_losses_fall(build, options):
+def test_losses_fall(build, options, samples):
     network = detector(build, norm="group", **options).train()
     for module in (*network.head.cls_conv.modules(), *network.head.box_conv.modules()):
         if isinstance(module, nn.Conv2d):  # the start with deviations of 0.01 is for 256 channels
@@ -68,7 +55,7 @@ def test_losses_fall(build, options):
 @pytest.mark.parametrize("neck", ["fpn", "pafpn", "bifpn"])
 @pytest.mark.parametrize("head_norm", [None, "batch", "group"])
 @pytest.mark.parametrize("build", [retinanet, fcos])
-def test_one_step_reaches_every_parameter(build, neck, head_norm):
+def test_one_step_reaches_every_parameter(build, neck, head_norm, samples):
     network = detector(build, neck=neck, head_norm=head_norm).train()
     network.head.bbox_reg.bias.data.fill_(0.5)  # FCOS has no gradient where all distances are 0
     sum(network(*samples(2)).values()).backward()
@@ -113,7 +100,7 @@ def test_a_batch_equals_its_single_images(build, options):
         assert (found["boxes"][:, [1, 3]] <= height).all()
 
 
-def samples_with_and_without_objects():
+def samples_with_and_without_objects(samples):
     images, targets = samples(3)
     targets[0] = {
         "boxes": torch.tensor([[4.0, 4.0, 30.0, 30.0], [20.0, 10.0, 60.0, 50.0]]),
@@ -125,9 +112,9 @@ def samples_with_and_without_objects():
 
 
 @ALL
-def test_losses_do_not_see_the_padding_of_targets(build, options):
+def test_losses_do_not_see_the_padding_of_targets(build, options, samples):
     network = detector(build, norm="frozen", **options).train()
-    images, targets = samples_with_and_without_objects()
+    images, targets = samples_with_and_without_objects(samples)
     expected = network(images, targets)
     for name, loss in network(images, pad_targets(targets, multiple=8)).items():
         torch.testing.assert_close(loss, expected[name])
@@ -141,16 +128,16 @@ def test_losses_do_not_see_the_padding_of_targets(build, options):
 
 
 @pytest.mark.parametrize("box_loss", [None, GIoU()])
-def test_losses_of_retinanet_are_the_mean_over_the_images(box_loss):
+def test_losses_of_retinanet_are_the_mean_over_the_images(box_loss, samples):
     network = detector(norm="frozen", box_loss=box_loss).train()
-    images, targets = samples_with_and_without_objects()
+    images, targets = samples_with_and_without_objects(samples)
     single = [network([image], [target]) for image, target in zip(images, targets, strict=True)]
     for name, loss in network(images, targets).items():
         torch.testing.assert_close(torch.stack([losses[name] for losses in single]).mean(), loss)
 
 
 @ALL
-def test_a_crowd_over_everything_leaves_nothing_to_learn(build, options):
+def test_a_crowd_over_everything_leaves_nothing_to_learn(build, options, samples):
     network = detector(build, **options).train()
     crowd = {
         "boxes": torch.tensor([[-999.0, -999.0, 999.0, 999.0]]),
@@ -173,7 +160,7 @@ def test_a_crowd_over_everything_leaves_nothing_to_learn(build, options):
         (fcos, "centerness"),
     ],
 )
-def test_outputs_that_are_not_finite_are_refused(build, layer):
+def test_outputs_that_are_not_finite_are_refused(build, layer, samples):
     network = detector(build).eval()
     getattr(network.head, layer).bias.data[0] = float("inf")
     with pytest.raises(NonFiniteOutput, match="sample 0 of the batch, sample 1 of the batch"):

@@ -24,23 +24,10 @@ def detector(norm="group", **options):
     )
 
 
-def samples(count):
-    """Squares that are bright (1) or dark (2) on noise."""
-    images, targets = [], []
-    for i in range(count):
-        image = 0.3 * torch.randn(3, 64, 64)
-        x, y = torch.randint(0, 64 - 36, (2,)).tolist()
-        side, label = 16 + 20 * (i % 4) // 3, 1 + i % 2
-        image[:, y : y + side, x : x + side] = 2.0 if label == 1 else -2.0
-        images.append(image)
-        targets.append({"boxes": torch.tensor([[x, y, x + side, y + side]]), "labels": torch.tensor([label])})
-    return images, targets
-
-
 EMPTY = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
 
 
-def test_losses_fall():
+def test_losses_fall(samples):
     network = detector().train()
     images, targets = samples(8)
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
@@ -57,7 +44,7 @@ def test_losses_fall():
 
 
 @pytest.mark.parametrize("which", [(), (0,), (0, 1)])
-def test_one_step_reaches_every_parameter_also_without_objects(which):
+def test_one_step_reaches_every_parameter_also_without_objects(which, samples):
     network = detector("batch", head_norm="batch").train()
     images, targets = samples(2)
     for i in which:
@@ -73,7 +60,7 @@ def test_one_step_reaches_every_parameter_also_without_objects(which):
         assert parameter.grad.isfinite().all(), name
 
 
-def test_more_objects_than_queries_train():
+def test_more_objects_than_queries_train(samples):
     network = detector(num_queries=3, num_denoising=4).train()
     corners = 60 * torch.rand(7, 2)
     target = {"boxes": torch.cat((corners, corners + 3), dim=1), "labels": torch.ones(7, dtype=torch.int64)}
@@ -118,7 +105,7 @@ def test_what_is_reported_is_chosen():
     assert len(network(images)[0]["scores"]) == 3
 
 
-def test_a_crowd_over_everything_leaves_no_background_to_learn():
+def test_a_crowd_over_everything_leaves_no_background_to_learn(samples):
     network = detector().train()
     crowd = {
         "boxes": torch.tensor([[-999.0, -999.0, 999.0, 999.0]]),
@@ -132,7 +119,7 @@ def test_a_crowd_over_everything_leaves_no_background_to_learn():
     assert network(samples(1)[0], [EMPTY])["loss_classifier"] > 0
 
 
-def test_padded_targets_change_only_the_denoising():
+def test_padded_targets_change_only_the_denoising(samples):
     network = detector("frozen").train()
     images, targets = samples(2)
     losses, padded = network(images, targets), network(images, pad_targets(targets, multiple=4))
@@ -141,7 +128,7 @@ def test_padded_targets_change_only_the_denoising():
 
 
 @pytest.mark.parametrize("part", ["class_heads", "box_heads"])
-def test_outputs_that_are_not_finite_are_refused(part):
+def test_outputs_that_are_not_finite_are_refused(part, samples):
     network = detector().eval()
     head = getattr(network.decoder, part)[-1]
     (head if part == "class_heads" else head[-1]).bias.data[0] = float("nan")
@@ -185,7 +172,7 @@ def test_sizes_that_cannot_be_built_are_refused(options, message):
 
 
 @pytest.mark.parametrize("name", ["resnet18vd", "resnet20", "densenet121", "resnetv2_18", "timm:convnext_atto"])
-def test_backbones_of_any_family_train(name):
+def test_backbones_of_any_family_train(name, samples):
     network = rt_detr(name, 2, size=TINY, num_queries=10, num_denoising=4).train()
     losses = network([torch.randn(3, 64, 50), torch.randn(3, 40, 64)], samples(2)[1])
     sum(losses.values()).backward()
