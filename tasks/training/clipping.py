@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch.optim import Optimizer
 
@@ -12,7 +12,7 @@ def clip_gradients(trainer: Trainer, optimizer: Optimizer, value: float, algorit
     """Clip the gradients of an optimizer in place.
 
     Args:
-        trainer: trainer of the run, which knows the precision.
+        trainer: trainer of the run, for its precision.
         optimizer: optimizer whose parameters have gradients.
         value: largest norm or absolute value; 0 does not clip.
         algorithm: `norm` or `value`.
@@ -24,6 +24,6 @@ def clip_gradients(trainer: Trainer, optimizer: Optimizer, value: float, algorit
     kind = GradClipAlgorithmType(algorithm)
     if isinstance(plugin, MixedPrecision) and plugin.scaler is None:
         # MixedPrecision refuses fused optimizers, which unscale within their step; in bf16 there is no scale
-        super(MixedPrecision, plugin).clip_gradients(optimizer, value, kind)
+        Precision.clip_gradients(plugin, optimizer, value, kind)
     else:
         plugin.clip_gradients(optimizer, value, kind)
