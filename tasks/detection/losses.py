@@ -15,7 +15,7 @@ from vertebra.tasks.detection.boxes import area
 
 
 class BoxLoss(ABC):
-    """The regression loss of each candidate box; whoever calls it sums and normalizes."""
+    """Regression loss of each candidate box; the caller sums and normalizes."""
 
     @abstractmethod
     def __call__(self, coder: Coder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class DetectionResults:
         return {"map": self.ap, "map50": self.ap50}
 
     def headline(self) -> dict[str, float]:
-        """Return the numbers that COCO's own table shows, by the names that a reader knows."""
+        """Return the numbers that COCO's own table shows, by their usual names."""
         return {
             "AP": self.ap,
             "AP50": self.ap50,

@@ -1,4 +1,4 @@
-"""The studies of one split: what is said of each, of whom it is, and where its images come from."""
+"""Studies of one split: labels, patients and sources of the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy, calibration and confusion over all images of all processes."""
+"""Classification metric: accuracy, calibration and confusion over all processes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NUM_TOP = 5
 
 
 class Evaluated(NamedTuple):
-    """What is known about images once a classifier has seen them.
+    """True labels and predictions of evaluated images.
 
     Attributes:
-        indices: (N,) int64, place of each image in its split.
-        names: (N,) str, what each is called, such as its path.
-        groups: (N,) str, where each comes from (a patient, a recording); its name where that is unknown.
+        indices: (N,) int64, index of each image in its split.
+        names: (N,) str, name of each image, such as its path.
+        groups: (N,) str, group of each image (a patient, a recording); its name where that is unknown.
         labels: (N,) int64 in 0..K-1, the truth.
-        top_labels: (N, T) int64, the T = min(5, K) most likely classes, the likeliest first.
+        top_labels: (N, T) int64, the T = min(5, K) most probable classes in descending order.
         top_scores: (N, T) float64, their probabilities.
-        losses: (N,) float64, minus the logarithm of the true class's probability.
+        losses: (N,) float64, negative log-likelihood of the true class.
         probs: (N, K) float32 in 0..1, or (N, 0) where they are not kept.
     """
 
@@ -42,16 +42,16 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassificationResults:
-    """What a classifier scored on a set of images; a score is in 0..1, or NaN where there was nothing to score.
+    """Scores of a classifier on a set of images, in 0..1, or NaN where undefined.
 
     Attributes:
         class_names: the K classes.
-        images: the images behind the numbers, each once, by `indices`.
-        top1: part of the images whose likeliest class is the true one.
-        top5: part of the images whose five likeliest classes hold the true one.
-        mean_class_accuracy: mean over the classes that have images; each class weighs the same.
+        images: the evaluated images, each once, sorted by `indices`.
+        top1: fraction of images whose most probable class is the true one.
+        top5: fraction of images whose true class is among the five most probable.
+        mean_class_accuracy: mean recall over the classes that have images (macro average).
         loss: mean cross-entropy, in nats.
-        reliability: how often the classifier is right where it is how sure.
+        reliability: reliability diagram of the most probable classes.
         confusion: (K, K) int64 counts; rows are the truth, columns the prediction.
     """
 
@@ -71,7 +71,7 @@ class ClassificationResults:
 
     @property
     def per_class_precision(self) -> np.ndarray:
-        """(K,) float64, part of the predictions of each class that is right; NaN for a class that is never said."""
+        """(K,) float64, precision of each class; NaN for a class that is never predicted."""
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
@@ -85,7 +85,7 @@ class ClassificationResults:
         return {"loss": self.loss, "top1": self.top1, "ece": self.reliability.error, **top5}
 
     def headline(self) -> dict[str, float]:
-        """Return the numbers that a reader asks for first; top-5 only where there are more than five classes."""
+        """Return the headline numbers of the report; top-5 only where there are more than five classes."""
         top5 = {"top-5": self.top5} if len(self.class_names) > NUM_TOP else {}
         return {
             "top-1": self.top1,

@@ -62,7 +62,7 @@ class TaskModule(LightningModule, ABC):
 
     A task adds `training_step`, a `validation_step` that updates `metric`, a writer of predictions, and the sections of
     its report. Its constructor passes these arguments on as `**training`. A module never reaches for its data module:
-    what a sample belongs to (its name, its group) travels in the batch, what a loss has to know of the training set
+    what a sample belongs to (its name, its group) travels in the batch, what a loss needs from the training set
     comes by `prepare`, and examples for the report are read from the data set of the loader that was evaluated.
 
     Args:
@@ -139,7 +139,7 @@ class TaskModule(LightningModule, ABC):
         self.prepare(getattr(self.trainer.train_dataloader, "dataset", None))
 
     def prepare(self, dataset: Any) -> None:
-        """Take from the training set what a loss has to know before the first step, such as how often a class occurs.
+        """Take from the training set what a loss needs before the first step, such as how often a class occurs.
 
         Args:
             dataset: of the training loader, None where that has none.

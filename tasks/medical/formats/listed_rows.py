@@ -16,7 +16,7 @@ from vertebra.tasks.medical.studies import ScanFiles, Studies
 
 
 class Row(NamedTuple):
-    """What a list says of one image.
+    """Entry of a list: one image with its study, patient and label.
 
     Attributes:
         line: where in the list.
