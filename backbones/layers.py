@@ -79,11 +79,12 @@ def norm_layer(dim: int, channels: int, norm: Norm) -> nn.Module:
 
 
 def _groups(channels: int) -> int:
-    """Return 32 groups as in the paper, or fewer where 32 does not divide the channels.
+    """Return 32 groups as in the paper, or fewer where 32 does not divide the channels into groups of two or more.
 
     Group Normalization, Wu and He 2018, https://arxiv.org/abs/1803.08494.
     """
-    return next(groups for groups in (32, 16, 8, 4, 2, 1) if channels % groups == 0)
+    # a group of one channel on a 1x1 map, as of a coarse pyramid level, is a single value, which would normalize to 0
+    return next((groups for groups in (32, 16, 8, 4, 2) if channels % groups == 0 and channels > groups), 1)
 
 
 class FrozenBatchNorm(nn.Module):

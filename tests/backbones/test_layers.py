@@ -86,9 +86,18 @@ def test_norm_by_name(dim, norm, kind):
     assert layer(torch.randn(SHAPES[dim])).shape == SHAPES[dim]
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (64, 32), (48, 16), (24, 8), (6, 2), (7, 1)])
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(256, 32), (64, 32), (48, 16), (32, 16), (24, 8), (6, 2), (2, 1), (7, 1)]
+)
 def test_group_norm_has_32_groups_where_they_fit(channels, groups):
     assert norm_layer(2, channels, "group").num_groups == groups
+
+
+@pytest.mark.parametrize("channels", [2, 8, 16, 32, 64])
+def test_group_norm_keeps_the_signal_of_a_single_pixel(channels):
+    x = torch.randn(1, channels, 1, 1, requires_grad=True)  # the coarsest level of a small image
+    norm_layer(2, channels, "group")(x).square().sum().backward()
+    assert x.grad.any()
 
 
 def test_unknown_norm_lists_choices():
