@@ -10,6 +10,7 @@ from vertebra.tasks.medical.study_network import (
     slice_classifier,
     study_classifier,
 )
+from vertebra.tasks.training.views import Views
 
 __all__ = [
     "MedicalClassifier",
@@ -17,6 +18,7 @@ __all__ = [
     "MedicalModule",
     "SliceClassifier",
     "StudyClassifier",
+    "Views",
     "load_weights",
     "medical_classifier",
     "slice_classifier",

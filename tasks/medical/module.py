@@ -28,6 +28,7 @@ from vertebra.tasks.scoring.conditions import condition_classes
 from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD, decide
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.views import Views
 
 _MOST_CONDITIONS = 3  # whose studies a report shows
 
@@ -44,6 +45,9 @@ class MedicalModule(TaskModule):
         class_names: the K classes, grades or findings; label k is `class_names[k]`.
         target: the meaning of labels, and the loss; exclusive classes if not given; has to agree with `data.kind`.
         sensitivity: that the thresholds are to reach on the validation split; None chooses them by Youden's index.
+        views: test-time flips and crops (of height and width) of each scan in all that is measured or predicted, also
+            while training, since the temperature and thresholds belong to them; None for the scan alone. Grad-CAM maps
+            are of the scan alone.
         explain: `vertebra predict` also writes a Grad-CAM map of the class for every scan.
         training: optimizer, schedule and the like, see `TaskModule`.
 
@@ -62,12 +66,14 @@ class MedicalModule(TaskModule):
         class_names: Sequence[str],
         target: Target | None = None,
         sensitivity: float | None = None,
+        views: Views | None = None,
         explain: bool = False,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
         self.target = target or Classes()
         self.sensitivity = sensitivity
+        self.views = views
         self.explain = explain
         self.metric = MedicalMetric(self.class_names, self.target.kind)
         number = len(condition_classes(len(self.class_names), self.exclusive))
@@ -93,14 +99,14 @@ class MedicalModule(TaskModule):
     def validation_step(self, batch: MedicalBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
         if len(batch.images):
-            logits = self.finite(self._logits(batch), batch.names)
+            logits = self.finite(self._logits(batch, self.views), batch.names)
             self.metric.update(logits, batch.labels, batch.indices, batch.names, batch.groups)
 
     def predict_step(self, batch: MedicalBatch, batch_idx: int) -> list[Prediction]:
         self.warn_skipped(batch.skipped)
         if not len(batch.images):
             return []
-        logits = self.finite(self._logits(batch), batch.names).cpu()
+        logits = self.finite(self._logits(batch, self.views), batch.names).cpu()
         probs = calibrated_probs(logits, self.exclusive, self.temperature).numpy()
         maps: Sequence[np.ndarray | None] = [None] * len(probs)
         if self.explain:
@@ -147,13 +153,16 @@ class MedicalModule(TaskModule):
     def _fingerprint(self) -> str:
         return model_hash(self.network.state_dict(), self.temperature, self.thresholds.tolist())
 
-    def _logits(self, batch: MedicalBatch) -> Tensor:
+    def _logits(self, batch: MedicalBatch, views: Views | None = None) -> Tensor:
         if batch.kind != self.target.kind:
             raise ValueError(
                 f"data.kind is {batch.kind}, but model.target is for {self.target.kind}; give --data.kind "
                 f"{self.target.kind}, or another --model.target."
             )
-        return self.network(self.to_memory_format(batch.images), batch.counts).float()
+        images = self.to_memory_format(batch.images)
+        if views is None:
+            return self.network(images, batch.counts).float()
+        return views(lambda view: self.network(view, batch.counts), images, self.exclusive)
 
     def _explained(self, probs: np.ndarray) -> np.ndarray:
         """Return which class of each study is explained: the condition of two classes, else the most probable."""

@@ -2,6 +2,7 @@
 
 from vertebra.backbones.network_weights import load_weights
 from vertebra.tasks.training.normalize import Normalize
+from vertebra.tasks.training.views import Views
 from vertebra.tasks.video.classifier import FrameClassifier, VideoClassifier, frame_classifier, video_classifier
 from vertebra.tasks.video.data import VideoData
 from vertebra.tasks.video.module import VideoModule
@@ -12,6 +13,7 @@ __all__ = [
     "VideoClassifier",
     "VideoData",
     "VideoModule",
+    "Views",
     "frame_classifier",
     "load_weights",
     "video_classifier",

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from vertebra.tasks.classification import Mixing, Views
+from vertebra.tasks.training.views import mean_finding_logits
 
 
 @pytest.mark.parametrize("options", [{"mixup": 1.0, "cutmix": 0.0}, {"mixup": 0.0, "cutmix": 1.0}])
@@ -61,3 +62,10 @@ def test_without_flips_and_crops_there_is_a_single_view():
     torch.testing.assert_close(logits, network(images).log_softmax(dim=1))
     with pytest.raises(ValueError, match=r"crop is 1\.5"):
         Views(crop=1.5)
+
+
+def test_logits_of_findings_have_the_mean_of_the_sigmoids():
+    logits = torch.tensor([[0.5, 25.0, -90.0], [-2.0, 30.0, -95.0]])
+    mean = mean_finding_logits(logits, dim=0)
+    expected = logits.double().sigmoid().mean(dim=0).logit()
+    torch.testing.assert_close(mean.double(), expected, rtol=1e-5, atol=1e-5)  # 25 and 30 are both 1.0 in float32

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from vertebra.backbones import create_backbone
-from vertebra.tasks.medical import MedicalData, MedicalModule, medical_classifier, slice_classifier
+from vertebra.tasks.medical import MedicalData, MedicalModule, Views, medical_classifier, slice_classifier
 from vertebra.tasks.medical.balance import class_counts
+from vertebra.tasks.medical.dataset import MedicalBatch
 from vertebra.tasks.medical.formats.study_options import Columns
 from vertebra.tasks.medical.geometry import Resample
 from vertebra.tasks.medical.predictions import model_hash
@@ -61,6 +62,34 @@ def test_temperature_and_thresholds_of_val_are_kept_and_used_on_test(medical_sam
     table = other.evaluated()
     np.testing.assert_allclose(table.probs.sum(axis=1), 1)
     assert table.groups.tolist() == data.records("test").patients.tolist()
+
+
+def test_views_are_averaged_in_evaluation_and_prediction(medical_samples, make_trainer):
+    options = {"views": Views(flip=True, crop=0.75)}
+    (alone,) = make_trainer(1).validate(*build(medical_samples), verbose=False)
+    module, data = build(medical_samples, **options)
+    (several,) = make_trainer(1).validate(module, data, verbose=False)
+    assert several["val/loss"] != alone["val/loss"]
+    module, data = build(medical_samples, **options)
+    data.sources["val"] = "train.csv"
+    batch = next(iter(data.val_dataloader()))
+    module.eval()
+    with torch.no_grad():
+        (first, *_) = module.predict_step(batch, 0)
+        corners = ((0, 0), (0, 3), (3, 0), (3, 3), (2, 2))  # of 9 x 9 pixels in 12 x 12
+        views = [batch.images[:1, :, :, y : y + 9, x : x + 9] for y, x in corners]
+        views = torch.stack([module.network(view) for one in views for view in (one, one.flip(-1))])
+    np.testing.assert_allclose(first.probs, views.softmax(dim=2).mean(dim=0)[0], atol=1e-6)
+
+
+def test_views_of_findings_average_sigmoids(medical_samples):
+    module, _ = build(medical_samples, target=Findings(), views=Views())
+    images = torch.randn(2, 1, 4, 12, 12, generator=torch.Generator().manual_seed(0))
+    batch = MedicalBatch(images, [1, 1], torch.zeros(2, 2), torch.arange(2), ["a", "b"], ["a", "b"], "findings", [])
+    module.eval()
+    with torch.no_grad():
+        probs = [module.network(view).sigmoid() for view in (images, images.flip(-1))]
+        torch.testing.assert_close(module._logits(batch, module.views).sigmoid(), torch.stack(probs).mean(dim=0))
 
 
 def test_what_a_study_belongs_to_comes_with_the_batch(medical_samples, make_trainer):
