@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -130,6 +131,14 @@ class TaskModule(LightningModule, ABC):
         self.split = ""
         self.examined: list[Any] = []
         self._skipped: set[str] = set()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TaskModule:
+        # shared, not copied: on the command line the factory refers to the trainer and the data, which averaging of
+        # weights would copy with the module, and which cannot be copied if the trainer has started other processes
+        memo[id(self.make_optimizer)] = self.make_optimizer
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     def on_fit_start(self) -> None:
         if self.compile_mode:

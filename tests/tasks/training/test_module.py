@@ -1,3 +1,7 @@
+import copy
+import threading
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -48,6 +52,17 @@ def test_the_schedule_sets_every_step(tmp_path):
     )
     fit(module, max_epochs=2, default_root_dir=tmp_path)
     assert rates == [[4.0] * 2, [8.0] * 2, [8.0] * 2, [8.0] * 2, [4.0] * 2, [4.0] * 2, [4.0] * 2, [4.0] * 2]
+
+
+def test_copies_share_the_factory_of_the_optimizer():
+    factory = partial(torch.optim.SGD, lr=0.1)
+    factory.trainer = threading.Lock()  # cannot be copied, like the processes that a trainer has started
+    module = Regression(nn.Linear(2, 2), ["a"], optimizer=factory)
+    copied = copy.deepcopy(module)
+    assert copied.make_optimizer is factory
+    module.network.weight.data.zero_()
+    assert copied.network.weight.any()
+    assert copied.network(torch.ones(1, 2)).shape == (1, 2)
 
 
 @pytest.mark.filterwarnings("ignore")
