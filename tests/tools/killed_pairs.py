@@ -1,0 +1,77 @@
+"""Crash test: a run of two processes (DDP on the CPU), killed or stopped and resumed, must equal the uninterrupted run.
+
+`python killed_pairs.py FOLDER [TASK...]` kills a run of each task with SIGKILL, resumes it, stops it with SIGTERM to
+one of its processes, and resumes it again. The exit code is 1 if weights, optimizer, averaged weights or metrics differ
+from those of a run of two processes without an interruption.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from killed_runs import RUNS, WRITERS, content, differences, rows, step_of, write_config
+
+FLAGS = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--ckpt_path", "last")
+
+
+def start(root, folder):
+    """Start a run as a user does, in a process group of its own; Lightning starts the second process."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "vertebra.tools.main", "fit", "-c", str(root / "run.yaml"), *FLAGS]
+    with (folder / "log.txt").open("a") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def wait_for_step(process, folder, step):
+    """Wait until the last checkpoint has reached a step."""
+    while step_of(folder) < step:
+        if process.poll() is not None:
+            raise RuntimeError(f"ended before step {step}: {(folder / 'log.txt').read_text()[-2000:]}")
+        time.sleep(0.01)
+
+
+def finish(process, folder, code):
+    """Wait for the end of a run, and check its exit code."""
+    if (found := process.wait(timeout=300)) != code:
+        raise RuntimeError(f"exit code {found}, not {code}: {(folder / 'log.txt').read_text()[-2000:]}")
+
+
+def kill_stop_and_resume(root):
+    """Interrupt a run twice and return where it differs from an uninterrupted one."""
+    whole, cut = root / "whole", root / "cut"
+    finish(start(root, whole), whole, 0)
+    process = start(root, cut)
+    wait_for_step(process, cut, 2)
+    os.killpg(process.pid, signal.SIGKILL)
+    finish(process, cut, -signal.SIGKILL)
+    killed = step_of(cut)
+    process = start(root, cut)
+    wait_for_step(process, cut, killed + 1)
+    process.send_signal(signal.SIGTERM)  # to the first process only
+    finish(process, cut, 128 + signal.SIGTERM)
+    stopped = step_of(cut)
+    finish(start(root, cut), cut, 0)
+    print(f"{root.name}: killed after step {killed}, stopped after step {stopped} of {step_of(cut)}")
+    found = []
+    for name in ("last", "best"):
+        found += differences(content(whole, name), content(cut, name), name)
+    return found + ([] if rows(whole) == rows(cut) else [f"metrics.csv differs: {rows(whole)} {rows(cut)}"])
+
+
+def main(folder, *tasks):
+    failures = []
+    for task in tasks or RUNS:
+        root = Path(folder) / task
+        WRITERS[task](root)
+        write_config(task, root)
+        failures += [f"{task}: {place}" for place in kill_stop_and_resume(root)]
+    print(*failures[:20], sep="\n")
+    print(f"{len(tasks or RUNS)} runs of two processes; {len(failures)} differences")
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
