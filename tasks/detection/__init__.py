@@ -10,6 +10,9 @@ from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
 from vertebra.tasks.detection.fcos import FCOS, fcos
 from vertebra.tasks.detection.losses import BoxLoss, GIoU, SmoothL1
+from vertebra.tasks.detection.mask_branch import MaskBranch, MaskHead, MaskPredictor
+from vertebra.tasks.detection.mask_rcnn import MaskRCNN, mask_rcnn
+from vertebra.tasks.detection.masks import MaskBatch, pack_masks, paste_crops, paste_masks, sample_masks
 from vertebra.tasks.detection.module import DetectionModule
 from vertebra.tasks.detection.retinanet import RetinaNet, retinanet
 from vertebra.tasks.detection.roi_align import RoIAlign
@@ -42,6 +45,11 @@ __all__ = [
     "GIoU",
     "IoUAssigner",
     "MLPHead",
+    "MaskBatch",
+    "MaskBranch",
+    "MaskHead",
+    "MaskPredictor",
+    "MaskRCNN",
     "Normalize",
     "ProposalSelection",
     "QueryDetections",
@@ -57,8 +65,13 @@ __all__ = [
     "faster_rcnn",
     "fcos",
     "load_weights",
+    "mask_rcnn",
+    "pack_masks",
+    "paste_crops",
+    "paste_masks",
     "retinanet",
     "rt_detr",
+    "sample_masks",
     "select_dense",
     "select_detections",
 ]

@@ -6,9 +6,13 @@ https://arxiv.org/abs/1506.01497
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
 from torch import Tensor
 
 from vertebra.backbones import Backbone
+from vertebra.backbones.backbone import Level
 from vertebra.backbones.layers import Norm
 from vertebra.backbones.necks import NeckName, create_neck
 from vertebra.backbones.resolve import resolve_backbone
@@ -18,7 +22,7 @@ from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
 from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.roi_align import RoIAlign
-from vertebra.tasks.detection.roi_heads import RoIHeads
+from vertebra.tasks.detection.roi_heads import RoIBranch, RoIHeads
 from vertebra.tasks.detection.rpn import ProposalSelection, RegionProposalNetwork, RPNHead
 from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.detection.selection import DetectionSelection
@@ -27,7 +31,8 @@ from vertebra.tasks.detection.selection import DetectionSelection
 class FasterRCNN(Detector):
     """A two-stage detector: proposals from a feature pyramid, and what each of them is.
 
-    With the backbone `resnet50` it is torchvision's `fasterrcnn_resnet50_fpn`.
+    With the backbone `resnet50` it is torchvision's `fasterrcnn_resnet50_fpn`, and with `head_norm` batch and
+    `rpn_convs` 2 its `fasterrcnn_resnet50_fpn_v2`.
 
     Args:
         backbone: a registered name, or a backbone with any options.
@@ -37,10 +42,11 @@ class FasterRCNN(Detector):
         weights: for a backbone given by name: a path, `pretrained`, or the name of published weights. A checkpoint of
             `vertebra fit` fills all of the network that fits, see `vertebra.backbones.warm_start`.
         norm: for a backbone given by name: `batch` (if not given), `frozen`, `sync` or `group`.
-        head_norm: norm of the pyramid, the proposal head and the box head, which then has four convolutions and one
-            fully connected layer instead of two of those; None for no norm.
+        head_norm: norm of the pyramid and the box head, which then has four convolutions and one fully connected layer
+            instead of two of those; None for no norm.
         neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn` (whose authors have `head_norm` batch).
         channels: of the pyramid.
+        rpn_convs: 3x3 convolutions of the proposal head.
         anchors: if not given, of one size a level, 8 times its reduction (32 to 512 for P2 to P6), and three shapes.
         proposals: how many proposals go on.
         detections: which detections are reported.
@@ -57,7 +63,7 @@ class FasterRCNN(Detector):
     """
 
     compiled = (*Detector.compiled, "rpn.head", "roi_heads.box.head", "roi_heads.box.predictor")
-    class_layers = ("roi_heads.box.predictor",)
+    class_layers: ClassVar[tuple[str, ...]] = ("roi_heads.box.predictor",)
     renames = (
         *Detector.renames,
         (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
@@ -75,6 +81,7 @@ class FasterRCNN(Detector):
         head_norm: Norm | None = None,
         neck: NeckName = "fpn",
         channels: int = 256,
+        rpn_convs: int = 1,
         anchors: AnchorGenerator | None = None,
         proposals: ProposalSelection | None = None,
         detections: DetectionSelection | None = None,
@@ -86,15 +93,29 @@ class FasterRCNN(Detector):
         super().__init__(backbone, pyramid)
         anchors = anchors or fitting_anchors(pyramid.levels)
         box_head = ConvHead(channels, norm=head_norm) if head_norm else MLPHead(channels)
-        rpn_head = RPNHead(channels, anchors.num_anchors, norm=head_norm)
+        rpn_head = RPNHead(channels, anchors.num_anchors, rpn_convs)
         predictor = BoxPredictor(box_head.out_channels, num_classes, class_agnostic)
-        pooler = RoIAlign(pyramid.levels[: len(backbone.levels)])
+        levels = pyramid.levels[: len(backbone.levels)]
         self.rpn = RegionProposalNetwork(rpn_head, anchors, proposals)
         self.roi_heads = RoIHeads(
-            BoxBranch(pooler, box_head, predictor, detections),
+            BoxBranch(RoIAlign(levels), box_head, predictor, detections),
             sampler=BalancedSampler(rois_per_image, object_fraction=0.25),
+            branches=self.branches(levels, channels, num_classes, head_norm),
         )
         warm_start(self, weights)
+
+    def branches(
+        self, levels: Sequence[Level], channels: int, num_classes: int, norm: Norm | None
+    ) -> Mapping[str, RoIBranch]:
+        """Build what the second stage has beside the box branch: here nothing; subclasses override it.
+
+        Args:
+            levels: of the pyramid that boxes are pooled from.
+            channels: of the pyramid.
+            num_classes: K.
+            norm: `head_norm`.
+        """
+        return {}
 
     def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         proposals, losses = self.rpn(features, batch.padded_size, batch.sizes, targets)

@@ -34,8 +34,8 @@ class RoIAlign(nn.Module):
 
     Shape:
         - features: dict of (N, C, H_l, W_l)
-        - boxes: (N, R, 4) xyxy in input pixels
-        - output: (N * R, C, output_size, output_size)
+        - boxes: (N, R, 4) xyxy in input pixels; or (B, 4) with images (B,) int64, the index of each box's image
+        - output: (B, C, output_size, output_size), with B = N * R
     """
 
     def __init__(self, levels: Sequence[Level], output_size: int = 7, sampling_ratio: int = 2) -> None:
@@ -48,41 +48,44 @@ class RoIAlign(nn.Module):
         self.output_size = output_size
         self.sampling_ratio = sampling_ratio
 
-    def forward(self, features: dict[str, Tensor], boxes: Tensor) -> Tensor:
+    def forward(self, features: dict[str, Tensor], boxes: Tensor, images: Tensor | None = None) -> Tensor:
         maps = [features[name] for name in self.names]
         num_images, channels = maps[0].shape[:2]
+        if images is None:
+            images = torch.arange(num_images, device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
+            boxes = boxes.flatten(0, 1)
         table = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])
-        rows, weights = self.rows_and_weights([x.shape[2:] for x in maps], boxes)
+        rows, weights = self.rows_and_weights([x.shape[2:] for x in maps], boxes, images, num_images)
         pooled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
         size = self.output_size
-        return pooled.view(num_images * boxes.shape[1], size, size, channels).permute(0, 3, 1, 2)
+        return pooled.view(len(boxes), size, size, channels).permute(0, 3, 1, 2)
 
     @torch.no_grad()
-    def rows_and_weights(self, grids: Sequence[Sequence[int]], boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def rows_and_weights(
+        self, grids: Sequence[Sequence[int]], boxes: Tensor, images: Tensor, num_images: int
+    ) -> tuple[Tensor, Tensor]:
         """Say which rows of the table make each bin, and how much of each.
 
         Returns:
-            rows (N * R * bins, 4 * points) int64 and weights of the same shape, float32.
+            rows (B * bins, 4 * points) int64 and weights of the same shape, float32.
         """
-        num_images, num_boxes = boxes.shape[:2]
         device = boxes.device
-        level = self.assign(boxes)  # (N, R)
+        level = self.assign(boxes)  # (B,)
         height = _constants([height for height, _ in grids], device)[level]
         width = _constants([width for _, width in grids], device)[level]
         scale = _constants([1 / reduction for reduction in self.reductions], device)[level]
         starts = [0]
         for grid_height, grid_width in grids:
             starts.append(starts[-1] + num_images * grid_height * grid_width)
-        image = torch.arange(num_images, device=device)[:, None]
-        start = _constants(starts[:-1], device)[level] + image * height * width
+        start = _constants(starts[:-1], device)[level] + images * height * width
 
-        x1, y1, x2, y2 = (boxes.float() * scale[..., None]).view(-1, 4).unbind(-1)
-        y, y_weight = self._points(y1, y2, height.flatten())  # (N * R, size, 2 * ratio)
-        x, x_weight = self._points(x1, x2, width.flatten())
+        x1, y1, x2, y2 = (boxes.float() * scale[:, None]).unbind(-1)
+        y, y_weight = self._points(y1, y2, height)  # (B, size, 2 * ratio)
+        x, x_weight = self._points(x1, x2, width)
         rows = start.view(-1, 1, 1) + y * width.view(-1, 1, 1)
-        rows = rows[:, :, None, :, None] + x[:, None, :, None, :]  # (N * R, size, size, 2 * ratio, 2 * ratio)
+        rows = rows[:, :, None, :, None] + x[:, None, :, None, :]  # (B, size, size, 2 * ratio, 2 * ratio)
         weights = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
-        bins, terms = num_images * num_boxes * self.output_size**2, (2 * self.sampling_ratio) ** 2
+        bins, terms = len(boxes) * self.output_size**2, (2 * self.sampling_ratio) ** 2
         return rows.reshape(bins, terms), weights.reshape(bins, terms)
 
     def assign(self, boxes: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ class RoIHeads(nn.Module):
         boxes = torch.cat((proposals.boxes, targets.boxes), dim=1)
         valid = torch.cat((proposals.valid, targets.labels > 0), dim=1)
         assigned = self.assigner(Candidates(boxes, (boxes.shape[1],), valid), targets)
-        indices, labels = self.sampler(assigned.labels)
-        return RoISample(take(boxes, indices), labels, assigned.objects.gather(1, indices))
+        indices, labels, most_objects = self.sampler(assigned.labels)
+        return RoISample(take(boxes, indices), labels, assigned.objects.gather(1, indices), most_objects)
 
     def _others(self) -> list[RoIBranch]:
         return cast("list[RoIBranch]", list(self.branches.values()))

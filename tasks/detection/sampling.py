@@ -16,10 +16,12 @@ class Sample(NamedTuple):
     Attributes:
         indices: (N, S) int64 into the image's boxes, objects first.
         labels: (N, S) int64, as in `Assignment`; `IGNORE` where there were fewer than S boxes to sample.
+        most_objects: upper bound of the objects in an image, which come first.
     """
 
     indices: Tensor
     labels: Tensor
+    most_objects: int
 
 
 class BalancedSampler:
@@ -38,12 +40,14 @@ class BalancedSampler:
         """Draw from boxes whose `labels` (N, B) are classes, 0 or `IGNORE`."""
         draw = torch.rand(labels.shape, device=labels.device)
         objects = draw.masked_fill(labels <= 0, -1.0)
-        best = objects.topk(min(self.num_objects, labels.shape[1]), dim=1)
+        num_objects = min(self.num_objects, labels.shape[1])
+        best = objects.topk(num_objects, dim=1)
         objects = torch.full_like(objects, -1.0).scatter(1, best.indices, best.values)
         # one order for all: objects in 1..2, then background in 0..1, then what must not be drawn
         order = torch.where(objects >= 0, 1.0 + draw, draw.masked_fill(labels != 0, -1.0))
         drawn = order.topk(min(self.size, labels.shape[1]), dim=1)
-        return Sample(drawn.indices, labels.gather(1, drawn.indices).masked_fill(drawn.values < 0, IGNORE))
+        drawn_labels = labels.gather(1, drawn.indices).masked_fill(drawn.values < 0, IGNORE)
+        return Sample(drawn.indices, drawn_labels, num_objects)
 
 
 class RoISample(NamedTuple):
@@ -54,8 +58,10 @@ class RoISample(NamedTuple):
         labels: (N, S) int64, as in `Sample`.
         objects: (N, S) int64, index of each proposal's object among the image's targets; meaningful where `labels` is
             above 0.
+        most_objects: as in `Sample`.
     """
 
     boxes: Tensor
     labels: Tensor
     objects: Tensor
+    most_objects: int

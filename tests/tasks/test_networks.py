@@ -13,6 +13,7 @@ from vertebra.tasks import classification, detection, medical, segmentation, vid
 NETWORKS = {
     "detection.FasterRCNN": (detection.FasterRCNN, 2),
     "detection.FCOS": (detection.FCOS, 2),
+    "detection.MaskRCNN": (detection.MaskRCNN, 2),
     "detection.RetinaNet": (detection.RetinaNet, 2),
     "detection.RTDETR": (detection.RTDETR, 2),
     "classification.ImageClassifier": (classification.ImageClassifier, 2),

@@ -11,10 +11,11 @@ from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.classification import ClassificationModule, image_classifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
-from vertebra.tasks.detection import DetectionModule, faster_rcnn, fcos, retinanet, rt_detr
+from vertebra.tasks.detection import DetectionModule, faster_rcnn, fcos, mask_rcnn, retinanet, rt_detr
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.dataset import DetectionBatch
 from vertebra.tasks.detection.losses import GIoU
+from vertebra.tasks.detection.masks import MaskBatch
 from vertebra.tasks.detection.nms import grouped_nms
 from vertebra.tasks.detection.rtdetr.matching import HungarianMatcher, assign
 from vertebra.tasks.medical import MedicalModule, medical_classifier, study_classifier
@@ -38,7 +39,9 @@ def batch_on_a_gpu(num_ignored=0):
     sizes = torch.full((2, 2), 120, device="cuda")
     labels = torch.ones(2, 8, dtype=torch.int64, device="cuda")
     boxes, ignored = (torch.zeros(2, count, 4, device="cuda") for count in (8, num_ignored))
-    return ImageBatch(images, sizes), Targets(boxes, labels, ignored)
+    bits = torch.zeros(1000, dtype=torch.uint8, device="cuda")
+    masks = MaskBatch(bits, labels * 0, labels[..., None].expand(-1, -1, 4), sizes, (40, 30))
+    return ImageBatch(images, sizes), Targets(boxes, labels, ignored, masks)
 
 
 NAMES = ["a", "b", "c"]
@@ -100,6 +103,7 @@ STEPS = {
     "detection retinanet": partial(detection_step, retinanet),
     "detection retinanet GIoU": partial(detection_step, retinanet, box_loss=GIoU(), head_norm="group"),
     "detection fcos": partial(detection_step, fcos),
+    "detection masks": partial(detection_step, mask_rcnn),
     **{
         f"segmentation {loss.__name__}": partial(segmentation_step, loss)
         for loss in (losses.CrossEntropy, losses.OHEM, losses.FocalLoss, losses.Tversky, losses.Dice, losses.Lovasz)
