@@ -11,6 +11,7 @@ from vertebra.backbones import (  # noqa: F401  importing registers their networ
     resnet_volumes,
     slowfast,
     temporal,
+    vgg,
     x3d,
 )
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level

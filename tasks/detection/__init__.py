@@ -2,7 +2,7 @@
 
 from vertebra.backbones.network_weights import load_weights
 from vertebra.tasks.detection.anchors import AnchorGenerator
-from vertebra.tasks.detection.assigners import Assigner, CenterAssigner, IoUAssigner
+from vertebra.tasks.detection.assigners import Assigner, CenterAssigner, IoUAssigner, MultiBoxAssigner
 from vertebra.tasks.detection.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
 from vertebra.tasks.detection.box_coder import BoxCoder, DistanceCoder
 from vertebra.tasks.detection.data import DetectionData, Split
@@ -21,11 +21,13 @@ from vertebra.tasks.detection.rpn import ProposalSelection, RegionProposalNetwor
 from vertebra.tasks.detection.rtdetr import RTDETR, QueryDetections, TransformerSize, rt_detr
 from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection, select_dense, select_detections
+from vertebra.tasks.detection.ssd import SSD, PerClassSelection, SSDLayout, ssd, ssd300, ssd512, ssdlite320
 from vertebra.tasks.training.normalize import Normalize
 
 __all__ = [
     "FCOS",
     "RTDETR",
+    "SSD",
     "AnchorGenerator",
     "Assigner",
     "BalancedSampler",
@@ -50,7 +52,9 @@ __all__ = [
     "MaskHead",
     "MaskPredictor",
     "MaskRCNN",
+    "MultiBoxAssigner",
     "Normalize",
+    "PerClassSelection",
     "ProposalSelection",
     "QueryDetections",
     "RPNHead",
@@ -59,6 +63,7 @@ __all__ = [
     "RoIAlign",
     "RoIBranch",
     "RoIHeads",
+    "SSDLayout",
     "SmoothL1",
     "Split",
     "TransformerSize",
@@ -74,4 +79,8 @@ __all__ = [
     "sample_masks",
     "select_dense",
     "select_detections",
+    "ssd",
+    "ssd300",
+    "ssd512",
+    "ssdlite320",
 ]

@@ -86,6 +86,34 @@ class IoUAssigner:
 
 
 @dataclass
+class MultiBoxAssigner:
+    """Gives each object the candidate that overlaps it most, and each other candidate the object it overlaps enough.
+
+    SSD: Single Shot MultiBox Detector, Liu et al. 2016, https://arxiv.org/abs/1512.02325, section 2.2. An object that
+    no candidate touches gets none.
+
+    Args:
+        foreground: intersection over union with an object from which on a candidate is of its class; below it is
+            background.
+    """
+
+    foreground: float = 0.5
+
+    def __call__(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        overlaps = iou(targets.boxes, candidates.boxes)  # (N, G, B)
+        overlaps.masked_fill_((targets.labels == 0).unsqueeze(-1), -1.0)
+        best, objects = overlaps.max(dim=1)  # (N, B)
+        most, favorite = overlaps.max(dim=2)  # (N, G)
+        numbers = torch.arange(favorite.shape[1], device=favorite.device).where(most > 0, -1)
+        # of objects with the same favorite, the last one gets it, as in torchvision
+        of_favorite = torch.full_like(objects, -1).scatter_reduce(1, favorite, numbers, "amax")
+        is_favorite = of_favorite >= 0
+        objects = torch.where(is_favorite, of_favorite, objects)
+        labels = targets.labels.gather(1, objects).masked_fill(~is_favorite & (best < self.foreground), 0)
+        return Assignment(objects, without_ignored(labels, candidates, targets))
+
+
+@dataclass
 class CenterAssigner:
     """Gives each point the smallest object around it, where it is near the object's center and of a level of its size.
 
