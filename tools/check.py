@@ -31,6 +31,24 @@ The exit code is 0 where all is well, 1 where there is a fault, 2 where the call
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; faults go to stdout, progress and wrong calls to stderr."""
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    if options.images is not None and not options.images.is_dir():
+        parser.error(f"--images {options.images} is no folder; give the one that file names are relative to")
+    fault = _rule_fault(options)
+    if fault:
+        parser.error(fault)
+    try:
+        return 1 if _check(_find_splits(options)) else 0
+    except FileNotFoundError as error:
+        parser.error(str(error))  # leaves with 2
+    except KeyboardInterrupt:
+        print("vertebra check: interrupted", file=sys.stderr)
+        return 130  # what shells give a command that Ctrl-C ended
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command, whose defaults `vertebra fit` searches a data set with."""
     parser = argparse.ArgumentParser(
         prog="vertebra check", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,19 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of images of more than 8 bits: their white, as data.pixels.white",
     )
     parser.add_argument("--black", type=float, default=0.0, metavar="VALUE", help="their black, as data.pixels.black")
-    options = parser.parse_args(argv)
-    if options.images is not None and not options.images.is_dir():
-        parser.error(f"--images {options.images} is no folder; give the one that file names are relative to")
-    fault = _rule_fault(options)
-    if fault:
-        parser.error(fault)
-    try:
-        return 1 if _check(_find_splits(options)) else 0
-    except FileNotFoundError as error:
-        parser.error(str(error))  # leaves with 2
-    except KeyboardInterrupt:
-        print("vertebra check: interrupted", file=sys.stderr)
-        return 130  # what shells give a command that Ctrl-C ended
+    return parser
 
 
 def _rule_fault(options: argparse.Namespace) -> str | None:
@@ -108,31 +114,9 @@ def _rule_fault(options: argparse.Namespace) -> str | None:
 
 
 def _find_splits(options: argparse.Namespace) -> list[Split]:
-    from vertebra.tools.checks.boxes import find_boxes
-    from vertebra.tools.checks.classes import find_images, find_videos
-    from vertebra.tools.checks.masks import find_masks
-    from vertebra.tools.checks.medical import find_studies, find_unlabeled_scans
+    from vertebra.tools.checks.finders import find_splits
 
-    # A path is of the first that finds a split there. Folders of frames are folders of images, too, and a scan may be
-    # an image.
-    finders = (find_studies, find_masks, find_boxes, find_videos, find_images, find_unlabeled_scans)
-    splits: list[Split] = []
-    for path in dict.fromkeys(options.paths):
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist; give an annotation file, or a folder that holds some")
-        found = next(filter(None, (find(path, options) for find in finders)), None)
-        if found is None:
-            raise FileNotFoundError(f"{path} holds no data set of a known format: {_known_formats()}")
-        splits += found
-    return splits
-
-
-def _known_formats() -> str:
-    from vertebra.tasks import classification, detection, medical, segmentation, video
-    from vertebra.tasks.loading.formats import expected
-
-    tasks = (detection, segmentation, classification, video, medical)
-    return "; ".join(f"{task.__name__.rpartition('.')[2]}: {expected(task.formats.FORMATS)}" for task in tasks)
+    return [split for path in dict.fromkeys(options.paths) for split in find_splits(path, options).splits]
 
 
 def _check(found: Sequence[Split]) -> int:

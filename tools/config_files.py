@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 # `resolve` follows the links of a checkout to its top-level configs/; in a wheel the folder is inside the package
 _SHIPPED = Path(__file__).resolve().parents[1] / "configs"
+
+# task -> recipe for a data set of one's own; medical ones by the kind of scans
+OWN_DATA: Mapping[str, str] = {
+    "classification": "classification/resnet50_folders.yaml",
+    "detection": "detection/faster_rcnn_resnet50_fpn.yaml",
+    "medical images": "medical/resnet18_images.yaml",
+    "medical volumes": "medical/resnet18_3d_volumes.yaml",
+    "segmentation": "segmentation/deeplabv3plus_resnet50_masks.yaml",
+    "video": "video/r2plus1d_18_clips.yaml",
+}
 
 
 def resolve_configs(args: list[str]) -> list[str]:
@@ -16,7 +28,7 @@ def resolve_configs(args: list[str]) -> list[str]:
     """
     resolved = list(args)
     for index in _config_indices(args):
-        resolved[index] = str(_find(args[index]))
+        resolved[index] = str(find_config(args[index]))
     return resolved
 
 
@@ -26,15 +38,30 @@ def config_name(args: list[str]) -> str | None:
     return Path(args[indices[-1]]).stem if indices else None
 
 
-def _config_indices(args: list[str]) -> list[int]:
-    return [i + 1 for i, arg in enumerate(args[:-1]) if arg in ("-c", "--config")]
+def shipped_configs() -> list[str]:
+    """Return the names of the shipped recipes, such as `detection/demo.yaml`."""
+    return sorted(str(file.relative_to(_SHIPPED)) for file in _SHIPPED.glob("*/*.yaml"))
 
 
-def _find(name: str) -> Path:
+def find_config(name: str) -> Path:
+    """Return the path of a recipe.
+
+    Raises:
+        FileNotFoundError: it is neither a file nor shipped.
+    """
     # a local file first: a user's edited copy keeps the name of the recipe
     if Path(name).is_file():
         return Path(name)
     if (_SHIPPED / name).is_file():
         return _SHIPPED / name
-    shipped = sorted(str(file.relative_to(_SHIPPED)) for file in _SHIPPED.glob("*/*.yaml"))
-    raise FileNotFoundError(f"{name}: neither a file nor a shipped recipe; give a path or one of {', '.join(shipped)}.")
+    shipped = shipped_configs()
+    close = difflib.get_close_matches(name, shipped, n=3)
+    # without its folder or suffix a name is close to none
+    stems = difflib.get_close_matches(Path(name).stem, {Path(one).stem for one in shipped}, n=3)
+    close += [one for stem in stems for one in shipped if Path(one).stem == stem]
+    shown = ", ".join(dict.fromkeys(close)) if close else ", ".join(shipped)
+    raise FileNotFoundError(f"{name}: neither a file nor a shipped recipe; give a path or one of {shown}.")
+
+
+def _config_indices(args: list[str]) -> list[int]:
+    return [i + 1 for i, arg in enumerate(args[:-1]) if arg in ("-c", "--config")]

@@ -33,9 +33,9 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "check": Command("vertebra.tools.check", "report every fault of a data set: vertebra check PATH..."),
     },
     "Training and evaluation": {
-        "fit": Command("vertebra.tools.train", "train a network: vertebra fit -c TASK/NAME.yaml [--FLAG VALUE ...]"),
-        "validate": Command("vertebra.tools.train", "evaluate a checkpoint on the validation split, write the report"),
-        "test": Command("vertebra.tools.train", "evaluate a checkpoint on the test split, write the report"),
+        "fit": Command("vertebra.tools.fit", "train a network on a data set: vertebra fit DATA [--FLAG VALUE ...]"),
+        "validate": Command("vertebra.tools.fit", "evaluate on a validation split: vertebra validate CHECKPOINT DATA"),
+        "test": Command("vertebra.tools.fit", "evaluate on a test split: vertebra test CHECKPOINT DATA"),
         "folds": Command(
             "vertebra.tools.folds", "cross-validate: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]"
         ),
@@ -102,6 +102,7 @@ def _unknown(name: str) -> str:
     """Return the error message for an unknown command, with the closest known one."""
     close = [_SYNONYMS[name]] if name in _SYNONYMS else difflib.get_close_matches(name, COMMANDS, n=1)
     if close:
+        close = ["vertebra fit DATA"] if close == ["fit"] else close
         return f"unknown command {name!r}; did you mean {close[0]}? All commands: vertebra --help."
     return f"unknown command {name!r}; choose one of {', '.join(COMMANDS)}."
 

@@ -81,9 +81,14 @@ def expected(formats: Sequence[Format[Any]]) -> str:
     return f"{', '.join(names)} or {last}" if names else last
 
 
+# names of the folders of splits, the most common first
+SPLIT_FOLDERS = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
+
+
 def splits_in(folder: Path) -> list[Path]:
-    """List the folders `train`, `val` and `test` of a folder, as far as it has them."""
-    return [folder / name for name in ("train", "val", "test") if (folder / name).is_dir()]
+    """List the folders of the training, validation and test split of a folder, as far as it has them."""
+    found = ([folder / name for name in names if (folder / name).is_dir()] for names in SPLIT_FOLDERS)
+    return [folders[0] for folders in found if folders]
 
 
 def _unknown(formats: Sequence[Format[Any]], path: Path) -> Exception:

@@ -32,7 +32,7 @@ def test_help_does_not_import_heavy_libraries():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("train", "unknown command 'train'; did you mean fit?"),
+        ("train", "unknown command 'train'; did you mean vertebra fit DATA?"),
         ("eval", "unknown command 'eval'; did you mean validate?"),
         ("benchmrk", "unknown command 'benchmrk'; did you mean benchmark?"),
         ("xyz", "unknown command 'xyz'; choose one of check, fit, "),

@@ -12,7 +12,7 @@ import numpy as np
 from vertebra.tasks.detection import formats
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.check import check_images, find_untrained
-from vertebra.tasks.loading.coco.content import read_content
+from vertebra.tasks.loading.coco.content import CocoContent, read_content
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.formats import Source, read_source
@@ -39,6 +39,8 @@ def find_boxes(path: Path, flags: argparse.Namespace) -> list[Split]:
 
 
 def _content(source: Source, read: Reader, training: Source | None, read_training: Reader, pixels: Pixels) -> Content:
+    # held until the end, so that the reader of the boxes does not parse the file again
+    coco = _read_coco(source.path)
     annotations, faults = read(source)
     if training is not None:
         try:
@@ -46,7 +48,7 @@ def _content(source: Source, read: Reader, training: Source | None, read_trainin
         except (FileNotFoundError, ValueError):  # which the report of that split says
             trained = annotations
         faults = [*faults, *find_untrained(annotations, trained, str(source.path), training.title)]
-    outlines, note = _check_outlines(source.path) if source.path.suffix.lower() == ".json" else ([], "")
+    outlines, note = _check_outlines(coco) if coco else ([], "")
     counts = np.bincount(annotations.instances.labels, minlength=len(annotations.class_names) + 1)[1:]
     boxes = dict(zip(annotations.class_names, counts.tolist(), strict=True))
     return Content(
@@ -57,9 +59,12 @@ def _content(source: Source, read: Reader, training: Source | None, read_trainin
     )
 
 
-def _check_outlines(file: Path) -> tuple[list[Fault], str]:
+def _read_coco(file: Path) -> CocoContent | None:
+    return read_content(file) if file.suffix.lower() == ".json" else None
+
+
+def _check_outlines(content: CocoContent) -> tuple[list[Fault], str]:
     """Return the faults of a COCO file's outlines, and a note where it has none; others are those of its boxes."""
-    content = read_content(file)
     if not content.has_outlines:
         return [], "; no outlines, which segmentation needs" if content.annotations else ""
     return list(content.outline_faults.values()), ""

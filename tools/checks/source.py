@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.formats import Format, Source, find_sources
+from vertebra.tools.split_names import split_name
 
 
 class Comparable(Protocol):
@@ -65,11 +65,7 @@ def sources_at(formats: Sequence[Format[Any]], path: Path, flags: argparse.Names
 
 def is_training(source: Source) -> bool:
     """Return whether a split is called train: by its name, or by that of its file or of the folder around it."""
-    if source.split:  # its name, and not that of the file that holds all splits
-        return source.split == "train"
-    # instances_train2017
-    words = [source.path.absolute().parent.name, *re.split(r"[^a-z0-9]+", source.path.stem.lower())]
-    return any(word.startswith("train") for word in words)
+    return split_name(source) == "train"
 
 
 def pixels_of(flags: argparse.Namespace) -> Pixels:

@@ -16,12 +16,11 @@ from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_clas
 from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.coco.boxes import look_like_corners, read_area, read_boxes
 from vertebra.tasks.loading.coco.content import looks_like_coco, read_content
+from vertebra.tasks.loading.coco.image_folder import FOLDER_FLAGS, find_image_folder
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.formats import Format, Source
-
-FOLDER_FLAGS = "data.images in a configuration, --images of vertebra check"
 
 
 def read_coco(
@@ -47,8 +46,7 @@ def read_coco(
     """
     content = read_content(file)
     names, class_ids, label_of = number_classes(sorted(content.categories.items()), class_names)
-    # nine names: the first image may be one that is missing
-    folder = os.path.abspath(images if images is not None else _find_folder(file, content.file_names[:9]))
+    folder = os.path.abspath(images if images is not None else find_image_folder(file, content.file_names))
     paths = [os.path.normpath(os.path.join(folder, name)) for name in content.file_names]
     outside = find_outside(file, paths, [folder, _root(file, folder)], f"give a folder above it: {FOLDER_FLAGS}")
     kept = [i for i in range(len(paths)) if i not in outside]
@@ -98,24 +96,6 @@ def read_coco(
         orientation,
     )
     return annotations, found + of_boxes
-
-
-def _find_folder(file: Path, names: list[str]) -> Path:
-    """Find the folder of the images around `file`: the first in which one of the file names exists."""
-    above = file.absolute().parent.parent
-    bases = (file.absolute().parent, above)
-    splits = dict.fromkeys((file.stem.rpartition("_")[2], file.stem))  # instances_train2017 -> train2017
-    folders = [base / "images" for base in bases]
-    folders += [base / split for split in splits for base in (*bases, *folders[:2])]
-    folders += bases
-    for folder in folders:
-        # os.path and not Path, which raises of a name that is too long
-        if not names or any(os.path.isfile(os.path.join(folder, name)) for name in names):
-            return folder
-    raise FileNotFoundError(
-        f"{file}: image {names[0]!r:.120} is in none of {', '.join(dict.fromkeys(map(str, folders)))}. "
-        f"Name the folder that file names are relative to: {FOLDER_FLAGS}."
-    )
 
 
 def _root(file: Path, folder: str) -> Path:

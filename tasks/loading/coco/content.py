@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -26,6 +28,8 @@ from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 from vertebra.tasks.loading.files.text_files import read_bytes
 
 KEYS = ("images", "annotations", "categories")
+# polygons or run lengths; data sets of boxes have [] or null, or a polygon without a corner
+_OUTLINE = re.compile(rb'"segmentation"\s*:\s*(?:\{|\[\s*\[\s*[-\d])')
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,30 @@ class CocoContent:
         return Fault(kind, str(self.file), f"{title}, annotation {self.annotation_ids[annotation]}: {message}")
 
 
+# contents that a caller still holds, by path, time of change and size: large files take minutes to parse
+_HELD: WeakValueDictionary[tuple[str, int, int], CocoContent] = WeakValueDictionary()
+
+
 def read_content(file: Path) -> CocoContent:
     """Read a COCO file. Ids may have gaps, keys beyond COCO's are passed over.
+
+    A content that is still in use is returned again, and must not be changed.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: it is not JSON, or not COCO's.
     """
+    if not file.is_file():
+        return _parse(file)  # which says what is wrong
+    state = file.stat()
+    key = (str(file.absolute()), state.st_mtime_ns, state.st_size)
+    content = _HELD.get(key)
+    if content is None:
+        content = _HELD[key] = _parse(file)
+    return content
+
+
+def _parse(file: Path) -> CocoContent:
     content = _load(file)
     numbers = read_ids(content["categories"], "categories", file)
     names, found = _category_names(content["categories"], numbers, file)
@@ -139,6 +160,14 @@ def read_content(file: Path) -> CocoContent:
             message = f"{result.title(image)}: {reason}"
             result.size_faults[image] = Fault(faults.UNUSABLE_SIZE, str(file), message)
     return result
+
+
+def mentions_outlines(file: Path) -> bool:
+    """Return whether an annotation of a COCO file has an outline, at a glance, without parsing what may be huge."""
+    try:
+        return _OUTLINE.search(read_bytes(file)) is not None
+    except ValueError:  # a folder, a pipe
+        return False
 
 
 def looks_like_coco(file: Path) -> bool:

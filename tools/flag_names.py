@@ -1,0 +1,86 @@
+"""Unknown flags, found before anything heavy is imported, with the closest known ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vertebra.tools.command_line import Flag
+from vertebra.tools.short_flags import SHORT_FLAGS
+from vertebra.tools.signatures import arguments_of
+
+_TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
+_CHECKPOINT = "vertebra.tasks.training.saving.checkpoints.Checkpoints"
+# arguments of a run that are no class of this package
+_PLAIN = ("seed_everything", "ckpt_path", "verbose", "weights_only", "print_config", "config", "return_predictions")
+_GROUPS = ("trainer", "model", "data", "checkpoint")
+_CLASSES = ("model", "data")  # given as class_path and init_args
+
+
+def refuse_unknown(flags: Iterable[Flag], config: Mapping[str, Any], more: Sequence[str] = ()) -> None:
+    """Refuse flags that no argument has, as far as the source of the configured classes says which there are.
+
+    Args:
+        flags: of a command.
+        config: the configuration that they change.
+        more: names of further flags, with their dashes.
+
+    Raises:
+        ValueError: a flag is unknown; the message has the closest known ones.
+    """
+    flags = list(flags)
+    short = [flag.name for flag in SHORT_FLAGS]
+    top = [*short, *more, *(f"--{name}" for name in (*_PLAIN, *_GROUPS)), "-c", "-h", "--help", "--help-all"]
+    for flag in flags:
+        name = flag.name.removesuffix("+")  # appends to a list
+        if "." not in name:
+            if name not in top:
+                raise unknown_flag(name, top)
+        elif (group := name.partition(".")[0]) not in (f"--{known}" for known in _GROUPS):
+            raise unknown_flag(group, top)
+        elif known := _names_beside(name.lstrip("-").split("."), config, flags):
+            raise unknown_flag(name, known)
+
+
+def unknown_flag(name: str, known: Iterable[str]) -> ValueError:
+    """Return the error for a flag that does not exist.
+
+    Args:
+        name: of the flag, with its dashes.
+        known: names of flags that exist.
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    # of a long flag the last word alone may be what was misspelled or misplaced
+    word = name.rpartition(".")[2].lstrip("-")
+    close += [flag for flag in names if flag.rpartition(".")[2].lstrip("-") == word and flag not in close]
+    hint = f"did you mean {' or '.join(close[:3])}?" if close else "vertebra fit --help lists the short ones."
+    return ValueError(f"unknown flag {name}; {hint} vertebra fit --help-all lists all flags.")
+
+
+def _names_beside(parts: Sequence[str], config: Mapping[str, Any], flags: Sequence[Flag]) -> list[str]:
+    """Return the flags that there are beside an unknown one; none where the flag is known, or may be."""
+    value: Any = config.get(parts[0])
+    class_path = {"trainer": _TRAINER, "checkpoint": _CHECKPOINT}.get(parts[0], "")
+    is_class = parts[0] in _CLASSES
+    for depth, part in enumerate(parts[1:], start=1):
+        prefix = ".".join(parts[:depth])
+        if is_class and isinstance(value, Mapping):
+            class_path = str(value.get("class_path") or class_path)
+            value = value.get("init_args")
+        # a class that a flag chooses
+        chosen = next((flag.value for flag in flags if flag.name == f"--{prefix}"), None)
+        class_path = chosen if chosen and "." in chosen else class_path
+        if part in ("class_path", "init_args", "dict_kwargs", "help"):
+            return []
+        found = arguments_of(class_path) if class_path and not (chosen and "." not in chosen) else None
+        if found is None or not found.types:
+            return []
+        if part not in found.types:
+            return [f"--{prefix}.{name}" for name in found.types] if found.is_complete else []
+        value = value.get(part) if isinstance(value, Mapping) else None
+        class_path, is_class = found.types[part], True
+        if isinstance(value, Mapping) and "class_path" not in value:
+            is_class = False  # a data class, whose fields are plain keys
+    return []

@@ -1,0 +1,147 @@
+"""Choice of the task and of the recipe for a data set of one's own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vertebra.tasks.loading.files.csv_rows import first_path
+from vertebra.tasks.loading.formats import Format, Source
+from vertebra.tasks.medical.scans import NIFTI_SUFFIXES
+from vertebra.tools.checks.finders import FINDERS, UNLABELED, find_splits
+from vertebra.tools.command_line import Flag
+from vertebra.tools.config_files import OWN_DATA
+from vertebra.tools.data_arguments import data_flags
+from vertebra.tools.rival_tasks import PATIENT, PURPOSES, RIVALS, array_shapes, has_patients
+from vertebra.tools.split_names import Ambiguous, assign_splits
+
+HELD_OUT = 0.2  # of a training split without a validation split
+
+
+class Recipe(NamedTuple):
+    """A configuration for a data set.
+
+    Attributes:
+        task: name of the task's package.
+        config: name of the shipped configuration.
+        flags: that adapt it to the data set.
+        found: the data set in words.
+    """
+
+    task: str
+    config: str
+    flags: list[Flag]
+    found: str
+
+
+class _Data(NamedTuple):
+    """The splits of a data set, of one task."""
+
+    task: str
+    formats: Sequence[Format]
+    sources: list[Source]
+
+
+def choose_recipe(paths: Sequence[Path], task: str | None, flags: argparse.Namespace) -> Recipe:
+    """Return the recipe for the data set at some paths.
+
+    Args:
+        paths: a data set, or its splits.
+        task: that the user wants; None for that of the data set.
+        flags: of `vertebra check`.
+
+    Raises:
+        Ambiguous: the data set suits several tasks, or has several training splits.
+        FileNotFoundError: a path does not exist, or holds no data set.
+        ValueError: there is nothing to train on.
+    """
+    title = " ".join(map(str, paths))
+    found = [_find(path, task, flags, title) for path in paths]
+    data = found[0]._replace(sources=[source for one in found for source in one.sources])
+    if {one.task for one in found} != {data.task}:
+        kinds = ", ".join(f"{path} of {one.task}" for path, one in zip(paths, found, strict=True))
+        raise ValueError(f"the paths are of several tasks: {kinds}; expected splits of one data set.")
+    splits = _assign(data.sources, paths, title)
+    chosen = data_flags(data.task, splits, paths)
+    if "val" not in splits:
+        chosen.append(Flag("--data.val_fraction", str(HELD_OUT)))
+    config, adapted = _CONFIG_OF.get(data.task, _config_of_task)(data.task, list(splits.values()))
+    return Recipe(data.task, config, [*chosen, *adapted], _in_words(data, splits))
+
+
+def _assign(sources: Sequence[Source], paths: Sequence[Path], title: str) -> dict[str, Source]:
+    try:
+        return assign_splits(sources, title)
+    except Ambiguous:
+        # given one by one, the first is trained on
+        if len(sources) == len(paths) and 1 < len(paths) < 4:
+            return dict(zip(("train", "val", "test"), sources, strict=False))
+        raise
+
+
+def _find(path: Path, task: str | None, flags: argparse.Namespace, title: str) -> _Data:
+    found = find_splits(path, flags)
+    if found.finder is UNLABELED:
+        raise ValueError(
+            f"{path}: holds scans without labels; expected a .csv with the columns path and label. Write one."
+        )
+    first = _Data(found.finder.task, found.finder.formats, [split.source for split in found.splits])
+    if task == first.task:
+        return first
+    rivals = {
+        rival.task: sources
+        for rival in RIVALS
+        if rival.of == first.task and (sources := rival.find(path, first.sources, flags))
+    }
+    if task is None and rivals:
+        choices = {f"{title} --task {name}": PURPOSES[name] for name in (first.task, *rivals)}
+        raise Ambiguous(f"{path}: suits {' and '.join((first.task, *rivals))}", choices)
+    if task is None:
+        return first
+    finder = next(each for each in FINDERS if each.task == task)
+    sources = rivals.get(task) or [split.source for split in finder.find(path, flags)]
+    if not sources:
+        raise ValueError(f"{path}: holds a data set of {first.task}; --task is {task}. Leave --task out.")
+    return _Data(task, finder.formats, sources)
+
+
+def _config_of_task(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
+    return OWN_DATA[task], []
+
+
+def _config_of_scans(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
+    """Return the configuration for images or volumes, and the flags for their size and columns."""
+    if sources[0].path.suffix.lower() == ".npz":
+        shapes = array_shapes(sources[0].path)
+        images = shapes.get("train_images", (0, 0, 0))
+        is_color = len(images) == 4 and images[-1] == 3
+        size = images[1:-1] if is_color else images[1:]
+        flags = [Flag("--data.resample.size", str(list(size))), Flag("--data.columns.patient", "null")]
+        if len(size) == 3:
+            flags.append(Flag("--data.resample.spacing", "null"))
+        if is_color:
+            flags += [Flag("--data.resample.channels", "3"), Flag("--model.network.in_channels", "3")]
+        if len(shapes.get("train_labels", ())) == 2 and shapes["train_labels"][1] > 1:
+            flags += [
+                Flag("--data.kind", "findings"),
+                Flag("--model.target", "vertebra.tasks.medical.targets.Findings"),
+            ]
+        return OWN_DATA["medical volumes" if len(size) == 3 else "medical images"], flags
+    first = first_path(sources[0].path).lower()
+    is_volume = first.endswith(NIFTI_SUFFIXES) or ((sources[0].files or sources[0].path.parent) / first).is_dir()
+    column = PATIENT if all(map(has_patients, sources)) else "null"
+    return OWN_DATA["medical volumes" if is_volume else "medical images"], [Flag("--data.columns.patient", column)]
+
+
+_CONFIG_OF = {"medical": _config_of_scans}
+
+
+def _in_words(data: _Data, splits: Mapping[str, Source]) -> str:
+    name = next((each.name for each in data.formats if each.matches(data.sources[0].path)), "")
+    names = {split: source.split or source.path.name for split, source in splits.items()}
+    parts = [split if name == split else f"{split} {name}" for split, name in names.items()]
+    if "val" not in splits:
+        parts.insert(1, f"val {HELD_OUT:.0%} of it")
+    return f"{data.task}, {name}: {', '.join(parts)}"

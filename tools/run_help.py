@@ -1,0 +1,55 @@
+"""Help of `vertebra fit`, `validate` and `test`: one screen, without a heavy import."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+
+from vertebra.tools.config_files import shipped_configs
+from vertebra.tools.short_flags import SHORT_FLAGS
+
+_USAGES = {
+    "fit": (
+        "usage: vertebra fit DATA [flags]",
+        "       vertebra fit -c CONFIG [flags]",
+        "",
+        "Train a network on a data set, evaluate the best epoch and write report.html.",
+        "DATA is what vertebra check reads: COCO's *.json, YOLO's data.yaml, VOC, folders of classes, masks or clips,",
+        "a CSV or .npz; or one path for each split: train.csv val.csv. Task, classes and recipe follow from it.",
+    ),
+    "validate": (
+        "usage: vertebra validate CHECKPOINT DATA [flags]",
+        "       vertebra validate -c runs/NAME/config.yaml [flags]",
+        "",
+        "Evaluate a checkpoint on the validation split of a data set, and write report.html.",
+    ),
+    "test": (
+        "usage: vertebra test CHECKPOINT DATA [flags]",
+        "       vertebra test -c runs/NAME/config.yaml [flags]",
+        "",
+        "Evaluate a checkpoint on the test split of a data set, and write report.html.",
+    ),
+}
+_EXAMPLES = {
+    "fit": (
+        "vertebra fit photos                                      a folder of one folder per class",
+        "vertebra fit my_data/data.yaml --epochs 50 --batch auto  boxes in YOLO's format",
+        "vertebra fit train.json val.json --backbone resnext50_32x4d --name big",
+        "vertebra fit -c runs/big/config.yaml --ckpt_path last    continue a run that was stopped",
+    ),
+    "validate": ("vertebra validate runs/photos/checkpoints/best.ckpt other_photos",),
+    "test": ("vertebra test runs/photos/checkpoints/best.ckpt other_photos",),
+}
+_TASK = ("--task NAME", "where a data set suits several: detection, segmentation, ...")
+
+
+def short_help(command: str) -> str:
+    """Return the help of a command on one screen."""
+    rows = [(f"{flag.name} {flag.value}", flag.summary) for flag in SHORT_FLAGS]
+    rows.append(_TASK)
+    width = max(len(flag) for flag, _ in rows) + 2
+    lines = [*_USAGES[command], "", "flags:", *(f"  {flag:<{width}}{summary}" for flag, summary in rows)]
+    lines += ["", "examples:", *(f"  {example}" for example in _EXAMPLES[command])]
+    if command == "fit":
+        lines += ["", *wrap(f"recipes for -c: {', '.join(shipped_configs())}", 118, subsequent_indent="  ")]
+    lines += ["", f"vertebra {command} --help-all lists every argument of a configuration, each of which is a flag."]
+    return "\n".join(lines)

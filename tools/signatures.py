@@ -1,0 +1,145 @@
+"""Argument names of classes, read from their source without importing it, which takes seconds."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Arguments(NamedTuple):
+    """The arguments of a constructor.
+
+    Attributes:
+        types: name of each argument -> dotted name of the class that annotates it, "" where that is none.
+        is_complete: whether there are no others.
+    """
+
+    types: Mapping[str, str]
+    is_complete: bool
+
+
+@cache
+def arguments_of(class_path: str) -> Arguments | None:
+    """Return the arguments of a class by its dotted name; None where its source is not found."""
+    place = _locate(class_path)
+    if place is None:
+        return None
+    module, node = place
+    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+    if init is None:
+        fields = {
+            item.target.id: _type_of(item.annotation, module)
+            for item in node.body
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+        }
+        if _is_dataclass(node) and not node.bases:
+            return Arguments(fields, True)
+        inherited = _of_bases(node, module)
+        return Arguments({**inherited.types, **fields}, inherited.is_complete and (_is_dataclass(node) or not fields))
+    given = [*init.args.posonlyargs, *init.args.args, *init.args.kwonlyargs][1:]
+    types = {argument.arg: _type_of(argument.annotation, module) for argument in given}
+    if init.args.kwarg is None:
+        return Arguments(types, True)
+    inherited = _of_bases(node, module)
+    return Arguments({**inherited.types, **types}, inherited.is_complete)
+
+
+class _Module(NamedTuple):
+    """A module by its source.
+
+    Attributes:
+        name: dotted.
+        classes: by their names.
+        imported: dotted names of what it imports, by their names in the module.
+    """
+
+    name: str
+    classes: Mapping[str, ast.ClassDef]
+    imported: Mapping[str, str]
+
+
+def _of_bases(node: ast.ClassDef, module: _Module) -> Arguments:
+    types: dict[str, str] = {}
+    is_complete = bool(node.bases)
+    for base in node.bases:
+        name = base.value if isinstance(base, ast.Subscript) else base  # of a generic class
+        dotted = _dotted(name, module)
+        if dotted.rpartition(".")[2] in ("ABC", "Generic", "Protocol"):
+            continue
+        found = arguments_of(dotted)
+        is_complete = is_complete and found is not None and found.is_complete
+        types |= found.types if found else {}
+    return Arguments(types, is_complete)
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.dump(decorator) for decorator in node.decorator_list)
+
+
+def _type_of(annotation: ast.expr | None, module: _Module) -> str:
+    """Return the only class in an annotation such as `Split | None`, else ""."""
+    names = {_dotted(node, module) for node in _alternatives(annotation)}
+    found = [name for name in names if name and name.startswith(f"{__name__.partition('.')[0]}.")]
+    return found[0] if len(found) == 1 and len(names) == 1 else ""
+
+
+def _alternatives(annotation: ast.expr | None) -> Iterator[ast.expr]:
+    if isinstance(annotation, ast.BinOp):
+        yield from _alternatives(annotation.left)
+        yield from _alternatives(annotation.right)
+    elif annotation is not None and not (isinstance(annotation, ast.Constant) and annotation.value is None):
+        yield annotation
+
+
+def _dotted(node: ast.expr, module: _Module) -> str:
+    text = ast.unparse(node)
+    if text in module.classes:
+        return f"{module.name}.{text}"
+    first, dot, rest = text.partition(".")
+    return f"{module.imported[first]}{dot}{rest}" if first in module.imported else ""
+
+
+def _locate(class_path: str) -> tuple[_Module, ast.ClassDef] | None:
+    name, _, attribute = class_path.rpartition(".")
+    module = _module(name) if name else None
+    # a package passes on what it imports from its modules
+    if module is not None and attribute in module.imported and module.imported[attribute] != class_path:
+        return _locate(module.imported[attribute])
+    return (module, module.classes[attribute]) if module is not None and attribute in module.classes else None
+
+
+@cache
+def _module(name: str) -> _Module | None:
+    file = _file_of(name)
+    if file is None:
+        return None
+    classes: dict[str, ast.ClassDef] = {}
+    imported: dict[str, str] = {}
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            classes[node.name] = node
+        elif isinstance(node, ast.Import):
+            imported |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+            for _ in range(node.level - 1):
+                package = package.rpartition(".")[0]
+            base = f"{package}.{node.module}" if node.level else node.module
+            imported |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
+    return _Module(name, classes, imported)
+
+
+def _file_of(name: str) -> Path | None:
+    first, *rest = name.split(".")
+    # of a top-level name: for others `find_spec` imports the packages around them
+    spec = importlib.util.find_spec(first)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        place = Path(folder, *rest)
+        for file in (place / "__init__.py", place.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None
