@@ -13,6 +13,8 @@ from torch import Tensor
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.batch import Targets, pad_targets
 from vertebra.tasks.detection.instances import Instances
+from vertebra.tasks.detection.packed_masks import PackedMasks, batch_masks
+from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
 from vertebra.tasks.loading.files.images import VIEWED, read_image
@@ -32,7 +34,7 @@ class Source(NamedTuple):
         file: path of the image.
         size: height and width of the image file as a viewer shows it.
         factors: by how much height and width were scaled for the network.
-        truth: the objects; boxes are float64 in the pixels of the file.
+        truth: the objects; boxes are float64, and masks run lengths, in the pixels of the file.
     """
 
     image_id: int
@@ -56,7 +58,7 @@ class DetectionBatch(NamedTuple):
     Attributes:
         images: (N, C, H, W) uint8, zero where padded; channels innermost in memory.
         sizes: (N, 2) int64, height and width of each image within its padding.
-        targets: the true boxes, in pixels of `images`.
+        targets: the true boxes, and masks if there are any, in pixels of `images`.
         sources: one an image.
         category_ids: (K,) int64, the data set's own id of each class; empty where nothing could be read.
         skipped: what could not be read, one message a file.
@@ -100,7 +102,8 @@ class DetectionDataset(TaskDataset[Sample]):
         file = str(records.files[index])
         pixels = read_image(file, self.pixel_rule)
         # single precision for the network; the truth that is measured on stays as the file has it
-        image = LabeledImage(pixels, replace(truth, boxes=truth.boxes.astype(np.float32)))
+        masks = truth.masks.packed() if isinstance(truth.masks, RunLengthMasks) else None
+        image = LabeledImage(pixels, replace(truth, boxes=truth.boxes.astype(np.float32), masks=masks))
         short = None
         if draw is not None:
             # one length for the whole batch, which is padded to its largest image
@@ -136,19 +139,29 @@ def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionB
     return DetectionBatch(
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         sizes=torch.from_numpy(sizes),
-        targets=_targets([image.instances for image in images]),
+        targets=_targets([image.instances for image in images], sizes),
         sources=[sample.source for sample in samples],
         category_ids=samples[0].category_ids if samples else np.zeros(0, dtype=np.int64),
         skipped=skipped,
     )
 
 
-def _targets(tables: Sequence[Instances]) -> Targets:
+def _targets(tables: Sequence[Instances], sizes: np.ndarray) -> Targets:
     """Stack the objects of a batch; those of crowds are regions to be ignored."""
     if not tables:  # nothing of the batch could be read
         return pad_targets([])
+    objects = [table[~table.crowd] for table in tables]
+    crowds = Instances.stack([_without_masks(table[table.crowd]) for table in tables], multiple=TARGETS)
     # at least one row: an empty axis would be another shape to compile for
-    objects = Instances.stack([table[~table.crowd] for table in tables], at_least=1, multiple=TARGETS)
-    crowds = Instances.stack([table[table.crowd] for table in tables], multiple=TARGETS)
-    boxes, labels, ignored = objects.boxes, objects.labels, crowds.boxes
-    return Targets(torch.from_numpy(boxes), torch.from_numpy(labels), torch.from_numpy(ignored))
+    stacked = Instances.stack([_without_masks(table) for table in objects], at_least=1, multiple=TARGETS)
+    packed = [table.masks for table in objects if isinstance(table.masks, PackedMasks)]
+    return Targets(
+        torch.from_numpy(stacked.boxes),
+        torch.from_numpy(stacked.labels),
+        torch.from_numpy(crowds.boxes),
+        batch_masks(packed, sizes, stacked.labels.shape[1]) if packed else None,
+    )
+
+
+def _without_masks(table: Instances) -> Instances:
+    return replace(table, masks=None)

@@ -1,4 +1,4 @@
-"""Resizing and augmentation of images with their boxes."""
+"""Resizing and augmentation of images with their boxes and masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 
 from vertebra.tasks.detection.instances import Instances
+from vertebra.tasks.detection.mask_transforms import from_planes, refuse_blending, resized_masks, to_planes
+from vertebra.tasks.detection.packed_masks import PackedMasks
 from vertebra.tasks.loading.files.resizing import resized_by
 
 # An object of which augmentation left less than this part is no example of its class.
@@ -23,7 +25,7 @@ class LabeledImage(NamedTuple):
 
     Attributes:
         image: (H, W, C) uint8, RGB unless the data set's `Pixels` choose other channels.
-        instances: the G objects; boxes are float32 in pixels of `image`.
+        instances: the G objects; boxes are float32 in pixels of `image`, and masks packed if there are any.
     """
 
     image: np.ndarray
@@ -60,12 +62,18 @@ class Resize:
         if size == (height, width):
             return sample, factors
         image = resized_by(sample.image, *size, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+        # scaled and not taken from the smaller masks, which have lost the fractions of a pixel
         boxes = sample.instances.boxes * np.array([factors[1], factors[0]] * 2, dtype=np.float32)
-        return LabeledImage(image, replace(sample.instances, boxes=boxes)), factors
+        masks = sample.instances.masks
+        if isinstance(masks, PackedMasks):
+            masks = resized_masks(masks, factors, size)
+        return LabeledImage(image, replace(sample.instances, boxes=boxes, masks=masks)), factors
 
 
 class Augment:
-    """Augmentation by albumentations transforms of images and boxes.
+    """Augmentation by albumentations transforms of images, boxes and masks.
+
+    Where objects have masks, boxes are those around what the transforms leave of the masks.
 
     Args:
         transforms: any of albumentations' transforms that can treat boxes, in order.
@@ -79,16 +87,30 @@ class Augment:
             min_visibility=LEAST_VISIBILITY,
             filter_invalid_bboxes=True,
         )
-        self.compose = A.Compose(list(transforms), bbox_params=boxes) if transforms else None
+        self.transforms = list(transforms)
+        self.compose = A.Compose(self.transforms, bbox_params=boxes) if transforms else None
 
     def __call__(self, sample: LabeledImage, seed: int) -> LabeledImage:
-        """Return the augmented sample; the same `seed` gives the same result in any worker."""
+        """Return the augmented sample; the same `seed` gives the same result in any worker.
+
+        Raises:
+            ValueError: there are masks, and a transform blends or fills them.
+        """
         if self.compose is None:
             return sample
         self.compose.set_random_seed(seed)
-        instances = sample.instances
-        result = self.compose(image=sample.image, bboxes=instances.boxes, rows=np.arange(len(instances)))
+        instances, planes = sample.instances, {}
+        if isinstance(instances.masks, PackedMasks):
+            refuse_blending(self.transforms)
+            planes = {"masks": to_planes(instances.masks, sample.image.shape[:2])}
+        result = self.compose(image=sample.image, bboxes=instances.boxes, rows=np.arange(len(instances)), **planes)
         boxes = np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4)
         # boxes come back without those that left the image; every other column follows by its row
-        left = instances[np.asarray(result["rows"], dtype=np.int64)]
-        return LabeledImage(result["image"], replace(left, boxes=boxes)).without_flat_boxes(LEAST_SIZE)
+        rows = np.asarray(result["rows"], dtype=np.int64)
+        masks = None
+        if planes:
+            rows = np.unique(rows)  # a box that was cut in two comes back twice, its mask is one
+            masks = from_planes(result["masks"], rows.tolist())
+            boxes = masks.boxes()
+        left = replace(instances[rows], boxes=boxes, masks=masks)
+        return LabeledImage(result["image"], left).without_flat_boxes(LEAST_SIZE)

@@ -33,7 +33,11 @@ def read_runs(value: Any) -> tuple[np.ndarray, int, int]:
     if not (0 < height < LARGEST and 0 < width < LARGEST and height * width < LARGEST):
         raise ValueError(f"its size is {size!r:.60}; expected a height and width of at least 1, and an image's")
     counts = value["counts"]
-    runs = _decompressed(counts) if isinstance(counts, str) else _plain(counts)
+    if isinstance(counts, str):
+        # 32 bits a character: text of a file may hold any
+        runs = decompressed(np.frombuffer(counts.encode("utf-32-le", "surrogatepass"), dtype="<u4"))
+    else:
+        runs = _plain(counts)
     total = int(runs.sum())
     if total != height * width:
         raise ValueError(f"its counts cover {total} pixels; its size {height} x {width} has {height * width}")
@@ -66,26 +70,37 @@ def _plain(counts: Any) -> np.ndarray:
     return np.array(numbers, dtype=np.int64)
 
 
-def _decompressed(text: str) -> np.ndarray:
-    """Decode base-32 numbers, lowest digit first; from the fourth on, each is the difference to the last but one."""
-    runs: list[int] = []
-    number = shift = 0
-    for letter in text:
-        digit = ord(letter) - 48
-        if not 0 <= digit < 64 or shift > 30:
-            raise ValueError(f"its counts have the character {letter!r}, which is not valid in COCO's encoding")
-        number |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            number -= 1 << shift
-        if len(runs) > 2:
-            number += runs[-2]
-        if not 0 <= number < LARGEST:
-            raise ValueError(f"its counts have a run of {number} pixels")
-        runs.append(number)
-        number = shift = 0
-    if shift:
+def decompressed(codes: np.ndarray) -> np.ndarray:
+    """Decode base-32 numbers, lowest digit first; from the fourth on, each is the difference to the last but one.
+
+    Args:
+        codes: (C,) unsigned, of the characters.
+
+    Returns:
+        (R,) int64 run lengths.
+
+    Raises:
+        ValueError: a character is not of the encoding, or a run is impossible.
+    """
+    if not len(codes):
+        return np.zeros(0, dtype=np.int64)
+    digits = codes.astype(np.int64) - 48
+    goes_on = digits & 32 != 0
+    index = np.arange(len(digits))
+    is_first = np.concatenate([[True], ~goes_on[:-1]])
+    shifts = 5 * (index - np.maximum.accumulate(np.where(is_first, index, 0)))
+    wrong = (digits < 0) | (digits >= 64) | (shifts > 30)
+    if wrong.any():
+        letter = chr(codes[wrong.argmax()])
+        raise ValueError(f"its counts have the character {letter!r}, which is not valid in COCO's encoding")
+    if goes_on[-1]:
         raise ValueError("its counts end within a number")
-    return np.array(runs, dtype=np.int64)
+    runs = np.add.reduceat((digits & 31) << shifts, np.flatnonzero(is_first))
+    lasts = np.flatnonzero(~goes_on)
+    runs -= np.where(digits[lasts] & 16, np.int64(32) << shifts[lasts], 0)  # a negative difference
+    for parity in (1, 2):
+        runs[parity::2] = np.cumsum(runs[parity::2])
+    wrong = (runs < 0) | (runs >= LARGEST)
+    if wrong.any():
+        raise ValueError(f"its counts have a run of {runs[wrong.argmax()]} pixels")
+    return runs

@@ -15,13 +15,17 @@ def some(count, start=0):
 
 @dataclass(frozen=True, eq=False)
 class Posed(Instances):
-    """One more column, as masks and keypoints will be."""
+    """One more column."""
 
     keypoints: np.ndarray | None = None
 
 
 def posed(count, start=0):
     return Posed(**vars(some(count, start)), keypoints=np.full((count, 17, 3), 5.0) + start)
+
+
+def arrays(table):
+    return {name: column for name, column in vars(table).items() if column is not None}
 
 
 def columns(table):
@@ -34,13 +38,14 @@ def test_every_column_is_indexed(table, rows):
     chosen = table[rows]
     assert type(chosen) is type(table)
     assert len(chosen) == len(np.arange(4)[rows])
-    for name, column in vars(table).items():
+    for name, column in arrays(table).items():
         assert np.array_equal(getattr(chosen, name), column[rows])
 
 
 def test_slices_are_views():
     table = some(4)
-    assert all(np.shares_memory(x, y) for x, y in zip(vars(table[1:3]).values(), vars(table).values(), strict=True))
+    pairs = zip(arrays(table[1:3]).values(), arrays(table).values(), strict=True)
+    assert all(np.shares_memory(x, y) for x, y in pairs)
 
 
 def test_concatenation_continues_every_column():
