@@ -65,11 +65,13 @@ def coco_stats(images, folder):
     """The twelve numbers of pycocotools' own way, through files."""
     truth, found = [], []
     for image in images:
-        for box, label, crowd, area, _ in zip(*vars(image.truth).values(), strict=True):
+        objects = image.truth
+        for box, label, crowd, area in zip(objects.boxes, objects.labels, objects.crowd, objects.areas, strict=True):
             xywh = [*box[:2], *(box[2:] - box[:2])]
             truth.append({"bbox": xywh, "category_id": int(label), "iscrowd": int(crowd), "area": area})
             truth[-1].update(id=len(truth), image_id=image.image_id)
-        for box, label, score in zip(*vars(image.detections).values(), strict=True):
+        rows = image.detections
+        for box, label, score in zip(rows.boxes, rows.labels, rows.scores, strict=True):
             xywh = [*box[:2], *(box[2:] - box[:2])]
             found.append({"image_id": image.image_id, "category_id": int(label), "bbox": xywh, "score": score})
     sizes = [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in images]

@@ -146,7 +146,7 @@ def test_losses_of_a_batch_are_those_of_its_images():
     total, taken = dict.fromkeys(together, 0.0), 0
     for i in range(2):
         one = {name: x[i : i + 1] for name, x in maps.items()}
-        of_image = truth._replace(**{name: x[i : i + 1] for name, x in truth._asdict().items()})
+        of_image = truth._replace(**{name: x[i : i + 1] for name, x in truth._asdict().items() if x is not None})
         counts = []
         rpn.sampler = lambda labels, counts=counts: counts.append((labels >= 0).sum().item()) or EVERYTHING(labels)
         _, losses = rpn(one, SIZE, sizes(SIZE), of_image)
