@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Protocol, cast
 
 from torch import Tensor, nn
 
+from vertebra.backbones.warm_start import class_prefixes, summary
 from vertebra.backbones.weights import Weights, fill, network_state
+
+_log = logging.getLogger(__name__)
 
 
 class PeerNames(Protocol):
@@ -18,10 +22,10 @@ class PeerNames(Protocol):
 
 
 def load_weights(network: PeerNames, source: Weights) -> None:
-    """Load the weights of a network, its last layer included: all of them or none.
+    """Load the weights of a network: all of them or none.
 
-    For other classes, load the backbone alone with `vertebra.backbones.load_weights(network.backbone, source)`, or give
-    a checkpoint of `vertebra fit` as the network's `weights` argument.
+    Only layers whose size depends on the number of classes may be of another shape. They keep their initial values, and
+    a warning names them.
 
     Args:
         network: the network to fill.
@@ -33,4 +37,10 @@ def load_weights(network: PeerNames, source: Weights) -> None:
         ValueError: keys are missing, unexpected or of another shape; all are named.
     """
     state, origin = network_state(source)
-    fill(cast(nn.Module, network), network.own_names(state), origin)
+    module, state = cast(nn.Module, network), network.own_names(state)
+    own, by_class = module.state_dict(), class_prefixes(module)
+    new = [key for key in own if key.startswith(by_class) and key in state and state[key].shape != own[key].shape]
+    fill(module, state | {key: own[key] for key in new}, origin)
+    if new:
+        layers = list(dict.fromkeys(key.rpartition(".")[0] for key in new))
+        _log.warning("%s", summary(origin, len(own) - len(new), len(own), layers, []))

@@ -9,7 +9,7 @@ from typing import Any
 from vertebra.backbones.backbone import Backbone
 from vertebra.backbones.inflate import inflate
 from vertebra.backbones.registry import create_backbone
-from vertebra.backbones.warm_start import without_checkpoint
+from vertebra.backbones.warm_start import without_networks
 from vertebra.backbones.weights import backbone_state_dict, load_weights
 
 
@@ -25,8 +25,8 @@ def resolve_backbone(
 
     Args:
         backbone: a registered name, or a backbone.
-        weights: of a named backbone, as for `create_backbone`. A checkpoint of `vertebra fit` is left to `warm_start`,
-            which fills the whole network, and is the one kind of weights that a built backbone can have beside it.
+        weights: of a named backbone, as for `create_backbone`. Those of a whole network are left to `warm_start`, which
+            fills all of it, and are the one kind of weights that a built backbone can have beside it.
         inflate_from: path of 2-D weights for a 3-D backbone, named or built; see `inflate`.
         defaults: options of the task for a named backbone, where they differ from those of `create_backbone`.
         given: options of `create_backbone` that the caller set; None for each that was not.
@@ -42,7 +42,7 @@ def resolve_backbone(
             "them; leave the other out (on the command line: null)."
         )
     label = backbone if isinstance(backbone, str) else type(backbone).__name__
-    published = without_checkpoint(weights)
+    published = without_networks(weights)
     options = {name: value for name, value in given.items() if value is not None}
     if isinstance(backbone, str):
         body = create_backbone(backbone, **{**(defaults or {}), **options, "weights": published})

@@ -1,4 +1,4 @@
-"""Initialization from a checkpoint of `vertebra fit` with other classes or of another task."""
+"""Initialization from the weights of a whole network: with other classes, of another task, or a peer's."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone
-from vertebra.backbones.weight_files import open_saved, read_state_dict
+from vertebra.backbones.weight_files import open_saved, read_state_dict, unwrapped
 from vertebra.backbones.weights import BACKBONE, NETWORK, adapt_first_layer, fill
 
 _log = logging.getLogger(__name__)
+
+# prefixes of keys in the file of a whole network: of `vertebra fit`, of torchvision and ours, of transformers
+_MARKS = (BACKBONE, "backbone.", "model.backbone.")
 
 W = TypeVar("W", bound=str | PathLike[str] | None)
 N = TypeVar("N", bound=nn.Module)
 
 
-def without_checkpoint(weights: W) -> W | None:
-    """Return weights of a backbone, or None for a checkpoint, which `warm_start` loads into the whole network."""
-    return None if _is_checkpoint(weights) else weights
+def without_networks(weights: W) -> W | None:
+    """Return weights of a backbone, or None for those of a network, which `warm_start` loads into the whole of it."""
+    return None if _of_a_network(weights) else weights
 
 
 def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
-    """Load all matching weights from a checkpoint of `vertebra fit`, log their number, and return the network.
+    """Load all matching weights of a whole network, log their number, and return the network.
 
-    Weights of any other kind belong to the backbone and leave the network unchanged. Two kinds of layers may differ,
-    and keep their initial values: those whose size depends on the number of classes, which the network lists as
-    `class_layers`, and whole parts (a neck, a decoder) of only one of the two networks. The first layer is adapted to
-    the input channels, as for published weights.
+    They come from a checkpoint of `vertebra fit`, a state dict of ours, or a peer's that the network renames. Weights
+    of any other kind belong to the backbone and leave the network unchanged. Two kinds of layers may differ, and keep
+    their initial values: those whose size depends on the number of classes, which the network lists as `class_layers`,
+    and whole parts (a neck, a decoder) of only one of the two networks. The first layer is adapted to the input
+    channels, as for published weights.
 
     Args:
         network: a task's network with a submodule `backbone`.
@@ -39,14 +43,18 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
     Raises:
         ValueError: anything else differs; nothing is loaded then.
     """
-    if weights is None or not _is_checkpoint(weights):
+    if weights is None or not _of_a_network(weights):
         return network
-    state = {k.removeprefix(NETWORK): x for k, x in read_state_dict(weights).items() if k.startswith(NETWORK)}
+    state = read_state_dict(weights)
+    if any(key.startswith(NETWORK) for key in state):
+        state = {key.removeprefix(NETWORK): value for key, value in state.items() if key.startswith(NETWORK)}
+    elif callable(rename := getattr(network, "own_names", None)):
+        state = rename(state)
     state = _with_own_names(network, state)
     own = network.state_dict()
     adapt_first_layer(state, own)
 
-    by_class = tuple(f"{layer}." for layer in getattr(network, "class_layers", ()))
+    by_class = class_prefixes(network)
     theirs, ours = _parts(state, by_class), _parts(own, by_class)
     fits = {key for key in state if key in own and state[key].shape == own[key].shape}
     new = [k for k in own if k not in fits and (k.startswith(by_class) or _part(k) not in theirs)]
@@ -61,17 +69,31 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
         ) from error
     fresh, left = _layers(new, _parts(state)), _layers(unused, _parts(own))
     left = [layer for layer in left if layer not in fresh]
-    _log.info("%s", _summary(Path(weights), len(own) - len(new), len(own), fresh, left))
+    origin = f"{weights}{_trained_classes(Path(weights))}"
+    _log.info("%s", summary(origin, len(own) - len(new), len(own), fresh, left))
     return network
 
 
-def _is_checkpoint(weights: str | PathLike[str] | None) -> bool:
-    """Return whether a file is a checkpoint of `vertebra fit`, by its keys."""
-    if weights is None or not Path(weights).is_file() or Path(weights).suffix == ".safetensors":
+def class_prefixes(network: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the keys of those layers whose size depends on the number of classes."""
+    return tuple(f"{layer}." for layer in getattr(network, "class_layers", ()))
+
+
+def summary(origin: str, loaded: int, total: int, new: list[str], unused: list[str]) -> str:
+    """Return a line on how much of a network was loaded, with the names of the layers that were not."""
+    rest = f"; not used: {_listed(unused)}" if unused else ""
+    return f"{origin}: {loaded} of {total} tensors loaded; new: {_listed(new) if new else 'none'}{rest}"
+
+
+def _of_a_network(weights: str | PathLike[str] | None) -> bool:
+    """Return whether a file has the weights of a whole network and not only of a backbone, by its keys."""
+    if weights is None or not Path(weights).is_file():
         return False
+    if Path(weights).suffix == ".safetensors":
+        return any(key.startswith(_MARKS) for key in read_state_dict(weights))
     content = open_saved(weights)
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    return isinstance(state, dict) and any(str(key).startswith(BACKBONE) for key in state)
+    state = unwrapped(content)
+    return isinstance(state, dict) and any(str(key).startswith(_MARKS) for key in state)
 
 
 def _with_own_names(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -98,12 +120,12 @@ def _layers(keys: list[str], shared: set[str]) -> list[str]:
     return list(dict.fromkeys(k.rpartition(".")[0] if _part(k) in shared else _part(k) for k in keys))
 
 
-def _summary(file: Path, loaded: int, total: int, new: list[str], unused: list[str]) -> str:
-    names = open_saved(file).get("class_names")
-    known = isinstance(names, list) and all(isinstance(name, str) and name.isprintable() for name in names)
-    classes = f" (classes {_listed(names)})" if known else ""
-    rest = f"; not used: {_listed(unused)}" if unused else ""
-    return f"{file}{classes}: {loaded} of {total} tensors loaded; new: {_listed(new) if new else 'none'}{rest}"
+def _trained_classes(file: Path) -> str:
+    """Return the classes that a checkpoint of `vertebra fit` was trained for, in parentheses."""
+    names = None if file.suffix == ".safetensors" else open_saved(file).get("class_names")
+    if isinstance(names, list) and all(isinstance(name, str) and name.isprintable() for name in names):
+        return f" (classes {_listed(names)})"
+    return ""
 
 
 def _listed(names: list[str]) -> str:

@@ -79,13 +79,18 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
             raise ValueError(
                 f"{path}: cannot be read as safetensors ({_reason(error)}). Copy or download it again."
             ) from error
-    content = read_saved(path)
-    for key in ("state_dict", "model_state", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    content = unwrapped(read_saved(path))
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"{path}: holds no state dict; save `model.state_dict()` with torch.save or safetensors.")
     return checked_state_dict(content, str(path))
+
+
+def unwrapped(content: Any) -> Any:
+    """Return the state dict within the content of a training checkpoint, or the content itself."""
+    for key in ("state_dict", "model_state", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return content
 
 
 def checked_state_dict(state: dict[Any, Any], origin: str) -> dict[str, Tensor]:

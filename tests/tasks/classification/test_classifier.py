@@ -51,12 +51,13 @@ def test_weights_of_torchvision_and_timm_give_their_logits(name, build, tmp_path
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_weights_for_other_classes_are_refused():
-    ours = image_classifier("resnet18", 3)
-    before = ours.backbone.conv1.weight.clone()
-    with pytest.raises(ValueError, match=r"head\.fc\.weight is \(7, 512\) in the state dict but \(3, 512\)"):
-        load_weights(ours, torchvision.models.resnet18(num_classes=7).state_dict())
-    assert torch.equal(ours.backbone.conv1.weight, before)
+def test_weights_for_other_classes_leave_the_head_as_it_was(caplog):
+    ours, state = image_classifier("resnet18", 3), torchvision.models.resnet18(num_classes=7).state_dict()
+    before = ours.head.fc.weight.clone()
+    load_weights(ours, state)
+    assert torch.equal(ours.backbone.conv1.weight, state["conv1.weight"])
+    assert torch.equal(ours.head.fc.weight, before)
+    assert caplog.messages[0].endswith("tensors loaded; new: head.fc")
 
 
 def test_own_weights_and_those_of_a_checkpoint_load(tmp_path):

@@ -1,13 +1,19 @@
+import logging
 import re
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models.detection import fasterrcnn_resnet50_fpn
+from torchvision.models.detection import (
+    fasterrcnn_resnet50_fpn,
+    fcos_resnet50_fpn,
+    maskrcnn_resnet50_fpn,
+    retinanet_resnet50_fpn,
+)
 
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
-from vertebra.tasks.detection import faster_rcnn, load_weights
+from vertebra.tasks.detection import faster_rcnn, fcos, load_weights, mask_rcnn, retinanet
 
 THEIR_OLD_KEYS = (  # what torchvision's own loading still renames
     (r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),
@@ -86,6 +92,7 @@ def test_all_or_nothing_and_every_fault_is_named():
     detector = tiny(num_classes=2)
     state = {key: torch.zeros_like(value) for key, value in tiny(num_classes=4).state_dict().items()}
     del state["neck.inner_blocks.0.0.bias"]
+    state["neck.inner_blocks.1.0.bias"] = torch.zeros(5)
     state["mask.weight"] = torch.zeros(1)
     before = {key: value.clone() for key, value in detector.state_dict().items()}
     with pytest.raises(ValueError, match="Nothing was loaded") as error:
@@ -93,11 +100,44 @@ def test_all_or_nothing_and_every_fault_is_named():
     message = str(error.value)
     assert "missing from the state dict: neck.inner_blocks.0.0.bias" in message
     assert "unexpected in the state dict: mask.weight" in message
-    assert (
-        "roi_heads.box.predictor.cls_score.weight is (5, 1024) in the state dict but (3, 1024) in the model" in message
-    )
-    assert "roi_heads.box.predictor.bbox_pred.bias is (20,)" in message
+    assert "neck.inner_blocks.1.0.bias is (5,) in the state dict but (8,) in the model" in message
     assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items())
+
+
+PEERS = {  # torchvision's function and ours, and which of our layers depend on the number of classes
+    "faster_rcnn": (fasterrcnn_resnet50_fpn, faster_rcnn, ["cls_score", "bbox_pred"]),
+    "mask_rcnn": (maskrcnn_resnet50_fpn, mask_rcnn, ["cls_score", "bbox_pred", "mask_fcn_logits"]),
+    "retinanet": (retinanet_resnet50_fpn, retinanet, ["cls_logits"]),
+    "fcos": (fcos_resnet50_fpn, fcos, ["cls_logits"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [("faster_rcnn", "load_weights"), ("mask_rcnn", "argument"), ("retinanet", "load_weights"), ("fcos", "argument")],
+)
+def test_a_detector_of_other_classes_loads_all_but_the_layers_of_classes(name, by, tmp_path, caplog):
+    their_build, build, layers = PEERS[name]
+    torch.manual_seed(0)
+    theirs = their_build(weights=None, weights_backbone=None, num_classes=91)
+    if by == "load_weights":
+        ours = build("resnet50", 1)
+        first = {key: value.clone() for key, value in ours.state_dict().items()}
+        with caplog.at_level(logging.WARNING):
+            load_weights(ours, theirs.state_dict())
+    else:
+        save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
+        with caplog.at_level(logging.INFO):
+            ours = build("resnet50", 1, weights=tmp_path / "theirs.safetensors")
+        first = {}
+    loaded = ours.own_names(theirs.state_dict())
+    new = [key for key, value in ours.state_dict().items() if key in loaded and not torch.equal(value, loaded[key])]
+    assert {key.split(".")[-2] for key in new} == set(layers)
+    assert all(torch.equal(ours.state_dict()[key], first.get(key, ours.state_dict()[key])) for key in new)
+    (line,) = caplog.messages
+    total = len(ours.state_dict())
+    assert f": {total - 2 * len(layers)} of {total} tensors loaded; new: " in line
+    assert all(layer in line for layer in layers)
 
 
 def test_a_missing_file_is_named(tmp_path):
