@@ -36,8 +36,10 @@ REPAIRED = {
     faults.EXIF_ROTATION: "adapted to",
     faults.ORPHAN_LABELS: "passed over",
     faults.UNTRAINED_CLASS: "kept",
+    faults.DEGENERATE_OUTLINE: "dropped",
+    faults.OUTSIDE_OUTLINE: "dropped",
 }
-DROPPED = (faults.DEGENERATE_BOX, faults.OUTSIDE_BOX)
+DROPPED = (faults.DEGENERATE_BOX, faults.OUTSIDE_BOX, faults.DEGENERATE_OUTLINE, faults.OUTSIDE_OUTLINE)
 
 
 @dataclass
@@ -68,6 +70,7 @@ class DetectionData(TaskData[Annotations]):
         orientation: of boxes on images with an EXIF rotation, where annotations state the size before the rotation:
             `shown` if they were drawn on what a viewer shows, `stored` if on the pixels as stored. If not given the
             boxes decide, and where they fit into both, the data is refused.
+        masks: whether objects have masks, drawn from the outlines that each needs; for instance segmentation.
         batch_size: images in a batch of one process.
         pad_to: height and width of a batch are padded to multiples of this; 128 or 256 in place of 32 makes the few
             sizes that `model.compile_mode` wants.
@@ -87,6 +90,7 @@ class DetectionData(TaskData[Annotations]):
         resize: Resize | None = None,
         augment: list[A.BasicTransform] | None = None,
         orientation: Orientation | None = None,
+        masks: bool = False,
         batch_size: int = 4,
         pad_to: int = DIVISOR,
         **loading: Any,
@@ -96,6 +100,7 @@ class DetectionData(TaskData[Annotations]):
             raise ValueError(f"pad_to is {pad_to}; every level of a pyramid halves, so give a multiple of {DIVISOR}.")
         self.root = Path(root)
         self.orientation = orientation
+        self.masks = masks
         self.splits = {"train": train, "val": val, "test": test}
         self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
@@ -109,7 +114,7 @@ class DetectionData(TaskData[Annotations]):
         # of COCO only: the other formats state where their images are
         images = self.root / wanted.images if wanted.images else None
         source = self.root / wanted.annotations
-        annotations, found = read_annotations(source, images, split, class_names, self.orientation)
+        annotations, found = read_annotations(source, images, split, class_names, self.orientation, self.masks)
         if split != "train" and self.splits["train"] is not None and not self._class_names:
             training = self.splits["train"].annotations
             found += find_untrained(annotations, self.records("train"), str(source), f"the training split {training}")

@@ -18,6 +18,7 @@ REMEDY = (
     "Set data.orientation (--orientation of vertebra check) to `stored` if the boxes were drawn on pixels without the "
     "rotation (OpenCV, most scripts), to `shown` if on what a viewer shows (Label Studio)."
 )
+FLIPS = (2, 3, 7, 8), (3, 4, 6, 7)  # EXIF orientations that turn x round, and y; from 5 on the axes are swapped behind
 
 
 class Frames(NamedTuple):
@@ -125,7 +126,7 @@ def turned(boxes: np.ndarray, sizes: np.ndarray, turns: np.ndarray) -> np.ndarra
         (M, 4) xyxy in the frame of the shown image.
     """
     boxes = boxes.copy()
-    for axis, flips in ((0, (2, 3, 7, 8)), (1, (3, 4, 6, 7))):
+    for axis, flips in enumerate(FLIPS):
         flip = np.isin(turns, flips)
         boxes[flip, axis::2] = sizes[flip, 1 - axis, None] - boxes[flip, axis::2][:, ::-1]
     swap = turns >= 5

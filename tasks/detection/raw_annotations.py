@@ -36,6 +36,8 @@ class RawAnnotations:
         categories: the M categories in the file's own words.
         unit: how the format calls the position of a box: `annotation`, `object`, `line`.
         positions: (M,) int64, the number of that position.
+        outlines: of each of the M objects as COCO writes them, polygons or run lengths, nothing where it has none;
+            polygons are in the unit of the boxes. None where no masks are wanted.
     """
 
     class_names: tuple[str, ...]
@@ -53,6 +55,7 @@ class RawAnnotations:
     categories: Sequence[Any]
     unit: str
     positions: np.ndarray
+    outlines: Sequence[Any] | None = None
 
     def fault(self, kind: str, box: int, message: str) -> Fault:
         """Return a fault of one box with its file, image and position."""

@@ -1,4 +1,4 @@
-"""Validation of raw annotations, the same for every format: drop, clip, sort, and report every fault."""
+"""Validation of raw annotations, the same for every format: drop, clip, sort, draw, and report every fault."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.orientation import Orientation, find_frames, turned
+from vertebra.tasks.detection.outlines import draw_masks, turned_masks
 from vertebra.tasks.detection.raw_annotations import RawAnnotations
 from vertebra.tasks.loading.class_names import shortened
 from vertebra.tasks.loading.files import faults
@@ -19,8 +20,9 @@ from vertebra.tasks.loading.files.faults import Fault
 def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tuple[Annotations, list[Fault]]:
     """Check the boxes, drop those that cannot be used, clip the others to their image, sort them by image.
 
-    An image whose size is not known clips nothing, and no box is outside of it. Boxes are checked in the frame in
-    which they were drawn, and turned with their image afterwards.
+    Where there are outlines, an object without a pixel in its mask is dropped, too. An image whose size is not known
+    clips nothing, and no box is outside of it. Boxes are checked in the frame in which they were drawn, and turned with
+    their image afterwards.
 
     Args:
         raw: of a reader.
@@ -63,13 +65,20 @@ def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tup
         message = f"the box {_corners(boxes[i])} sticks {excess[i]:g} pixels out of its image of {_size(sizes[i])}."
         found.append(raw.fault(faults.BOX_OVER_BORDER, i, message + _unit_hint(raw, i)))
 
-    kept = np.flatnonzero(known & solid & inside)
+    usable = known & solid & inside
+    drawn = None if raw.outlines is None else draw_masks(raw, frames, boxes)
+    if drawn is not None:
+        found += drawn.faults
+        usable &= ~drawn.is_empty
+    kept = np.flatnonzero(usable)
     kept = kept[np.argsort(raw.image_of[kept], kind="stable")]
     found += _repeated_boxes(raw, boxes, kept)
     counts = np.bincount(raw.image_of[kept], minlength=len(raw.files))
-    final = turned(clipped[kept], sizes[kept], frames.turns[raw.image_of[kept]])
-    box_areas = (final[:, 2] - final[:, 0]) * (final[:, 3] - final[:, 1])
-    instances = raw.instances[kept]
+    instances, turns = raw.instances[kept], frames.turns[raw.image_of[kept]]
+    final = turned(clipped[kept], sizes[kept], turns)
+    masks = None if drawn is None else turned_masks(drawn.masks[kept], sizes[kept], turns)
+    own_areas = (final[:, 2] - final[:, 0]) * (final[:, 3] - final[:, 1]) if masks is None else masks.areas()
+    areas = np.where(instances.areas > 0, instances.areas, own_areas)
     annotations = Annotations(
         class_names=raw.class_names,
         category_ids=raw.category_ids,
@@ -77,7 +86,7 @@ def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tup
         image_ids=raw.image_ids,
         sizes=frames.shown,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        instances=replace(instances, boxes=final, areas=np.where(instances.areas > 0, instances.areas, box_areas)),
+        instances=replace(instances, boxes=final, areas=areas, masks=masks),
     )
     return annotations, found
 

@@ -254,10 +254,13 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
             remedy = "Correct the file" + (", or data.missing=skip" if fatal[0].kind in SKIPPABLE else "")
             raise ValueError(f"{fatal[0]}{more}. {remedy}; `vertebra check` lists every fault.")
         for kind, count in Counter(fault.kind for fault in found).items():
-            files = list(dict.fromkeys(fault.file for fault in found if fault.kind == kind))
+            of_kind = [fault for fault in found if fault.kind == kind]
+            files = dict.fromkeys(fault.file for fault in of_kind)
             more = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
             warnings.warn(
-                f"{files[0]}{more}: {repaired[kind]} {count} x {kind}; `vertebra check` lists them.", stacklevel=2
+                f"{of_kind[0].file}{more}: {repaired[kind]} {count} x {kind}; `vertebra check` lists them, the first: "
+                f"{of_kind[0].message}",
+                stacklevel=2,
             )
 
     def drop_missing(self, files: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from vertebra.tasks.detection import formats
 from vertebra.tasks.detection.annotations import Annotations
 from vertebra.tasks.detection.check import check_images, find_untrained
-from vertebra.tasks.loading.coco.content import CocoContent, read_content
+from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.formats import Source, read_source
@@ -23,10 +23,12 @@ Reader = Callable[[Source], tuple[Annotations, list[Fault]]]
 
 def find_boxes(path: Path, flags: argparse.Namespace) -> list[Split]:
     """List the splits of boxes at a path; each is compared with the training split there, or else of all paths."""
-    find = partial(sources_at, formats.FORMATS, flags=flags, options=flags.orientation)
+    # masks=None: outlines are checked wherever there are any, by the rules of a run that needs them
+    options = BoxOptions(flags.orientation, masks=None)
+    find = partial(sources_at, formats.FORMATS, flags=flags, options=options)
     sources = find(path)
     training = next(filter(is_training, [*sources, *(x for other in flags.paths for x in find(other))]), None)
-    read = partial(read_source, formats.FORMATS, options=flags.orientation)
+    read = partial(read_source, formats.FORMATS, options=options)
     read_training = cache(read)  # once for all that are compared with it
     splits = []
     for source in sources:
@@ -39,8 +41,6 @@ def find_boxes(path: Path, flags: argparse.Namespace) -> list[Split]:
 
 
 def _content(source: Source, read: Reader, training: Source | None, read_training: Reader, pixels: Pixels) -> Content:
-    # held until the end, so that the reader of the boxes does not parse the file again
-    coco = _read_coco(source.path)
     annotations, faults = read(source)
     if training is not None:
         try:
@@ -48,23 +48,13 @@ def _content(source: Source, read: Reader, training: Source | None, read_trainin
         except (FileNotFoundError, ValueError):  # which the report of that split says
             trained = annotations
         faults = [*faults, *find_untrained(annotations, trained, str(source.path), training.title)]
-    outlines, note = _check_outlines(coco) if coco else ([], "")
+    lacks_outlines = annotations.instances.masks is None and len(annotations.instances)
+    note = "; no outlines, which segmentation needs" if lacks_outlines and source.path.suffix.lower() == ".json" else ""
     counts = np.bincount(annotations.instances.labels, minlength=len(annotations.class_names) + 1)[1:]
     boxes = dict(zip(annotations.class_names, counts.tolist(), strict=True))
     return Content(
         files=annotations.files.tolist(),
         summary=lambda: counted("boxes", boxes) + note,
-        faults=[*faults, *outlines],
+        faults=faults,
         check_files=partial(check_images, annotations, faults, pixels=pixels),
     )
-
-
-def _read_coco(file: Path) -> CocoContent | None:
-    return read_content(file) if file.suffix.lower() == ".json" else None
-
-
-def _check_outlines(content: CocoContent) -> tuple[list[Fault], str]:
-    """Return the faults of a COCO file's outlines, and a note where it has none; others are those of its boxes."""
-    if not content.has_outlines:
-        return [], "; no outlines, which segmentation needs" if content.annotations else ""
-    return list(content.outline_faults.values()), ""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.orientation import Orientation, read_headers
 from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
@@ -28,6 +29,7 @@ def read_coco(
     images: Path | None = None,
     class_names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    masks: bool | None = False,
 ) -> tuple[Annotations, list[Fault]]:
     """Read the boxes of a COCO file; what cannot be used becomes a fault and not a box.
 
@@ -39,12 +41,14 @@ def read_coco(
         images: the folder that file names are relative to; None looks for it around the JSON.
         class_names: names of the training split, which then number the labels; None numbers them by category id.
         orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
+        masks: whether to draw outlines, see `BoxOptions`.
 
     Raises:
         FileNotFoundError: the JSON does not exist, or no folder around it has its images.
         ValueError: the file is not JSON, or not COCO's.
     """
     content = read_content(file)
+    masks = content.has_outlines if masks is None else masks
     names, class_ids, label_of = number_classes(sorted(content.categories.items()), class_names)
     folder = os.path.abspath(images if images is not None else find_image_folder(file, content.file_names))
     paths = [os.path.normpath(os.path.join(folder, name)) for name in content.file_names]
@@ -92,6 +96,7 @@ def read_coco(
             categories=[content.categories.get(number, number) for number in categories],
             unit="annotation",
             positions=annotation_ids,
+            outlines=[record.get("segmentation") for record in records] if masks else None,
         ),
         orientation,
     )
@@ -117,10 +122,8 @@ def _matches(path: Path) -> bool:
     return path.suffix.lower() == ".json"
 
 
-def _read(
-    source: Source, orientation: Orientation | None, class_names: Sequence[str] | None
-) -> tuple[Annotations, list[Fault]]:
-    return read_coco(source.path, source.files, class_names, orientation)
+def _read(source: Source, options: BoxOptions, class_names: Sequence[str] | None) -> tuple[Annotations, list[Fault]]:
+    return read_coco(source.path, source.files, class_names, options.orientation, options.masks)
 
 
 COCO = Format("COCO's *.json", _matches, _find, _read)

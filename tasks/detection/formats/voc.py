@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.formats.images_folder import refuse_folder
 from vertebra.tasks.detection.formats.voc_xml import VocImage, read_xml
 from vertebra.tasks.detection.instances import Instances
@@ -218,11 +219,14 @@ def _find_lists(wanted: Source, options: Any) -> list[Source]:
     return [Source(file) for file in sorted(path.glob("ImageSets/Main/*.txt")) if "_" not in file.name]
 
 
-def _read(
-    source: Source, orientation: Orientation | None, class_names: Sequence[str] | None
-) -> tuple[Annotations, list[Fault]]:
+def _read(source: Source, options: BoxOptions, class_names: Sequence[str] | None) -> tuple[Annotations, list[Fault]]:
     refuse_folder(source)
-    return read_voc(source.path, class_names, orientation)
+    if options.masks:
+        raise ValueError(
+            f"{source.path}: the XML of Pascal VOC has boxes and no outlines; data.masks needs those of COCO, YOLO or "
+            "labelme. Convert the annotations, or train on boxes with data.masks=false."
+        )
+    return read_voc(source.path, class_names, options.orientation)
 
 
 FOLDER = Format("VOC's folder of *.xml", _is_folder, _find_folder, _read)

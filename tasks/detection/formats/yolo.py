@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.formats.images_folder import refuse_folder
 from vertebra.tasks.detection.formats.yolo_labels import (
     Line,
@@ -37,12 +38,14 @@ def read_yolo(
     split: str = "train",
     class_names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    masks: bool | None = False,
 ) -> tuple[Annotations, list[Fault]]:
     """Read one split of a YOLO data set.
 
     The labels of `a/images/b/0007.jpg` are in `a/labels/b/0007.txt`, or beside the image as Darknet has them: a line
     `class cx cy w h` an object, in fractions of the image's width and height. A fifth number in 0..1 is a confidence. A
-    line `class x1 y1 x2 y2 x3 y3 ...` is a polygon or a rotated box, whose bounding box is taken. Where the YAML has
+    line `class x1 y1 x2 y2 x3 y3 ...` is a polygon or a rotated box, whose bounding box is taken, and with `masks` its
+    mask. Where the YAML has
     `kpt_shape`, the box comes first and keypoints follow. An image without a label file has no objects, as long as
     others have one; an image that cannot be read has no size, and is left out with a fault.
 
@@ -53,6 +56,7 @@ def read_yolo(
         split: key of the split in the YAML.
         class_names: names of the training split, which then number the labels; None numbers them as the YAML does.
         orientation: whether fractions are of the image as shown (None, too) or as stored, before the EXIF rotation.
+        masks: whether to draw polygons, see `BoxOptions`.
 
     Raises:
         FileNotFoundError: the YAML, or a path that it names, does not exist.
@@ -76,7 +80,7 @@ def read_yolo(
     for image, i in enumerate(kept):
         if (label := labels[i]) is not None:
             try:
-                lines += [(image, line) for line in read_lines(label, keypoint_numbers)]
+                lines += [(image, line) for line in read_lines(label, keypoint_numbers, masks is not False)]
             except (FileNotFoundError, UnreadableFile) as error:  # the first: a link to nowhere
                 reason = str(error).removeprefix(f"{label}: ")
                 found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(label), reason))
@@ -87,6 +91,7 @@ def read_yolo(
         )
         found.append(Fault(faults.CONFIDENCE, str(file), message))
 
+    masks = any(line.polygons for _, line in lines) if masks is None else masks
     files = [str(paths[i]) for i in kept]
     annotations, of_boxes = validate(
         RawAnnotations(
@@ -111,6 +116,7 @@ def read_yolo(
             categories=[name_of.get(line.label, line.label) for _, line in lines],
             unit="line",
             positions=np.array([line.number for _, line in lines], dtype=np.int64),
+            outlines=[line.polygons or None for _, line in lines] if masks else None,
         ),
         orientation,
     )
@@ -166,11 +172,9 @@ def _splits(file: Path) -> list[str]:
     return [name for name in SPLITS if content.get(name)] or ["train"]
 
 
-def _read(
-    source: Source, orientation: Orientation | None, class_names: Sequence[str] | None
-) -> tuple[Annotations, list[Fault]]:
+def _read(source: Source, options: BoxOptions, class_names: Sequence[str] | None) -> tuple[Annotations, list[Fault]]:
     refuse_folder(source)
-    return read_yolo(source.path, source.split or "train", class_names, orientation)
+    return read_yolo(source.path, source.split or "train", class_names, options.orientation, options.masks)
 
 
 YOLO = Format("YOLO's data.yaml", _matches, _find, _read)

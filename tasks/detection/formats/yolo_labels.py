@@ -31,6 +31,8 @@ class Line(NamedTuple):
         box: xyxy in fractions of the image, `NOT_A_BOX` where there is none.
         reason: why there is none.
         has_confidence: whether a fifth number follows the box, as in the files that a detector writes.
+        polygons: the outline in fractions of the image, x and y of each corner; empty where there is only a box, or
+            where no outlines are wanted.
     """
 
     number: int
@@ -38,6 +40,7 @@ class Line(NamedTuple):
     box: Sequence[float]
     reason: str = ""
     has_confidence: bool = False
+    polygons: Sequence[Sequence[float]] = ()
 
 
 def label_files(images: Iterable[Path]) -> list[Path | None]:
@@ -57,18 +60,20 @@ def candidates(image: Path) -> tuple[Path, Path]:
     return Path(*folders, f"{image.stem}.txt"), image.with_suffix(".txt")
 
 
-def read_lines(file: Path, keypoint_numbers: int = 0) -> list[Line]:
+def read_lines(file: Path, keypoint_numbers: int = 0, with_outlines: bool = False) -> list[Line]:
     """Read the lines of a label file that are not blank.
 
     Args:
         file: the label file.
         keypoint_numbers: how many numbers of keypoints follow each box.
+        with_outlines: keep the corners of polygons.
 
     Raises:
         UnreadableFile: it is a folder, not text, or too long.
     """
     lines = read_text(file, LONGEST).splitlines()
-    return [_object(number, line, keypoint_numbers) for number, line in enumerate(lines, start=1) if line.strip()]
+    objects = [_object(number, line, keypoint_numbers) for number, line in enumerate(lines, start=1) if line.strip()]
+    return objects if with_outlines else [line._replace(polygons=()) for line in objects]
 
 
 def has_labels(folder: Path) -> bool:
@@ -140,7 +145,7 @@ def _object(number: int, line: str, keypoint_numbers: int) -> Line:
         reason = f"it has {count} numbers behind the class, of which {far[0]:g} is no corner in 0..1; {_EXPECTED}"
         return Line(number, label, NOT_A_BOX, reason)
     xs, ys = numbers[0::2], numbers[1::2]
-    return Line(number, label, (min(xs), min(ys), max(xs), max(ys)))
+    return Line(number, label, (min(xs), min(ys), max(xs), max(ys)), polygons=(numbers,))
 
 
 _EXPECTED = "expected are four finite numbers cx cy w h, or x y of three or more corners, in fractions of the image."

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from vertebra.tasks.loading.files import faults
-from vertebra.tasks.loading.files.run_lengths import read_runs
+from vertebra.tasks.loading.files.run_lengths import read_runs, without_empty_runs
 
 
 class OutlineFault(NamedTuple):
@@ -38,15 +38,26 @@ def find_outline_fault(outline: Any, height: int, width: int) -> OutlineFault | 
 
 def draw_outline(outline: Any, height: int, width: int) -> np.ndarray:
     """Draw an outline without a fault, or with one that leaves nothing or a part of it to draw, as (H, W) bool."""
+    return coco_mask.decode(encode_outline(outline, height, width)).astype(bool)
+
+
+def encode_outline(outline: Any, height: int, width: int) -> dict[str, Any]:
+    """Return pycocotools' compressed run lengths of an outline as `draw_outline` takes it."""
     if isinstance(outline, dict):
         runs, *_ = read_runs(outline)
-        inside = np.arange(len(runs)) % 2 == 1
-        return np.repeat(inside, runs).reshape(width, height).T  # column by column
+        plain = {"size": [height, width], "counts": without_empty_runs(runs).tolist()}
+        return coco_mask.frPyObjects(plain, height, width)
     corners = [_corners(polygon, height, width) for polygon in _polygons(outline)]
     drawn = [each.ravel().tolist() for each in corners if not _is_degenerate(each)]
     if not drawn:
-        return np.zeros((height, width), dtype=bool)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(drawn, height, width))).astype(bool)
+        return empty_mask(height, width)
+    parts = coco_mask.frPyObjects(drawn, height, width)
+    return parts[0] if len(parts) == 1 else coco_mask.merge(parts)
+
+
+def empty_mask(height: int, width: int) -> dict[str, Any]:
+    """Return the run lengths of a mask without a pixel."""
+    return coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
 
 
 def _polygons(outline: Any) -> list[Any]:

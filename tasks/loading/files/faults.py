@@ -59,6 +59,7 @@ LOSSY_MASK = "lossy mask"
 MISSING_OUTLINE = "missing outline"
 DEGENERATE_OUTLINE = "degenerate outline"
 OUTSIDE_OUTLINE = "outside outline"
+MISFIT_MASK = "mask that does not fit its box"
 
 # between splits
 LEAK = "leak"

@@ -44,6 +44,17 @@ def read_runs(value: Any) -> tuple[np.ndarray, int, int]:
     return runs, height, width
 
 
+def without_empty_runs(runs: np.ndarray) -> np.ndarray:
+    """Join what runs without a pixel divide, all but the first: pycocotools' boxes of such masks are wrong."""
+    if runs[1:].all():
+        return runs
+    is_object = np.arange(len(runs)) % 2 == 1
+    is_object, lengths = is_object[runs > 0], runs[runs > 0]
+    starts = np.flatnonzero(np.diff(is_object, prepend=~is_object[:1]))
+    joined = np.add.reduceat(lengths, starts)
+    return np.concatenate([[0], joined]) if is_object[0] else joined
+
+
 def box_of_runs(runs: np.ndarray, height: int) -> tuple[float, float, float, float] | None:
     """Return the bounding box (xyxy) of the object, or None for an empty mask.
 
