@@ -20,7 +20,7 @@ from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.report_writer import ReportWriter
 from vertebra.tasks.training.saving.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO
-from vertebra.tasks.training.saving.checkpoints import Checkpoints
+from vertebra.tasks.training.saving.checkpoints import PURGE_STEP, Checkpoints
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
 from vertebra.tools.checkpoint_file import read_checkpoint
@@ -50,12 +50,14 @@ class VertebraCLI(LightningCLI):
 
     Attributes:
         folder: run folder of the latest instance, for messages about errors raised in its construction.
+        purge_step: of the checkpoint to resume from: first step that TensorBoard is to forget; None for no checkpoint.
     """
 
     folder = ""
 
     def __init__(self, stop: StopOnSignal, lock: RunLock, **options: Any) -> None:
         self.stop, self.lock = stop, lock
+        self.purge_step: int | None = None
         super().__init__(**options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -94,7 +96,8 @@ class VertebraCLI(LightningCLI):
             config.ckpt_path = str(best)
         # before Lightning loads it, whose errors do not name the file
         if config.ckpt_path not in (None, *CHOSEN_BY_LIGHTNING):
-            read_checkpoint(Path(config.ckpt_path), training=self.subcommand == "fit")
+            content = read_checkpoint(Path(config.ckpt_path), training=self.subcommand == "fit")
+            self.purge_step = content.get(PURGE_STEP)
 
     def _parse_ckpt_path(self) -> None:
         """Disable Lightning's override of the configuration with classes and arguments stored in a checkpoint."""
@@ -103,7 +106,7 @@ class VertebraCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True) and self.subcommand == "fit" and not trainer.fast_dev_run:
             resumed = self._get(self.config_init, "ckpt_path") is not None
-            kwargs["logger"] = _loggers(Path(trainer.default_root_dir), resumed)
+            kwargs["logger"] = _loggers(Path(trainer.default_root_dir), resumed, self.purge_step)
             trainer.callbacks = [*(trainer.callbacks or []), LearningRateMonitor()]
         elif trainer.logger in (None, True):
             kwargs["logger"] = False
@@ -189,9 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _loggers(run: Path, resumed: bool) -> list[Logger]:
+def _loggers(run: Path, resumed: bool, purge_step: int | None) -> list[Logger]:
     log = MetricsLog(run, resumed=resumed)
-    return [log, TensorBoardLogger(run, name=log.name, version=log.version)]
+    return [log, TensorBoardLogger(run, name=log.name, version=log.version, purge_step=purge_step)]
 
 
 def _enable_logging() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 import yaml
 from lightning.pytorch import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vertebra.tools import main as command
 from vertebra.tools import train
@@ -241,6 +242,8 @@ def differences(a, b, name=""):
             return [f"{name}: keys {sorted(map(str, a.keys() ^ b.keys()))}"]
         return [path for key in a for path in differences(a[key], b[key], f"{name}.{key}")]
     if isinstance(a, list | tuple):
+        if len(a) != len(b):
+            return [f"{name}: {len(a)} and {len(b)} values"]
         pairs = enumerate(zip(a, b, strict=True))
         return [path for i, (x, y) in pairs for path in differences(x, y, f"{name}.{i}")]
     if isinstance(a, torch.Tensor):
@@ -253,6 +256,15 @@ def rows(folder):
     """Return the rows of metrics.csv without the column of wall-clock times."""
     with (folder / "run/logs/version_0/metrics.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k != "train/data_wait"} for row in csv.DictReader(file)]
+
+
+def points(folder):
+    """Return the points that TensorBoard shows, (step, value) by tag, without wall-clock times."""
+    log = EventAccumulator(str(folder / "run/logs/version_0"), size_guidance={"scalars": 0}).Reload()
+    shown = {tag: [(point.step, point.value) for point in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
+    del shown["train/data_wait"]
+    # the metrics of a validation come again after a kill, with the same values: the losses of their step must stay
+    return {tag: points if tag.startswith("train/") else list(dict.fromkeys(points)) for tag, points in shown.items()}
 
 
 def uninterrupted(root):
@@ -291,6 +303,7 @@ def kill_and_resume(task, root, kills, rng):
         failures += differences(content(reference, name), content(folder, name), name)
     if rows(reference) != rows(folder):
         failures.append(f"metrics.csv differs: {rows(reference)} {rows(folder)}")
+    failures += differences(points(reference), points(folder), "TensorBoard")
     partial = [str(file) for file in folder.rglob("*.part")]
     return killed, failures + [f"partial file remains: {file}" for file in partial]
 

@@ -20,6 +20,8 @@ from vertebra.tasks.training.saving.checkpoint_files import LAST, remove_partial
 from vertebra.tasks.training.saving.loop_progress import LoopPosition, fix_loops_on_resume, write_position
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 
+PURGE_STEP = "purge_step"  # entry of a checkpoint: points in TensorBoard from this step on are logged again
+
 
 class Checkpoints(ModelCheckpoint):
     """Lightning's ModelCheckpoint for `best.ckpt`, and a `last.ckpt` for bit-exact resumption.
@@ -114,13 +116,17 @@ class Checkpoints(ModelCheckpoint):
         return not any(score.isfinite() for score in self.best_k_models.values())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        is_logged = self._position in (LoopPosition.BETWEEN_BATCHES, LoopPosition.BETWEEN_EPOCHS)
         if self._position is not None:
             write_position(checkpoint["loops"]["fit_loop"], self._position)
+        # TensorBoard discards whole steps: where only the validation is repeated, the losses of its step must stay
+        checkpoint[PURGE_STEP] = step if is_logged else step + 1
         for log in (logger for logger in trainer.loggers if isinstance(logger, MetricsLog)):
-            if self._position in (LoopPosition.BETWEEN_BATCHES, LoopPosition.BETWEEN_EPOCHS):
+            if is_logged:
                 # by step, not by row count: the epoch's row is still to come, and callbacks may have logged the next
                 # step already
-                checkpoint["logged_before"] = trainer.fit_loop.epoch_loop._batches_that_stepped
+                checkpoint["logged_before"] = step
             else:
                 checkpoint["logged_rows"] = log.num_rows
 
