@@ -5,6 +5,8 @@ from vertebra.tasks.detection.anchors import AnchorGenerator
 from vertebra.tasks.detection.assigners import Assigner, CenterAssigner, IoUAssigner, MultiBoxAssigner
 from vertebra.tasks.detection.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
 from vertebra.tasks.detection.box_coder import BoxCoder, DistanceCoder
+from vertebra.tasks.detection.cascade_heads import CascadeHeads
+from vertebra.tasks.detection.cascade_rcnn import CascadeRCNN, cascade_rcnn
 from vertebra.tasks.detection.data import DetectionData, Split
 from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN, faster_rcnn
@@ -35,6 +37,8 @@ __all__ = [
     "BoxCoder",
     "BoxLoss",
     "BoxPredictor",
+    "CascadeHeads",
+    "CascadeRCNN",
     "CenterAssigner",
     "ConvHead",
     "DenseSelection",
@@ -67,6 +71,7 @@ __all__ = [
     "SmoothL1",
     "Split",
     "TransformerSize",
+    "cascade_rcnn",
     "faster_rcnn",
     "fcos",
     "load_weights",

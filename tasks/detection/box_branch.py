@@ -15,7 +15,7 @@ from vertebra.tasks.detection.batch import Targets
 from vertebra.tasks.detection.box_coder import BoxCoder
 from vertebra.tasks.detection.boxes import clip, take
 from vertebra.tasks.detection.layers import conv_stack
-from vertebra.tasks.detection.losses import SmoothL1
+from vertebra.tasks.detection.losses import BoxLoss, SmoothL1
 from vertebra.tasks.detection.roi_align import RoIAlign
 from vertebra.tasks.detection.rpn import Proposals
 from vertebra.tasks.detection.sampling import RoISample
@@ -89,6 +89,7 @@ class BoxBranch(nn.Module):
         predictor: vectors to logits and deltas.
         selection: which detections are reported.
         coder: of the deltas.
+        box_loss: of the deltas; smooth L1 with a beta of 1/9 if not given.
 
     Shape:
         - features: dict of (N, C, H_l, W_l)
@@ -103,6 +104,7 @@ class BoxBranch(nn.Module):
         predictor: nn.Module,
         selection: DetectionSelection | None = None,
         coder: BoxCoder | None = None,
+        box_loss: BoxLoss | None = None,
     ) -> None:
         super().__init__()
         self.pooler = pooler
@@ -110,7 +112,7 @@ class BoxBranch(nn.Module):
         self.predictor = predictor
         self.selection = selection or DetectionSelection()
         self.coder = coder or BoxCoder((10.0, 10.0, 5.0, 5.0))
-        self.box_loss = SmoothL1(beta=1 / 9)
+        self.box_loss = box_loss or SmoothL1(beta=1 / 9)
 
     def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
         logits, deltas = self.predict(features, proposals.boxes)
@@ -120,9 +122,8 @@ class BoxBranch(nn.Module):
         """Return logits (N * R, K + 1) and deltas (N * R, 1 or K + 1, 4) of boxes (N, R, 4)."""
         return self.predictor(self.head(self.pooler(features, boxes)))
 
-    def losses(self, features: dict[str, Tensor], sample: RoISample, targets: Targets) -> dict[str, Tensor]:
-        """Return `loss_classifier` and `loss_box_reg` over a sample of the proposals."""
-        logits, deltas = self.predict(features, sample.boxes)
+    def losses(self, logits: Tensor, deltas: Tensor, sample: RoISample, targets: Targets) -> dict[str, Tensor]:
+        """Return `loss_classifier` and `loss_box_reg` of predictions for a sample of the proposals."""
         labels = sample.labels.flatten()
         count = (labels != IGNORE).sum().clamp(min=1)
         loss_classifier = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")

@@ -18,6 +18,8 @@ from vertebra.tasks.detection.roi_heads import RoIBranch
 from vertebra.tasks.detection.sampling import RoISample
 from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
 
+POOLED = 14  # bins of a box in both directions; a mask has twice as many pixels
+
 
 class MaskHead(nn.Sequential):
     """Four 3x3 convolutions over a pooled box.

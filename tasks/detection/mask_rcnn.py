@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.layers import Norm
 from vertebra.tasks.detection.faster_rcnn import FasterRCNN
-from vertebra.tasks.detection.mask_branch import MaskBranch, MaskHead, MaskPredictor
+from vertebra.tasks.detection.mask_branch import POOLED, MaskBranch, MaskHead, MaskPredictor
 from vertebra.tasks.detection.roi_align import RoIAlign
 from vertebra.tasks.detection.roi_heads import RoIBranch
-
-POOLED = 14  # bins of a box; the masks have twice as many pixels
 
 
 class MaskRCNN(FasterRCNN):

@@ -68,18 +68,28 @@ class RoIHeads(nn.Module):
         self.branches = nn.ModuleDict(branches)
 
     def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
-        detections = self.box(features, proposals, sizes)
-        for branch in self._others():
-            detections = branch(features, detections)
-        return detections
+        return self.extend(features, self.box(features, proposals, sizes))
 
     def losses(self, features: dict[str, Tensor], proposals: Proposals, targets: Targets) -> dict[str, Tensor]:
         """Return the losses of all branches over a sample of the proposals."""
         sample = self.sample(proposals, targets)
-        losses = self.box.losses(features, sample, targets)
+        logits, deltas = self.box.predict(features, sample.boxes)
+        return self.compare(features, sample, logits, deltas, targets)
+
+    def compare(
+        self, features: dict[str, Tensor], sample: RoISample, logits: Tensor, deltas: Tensor, targets: Targets
+    ) -> dict[str, Tensor]:
+        """Return the losses of all branches, given what the box branch predicts for a sample of the proposals."""
+        losses = self.box.losses(logits, deltas, sample, targets)
         for branch in self._others():
             losses |= branch.losses(features, sample, targets)
         return losses
+
+    def extend(self, features: dict[str, Tensor], detections: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Add what the other branches find in detections of the box branch."""
+        for branch in self._others():
+            detections = branch(features, detections)
+        return detections
 
     @torch.no_grad()
     def sample(self, proposals: Proposals, targets: Targets) -> RoISample:
@@ -88,7 +98,8 @@ class RoIHeads(nn.Module):
         valid = torch.cat((proposals.valid, targets.labels > 0), dim=1)
         assigned = self.assigner(Candidates(boxes, (boxes.shape[1],), valid), targets)
         indices, labels, most_objects = self.sampler(assigned.labels)
-        return RoISample(take(boxes, indices), labels, assigned.objects.gather(1, indices), most_objects)
+        objects, is_target = assigned.objects.gather(1, indices), indices >= proposals.boxes.shape[1]
+        return RoISample(take(boxes, indices), labels, objects, is_target, most_objects)
 
     def _others(self) -> list[RoIBranch]:
         return cast("list[RoIBranch]", list(self.branches.values()))

@@ -58,10 +58,12 @@ class RoISample(NamedTuple):
         labels: (N, S) int64, as in `Sample`.
         objects: (N, S) int64, index of each proposal's object among the image's targets; meaningful where `labels` is
             above 0.
+        is_target: (N, S) bool, which of the boxes are true boxes, added to the proposals.
         most_objects: as in `Sample`.
     """
 
     boxes: Tensor
     labels: Tensor
     objects: Tensor
+    is_target: Tensor
     most_objects: int

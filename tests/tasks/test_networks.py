@@ -11,6 +11,7 @@ from vertebra.backbones import Backbone, create_backbone, resolve_backbone
 from vertebra.tasks import classification, detection, medical, segmentation, video
 
 NETWORKS = {
+    "detection.CascadeRCNN": (detection.CascadeRCNN, 2),
     "detection.FasterRCNN": (detection.FasterRCNN, 2),
     "detection.FCOS": (detection.FCOS, 2),
     "detection.MaskRCNN": (detection.MaskRCNN, 2),

@@ -11,7 +11,16 @@ from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.classification import ClassificationModule, image_classifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
-from vertebra.tasks.detection import DetectionModule, faster_rcnn, fcos, mask_rcnn, retinanet, rt_detr, ssd
+from vertebra.tasks.detection import (
+    DetectionModule,
+    cascade_rcnn,
+    faster_rcnn,
+    fcos,
+    mask_rcnn,
+    retinanet,
+    rt_detr,
+    ssd,
+)
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.dataset import DetectionBatch
 from vertebra.tasks.detection.losses import GIoU
@@ -105,6 +114,7 @@ STEPS = {
     "detection fcos": partial(detection_step, fcos),
     "detection masks": partial(detection_step, mask_rcnn),
     "detection ssd": partial(detection_step, ssd),
+    "detection cascade": partial(detection_step, cascade_rcnn, masks=True),
     **{
         f"segmentation {loss.__name__}": partial(segmentation_step, loss)
         for loss in (losses.CrossEntropy, losses.OHEM, losses.FocalLoss, losses.Tversky, losses.Dice, losses.Lovasz)
