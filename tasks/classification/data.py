@@ -87,6 +87,13 @@ class ClassificationData(TaskData[LabeledImages]):
     def classes_of(self, records: LabeledImages) -> np.ndarray:
         return records.labels
 
+    def label_counts(self, records: LabeledImages) -> np.ndarray:
+        return np.bincount(records.labels, minlength=len(records.class_names))
+
+    def title(self, split: str) -> str:
+        source = self.sources[split]
+        return super().title(split) if source is None else str(self.root / source)
+
     def groups_of(self, records: LabeledImages) -> np.ndarray | None:
         return records.groups
 

@@ -42,6 +42,10 @@ class Annotations:
         """Return the objects of image `index`, as views."""
         return self.instances[int(self.starts[index]) : int(self.starts[index + 1])]
 
+    def label_counts(self) -> np.ndarray:
+        """Return how many objects are of each class, (K,) int64."""
+        return np.bincount(self.instances.labels, minlength=len(self.class_names) + 1)[1:]
+
     def only(self, indices: np.ndarray) -> Annotations:
         """Return the annotations of the images at `indices`, in that order."""
         # row numbers and not slices, since images may be chosen in any order

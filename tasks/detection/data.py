@@ -12,7 +12,6 @@ import albumentations as A
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.check import find_untrained
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from vertebra.tasks.detection.formats import read_annotations
 from vertebra.tasks.detection.instances import Instances
@@ -35,7 +34,6 @@ REPAIRED = {
     faults.UNUSABLE_SIZE: "replaced by the image's own size",
     faults.EXIF_ROTATION: "adapted to",
     faults.ORPHAN_LABELS: "passed over",
-    faults.UNTRAINED_CLASS: "kept",
     faults.DEGENERATE_OUTLINE: "dropped",
     faults.OUTSIDE_OUTLINE: "dropped",
 }
@@ -115,9 +113,6 @@ class DetectionData(TaskData[Annotations]):
         images = self.root / wanted.images if wanted.images else None
         source = self.root / wanted.annotations
         annotations, found = read_annotations(source, images, split, class_names, self.orientation, self.masks)
-        if split != "train" and self.splits["train"] is not None and not self._class_names:
-            training = self.splits["train"].annotations
-            found += find_untrained(annotations, self.records("train"), str(source), f"the training split {training}")
         self.handle_faults(found, REPAIRED)  # before any image is read: a fault stops at once
         annotations = annotations.only(self.drop_missing(annotations.files))
         if split == "train" and not len(annotations):
@@ -138,6 +133,13 @@ class DetectionData(TaskData[Annotations]):
         present = np.zeros((len(records), len(records.class_names)), dtype=bool)
         present[np.repeat(np.arange(len(records)), np.diff(records.starts)), records.instances.labels - 1] = True
         return present
+
+    def label_counts(self, records: Annotations) -> np.ndarray:
+        return records.label_counts()
+
+    def title(self, split: str) -> str:
+        wanted = self.splits[split]
+        return super().title(split) if wanted is None else str(self.root / wanted.annotations)
 
     def batch_groups(self, records: Annotations, size: int) -> list[int]:
         """Return whether each image is higher than wide: padding wastes less where a batch is of one kind."""

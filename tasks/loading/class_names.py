@@ -1,9 +1,9 @@
-"""Class names of a training split: order and faults."""
+"""Class names of a training split: order and faults, and classes that a split lacks."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,28 @@ def class_faults(source: Path, names: Sequence[str]) -> Iterator[Fault]:
     for first, second in similar_names(names):
         message = f"the classes {first!r} and {second!r} have nearly the same name; give both the same, or rename one."
         yield Fault(faults.SIMILAR_CLASSES, str(source), message)
+
+
+def untrained_classes(
+    counts: Mapping[str, int], trained: Mapping[str, int], source: str, training: str, unit: str = "labels"
+) -> Iterator[Fault]:
+    """Yield the classes that a split has and the training split lacks: they are measured, but cannot be learned.
+
+    `fit` warns of them and does not refuse: with many rare classes some are in one split only, and where whole groups
+    are divided into folds, any division may have such a class.
+
+    Args:
+        counts: how many labels the split has of each class.
+        trained: how many the training split has.
+        source: the split's file.
+        training: name of the training split.
+        unit: what is counted.
+    """
+    for name, count in counts.items():
+        if count and not trained.get(name):
+            message = f"class {name!r:.80} has {count} {unit} here and none in {training}, so it cannot be learned. "
+            message += "Move some of its samples to the training split, or drop the class."
+            yield Fault(faults.UNTRAINED_CLASS, source, message)
 
 
 def warn_of_absent(source: Path | str, names: Sequence[str], labels: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vertebra.tasks.loading.balance import rarest_classes, repeat_factors
+from vertebra.tasks.loading.class_names import untrained_classes
 from vertebra.tasks.loading.dataset import Missing, TaskDataset
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
@@ -168,6 +169,14 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         """Return where each sample comes from (N,) str, such as a patient; None makes each a group of its own."""
         return None
 
+    def label_counts(self, records: R) -> np.ndarray | None:
+        """Return how many labels each class has, (K,) int64; None where counting them would read every file."""
+        return None
+
+    def title(self, split: str) -> str:
+        """Return the name of a split for messages, such as its file."""
+        return f"data.{split}"
+
     def cleaned(self, split: str, records: R) -> R:
         """Return the samples of a split that may be used beside the other splits."""
         return records
@@ -193,8 +202,28 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
     def records(self, split: str) -> R:
         """Return the samples of `train`, `val` or `test`, read once; see `load` for errors."""
         if split not in self._records:
+            # where classes are given, the training split need not exist, and may be read after the others
+            is_late = split == "train" and "train" not in self._divided
             self._records[split] = self.cleaned(split, self.divided(split))
+            for other in list(self._records) if is_late else [split]:
+                if other != "train":
+                    self._warn_untrained(other)
         return self._records[split]
+
+    def _warn_untrained(self, split: str) -> None:
+        training = self._records.get("train", self._divided.get("train"))
+        if training is None:
+            return
+        counts, trained = (self.label_counts(records) for records in (self._records[split], training))
+        if counts is not None and trained is not None:
+            names, is_held_out = training.class_names, split == "val" and self.division.holds_out
+            found = untrained_classes(
+                dict(zip(names, counts.tolist(), strict=True)),
+                dict(zip(names, trained.tolist(), strict=True)),
+                self.title("train" if is_held_out else split),
+                self.title("train") + (" without the held-out part" if is_held_out else ""),
+            )
+            self.handle_faults(list(found), {faults.UNTRAINED_CLASS: "kept"})
 
     def divided(self, split: str) -> R:
         """Return what is read for a split, or with `val_fraction` and `folds` its part of the training split."""

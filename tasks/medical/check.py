@@ -87,15 +87,3 @@ def absent_classes(studies: Studies, title: str) -> Iterator[Fault]:
         elif studies.are_findings and count == num_known:
             message = f"all studies of which it is known have {name!r}: what is measured of it is undefined (NaN). Add "
             yield Fault(faults.EMPTY_CLASS, title, message + "some without it.")
-
-
-def unlearned_classes(training: Studies, validation: Studies) -> Iterator[Fault]:
-    """Yield the classes of which only the validation split has a study: they are measured, but cannot be learned."""
-    counts = zip(training.class_names, class_counts(training), class_counts(validation), strict=True)
-    for name, learned, measured in counts:
-        if measured and not learned:
-            message = (
-                f"no study is of class {name!r}, of which {validation.file} has {measured}: it cannot be learned. Add "
-                "some, or leave the class out of both."
-            )
-            yield Fault(faults.UNTRAINED_CLASS, training.file, message)

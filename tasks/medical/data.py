@@ -16,8 +16,9 @@ from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.medical.augment import Augment, Transform, usual_transforms
+from vertebra.tasks.medical.balance import class_counts
 from vertebra.tasks.medical.cache import Cache
-from vertebra.tasks.medical.check import absent_classes, unlearned_classes
+from vertebra.tasks.medical.check import absent_classes
 from vertebra.tasks.medical.dataset import MedicalDataset, collate
 from vertebra.tasks.medical.formats import read_studies
 from vertebra.tasks.medical.formats.scan_folders import find_scans
@@ -105,17 +106,21 @@ class MedicalData(TaskData[Studies]):
             leaks.setdefault(leak.study, leak.fault)  # a study is left out once, for the first reason
         self.handle_faults(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
         studies = records.only(np.setdiff1d(np.arange(len(records)), list(leaks)))
-        if split == "train" and not self.division.holds_out:
-            self.handle_faults(list(unlearned_classes(studies, self.divided("val"))), {})
         if not len(studies):
-            raise ValueError(f"{self._title(split)}: holds no study that can be used; data.{split} needs some.")
-        for fault in absent_classes(studies, self._title(split)):
+            raise ValueError(f"{self.title(split)}: holds no study that can be used; data.{split} needs some.")
+        for fault in absent_classes(studies, self.title(split)):
             warnings.warn(str(fault), stacklevel=2)
         return studies
 
     def classes_of(self, records: Studies) -> np.ndarray:
         # of its findings a study counts for the rarest, and those without any are a class of their own
         return rarest_classes(records.labels == 1) if records.are_findings else records.labels
+
+    def label_counts(self, records: Studies) -> np.ndarray:
+        return class_counts(records)
+
+    def title(self, split: str) -> str:
+        return f"{self.divided(split).file} ({split})"
 
     def groups_of(self, records: Studies) -> np.ndarray:
         return records.patients
@@ -128,9 +133,6 @@ class MedicalData(TaskData[Studies]):
         return MedicalDataset(records, self.intensity, self.resample, augment, Cache(self.cache_mib), missing)
 
     collate = staticmethod(collate)  # an instance binds the kind of its labels
-
-    def _title(self, split: str) -> str:
-        return f"{self.divided(split).file} ({split})"
 
     def _leaks(self, split: str, other: str) -> list[Leak]:
         """Find the studies of a split that share something with a later one; each comes once for each reason."""

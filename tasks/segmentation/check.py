@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from threading import Lock
 
+from vertebra.tasks.loading.class_names import untrained_classes
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 from vertebra.tasks.loading.files.file_check import run_checks, unreadable
@@ -56,7 +57,8 @@ class MaskCheck:
         if self.needs_all:
             yield from self.coverage.empty_classes()
         if self.trained is not None and self.trained.records.class_names == self.records.class_names:
-            yield from self._untrained_classes(self.trained)
+            counts, trained = self._pixels(), self.trained._pixels()
+            yield from untrained_classes(counts, trained, self.title, self.trained.title, "pixels")
 
     def summary(self) -> str:
         """Return the number of pixels and the fraction of each class, in one line."""
@@ -69,13 +71,9 @@ class MaskCheck:
         ignored = f"{(total - labeled) / max(1, total):.2%} ignored"
         return f"{total} pixels, {ignored}; labeled pixels: {', '.join(fractions)}"
 
-    def _untrained_classes(self, trained: MaskCheck) -> Iterator[Fault]:
-        # not strict: `pixels` ends with the count of ignored pixels, which is no class
-        counts = zip(self.records.class_names, trained.coverage.pixels.tolist(), self.coverage.pixels, strict=False)
-        for name, train_count, count in counts:
-            if count and not train_count:
-                message = f"{count} pixels are of class {name!r}, of which the training split {trained.title} has none."
-                yield Fault(faults.UNTRAINED_CLASS, self.title, f"{message} Split the images differently.")
+    def _pixels(self) -> dict[str, int]:
+        # not strict: the counts end with that of ignored pixels, which are no class
+        return dict(zip(self.records.class_names, self.coverage.pixels.tolist(), strict=False))
 
     def _check_sample(self, index: int) -> Fault | None:
         file = str(self.records.images[index])

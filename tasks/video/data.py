@@ -101,6 +101,13 @@ class VideoData(TaskData[LabeledFiles]):
     def classes_of(self, records: LabeledFiles) -> np.ndarray:
         return records.labels
 
+    def label_counts(self, records: LabeledFiles) -> np.ndarray:
+        return np.bincount(records.labels, minlength=len(records.class_names))
+
+    def title(self, split: str) -> str:
+        source = self.sources[split]
+        return super().title(split) if source is None else str(self.root / source)
+
     def groups_of(self, records: LabeledFiles) -> np.ndarray | None:
         return records.groups
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
-
 from vertebra.tasks.detection import formats
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.check import check_images, find_untrained
+from vertebra.tasks.detection.check import check_images
 from vertebra.tasks.detection.formats.box_options import BoxOptions
+from vertebra.tasks.loading.class_names import untrained_classes
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.formats import Source, read_source
@@ -45,16 +44,19 @@ def _content(source: Source, read: Reader, training: Source | None, read_trainin
     if training is not None:
         try:
             trained = read_training(training)[0]
-        except (FileNotFoundError, ValueError):  # which the report of that split says
+        except (FileNotFoundError, ValueError):  # which the report of that split contains
             trained = annotations
-        faults = [*faults, *find_untrained(annotations, trained, str(source.path), training.title)]
+        counts = _boxes(annotations), _boxes(trained)
+        faults = [*faults, *untrained_classes(*counts, str(source.path), training.title, "boxes")]
     lacks_outlines = annotations.instances.masks is None and len(annotations.instances)
     note = "; no outlines, which segmentation needs" if lacks_outlines and source.path.suffix.lower() == ".json" else ""
-    counts = np.bincount(annotations.instances.labels, minlength=len(annotations.class_names) + 1)[1:]
-    boxes = dict(zip(annotations.class_names, counts.tolist(), strict=True))
     return Content(
         files=annotations.files.tolist(),
-        summary=lambda: counted("boxes", boxes) + note,
+        summary=lambda: counted("boxes", _boxes(annotations)) + note,
         faults=faults,
         check_files=partial(check_images, annotations, faults, pixels=pixels),
     )
+
+
+def _boxes(annotations: Annotations) -> dict[str, int]:
+    return dict(zip(annotations.class_names, annotations.label_counts().tolist(), strict=True))

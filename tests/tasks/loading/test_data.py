@@ -107,6 +107,36 @@ def test_a_group_is_on_one_side(given):
     assert not train & val
 
 
+class CountedData(PartData):
+    """Its training split has no label of `seldom`."""
+
+    def load(self, split, class_names):
+        return Parts(numbers=np.arange(8 if split == "train" else 10))
+
+    def label_counts(self, records):
+        return self.classes_of(records).sum(axis=0)
+
+
+@pytest.mark.parametrize("order", [("train", "val"), ("val", "train"), ("test", "train")])
+def test_a_class_that_training_lacks_is_kept_with_a_warning(order):
+    data = CountedData(1)
+    with pytest.warns(UserWarning, match="kept") as warned:
+        sizes = {split: len(data.records(split).numbers) for split in order}
+    split = next(name for name in order if name != "train")
+    assert sizes == {"train": 8, split: 10}
+    assert [str(one.message) for one in warned] == [
+        f"data.{split}: kept 1 x class that training lacks; `vertebra check` lists them."
+    ]
+
+
+def test_a_class_that_the_rest_of_a_fold_lacks_is_kept_with_a_warning():
+    data = PartData(1, folds=2)
+    data.groups = np.array(["a"] * 4 + ["b"] * 4 + ["c"] * 2)
+    data.label_counts = lambda records: data.classes_of(records).sum(axis=0)
+    with pytest.warns(UserWarning, match=r"data\.train: kept 1 x class that training lacks"):
+        assert data.records("val").numbers.tolist() == [0, 1, 2, 3, 8, 9]
+
+
 def test_rare_classes_are_drawn_more_often():
     assert PartData(1).weights(Parts()) is None
     assert PartData(1, balance=1.0).weights(Parts()) == pytest.approx([1.25] * 8 + [5] * 2)

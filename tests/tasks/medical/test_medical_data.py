@@ -198,14 +198,14 @@ def test_an_absent_class_is_named(volumes):
         assert len(data_of(volumes).records("val")) == 1
 
 
-def test_a_class_that_cannot_be_learned_is_refused(volumes):
+def test_a_class_that_training_lacks_is_kept_with_a_warning(volumes):
     text = (volumes / "train.csv").read_text()
     (volumes / "train.csv").write_text(text.replace("well", "sick"))
     names = {"class_names": ["sick", "well"]}
-    with pytest.raises(
-        ValueError, match=r"no study is of class 'well', of which .*val\.csv has 2: it cannot be learned"
-    ):
-        data_of(volumes, **names).records("train")
+    for splits in (("train", "val"), ("val", "train")):
+        data = data_of(volumes, **names)
+        with pytest.warns(UserWarning, match=r"val\.csv \(val\): kept 1 x class that training lacks"):
+            assert [len(data.records(split)) > 0 for split in splits] == [True, True]
     with pytest.warns(UserWarning, match="no study is of class 'well'"):
         assert len(data_of(volumes, val_fraction=0.3, **names).records("train"))  # the part has none either
 
