@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -63,6 +63,23 @@ class BackboneOptions:
             raise ValueError(f"drop_path_rate is {self.drop_path_rate}; it is a probability, from 0 to below 1.")
         if self.in_channels < 1:
             raise ValueError(f"in_channels is {self.in_channels}; an image has at least 1.")
+
+    def require_only(self, network: str, *supported: str) -> None:
+        """Refuse options that a network does not support.
+
+        Args:
+            network: its name, for the message.
+            supported: names of the options that may differ from their defaults.
+
+        Raises:
+            ValueError: another one differs.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in supported and value != field.default:
+                raise ValueError(
+                    f"{field.name} is {value!r}, but {network} has no such option; leave it out, or take a ResNet."
+                )
 
 
 class Backbone(nn.Module):

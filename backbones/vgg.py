@@ -64,15 +64,7 @@ class AtrousVGG(Backbone):
 
     def __init__(self, options: BackboneOptions) -> None:
         super().__init__()
-        for name in ("norm", "zero_init", "drop_path_rate", "checkpointing"):
-            value = getattr(options, name)
-            if value not in (False, 0.0, "batch"):
-                raise ValueError(
-                    f"{name} is {value!r}, but VGG has neither norms nor residual blocks; leave it out, or take a "
-                    "ResNet."
-                )
-        if options.output_stride < 16:
-            raise ValueError(f"output_stride is {options.output_stride}, but that of vgg16_atrous is 16; leave it out.")
+        options.require_only("vgg16_atrous", "in_channels", "out_levels", "frozen_stages")
         layers: list[nn.Module] = []
         ends = []  # of the stages, in `features`
         in_channels = options.in_channels

@@ -24,12 +24,14 @@ from vertebra.tasks.detection.rtdetr import RTDETR, QueryDetections, Transformer
 from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.detection.selection import DenseSelection, DetectionSelection, select_dense, select_detections
 from vertebra.tasks.detection.ssd import SSD, PerClassSelection, SSDLayout, ssd, ssd300, ssd512, ssdlite320
+from vertebra.tasks.detection.yolox import YOLOX, SimOTA, yolox
 from vertebra.tasks.training.normalize import Normalize
 
 __all__ = [
     "FCOS",
     "RTDETR",
     "SSD",
+    "YOLOX",
     "AnchorGenerator",
     "Assigner",
     "BalancedSampler",
@@ -68,6 +70,7 @@ __all__ = [
     "RoIBranch",
     "RoIHeads",
     "SSDLayout",
+    "SimOTA",
     "SmoothL1",
     "Split",
     "TransformerSize",
@@ -88,4 +91,5 @@ __all__ = [
     "ssd300",
     "ssd512",
     "ssdlite320",
+    "yolox",
 ]

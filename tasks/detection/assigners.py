@@ -34,11 +34,11 @@ class Predictions(NamedTuple):
     """What the network predicts for each candidate, for assigners by cost.
 
     Attributes:
-        logits: (N, B, K) of the classes.
+        scores: (N, B, K) of the classes, 0..1.
         boxes: (N, B, 4) xyxy, decoded.
     """
 
-    logits: Tensor
+    scores: Tensor
     boxes: Tensor
 
 

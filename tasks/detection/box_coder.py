@@ -67,6 +67,21 @@ class BoxCoder:
         return torch.stack((box_x - half_width, box_y - half_height, box_x + half_width, box_y + half_height), dim=-1)
 
 
+class CellCoder(BoxCoder):
+    """Shifts of the center from the upper left corner of the reference, in its sizes, and log scales of the sides.
+
+    YOLOX, Ge et al. 2021, https://arxiv.org/abs/2107.08430; the reference is a cell of the grid: one pixel of a level.
+    """
+
+    def encode(self, boxes: Tensor, references: Tensor) -> Tensor:
+        dx, dy, dw, dh = super().encode(boxes, references).unbind(-1)
+        return torch.stack((dx + 0.5, dy + 0.5, dw, dh), dim=-1)
+
+    def decode(self, deltas: Tensor, references: Tensor) -> Tensor:
+        dx, dy, dw, dh = deltas.unbind(-1)
+        return super().decode(torch.stack((dx - 0.5, dy - 0.5, dw, dh), dim=-1), references)
+
+
 class DistanceCoder:
     """Distances from the center of the reference box to the four sides, in its width and height.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST_AREA = 1e-16  # square pixels; two boxes without area have an overlap of 0
+
 
 def area(boxes: Tensor) -> Tensor:
     """Return the areas (...) of boxes (..., 4)."""
@@ -24,6 +26,15 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     shared = intersection(a, b)
     union = (area(a).unsqueeze(-1) + area(b).unsqueeze(-2)).sub_(shared)
     return shared.div_(union)
+
+
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return the intersection over union (...), 0..1, of each box of `a` (..., 4) with its own of `b` (..., 4)."""
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    sides = sides.clamp(min=0)
+    # written out: the gradient of prod() reads back from the device whether there are zeros
+    shared = sides[..., 0] * sides[..., 1]
+    return shared / (area(a) + area(b) - shared + LEAST_AREA)
 
 
 def coverage(boxes: Tensor, regions: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vertebra.tasks.detection.assigners import IGNORE
 from vertebra.tasks.detection.box_coder import Coder
-from vertebra.tasks.detection.boxes import area
+from vertebra.tasks.detection.boxes import area, paired_iou
 
 
 class BoxLoss(ABC):
@@ -50,6 +50,19 @@ class SmoothL1(BoxLoss):
         # padding encodes to infinities and NaN, of which a mask on the loss would leave NaN in the gradient
         wanted = torch.where(counted[..., None], wanted, deltas.detach())
         return F.smooth_l1_loss(deltas, wanted, beta=self.beta, reduction="none")
+
+
+class SquaredIoU(BoxLoss):
+    """1 - IoU squared between decoded and true boxes, in 0..1; boxes that lie apart have no gradient.
+
+    The loss of YOLOX, Ge et al. 2021, https://arxiv.org/abs/2107.08430.
+    """
+
+    def __call__(self, coder: Coder, deltas: Tensor, references: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
+        found = coder.decode(deltas, references)
+        # padding has no area, and NaN in an unused branch would reach the gradient: it is compared with itself
+        boxes = torch.where(counted[..., None], boxes, found.detach())
+        return (1 - paired_iou(found, boxes) ** 2).masked_fill(~counted, 0.0)
 
 
 @dataclass

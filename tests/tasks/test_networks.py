@@ -18,6 +18,7 @@ NETWORKS = {
     "detection.RetinaNet": (detection.RetinaNet, 2),
     "detection.RTDETR": (detection.RTDETR, 2),
     "detection.SSD": (detection.SSD, 2),
+    "detection.YOLOX": (detection.YOLOX, 2),
     "classification.ImageClassifier": (classification.ImageClassifier, 2),
     "medical.MedicalClassifier": (medical.MedicalClassifier, 2),
     "medical.SliceClassifier": (medical.SliceClassifier, 2),

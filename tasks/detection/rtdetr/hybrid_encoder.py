@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.layers import Norm, conv, norm_layer
-from vertebra.backbones.pyramid import pyramid_levels, resized, steps
+from vertebra.backbones.pyramid import pyramid_levels, steps
+from vertebra.tasks.detection.paths import bottom_up, top_down
 from vertebra.tasks.detection.rtdetr.attention import SelfAttention, require_heads
 
 NUM_REP_BLOCKS = 3
@@ -163,11 +164,6 @@ class HybridEncoder(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         maps = [project(features[name]) for project, name in zip(self.input_proj, self.names, strict=True)]
         maps[-1] = self.aifi(maps[-1])
-        for i, (lateral, fuse) in enumerate(zip(self.lateral_convs, self.fpn_blocks, strict=True)):
-            coarse = len(maps) - 1 - i
-            maps[coarse] = lateral(maps[coarse])
-            from_above = resized(maps[coarse], like=maps[coarse - 1])
-            maps[coarse - 1] = fuse(torch.cat((from_above, maps[coarse - 1]), dim=1))
-        for i, (downsample, fuse) in enumerate(zip(self.downsample_convs, self.pan_blocks, strict=True)):
-            maps[i + 1] = fuse(torch.cat((downsample(maps[i]), maps[i + 1]), dim=1))
+        maps = top_down(maps, self.lateral_convs, self.fpn_blocks)
+        maps = bottom_up(maps, self.downsample_convs, self.pan_blocks)
         return {level.name: x for level, x in zip(self.levels, maps, strict=True)}

@@ -19,9 +19,9 @@ from vertebra.tasks.detection.assigners import Assigner, MultiBoxAssigner
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.box_coder import BoxCoder
 from vertebra.tasks.detection.boxes import clip, take
+from vertebra.tasks.detection.default_boxes import DefaultBoxes
 from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.losses import BoxLoss, SmoothL1
-from vertebra.tasks.detection.ssd.default_boxes import DefaultBoxes
 from vertebra.tasks.detection.ssd.extra_levels import ExtraLevels
 from vertebra.tasks.detection.ssd.head import SSDHead
 from vertebra.tasks.detection.ssd.layout import LAYOUTS, LayoutName, SSDLayout

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vertebra.tasks.detection import faster_rcnn, fcos, retinanet, rt_detr, ssd
+from vertebra.tasks.detection import faster_rcnn, fcos, retinanet, rt_detr, ssd, yolox
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.training.compiling import compile_parts
@@ -33,7 +33,7 @@ def test_losses_and_gradients_equal_the_cpus() -> None:
     torch.testing.assert_close(found[1][1], found[0][1], atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos, rt_detr, ssd])
+@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos, rt_detr, ssd, yolox])
 def test_a_mixed_precision_step_is_finite(build) -> None:
     torch.manual_seed(0)
     detector = build("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
@@ -54,7 +54,7 @@ def waiting_is_an_error():
     torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos, ssd])
+@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos, ssd, yolox])
 @pytest.mark.parametrize("mode", [None, "default", "reduce-overhead"])
 def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, mode, build) -> None:
     detector = build("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""SSD alone; beside torchvision's it is in the parity tests."""
+"""SSD alone; beside torchvision's it is in the parity tests, among the other detectors in test_every_detector.py."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
-from vertebra.tasks.detection import PerClassSelection, SSDLayout, ssd, ssd300, ssd512, ssdlite320
+from vertebra.tasks.detection import SSDLayout, ssd, ssd300, ssd512, ssdlite320
 from vertebra.tasks.detection.assigners import MultiBoxAssigner
 from vertebra.tasks.detection.batch import pad_targets
 from vertebra.tasks.detection.candidates import Candidates
@@ -90,34 +90,6 @@ def test_layouts_that_cannot_be_built_are_refused():
         SSDLayout(scales=(0.1, 0.2))
 
 
-@ALL
-def test_a_batch_equals_its_single_images(options):
-    network = detector(detections=PerClassSelection(score_threshold=0.0, per_image=30), **options).eval()
-    shapes = [(60, 96), (64, 70), (33, 65)]  # all are padded to (64, 96)
-    images = [torch.randn(3, *shape) for shape in shapes]
-    with torch.no_grad():
-        together = network(images)
-        single = [network([image])[0] for image in images]
-    for found, expected, (height, width) in zip(together, single, shapes, strict=True):
-        assert len(found["boxes"]) > 5
-        assert torch.equal(found["labels"], expected["labels"])
-        torch.testing.assert_close(found["boxes"], expected["boxes"], rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(found["scores"], expected["scores"], rtol=1e-4, atol=1e-5)
-        assert (found["boxes"] >= 0).all()
-        assert (found["boxes"][:, [0, 2]] <= width).all()
-        assert (found["boxes"][:, [1, 3]] <= height).all()
-
-
-def test_losses_do_not_see_the_padding_of_targets(samples):
-    network = detector("frozen").train()
-    images, targets = samples(3)
-    targets[1] = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    expected = network(images, targets)
-    for name, loss in network(images, pad_targets(targets, multiple=8)).items():
-        torch.testing.assert_close(loss, expected[name])
-        assert loss > 0
-
-
 def test_a_crowd_gives_no_negatives(samples):
     network = detector().train()
     target = {
@@ -166,21 +138,12 @@ def test_outputs_that_are_not_finite_are_refused(layer, samples):
         network(samples(2)[0])
 
 
-def test_another_number_of_classes_starts_from_a_checkpoint(tmp_path):
-    first = ssd("resnet18", 4, layout=TINY)
-    state = {f"network.{key}": value for key, value in first.state_dict().items()}
-    torch.save({"state_dict": state, "class_names": list("abcd")}, tmp_path / "a.ckpt")
-    loaded = ssd("resnet18", 2, layout=TINY, weights=tmp_path / "a.ckpt").state_dict()
-    other = {key for key, value in first.state_dict().items() if not torch.equal(value, loaded[key])}
-    assert other == {f"head.cls_logits.{i}.{name}" for i in range(6) for name in ("weight", "bias")}
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"norm": "group"}, "norm is 'group', but VGG has neither norms nor residual blocks"),
-        ({"drop_path_rate": 0.1}, "drop_path_rate is 0.1, but VGG"),
-        ({"output_stride": 8}, "output_stride is 8, but that of vgg16_atrous is 16"),
+        ({"norm": "group"}, "norm is 'group', but vgg16_atrous has no such option; leave it out"),
+        ({"drop_path_rate": 0.1}, "drop_path_rate is 0.1, but vgg16_atrous"),
+        ({"output_stride": 8}, "output_stride is 8, but vgg16_atrous"),
     ],
 )
 def test_options_that_vgg_does_not_have_are_refused(options, message):

@@ -20,6 +20,7 @@ from vertebra.tasks.detection import (
     retinanet,
     rt_detr,
     ssd,
+    yolox,
 )
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.dataset import DetectionBatch
@@ -115,6 +116,7 @@ STEPS = {
     "detection masks": partial(detection_step, mask_rcnn),
     "detection ssd": partial(detection_step, ssd),
     "detection cascade": partial(detection_step, cascade_rcnn, masks=True),
+    "detection yolox": partial(detection_step, yolox),
     **{
         f"segmentation {loss.__name__}": partial(segmentation_step, loss)
         for loss in (losses.CrossEntropy, losses.OHEM, losses.FocalLoss, losses.Tversky, losses.Dice, losses.Lovasz)
