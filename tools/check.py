@@ -8,25 +8,26 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
+
+from vertebra.tools.format_names import format_names
 
 if TYPE_CHECKING:
     from vertebra.tasks.loading.files.faults import Fault
     from vertebra.tools.checks.source import Comparable, Content, Split
 
 _DESCRIPTION = """\
-Read data sets and report every fault, one a line: the file, what is wrong, and its kind.
-Boxes: a path is COCO's *.json, YOLO's data.yaml, VOC's list *.txt or folder of *.xml, or a folder that holds one of
-these. Classes, of images or videos: a path is a *.csv with the columns path and label, a folder with one folder for
-each class, or a folder that holds train, val and test of that kind. Masks: a path is a folder that holds images and
-masks (or leftImg8bit and gtFine, or images and annotations), each perhaps with train, val and test, or VOC's list in
-ImageSets/Segmentation; --classes gives the meaning of their values. Scans: a path is MedMNIST's *.npz, a *.csv whose
-paths are NIfTI, DICOM files or folders of DICOM series (of other images where --patient, --study or --labels is given),
-ChestX-ray14's lists beside its Data_Entry_2017.csv, or a folder of NIfTI or DICOM.
-Give the splits together (train.json val.json), and files that are in more than one of them are found, too, of scans
-also patients and images with the same pixels; the first split (or train) defines the classes.
+Read data sets and report every fault: the file, what is wrong, and its kind.
+A path is a file of one of these formats, a folder that holds one, or a folder that holds train, val and test of it:
+{formats}
+--classes gives the meaning of the values of masks. Give the splits together (train.json val.json), and files that are
+in more than one of them are found, too, of scans also patients and images with the same pixels; the first split (or
+train) defines the classes. Whatever passes is trained on by vertebra fit PATH.
 The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
 """
+_TASKS = ("detection", "segmentation", "classification", "video", "medical")
+_SHOWN = 3  # faults of one kind that are listed; the others are counted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if fault:
         parser.error(fault)
     try:
-        return 1 if _check(_find_splits(options)) else 0
+        return 1 if _check(_find_splits(options), None if options.all else _SHOWN) else 0
     except FileNotFoundError as error:
         parser.error(str(error))  # leaves with 2
     except KeyboardInterrupt:
@@ -50,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command, whose defaults `vertebra fit` searches a data set with."""
     parser = argparse.ArgumentParser(
-        prog="vertebra check", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="vertebra check",
+        description=_DESCRIPTION.format(formats="\n".join(_formats())),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a data set")
     parser.add_argument(
@@ -58,6 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="folder that the names in COCO's *.json and in *.csv are relative to",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help=f"list every fault (default: {_SHOWN} of a kind, and count the others)"
     )
     parser.add_argument("--split", choices=("train", "val", "test"), help="split of a YOLO data set (default: all)")
     parser.add_argument(
@@ -102,6 +108,12 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _formats() -> list[str]:
+    """Return the lines of the help that list the formats of each task."""
+    lines = (f"{task}: {', '.join(format_names(task))}" for task in _TASKS)
+    return [part for line in lines for part in wrap(line, 118, initial_indent="  ", subsequent_indent="    ")]
+
+
 def _rule_fault(options: argparse.Namespace) -> str | None:
     """Return what is wrong with the flags that say how images are read, or None."""
     from vertebra.tools.checks.source import pixels_of
@@ -119,7 +131,7 @@ def _find_splits(options: argparse.Namespace) -> list[Split]:
     return [split for path in dict.fromkeys(options.paths) for split in find_splits(path, options).splits]
 
 
-def _check(found: Sequence[Split]) -> int:
+def _check(found: Sequence[Split], shown: int | None) -> int:
     """Print the faults of every split, then those between splits, and return how many there are."""
     from vertebra.tasks.loading.files.faults import MISSING_FILE, UNREADABLE_ANNOTATIONS, Fault
     from vertebra.tasks.loading.leaks import find_leaks, find_shared_groups
@@ -135,11 +147,11 @@ def _check(found: Sequence[Split]) -> int:
         except (FileNotFoundError, ValueError) as error:
             kind = MISSING_FILE if isinstance(error, FileNotFoundError) else UNREADABLE_ANNOTATIONS
             reason = str(error).removeprefix(file).lstrip(": ")
-            kinds += _print_section(title, [Fault(kind, file, reason)], "not read")
+            kinds += _print_section(title, [Fault(kind, file, reason)], "not read", shown)
         else:
             faults = [*content.faults, *_faults_of_files(content, title)]
             count = len(content.files) if content.num_samples is None else content.num_samples
-            kinds += _print_section(title, faults, f"{count} {content.things}, {content.summary()}")
+            kinds += _print_section(title, faults, f"{count} {content.things}, {content.summary()}", shown)
             if content.comparable is not None:
                 comparable.append(content.comparable)
                 continue
@@ -148,15 +160,25 @@ def _check(found: Sequence[Split]) -> int:
     if max(len(splits), len(comparable)) > 1:
         leaks = [*find_leaks(splits), *find_shared_groups(groups)]
         leaks += [leak for one, other in combinations(comparable, 2) for leak in one.shared_with(other)]
-        kinds += _print_section("between the splits", leaks, f"{len(splits) + len(comparable)} splits compared")
+        kinds += _print_section("between the splits", leaks, f"{len(splits) + len(comparable)} splits compared", shown)
     print(f"faults in all: {kinds.total()}")
     return kinds.total()
 
 
-def _print_section(title: str, faults: Sequence[Fault], summary: str) -> Counter[str]:
-    kinds = Counter(fault.kind for fault in faults)
+def _print_section(title: str, faults: Sequence[Fault], summary: str, shown: int | None) -> Counter[str]:
+    """Print the faults of a split, of each kind the first ones, and return how many there are of each kind."""
+    kinds: Counter[str] = Counter()
+    lines: list[str] = []
+    for fault in faults:
+        kinds[fault.kind] += 1
+        if shown is None or kinds[fault.kind] <= shown:
+            lines.append(str(fault))
+    if shown is not None:
+        lines += [
+            f"... and {count - shown} more: {kind} (--all lists them)" for kind, count in kinds.items() if count > shown
+        ]
     counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    print(f"== {title}", *faults, summary, f"faults: {counts or 'none'}", "", sep="\n")
+    print(f"== {title}", *lines, summary, f"faults: {counts or 'none'}", "", sep="\n")
     return kinds
 
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vertebra.tasks.loading.coco import content
 from vertebra.tools.check import main
+from vertebra.tools.checks.finders import FINDERS
+from vertebra.tools.format_names import format_names
 
 
 def noise(seed, size=(50, 100)):
@@ -176,3 +179,46 @@ def test_boxes_and_outlines_are_read_with_the_same_ids(tmp_path, images, capsys)
     output = capsys.readouterr().out
     assert kinds(output) == {"degenerate box": 1}
     assert "1 boxes: cat 1, dog 0; no outlines, which segmentation needs" in output
+
+
+def test_repeats_of_a_fault_are_counted_after_three(tmp_path, images, capsys):
+    file = write_coco(tmp_path / "train.json", ["0.jpg"], [box(i, 0, (5 + i, 5, 0, 5)) for i in range(7)])
+    assert main([file]) == 1
+    output = capsys.readouterr().out
+    assert kinds(output) == {"degenerate box": 3}
+    assert "... and 4 more: degenerate box (--all lists them)" in output
+    assert "faults: degenerate box 7" in output
+    assert main([file, "--all"]) == 1
+    assert kinds(capsys.readouterr().out) == {"degenerate box": 7}
+
+
+def test_one_folder_of_images_for_the_masks_of_all_splits(tmp_path, images, capsys):
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    for split, numbers in {"train": (0, 1), "val": (2,)}.items():
+        (tmp_path / "masks" / split).mkdir(parents=True)
+        for i in numbers:
+            mask = np.random.default_rng(i).integers(0, 2, (50, 100), dtype=np.uint8)
+            Image.fromarray(mask).save(tmp_path / f"masks/{split}/{i}.png")
+    assert main([str(tmp_path)]) == 0
+    assert "2 images" in capsys.readouterr().out
+    noise(7).save(images / "7.jpg")  # of no split
+    assert main([str(tmp_path)]) == 1
+    assert "7.jpg: has no mask" in capsys.readouterr().out
+
+
+def test_a_coco_file_is_parsed_once(tmp_path, images, monkeypatch):
+    outline = [[10, 10, 30, 10, 30, 30]]
+    file = write_coco(tmp_path / "set.json", ["0.jpg"], [{**box(1, 0), "segmentation": outline}])
+    parsed = []
+    parse = content._parse
+    monkeypatch.setattr(content, "_parse", lambda file: parsed.append(file) or parse(file))
+    assert main([file]) == 0
+    assert len(parsed) == 1
+    write_coco(tmp_path / "set.json", ["0.jpg", "1.jpg"], [box(1, 0)])
+    assert main([file]) == 0
+    assert len(parsed) == 2  # the content of a file that changed is not kept
+
+
+def test_the_help_lists_the_formats_of_the_tables():
+    for finder in FINDERS:
+        assert format_names(finder.task) == [each.name for each in finder.formats]

@@ -11,7 +11,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.image_files import find_images
 from vertebra.tasks.loading.files.listing import entries
-from vertebra.tasks.loading.formats import Format, Source
+from vertebra.tasks.loading.formats import SPLIT_FOLDERS, Format, Source, splits_in
 from vertebra.tasks.segmentation.codings import Coding
 from vertebra.tasks.segmentation.formats.mask_options import MaskOptions
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, MaskFiles
@@ -27,7 +27,8 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabeledMask
     """Pair images with masks.
 
     An image `a/b.jpg` below the one folder belongs to the mask `a/b.png` below the other; the endings `_leftImg8bit`,
-    `_gtFine_labelIds` (Cityscapes) and `_L` (CamVid) do not count.
+    `_gtFine_labelIds` (Cityscapes) and `_L` (CamVid) do not count. One folder may hold the images of all splits: an
+    image without a mask is no fault if a folder of another split, beside that of the masks, has one.
 
     Args:
         images: folder of images.
@@ -56,8 +57,12 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabeledMask
             message = f"is a mask of the same image as {first.name}; keep one of them."
             found.append(Fault(faults.CONFLICTING_LABELS, str(file), message))
     pairs = []
+    elsewhere = _keys_of_other_splits(masks) if images.name != masks.name else set()
     for file in files:
-        mask = mask_of.get(_key(file, images))
+        key = _key(file, images)
+        mask = mask_of.get(key)
+        if mask is None and key in elsewhere:
+            continue
         if mask is None:
             message = f"has no mask below {masks}; draw it, or take the image out."
             found.append(Fault(faults.MISSING_FILE, str(file), message))
@@ -75,6 +80,14 @@ def read_folders(images: Path, masks: Path, coding: Coding) -> tuple[LabeledMask
     return LabeledMasks(coding.class_names, columns[:, 0], MaskFiles(coding, columns[:, 1])), found
 
 
+def _keys_of_other_splits(masks: Path) -> set[str]:
+    """Return the keys of the masks of other splits, whose images may be in one folder with those of this one."""
+    if masks.name not in _SPLITS:
+        return set()
+    others = [folder for folder in splits_in(masks.parent) if folder.name != masks.name]
+    return {_key(file, folder) for folder in others for file in find_images([folder])}
+
+
 def _key(file: Path, folder: Path) -> str:
     name = file.relative_to(folder).with_suffix("").as_posix()
     for ending in _ENDINGS:
@@ -82,6 +95,7 @@ def _key(file: Path, folder: Path) -> str:
     return name
 
 
+_SPLITS = frozenset(name for names in SPLIT_FOLDERS for name in names)
 # folders of images and of masks, as data sets have them
 _PAIRS = (("images", "masks"), ("leftImg8bit", "gtFine"), ("images", "annotations"))
 
@@ -92,11 +106,16 @@ def _find(wanted: Source, options: MaskOptions) -> list[Source]:
     for images, masks in _PAIRS:
         if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
             inside = [name for name in entries(path / masks)[0] if find_images([path / masks / name])]
-            if not any((path / images / name).is_dir() for name in inside):  # folders of something else than splits
-                inside = []
+            if not any((path / images / name).is_dir() for name in inside):
+                # splits whose images are in one folder; other folders are of something else
+                inside = [name for name in inside if name in _SPLITS]
             parts = sorted(inside, key=lambda name: not name.startswith("train"))
-            return [Source(path / masks / part, files=path / images / part) for part in parts or [""]]
+            return [Source(path / masks / part, files=_images_of(path / images, part)) for part in parts or [""]]
     return []
+
+
+def _images_of(folder: Path, split: str) -> Path:
+    return folder / split if (folder / split).is_dir() else folder
 
 
 def _read(source: Source, options: MaskOptions, class_names: Sequence[str] | None) -> tuple[LabeledMasks, list[Fault]]:
