@@ -44,7 +44,14 @@ FITTING = {
     },
 }
 OF_IMAGES = {
-    "medical/resnet18_pneumonia.yaml": {"data.test": "null", "data.resample.size": "[20, 20]", "data.batch_size": 2}
+    "medical/resnet18_images.yaml": {
+        "data.train": "train",
+        "data.val": "val",
+        "data.columns.patient": "null",
+        "data.resample.size": "[20, 20]",
+        "data.batch_size": 2,
+    },
+    "medical/resnet18_pneumonia.yaml": {"data.test": "null", "data.resample.size": "[20, 20]", "data.batch_size": 2},
 }
 
 

@@ -15,12 +15,20 @@ from typing import Any
 from vertebra.tools.command_line import Flag, Words, read_words
 from vertebra.tools.config_files import OWN_DATA, find_config
 from vertebra.tools.early_checks import check_device, check_paths
-from vertebra.tools.flag_names import refuse_unknown
+from vertebra.tools.flag_names import refuse_unknown, refuse_unknown_keys
 from vertebra.tools.read_configs import read_configs
 from vertebra.tools.run_help import short_help
 from vertebra.tools.short_flags import expand_short
 
 _CONFIG = ("-c", "--config")
+_NEEDS = {
+    "fit": "fit needs a data set: vertebra fit DATA, for instance vertebra fit photos. Flags: vertebra fit --help.",
+    **{
+        command: f"{command} needs a run: vertebra {command} runs/NAME DATA; without DATA on the run's own data set. "
+        f"Flags: vertebra {command} --help."
+        for command in ("validate", "test")
+    },
+}
 _RUN_FOLDER = "--trainer.default_root_dir"
 
 
@@ -35,11 +43,10 @@ def main(argv: Sequence[str]) -> int:
         if words.has("--help-all"):
             return _train([command, "--help"])
         if not (words.paths or words.has(*_CONFIG, "--model")):
-            raise ValueError(
-                f"{command} needs a data set: vertebra {command} DATA, for instance vertebra {command} photos. Flags: "
-                f"vertebra {command} --help."
-            )
-        return _fit_data(words) if words.paths else _run_config(command, words)
+            raise ValueError(_NEEDS[command])
+        if not words.paths:
+            return _run_config(command, words)
+        return _fit_data(words) if command == "fit" else _evaluate(command, words)
     except (ValueError, FileNotFoundError) as error:
         choices = getattr(error, "choices", {})  # of `Ambiguous`, whose module is heavy to import
         print(f"vertebra: {error}{'; choose one:' if choices else ''}", file=sys.stderr)
@@ -51,7 +58,11 @@ def main(argv: Sequence[str]) -> int:
 def _run_config(command: str, words: Words) -> int:
     """Run a configuration with short and long flags."""
     files = [find_config(flag.value or "") for flag in words.flags if flag.name in _CONFIG]
-    return _train([command, *_words(_expand(words.flags, read_configs(files)))])
+    for file in files:
+        refuse_unknown_keys(read_configs([file]), str(file))
+    expanded = _expand(words.flags, read_configs(files))
+    _print_short(expanded)
+    return _train([command, *_words(_long(expanded))])
 
 
 def _fit_data(words: Words) -> int:
@@ -74,29 +85,62 @@ def _fit_data(words: Words) -> int:
 
     recipe = choose_recipe(paths, words.value("--task"), check.make_parser().parse_args(words.paths))
     config = find_config(recipe.config)
-    folder = run_folder(paths[0], resumes=words.value("--ckpt_path") == "last")
-    chosen = [Flag("-c", recipe.config), *recipe.flags]
-    named = words.has("--name", _RUN_FOLDER)
-    long = [*recipe.flags, *([] if named else [Flag(_RUN_FOLDER, str(folder))])]
+    folder = Flag(_RUN_FOLDER, str(run_folder(paths[0], resumes=words.value("--ckpt_path") == "last")))
+    expanded = _expand(flags, read_configs([config]))
+    long = [*recipe.flags, folder, *_long(expanded)]  # the user's last, since the last one counts
+    run = next(flag.value for flag in reversed(long) if flag.name == _RUN_FOLDER)
     if _is_first_process():
-        shown = next((flag.value for flag in reversed(long) if flag.name == _RUN_FOLDER), None)
         print(f"data    {recipe.found}")
-        print(f"recipe  vertebra fit {shlex.join(word for flag in chosen for word in flag.words())}")
-        print(f"run     {shown}")
-    return _train(["fit", "-c", str(config), *_words(long), *_words(_expand(flags, read_configs([config])))])
+        print(f"recipe  vertebra fit -c {recipe.config} {shlex.join(_words(recipe.flags))}")
+        print(f"run     {run}")
+    _print_short(expanded)
+    return _train(["fit", "-c", str(config), *_words(long)])
 
 
-def _expand(flags: Sequence[Flag], config: dict[str, Any]) -> list[Flag]:
-    """Return the long flags of all flags, and print what each short one sets."""
+def _evaluate(command: str, words: Words) -> int:
+    """Evaluate the checkpoint that is named first on the data set behind it, or else on that of its run."""
+    run, *data = map(Path, words.paths)
+    for path in (run, *data):
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist; give a run or a checkpoint, then a data set.")
+    checkpoint = run / "checkpoints" / "best.ckpt" if run.is_dir() else run
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{run} holds no checkpoints/best.ckpt; give a run of vertebra fit, or a checkpoint.")
+    if not data:
+        file = checkpoint.parent.parent / "config.yaml"
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist; give a data set: vertebra {command} {run} DATA.")
+        flags = [Flag("-c", str(file)), Flag("--ckpt_path", str(checkpoint)), *words.flags]
+        return _run_config(command, Words([], flags))
+    flags = [flag for flag in words.flags if flag.name != "--trust"]
+    refuse_unknown([flag for flag in flags if "." not in flag.name], {})  # before torch is imported
+
+    from vertebra.tools.evaluate import evaluate, evaluation_config
+
+    config = evaluation_config(checkpoint, words.has("--trust"))
+    expanded = _expand(flags, config)
+    _print_short(expanded)
+    return evaluate(command, checkpoint, data, config, _long(expanded))
+
+
+def _expand(flags: Sequence[Flag], config: dict[str, Any]) -> list[tuple[Flag, list[Flag]]]:
+    """Return each flag with the long flags that it sets, once all are known to be sound."""
     refuse_unknown(flags, config)
-    long: list[Flag] = []
-    for flag, expanded in expand_short(flags, config):
-        if expanded != [flag] and _is_first_process():
-            print(f"{flag.name} {flag.value}  is  {shlex.join(_words(expanded))}")
-        long += expanded
-    check_paths(long)
-    check_device(long)
-    return long
+    expanded = expand_short(flags, config)
+    check_paths(_long(expanded))
+    check_device(_long(expanded))
+    return expanded
+
+
+def _print_short(expanded: Sequence[tuple[Flag, list[Flag]]]) -> None:
+    """Print what each short flag sets."""
+    for flag, long in expanded:
+        if long != [flag] and _is_first_process():
+            print(f"{flag.name} {flag.value}  is  {shlex.join(_words(long))}")
+
+
+def _long(expanded: Sequence[tuple[Flag, list[Flag]]]) -> list[Flag]:
+    return [flag for _, long in expanded for flag in long]
 
 
 def _check_for_any_recipe(flags: Sequence[Flag]) -> None:
@@ -106,12 +150,12 @@ def _check_for_any_recipe(flags: Sequence[Flag]) -> None:
         config = read_configs([find_config(name)])
         try:
             refuse_unknown(flags, config)
-            long = [flag for _, found in expand_short(flags, config) for flag in found]
+            expanded = expand_short(flags, config)
         except ValueError as error:
             errors.append(error)
         else:
-            check_paths(long)
-            check_device(long)
+            check_paths(_long(expanded))
+            check_device(_long(expanded))
             return
     raise errors[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vertebra.tools.command_line import Flag
@@ -41,6 +41,32 @@ def refuse_unknown(flags: Iterable[Flag], config: Mapping[str, Any], more: Seque
             raise unknown_flag(group, top)
         elif known := _names_beside(name.lstrip("-").split("."), config, flags):
             raise unknown_flag(name, known)
+
+
+def refuse_unknown_keys(config: Mapping[str, Any], file: str) -> None:
+    """Refuse keys of a configuration that no argument has, as `refuse_unknown` does flags.
+
+    Args:
+        config: the configuration.
+        file: where it is from, for the message.
+
+    Raises:
+        ValueError: a key is unknown.
+    """
+    try:
+        refuse_unknown([Flag(f"--{key}", None) for key in _keys(config)], config)
+    except ValueError as error:
+        raise ValueError(f"{file}: {str(error).replace('unknown flag --', 'unknown key ')}") from None
+
+
+def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a configuration as flags are spelled: without `init_args`."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if key not in ("class_path", "init_args", "dict_kwargs"):
+            yield name
+        if isinstance(value, Mapping) and key != "dict_kwargs":
+            yield from _keys(value, prefix if key == "init_args" else f"{name}.")
 
 
 def unknown_flag(name: str, known: Iterable[str]) -> ValueError:

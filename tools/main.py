@@ -34,8 +34,8 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Training and evaluation": {
         "fit": Command("vertebra.tools.fit", "train a network on a data set: vertebra fit DATA [--FLAG VALUE ...]"),
-        "validate": Command("vertebra.tools.fit", "evaluate on a validation split: vertebra validate CHECKPOINT DATA"),
-        "test": Command("vertebra.tools.fit", "evaluate on a test split: vertebra test CHECKPOINT DATA"),
+        "validate": Command("vertebra.tools.fit", "evaluate a run on a validation split: vertebra validate RUN [DATA]"),
+        "test": Command("vertebra.tools.fit", "evaluate a run on a test split: vertebra test RUN [DATA]"),
         "folds": Command(
             "vertebra.tools.folds", "cross-validate: vertebra folds -c TASK/NAME.yaml [--folds 5] [--FLAG VALUE ...]"
         ),

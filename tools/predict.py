@@ -102,6 +102,21 @@ def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False)
         FileNotFoundError: the checkpoint does not exist.
         ValueError: it was not written by `vertebra fit`, or names untrusted classes.
     """
+    config, content = checkpoint_config(checkpoint, trust)
+    # a training set is not needed: the classes and their order come from the checkpoint
+    arguments = config["data"]["init_args"]
+    arguments["predict"] = [str(path) for path in paths]
+    arguments["class_names"] = content["class_names"]
+    return config
+
+
+def checkpoint_config(checkpoint: Path, trust: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return model and data of the configuration in a checkpoint, and the content of the checkpoint.
+
+    Raises:
+        FileNotFoundError: the checkpoint does not exist.
+        ValueError: it was not written by `vertebra fit`, or names untrusted classes.
+    """
     # imports torch, which would slow down --help
     from vertebra.tools.checkpoint_config import check_names, read_config
     from vertebra.tools.checkpoint_file import read_checkpoint
@@ -115,11 +130,7 @@ def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False)
             check_names(config)
     except ValueError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
-    # a training set is not needed: the classes and their order come from the checkpoint
-    arguments = config["data"]["init_args"]
-    arguments["predict"] = [str(path) for path in paths]
-    arguments["class_names"] = content["class_names"]
-    return config
+    return config, content
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Recipe(NamedTuple):
     found: str
 
 
-class _Data(NamedTuple):
+class Data(NamedTuple):
     """The splits of a data set, of one task."""
 
     task: str
@@ -58,7 +58,7 @@ def choose_recipe(paths: Sequence[Path], task: str | None, flags: argparse.Names
         ValueError: there is nothing to train on.
     """
     title = " ".join(map(str, paths))
-    found = [_find(path, task, flags, title) for path in paths]
+    found = [find_data(path, task, flags, title) for path in paths]
     data = found[0]._replace(sources=[source for one in found for source in one.sources])
     if {one.task for one in found} != {data.task}:
         kinds = ", ".join(f"{path} of {one.task}" for path, one in zip(paths, found, strict=True))
@@ -81,13 +81,26 @@ def _assign(sources: Sequence[Source], paths: Sequence[Path], title: str) -> dic
         raise
 
 
-def _find(path: Path, task: str | None, flags: argparse.Namespace, title: str) -> _Data:
+def find_data(path: Path, task: str | None, flags: argparse.Namespace, title: str = "") -> Data:
+    """Return the splits at a path, of a task.
+
+    Args:
+        path: a data set.
+        task: that is wanted; None for that of the data set.
+        flags: of `vertebra check`.
+        title: all paths of the call, for the question.
+
+    Raises:
+        Ambiguous: the data set suits several tasks.
+        FileNotFoundError: there is no data set at the path.
+        ValueError: it is of another task.
+    """
     found = find_splits(path, flags)
     if found.finder is UNLABELED:
         raise ValueError(
             f"{path}: holds scans without labels; expected a .csv with the columns path and label. Write one."
         )
-    first = _Data(found.finder.task, found.finder.formats, [split.source for split in found.splits])
+    first = Data(found.finder.task, found.finder.formats, [split.source for split in found.splits])
     if task == first.task:
         return first
     rivals = {
@@ -100,11 +113,10 @@ def _find(path: Path, task: str | None, flags: argparse.Namespace, title: str) -
         raise Ambiguous(f"{path}: suits {' and '.join((first.task, *rivals))}", choices)
     if task is None:
         return first
+    if task not in rivals:
+        raise ValueError(f"{path}: holds a data set of {first.task}; expected one of {task}. Give that.")
     finder = next(each for each in FINDERS if each.task == task)
-    sources = rivals.get(task) or [split.source for split in finder.find(path, flags)]
-    if not sources:
-        raise ValueError(f"{path}: holds a data set of {first.task}; --task is {task}. Leave --task out.")
-    return _Data(task, finder.formats, sources)
+    return Data(task, finder.formats, rivals[task])
 
 
 def _config_of_task(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
@@ -138,7 +150,7 @@ def _config_of_scans(task: str, sources: Sequence[Source]) -> tuple[str, list[Fl
 _CONFIG_OF = {"medical": _config_of_scans}
 
 
-def _in_words(data: _Data, splits: Mapping[str, Source]) -> str:
+def _in_words(data: Data, splits: Mapping[str, Source]) -> str:
     name = next((each.name for each in data.formats if each.matches(data.sources[0].path)), "")
     names = {split: source.split or source.path.name for split, source in splits.items()}
     parts = [split if name == split else f"{split} {name}" for split, name in names.items()]

@@ -17,16 +17,18 @@ _USAGES = {
         "a CSV or .npz; or one path for each split: train.csv val.csv. Task, classes and recipe follow from it.",
     ),
     "validate": (
-        "usage: vertebra validate CHECKPOINT DATA [flags]",
+        "usage: vertebra validate RUN [DATA] [flags]",
         "       vertebra validate -c runs/NAME/config.yaml [flags]",
         "",
-        "Evaluate a checkpoint on the validation split of a data set, and write report.html.",
+        "Evaluate a run, or a checkpoint, on the validation split of a data set, or of its own, and write report.html.",
+        "The classes are the checkpoint's, matched by name; one that the data set lacks, or has beside them, is named.",
     ),
     "test": (
-        "usage: vertebra test CHECKPOINT DATA [flags]",
+        "usage: vertebra test RUN [DATA] [flags]",
         "       vertebra test -c runs/NAME/config.yaml [flags]",
         "",
-        "Evaluate a checkpoint on the test split of a data set, and write report.html.",
+        "Evaluate a run, or a checkpoint, on the test split of a data set, or of its own, and write report.html.",
+        "The classes are the checkpoint's, matched by name; one that the data set lacks, or has beside them, is named.",
     ),
 }
 _EXAMPLES = {
@@ -36,8 +38,8 @@ _EXAMPLES = {
         "vertebra fit train.json val.json --backbone resnext50_32x4d --name big",
         "vertebra fit -c runs/big/config.yaml --ckpt_path last    continue a run that was stopped",
     ),
-    "validate": ("vertebra validate runs/photos/checkpoints/best.ckpt other_photos",),
-    "test": ("vertebra test runs/photos/checkpoints/best.ckpt other_photos",),
+    "validate": ("vertebra validate runs/photos other_photos",),
+    "test": ("vertebra test runs/photos/checkpoints/last.ckpt other_photos",),
 }
 _TASK = ("--task NAME", "where a data set suits several: detection, segmentation, ...")
 

@@ -18,9 +18,7 @@ def run_folder(data: Path, resumes: bool) -> Path:
         data: the data set, after which the run is named.
         resumes: whether the last run is continued.
     """
-    place = data.absolute()
-    names = [place.stem if place.is_file() else place.name, *(parent.name for parent in place.parents)]
-    name = next((name for name in names if name.lower() not in _GENERIC and not is_split_name(name)), "data")
+    name = data_name(data)
     first = Path("runs", name)
     # processes that a launcher starts at once have to agree on a folder, so none may look for a free one
     if "RANK" in os.environ or "SLURM_PROCID" in os.environ:
@@ -32,6 +30,13 @@ def run_folder(data: Path, resumes: bool) -> Path:
             return last if resumes else folder
         last = folder
     raise AssertionError  # count never ends
+
+
+def data_name(data: Path) -> str:
+    """Return the name of a data set: of its path, or of a folder around it if that says nothing."""
+    place = data.absolute()
+    names = [place.stem if place.is_file() else place.name, *(parent.name for parent in place.parents)]
+    return next((name for name in names if name.lower() not in _GENERIC and not is_split_name(name)), "data")
 
 
 def _is_used(folder: Path) -> bool:

@@ -27,12 +27,14 @@ from vertebra.tools.checkpoint_file import read_checkpoint
 from vertebra.tools.config_files import config_name, resolve_configs
 from vertebra.tools.errors import user_message
 from vertebra.tools.hardware import default_precision
-from vertebra.tools.linked_arguments import link_classes, refuse_linked
+from vertebra.tools.library_errors import library_message
+from vertebra.tools.linked_arguments import link_classes, refuse_contradictions, refuse_linked
 from vertebra.tools.null_values import load_none_as_null
 from vertebra.tools.progress import ThrottledProgressBar
 from vertebra.tools.run_folder import check_writable
 from vertebra.tools.run_lock import RunLock
 
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # keywords of --ckpt_path that are not paths
 
 
@@ -61,12 +63,13 @@ class VertebraCLI(LightningCLI):
         super().__init__(**options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        link_classes(parser)
+        link_classes(parser, self._read_splits)
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         refuse_linked(config)
+        refuse_contradictions(config)
         run = Path(config.trainer.default_root_dir)
         VertebraCLI.folder = str(run)
         # set here and not as a default: it depends on another flag
@@ -98,6 +101,25 @@ class VertebraCLI(LightningCLI):
         if config.ckpt_path not in (None, *CHOSEN_BY_LIGHTNING):
             content = read_checkpoint(Path(config.ckpt_path), training=self.subcommand == "fit")
             self.purge_step = content.get(PURGE_STEP)
+            # an evaluation needs no training split, nor takes its classes from another one
+            if self.subcommand in ("validate", "test") and config.get("data.init_args.class_names") is None:
+                config["data.init_args.class_names"] = content["class_names"]
+
+    def _read_splits(self, data: TaskData) -> None:
+        """Read the splits that the run measures on before the network is built, which may take a download."""
+        validates = self.config[self.subcommand].trainer.limit_val_batches != 0
+        split = {"fit": "val" if validates else "", "validate": "val", "test": "test"}.get(str(self.subcommand), "")
+        try:
+            if split:
+                data.records(split)
+        except (ValueError, FileNotFoundError) as error:
+            flags = f"--data.{split}"
+            text = str(error)
+            remedy = "" if flags in text else f" The flag is {flags}."
+            if split == "val" and "val_fraction" not in text:
+                remedy += " To hold out a part of the training split: --data.val_fraction 0.2."
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{text}{remedy}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Disable Lightning's override of the configuration with classes and arguments stored in a checkpoint."""
@@ -175,10 +197,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "callbacks": [ReportWriter()],
                 },
                 seed_everything_default=0,
+                # raised, and printed as one line
+                parser_kwargs={"exit_on_error": False, **{name: {"exit_on_error": False} for name in SUBCOMMANDS}},
                 auto_configure_optimizers=False,
             )
     except Exception as error:
-        message = user_message(error, VertebraCLI.folder)
+        message = user_message(error, VertebraCLI.folder) or library_message(error)
         if message is None:
             raise
         print(f"vertebra: {message}", file=sys.stderr)

@@ -74,7 +74,7 @@ class ClassificationData(TaskData[LabeledImages]):
         source = self.sources[split]
         images, found = read_labeled_images(self.root, source, class_names, self.group)
         # a class may be empty where nothing is trained on it
-        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"})
+        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"}, split)
         if source.lower().endswith(".csv"):  # the files of a folder were listed a moment ago
             images = images.only(self.drop_missing(images.names))
         check_groups(self.root / source, self.group, images.groups)

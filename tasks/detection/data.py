@@ -17,6 +17,7 @@ from vertebra.tasks.detection.formats import read_annotations
 from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.orientation import Orientation
 from vertebra.tasks.detection.transforms import Augment, Resize
+from vertebra.tasks.loading.class_names import warn_of_absent
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
@@ -113,10 +114,12 @@ class DetectionData(TaskData[Annotations]):
         images = self.root / wanted.images if wanted.images else None
         source = self.root / wanted.annotations
         annotations, found = read_annotations(source, images, split, class_names, self.orientation, self.masks)
-        self.handle_faults(found, REPAIRED)  # before any image is read: a fault stops at once
+        self.handle_faults(found, REPAIRED, split)  # before any image is read: a fault stops at once
         annotations = annotations.only(self.drop_missing(annotations.files))
         if split == "train" and not len(annotations):
             raise ValueError(f"{wanted}: holds no images to train on.")
+        if split != "train" and self._class_names:
+            warn_of_absent(source, annotations.class_names, annotations.instances.labels - 1)
         if not len(annotations.instances):
             _refuse_no_boxes(split, source, found)
         return annotations

@@ -37,7 +37,7 @@ def validate(raw: RawAnnotations, orientation: Orientation | None = None) -> tup
     names = shortened(raw.class_names)
     for i in np.flatnonzero(~known).tolist():
         message = f"category {raw.categories[i]!r:.80} is not among: {names}."
-        found.append(raw.fault(faults.UNKNOWN_CATEGORY, i, message))
+        found.append(raw.fault(faults.UNKNOWN_CATEGORY, i, message)._replace(class_name=str(raw.categories[i])))
 
     finite = np.isfinite(boxes).all(axis=1)
     solid = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])

@@ -50,7 +50,7 @@ def read_folders(
         if name not in label_of:
             known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             message = f"this class is not among those of the training split: {known}. Rename or remove the folder."
-            found.append(Fault(faults.UNKNOWN_CATEGORY, str(folder / name), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(folder / name), message, name))
             continue
         inside = list(find(folder / name, suffixes))
         if not inside:

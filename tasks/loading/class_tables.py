@@ -58,7 +58,7 @@ def read_table(
             found.append(outside[i]._replace(message=f"line {line}: {outside[i].message}"))
         elif label not in label_of:
             message = f"line {line}: label {label!r} is not among the classes: {', '.join(class_names)}."
-            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message, label))
         elif path in kept:
             first, known, _ = kept[path]
             kind = faults.DUPLICATE_FILE if known == label else faults.CONFLICTING_LABELS

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vertebra.tasks.loading.balance import rarest_classes, repeat_factors
-from vertebra.tasks.loading.class_names import untrained_classes
+from vertebra.tasks.loading.class_names import shortened, untrained_classes
 from vertebra.tasks.loading.dataset import Missing, TaskDataset
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
@@ -229,9 +229,9 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         """Return what is read for a split, or with `val_fraction` and `folds` its part of the training split."""
         if split not in self._divided:
             if split == "test" or not self.division.holds_out:
-                self._divided[split] = self.load(split, None if split == "train" else self.class_names)
+                self._divided[split] = self.load(split, self._class_names if split == "train" else self.class_names)
             else:
-                whole = self.load("train", None)
+                whole = self.load("train", self._class_names)
                 held = self.division.held_out(rarest_classes(self.classes_of(whole)), self.groups_of(whole))
                 self._divided["train"] = whole.only(np.flatnonzero(~held))
                 self._divided["val"] = whole.only(np.flatnonzero(held))
@@ -265,18 +265,22 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         """Return the samples of `vertebra predict`; one broken file among many is no reason to refuse the others."""
         return self.dataset(self.unlabeled(self.paths), False, "skip")
 
-    def handle_faults(self, found: Sequence[Fault], repaired: Mapping[str, str]) -> None:
+    def handle_faults(self, found: Sequence[Fault], repaired: Mapping[str, str], split: str = "train") -> None:
         """Warn once for each kind of fault that loading repairs, and refuse all others.
 
         Args:
             found: the faults of a split.
             repaired: kind of fault -> what loading does about it, such as `clipped`.
+            split: whose they are. Where the classes are given, as those of a checkpoint are, other classes of an
+                evaluation split are left out.
 
         Raises:
             ValueError: there is a fault of another kind; files that cannot be read are left out with `missing=skip`.
         """
         if self.missing == "skip":
             repaired = {**dict.fromkeys(SKIPPABLE, "left out"), **repaired}
+        if self._class_names and split != "train":
+            repaired = {faults.UNKNOWN_CATEGORY: "left out", **repaired}
         fatal = [fault for fault in found if fault.kind not in repaired]
         if fatal:
             more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
@@ -286,9 +290,11 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
             of_kind = [fault for fault in found if fault.kind == kind]
             files = dict.fromkeys(fault.file for fault in of_kind)
             more = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
+            names = dict.fromkeys(fault.class_name for fault in found if fault.kind == kind and fault.class_name)
+            which = f" ({shortened(list(names))})" if names else ""
             warnings.warn(
-                f"{of_kind[0].file}{more}: {repaired[kind]} {count} x {kind}; `vertebra check` lists them, the first: "
-                f"{of_kind[0].message}",
+                f"{of_kind[0].file}{more}: {repaired[kind]} {count} x {kind}{which}; `vertebra check` lists them, the "
+                f"first: {of_kind[0].message}",
                 stacklevel=2,
             )
 

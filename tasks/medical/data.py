@@ -93,9 +93,8 @@ class MedicalData(TaskData[Studies]):
         source = self.sources[split]
         if source is None:
             raise ValueError(f"data.{split} is not given; set it as data.train is set.")
-        names = self._class_names if split == "train" else class_names
-        studies, found = read_studies(self.root, source, self.kind, self.columns, names)
-        self.handle_faults(found, dict.fromkeys(REPAIRED, "left out"))
+        studies, found = read_studies(self.root, source, self.kind, self.columns, class_names)
+        self.handle_faults(found, dict.fromkeys(REPAIRED, "left out"), split)
         return studies
 
     def cleaned(self, split: str, records: Studies) -> Studies:

@@ -39,6 +39,14 @@ class Coding(NamedTuple):
         indices = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
         return np.where(self.values[indices] == values, self.meanings[indices], UNKNOWN).astype(np.int16)
 
+    def renumbered(self, class_names: Sequence[str]) -> Coding:
+        """Return the coding with the labels of other classes, matched by name; what they lack is ignored."""
+        label_of = {name: label for label, name in enumerate(class_names)}
+        labels = [label_of.get(name, IGNORE_INDEX) for name in self.class_names]
+        table = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, dtype=np.int64)
+        table[: len(labels)] = labels
+        return self._replace(class_names=tuple(class_names), meanings=table[self.meanings])
+
     def describe_unknown(self, values: np.ndarray) -> str:
         """Return a message on values (M,) without a class: which, how often each occurs, and what to do."""
         found, counts = np.unique(values, return_counts=True)

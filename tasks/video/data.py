@@ -88,7 +88,7 @@ class VideoData(TaskData[LabeledFiles]):
         source = self.sources[split]
         videos, found = read_labeled_videos(self.root, source, class_names, self.group)
         # a class may be empty where nothing is trained on it
-        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"})
+        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"}, split)
         if not (self.root / source).is_dir():  # the files of a folder were listed a moment ago
             videos = videos.only(self.drop_missing(videos.names))
         check_groups(self.root / source, self.group, videos.groups)

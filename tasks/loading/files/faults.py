@@ -72,11 +72,13 @@ class Fault(NamedTuple):
         kind: short name for counting, one of the constants above.
         file: the faulty file.
         message: what was found, where in the file, and what is expected.
+        class_name: the class that an unknown category is of.
     """
 
     kind: str
     file: str
     message: str
+    class_name: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message} [{self.kind}]"

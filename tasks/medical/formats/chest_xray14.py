@@ -80,7 +80,7 @@ def read_chest_xray14(
         unknown = sorted(findings - set(names))
         if unknown:
             message = f"line {line}: {', '.join(unknown)} is not among the findings: {', '.join(names)}."
-            found.append(Fault(faults.UNKNOWN_CATEGORY, str(entries), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(entries), message, unknown[0]))
             continue
         label = np.array([finding in findings for finding in names], dtype=np.float32)
         rows.append(Row(line, name, files.get(name, str(root / name)), label, row["Patient ID"], None))

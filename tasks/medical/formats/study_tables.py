@@ -147,7 +147,7 @@ def _numbers(
             found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), message))
         elif label is None:
             message = f"line {line}: label {word!r} is not among the classes: {', '.join(names)}."
-            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message, word))
     return labels, found
 
 

@@ -119,7 +119,7 @@ def read_polygons(
         if category not in label_of:
             shown = content.categories.get(category, category)
             message = f"category {shown!r:.80} is not among: {shortened(classes)}."
-            found.append(content.fault(i, faults.UNKNOWN_CATEGORY, message))
+            found.append(content.fault(i, faults.UNKNOWN_CATEGORY, message)._replace(class_name=str(shown)))
         elif image in objects and (fault is None or fault.kind in DRAWN):
             objects[image].append((label_of[category], record.get("segmentation")))
     # outlines and not masks: drawn, a large data set would not fit into memory

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vertebra.tasks.segmentation.class_files import read_classes
 from vertebra.tasks.segmentation.codings import Coding
+from vertebra.tasks.segmentation.codings import coding as make_coding
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,24 @@ class MaskOptions:
         """
         # the data set's own file before a well-known name: someone may have other classes in a `voc`
         inside = self.root / (self.classes or "classes.txt")
-        coding = read_classes(inside if self.classes is None or inside.is_file() else self.classes, self.ignored)
-        # files of masks have no names, so another list would exchange classes without a sign
-        if class_names is not None and tuple(class_names) != coding.class_names:
-            raise ValueError(
-                f"data.classes lists {coding.class_names}, the classes in use are {tuple(class_names)}; expected the "
-                "same. Give the list of the training split."
+        if class_names is not None and self.classes is None and not inside.exists():
+            warnings.warn(
+                f"{inside} does not exist; the values 0, 1, ... are taken for {', '.join(class_names[:2])}, ...",
+                stacklevel=2,
             )
-        return coding
+            return make_coding(class_names, ignored=self.ignored)
+        coding = read_classes(inside if self.classes is None or inside.is_file() else self.classes, self.ignored)
+        if class_names is None or tuple(class_names) == coding.class_names:
+            return coding
+        # files of masks have no names, so another list would exchange classes without a sign
+        new = [name for name in coding.class_names if name not in class_names]
+        absent = [name for name in class_names if name not in coding.class_names]
+        if len(absent) == len(class_names):
+            raise ValueError(
+                f"data.classes lists {', '.join(coding.class_names)}, but the classes in use are "
+                f"{', '.join(class_names)}; expected some of them. Give the list of the training split."
+            )
+        for names, what in ((new, "are not in use, and their pixels are ignored"), (absent, "are not in it")):
+            if names:
+                warnings.warn(f"{self.root}: the classes {', '.join(names)} {what}.", stacklevel=2)
+        return coding.renumbered(class_names)

@@ -45,7 +45,7 @@ def numbered(
             continue
         if label not in label_of:
             message = f"{name}: label {label!r} is not among the training split's."
-            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message))
+            found.append(Fault(faults.UNKNOWN_CATEGORY, str(file), message, label))
         elif name in kept:
             kind = faults.DUPLICATE_FILE if kept[name] == label else faults.CONFLICTING_LABELS
             found.append(Fault(kind, str(file), f"{name} comes twice, first as {kept[name]!r}; keep one of them."))
