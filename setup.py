@@ -29,6 +29,7 @@ REQUIRED = [
     "matplotlib>=3.8",  # report charts
     "jinja2>=3.1",  # report template
     "rich>=13.0",
+    "tqdm>=4.57",  # progress of predictions in terminals and notebooks
     "tensorboard>=2.14",
 ]
 

@@ -31,14 +31,14 @@ _WORD = re.compile(r"\w[\w.]*")  # YAML parses it to the same string, or to a nu
 MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 500_000, 50_000, 40
 
 
-def read_config(text: Any) -> dict[str, Any]:
-    """Parse the configuration of a checkpoint and return the parts that prediction needs: `model` and `data`.
+def parse_config(text: Any) -> dict[str, Any]:
+    """Parse the configuration of a checkpoint to plain values; nothing that it names is imported.
 
     Args:
         text: YAML of `vertebra fit`, or anything else that a damaged or malicious checkpoint holds in its place.
 
     Raises:
-        ValueError: it is not a configuration of `vertebra fit`.
+        ValueError: it is not a mapping in YAML of plain values.
     """
     if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         size = f"{len(text)} characters" if isinstance(text, str) else f"a {type(text).__name__}"
@@ -47,7 +47,20 @@ def read_config(text: Any) -> dict[str, Any]:
         config = _copy_plain(yaml.safe_load(text), [MAX_VALUES])
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"its configuration is not valid YAML ({str(error).splitlines()[0]}).") from error
-    parts = {key: config.get(key) if isinstance(config, dict) else None for key in TRAINING}
+    return config if isinstance(config, dict) else {}
+
+
+def read_config(text: Any) -> dict[str, Any]:
+    """Parse the configuration of a checkpoint and return the parts that prediction needs: `model` and `data`.
+
+    Args:
+        text: as for `parse_config`.
+
+    Raises:
+        ValueError: it is not a configuration of `vertebra fit`.
+    """
+    config = parse_config(text)
+    parts = {key: config.get(key) for key in TRAINING}
     for key, part in parts.items():
         if not (isinstance(part, dict) and isinstance(part.get("class_path"), str)):
             raise ValueError(f"its configuration has no {key}.class_path; one of `vertebra fit` is expected.")

@@ -13,13 +13,14 @@ from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.formats import Source
 from vertebra.tasks.segmentation.known_classes import KNOWN
 from vertebra.tools import check, train
+from vertebra.tools.checkpoint_file import read_checkpoint
 from vertebra.tools.command_line import Flag
 from vertebra.tools.data_arguments import data_flags
-from vertebra.tools.predict import checkpoint_config
 from vertebra.tools.recipes import PATIENT, find_data
 from vertebra.tools.run_names import data_name
 from vertebra.tools.short_flags import task_of
 from vertebra.tools.split_names import Ambiguous, split_name
+from vertebra.tools.trained.assembly import inference_config
 
 _SPLIT = {"validate": "val", "test": "test"}
 _OF_TRAINING = ("val_fraction", "folds", "fold", "balance")  # which divide or weigh the training split
@@ -32,11 +33,12 @@ def evaluation_config(checkpoint: Path, trust: bool) -> dict[str, Any]:
         FileNotFoundError: the checkpoint does not exist.
         ValueError: it was not written by `vertebra fit`, or names untrusted classes.
     """
-    config, content = checkpoint_config(checkpoint, trust)
+    content = read_checkpoint(checkpoint)
+    config = inference_config(checkpoint, content, trust=trust)
     arguments = config["data"]["init_args"]
+    del arguments["predict"]
     for name in _OF_TRAINING:
         arguments.pop(name, None)
-    arguments["class_names"] = content["class_names"]
     # of masks: a name of known classes, and no path
     classes = yaml.safe_load(content["config"])["data"]["init_args"].get("classes")
     if isinstance(classes, str) and classes in KNOWN:

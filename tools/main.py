@@ -48,7 +48,8 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Inference": {
         "predict": Command(
-            "vertebra.tools.predict", "run a checkpoint on files: vertebra predict CHECKPOINT PATH... [--output FOLDER]"
+            "vertebra.tools.predict",
+            "run a trained model on files: vertebra predict RUN PATH... [--output FOLDER]",
         ),
     },
     "Demos and measurements": {

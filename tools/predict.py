@@ -1,6 +1,6 @@
-"""`vertebra predict CHECKPOINT PATHS...`: inference with a self-contained checkpoint.
+"""`vertebra predict RUN PATHS...`: inference with a trained model.
 
-Network, preprocessing and class names come from the configuration inside the checkpoint.
+Network, preprocessing and class names come from the configuration inside its checkpoint.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 _DESCRIPTION = """\
 Predict on images, videos or scans with a trained checkpoint. Output per task:
@@ -35,16 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict on files and folders, and write the results."""
     parser = argparse.ArgumentParser(
         prog="vertebra predict",
-        usage="vertebra predict CHECKPOINT PATH [PATH ...] [--output FOLDER] [--trust] [--FLAG VALUE ...]",
+        usage="vertebra predict RUN PATH [PATH ...] [--output FOLDER] [--trust] [--FLAG VALUE ...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "checkpoint",
+        "model",
         type=Path,
-        metavar="CHECKPOINT",
-        help="checkpoint of `vertebra fit`, such as runs/NAME/checkpoints/best.ckpt",
+        metavar="RUN",
+        help="run folder such as runs/NAME (its best checkpoint), or a checkpoint of `vertebra fit`",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, and folders of files")
     parser.add_argument(
@@ -75,10 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import yaml
 
-    from vertebra.tools import train  # imports torch, which would slow down --help
+    # these import torch, which would slow down --help
+    from vertebra.tools import train
+    from vertebra.tools.checkpoint_file import read_checkpoint
+    from vertebra.tools.trained.assembly import inference_config
+    from vertebra.tools.trained.location import find_checkpoint
 
     try:
-        config = predict_config(args.checkpoint, args.paths, args.trust)
+        checkpoint = find_checkpoint(args.model)
+        config = inference_config(checkpoint, read_checkpoint(checkpoint), list(map(str, args.paths)), args.trust)
     except (ValueError, FileNotFoundError) as error:
         print(f"vertebra: {error}", file=sys.stderr)
         return 1
@@ -86,51 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "predict.yaml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
-        run = ["--ckpt_path", str(args.checkpoint), "--trainer.default_root_dir", str(args.output)]
+        run = ["--ckpt_path", str(checkpoint), "--trainer.default_root_dir", str(args.output)]
         return train.main(["predict", "-c", str(file), *run, *flags])
-
-
-def predict_config(checkpoint: Path, paths: Sequence[Path], trust: bool = False) -> dict[str, Any]:
-    """Return the training configuration of a checkpoint, adapted to prediction on `paths`.
-
-    Args:
-        checkpoint: path of the checkpoint.
-        paths: files, and folders of files.
-        trust: whether the configuration may name classes outside this package.
-
-    Raises:
-        FileNotFoundError: the checkpoint does not exist.
-        ValueError: it was not written by `vertebra fit`, or names untrusted classes.
-    """
-    config, content = checkpoint_config(checkpoint, trust)
-    # a training set is not needed: the classes and their order come from the checkpoint
-    arguments = config["data"]["init_args"]
-    arguments["predict"] = [str(path) for path in paths]
-    arguments["class_names"] = content["class_names"]
-    return config
-
-
-def checkpoint_config(checkpoint: Path, trust: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return model and data of the configuration in a checkpoint, and the content of the checkpoint.
-
-    Raises:
-        FileNotFoundError: the checkpoint does not exist.
-        ValueError: it was not written by `vertebra fit`, or names untrusted classes.
-    """
-    # imports torch, which would slow down --help
-    from vertebra.tools.checkpoint_config import check_names, read_config
-    from vertebra.tools.checkpoint_file import read_checkpoint
-
-    if not checkpoint.exists():
-        raise FileNotFoundError(f"{checkpoint} does not exist; give a checkpoint of `vertebra fit`.")
-    content = read_checkpoint(checkpoint)
-    try:
-        config = read_config(content.get("config"))
-        if not trust:
-            check_names(config)
-    except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
-    return config, content
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         list_backbones,
         load_weights,
     )
+    from vertebra.tools.trained.run import load
 
 __version__ = "0.1.0"
 
@@ -33,14 +34,17 @@ __all__ = [
     "create_backbone",
     "create_neck",
     "list_backbones",
+    "load",
     "load_weights",
 ]
+# name -> module that defines it
+_ELSEWHERE = {"load": "vertebra.tools.trained.run"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'vertebra' has no attribute {name!r}")
-    return getattr(importlib.import_module("vertebra.backbones"), name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "vertebra.backbones")), name)
 
 
 def __dir__() -> list[str]:

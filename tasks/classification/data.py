@@ -98,8 +98,9 @@ class ClassificationData(TaskData[LabeledImages]):
         return records.groups
 
     def unlabeled(self, paths: Sequence[str]) -> LabeledImages:
-        files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
-        return LabeledImages(self.class_names, files, np.full(len(files), UNLABELED), rule=self.pixels)
+        files = np.array(self.listed(paths, images_to_predict), dtype=str)
+        labels = np.full(len(files), UNLABELED)
+        return LabeledImages(self.class_names, files, labels, rule=self.pixels, given=self.given)
 
     def dataset(self, records: LabeledImages, training: bool, missing: Missing) -> ClassificationDataset:
         return ClassificationDataset(records, self.resize, self.augment if training else None, missing)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from vertebra.tasks.loading.files.images import VIEWED, read_for_display, read_image
+from vertebra.tasks.loading.files.image_source import ImageSource
+from vertebra.tasks.loading.files.images import VIEWED
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.labeled_files import LabeledFiles
 
@@ -22,6 +25,7 @@ class LabeledImages:
         pixels: (N, H, W, 3) uint8 RGB where the images are no files of their own.
         rule: which channels of the files are seen, and in which range.
         groups: (N,) str, where each comes from (a patient, a camera), or None where that is unknown.
+        given: images in memory by name, see `ImageSource`.
     """
 
     class_names: tuple[str, ...]
@@ -30,6 +34,7 @@ class LabeledImages:
     pixels: np.ndarray | None = None
     rule: Pixels = field(default_factory=lambda: VIEWED)
     groups: np.ndarray | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,7 +45,9 @@ class LabeledImages:
         Raises:
             UnreadableImage: its file is missing, cut short or no image.
         """
-        return read_image(str(self.names[index]), self.rule) if self.pixels is None else self.pixels[index]
+        if self.pixels is not None:
+            return self.pixels[index]
+        return ImageSource(self.rule, self.given).read(str(self.names[index]))
 
     def read_for_display(self, index: int) -> np.ndarray:
         """Return one image for a person to look at, (H, W, 3) uint8 RGB.
@@ -48,7 +55,9 @@ class LabeledImages:
         Raises:
             UnreadableImage: its file is missing, cut short or no image.
         """
-        return read_for_display(str(self.names[index])) if self.pixels is None else self.pixels[index]
+        if self.pixels is not None:
+            return self.pixels[index]
+        return ImageSource(self.rule, self.given).read_for_display(str(self.names[index]))
 
     def only(self, indices: np.ndarray) -> LabeledImages:
         """Return the images at `indices`."""

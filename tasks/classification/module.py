@@ -12,10 +12,12 @@ from torch.utils.data import DataLoader
 
 from vertebra.tasks.classification.classifier import ImageClassifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
+from vertebra.tasks.classification.outputs import ClassificationOutput
 from vertebra.tasks.classification.predictions import Prediction, TableWriter
 from vertebra.tasks.classification.report import Example, classification_sections, gallery_rows, resize_for_gallery
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
 from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
@@ -85,15 +87,22 @@ class ClassificationModule(TaskModule):
         self.warn_skipped(batch.skipped)
         if not len(batch.images):
             return []
-        scores, labels = (part.numpy() for part in topk(self._logits(batch)))
+        logits = self._logits(batch)
+        scores, labels = (part.numpy() for part in topk(logits))
+        probs: Sequence[np.ndarray | None] = [None] * len(batch.images)
+        if self.metric.keep_probs:
+            probs = list(logits.float().softmax(dim=1).cpu().numpy())
         features: Sequence[np.ndarray | None] = [None] * len(batch.images)
         if self.embeddings:
             features = list(self.network.embed(self._images(batch)).float().cpu().numpy())
-        rows = zip(batch.indices.tolist(), batch.names, labels, scores, features, strict=True)
+        rows = zip(batch.indices.tolist(), batch.names, labels, scores, features, probs, strict=True)
         return [Prediction(*row) for row in rows]
 
     def prediction_writer(self) -> PredictionWriter:
         return TableWriter(self.class_names)
+
+    def sample_outputs(self, predictions: Sequence[Prediction], dataset: Any) -> list[SampleOutput]:
+        return [ClassificationOutput(prediction, self.class_names, dataset) for prediction in predictions]
 
     def collect_examples(self, loader: DataLoader) -> list[Example]:
         images: Any = loader.dataset

@@ -22,6 +22,7 @@ class Prediction(NamedTuple):
         labels: (T,) int64, top classes by descending probability.
         scores: (T,) float64, probabilities of the top classes.
         features: (C,) float32, input of the head, or None if not requested.
+        probs: (K,) float32, probabilities of all classes, or None if there are many.
     """
 
     image_index: int
@@ -29,6 +30,7 @@ class Prediction(NamedTuple):
     labels: np.ndarray
     scores: np.ndarray
     features: np.ndarray | None
+    probs: np.ndarray | None
 
 
 class TableWriter(PredictionWriter[Prediction]):

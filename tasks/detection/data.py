@@ -23,6 +23,7 @@ from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.image_files import images_to_predict
+from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.files.pixels import Pixels
 
 # What loading does about annotations that are not as they should be; any other fault stops it.
@@ -125,10 +126,11 @@ class DetectionData(TaskData[Annotations]):
         return annotations
 
     def unlabeled(self, paths: Sequence[str]) -> Annotations:
-        return without_boxes(images_to_predict(paths), self.class_names)
+        return without_boxes(self.listed(paths, images_to_predict), self.class_names)
 
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
-        return DetectionDataset(records, self.resize, self.augment if training else None, missing, self.pixels)
+        images = ImageSource(self.pixels, self.given)
+        return DetectionDataset(records, self.resize, self.augment if training else None, missing, images)
 
     collate = staticmethod(collate)  # an instance replaces it by one with its own padding
 
@@ -158,13 +160,13 @@ def _refuse_no_boxes(split: str, source: Path, found: Sequence[Fault]) -> None:
         raise ValueError(f"{source}: no image has a box, so there is nothing to learn. Give annotations with boxes.")
 
 
-def without_boxes(files: Sequence[Path], class_names: Sequence[str]) -> Annotations:
+def without_boxes(files: Sequence[str], class_names: Sequence[str]) -> Annotations:
     """Return annotations of images without objects, numbered from 1."""
     number = len(files)
     return Annotations(
         class_names=tuple(class_names),
         category_ids=np.arange(1, len(class_names) + 1),
-        files=np.array([str(file) for file in files], dtype=str),
+        files=np.array(files, dtype=str),
         image_ids=np.arange(1, number + 1),
         sizes=np.zeros((number, 2), dtype=np.int64),
         starts=np.zeros(number + 1, dtype=np.int64),

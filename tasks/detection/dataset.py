@@ -17,8 +17,7 @@ from vertebra.tasks.detection.packed_masks import PackedMasks, batch_masks
 from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
-from vertebra.tasks.loading.files.images import VIEWED, read_image
-from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.samplers import SampleRequest
 
 LEAST_SIZE = 1e-3  # pixels of a box's sides as the network sees it; single precision holds no less
@@ -80,7 +79,7 @@ class DetectionDataset(TaskDataset[Sample]):
         resize: to the size that the network sees.
         augment: for training, else None.
         missing: see `TaskDataset`.
-        pixels: which channels of the files are seen, and in which range.
+        images: reader of the images by their path or name; files as a viewer shows them if not given.
     """
 
     def __init__(
@@ -89,18 +88,18 @@ class DetectionDataset(TaskDataset[Sample]):
         resize: Resize,
         augment: Augment | None = None,
         missing: Missing = "error",
-        pixels: Pixels = VIEWED,
+        images: ImageSource | None = None,
     ) -> None:
         super().__init__(len(annotations), missing)
         self.annotations = annotations
         self.resize = resize
         self.augment = augment
-        self.pixel_rule = pixels
+        self.images = images or ImageSource()
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         records, truth = self.annotations, self.annotations.of_image(index)
         file = str(records.files[index])
-        pixels = read_image(file, self.pixel_rule)
+        pixels = self.images.read(file)
         # single precision for the network; the truth that is measured on stays as the file has it
         masks = truth.masks.packed() if isinstance(truth.masks, RunLengthMasks) else None
         image = LabeledImage(pixels, replace(truth, boxes=truth.boxes.astype(np.float32), masks=masks))

@@ -7,10 +7,39 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from vertebra.tasks.detection.instances import Detections
+from vertebra.tasks.reporting.captions import captioned
 from vertebra.tasks.reporting.charts import class_color
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_NUM_BEST = 3  # detections drawn where all scores are below the threshold
 _SMALLEST_TEXT = 7  # pixels; capitals lower than this cannot be read
+
+
+def draw_detections(
+    image: np.ndarray, detections: Detections, class_names: Sequence[str], threshold: float
+) -> np.ndarray:
+    """Draw the detections from a score on, with a caption below the image that names the threshold.
+
+    Where no detection reaches the threshold, the best few are drawn dashed: with an empty picture a network that found
+    nothing looks like one whose scores are low, as early in training.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; it stays as it is.
+        detections: best score first.
+        class_names: the K classes.
+        threshold: minimum score.
+
+    Returns:
+        (H + h, W, 3) uint8 RGB, the image with the caption below it.
+    """
+    kept = detections[detections.scores >= threshold]
+    best = kept if len(kept) else detections[:_NUM_BEST]
+    drawn = draw_boxes(image, best.boxes, best.labels, class_names, best.scores, dashed=not len(kept))
+    lines = [f"score ≥ {threshold:g}: {len(kept)} of {len(detections)} detections"]
+    if len(best) > len(kept):
+        lines.append(f"dashed: the best {len(best)} below it")
+    return captioned(drawn, lines)
 
 
 def draw_boxes(

@@ -15,9 +15,11 @@ from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.instances import Detections
 from vertebra.tasks.detection.metrics import CocoMetric
+from vertebra.tasks.detection.outputs import DetectionOutput
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction
 from vertebra.tasks.detection.report import detection_sections
 from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
@@ -75,6 +77,9 @@ class DetectionModule(TaskModule):
     def prediction_writer(self) -> PredictionWriter:
         return DetectionWriter(self.class_names)
 
+    def sample_outputs(self, predictions: Sequence[Prediction], dataset: Any) -> list[SampleOutput]:
+        return [DetectionOutput(prediction, self.class_names, dataset.images) for prediction in predictions]
+
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return detection_sections(self.results, metrics_csv)
 
@@ -93,7 +98,7 @@ class DetectionModule(TaskModule):
         try:
             detections = self.network(self._images(batch))
         except NonFiniteOutput as error:
-            if self.trainer.sanity_checking:  # as in `finite`
+            if self.sanity_checking:  # as in `finite`
                 return []
             raise NonFiniteOutput(error.rows, self.sample_names(batch)) from None
         for source, found in zip(batch.sources, detections, strict=True):

@@ -11,9 +11,8 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from vertebra.tasks.detection.drawing import draw_boxes
+from vertebra.tasks.detection.drawing import draw_detections
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
-from vertebra.tasks.loading.files.images import read_for_display
 from vertebra.tasks.loading.files.json_rows import JsonRows
 from vertebra.tasks.loading.files.picture_file import write_picture
 from vertebra.tasks.training.prediction_writer import PredictionWriter
@@ -46,29 +45,25 @@ class DetectionWriter(PredictionWriter[None]):
         self._stems: Counter[str] = Counter()
         self._rows: JsonRows | None = None
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_predict_start(trainer, pl_module)
-        files = trainer.predict_dataloaders.dataset.annotations.files  # type: ignore[union-attr]
-        self._stems = Counter(Path(str(file)).stem for file in files)
-        file = Path(trainer.default_root_dir) / "detections.json"
-        self._rows = JsonRows(file, trainer.global_rank, trainer.world_size)
+    def begin(self, folder: Path, dataset: Any, rank: int = 0, num_processes: int = 1) -> None:
+        super().begin(folder, dataset, rank, num_processes)
+        self._stems = Counter(Path(str(file)).stem for file in dataset.annotations.files)
+        self._rows = JsonRows(folder / "detections.json", rank, num_processes)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def end(self) -> None:
         if self._rows is not None:
-            self._rows.close()  # in every process, before the first joins what they wrote
-        super().on_predict_end(trainer, pl_module)
+            self._rows.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._rows is not None:
             self._rows.discard()
 
-    def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> tuple[()]:
+    def keep(self, outputs: list[Prediction], folder: Path, dataset: Any) -> tuple[()]:
         pictures = folder / "pictures"
         pictures.mkdir(parents=True, exist_ok=True)
         for image, _ in outputs:
-            drawn = image.detections[image.detections.scores >= DRAWN_SCORE]
-            pixels = read_for_display(image.file)
-            picture = draw_boxes(pixels, drawn.boxes, drawn.labels, self.class_names, drawn.scores)
+            pixels = dataset.images.read_for_display(image.file)
+            picture = draw_detections(pixels, image.detections, self.class_names, DRAWN_SCORE)
             write_picture(pictures / self._name(image), picture)
         if self._rows is not None:
             self._rows.add(row for prediction in outputs for row in _results(prediction))

@@ -7,8 +7,8 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -104,7 +104,19 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         fold: from 0 to below `folds`.
         balance: draw samples of rare classes more often, see `balance.repeat_factors`: 0 draws each once an epoch, 1 in
             full proportion.
+
+    Attributes:
+        paths: what is predicted on: files, folders, and names of `given`.
+        given: samples in memory by name, in place of files, for predictions from Python.
+        preprocessing: names of the attributes that define what the network sees of a file.
     """
+
+    preprocessing: ClassVar[tuple[str, ...]] = ("pixels", "resize")
+
+    @property
+    def sample_dims(self) -> tuple[int, ...]:
+        """Numbers of dimensions that an array of one sample may have; here of an image, gray or with channels."""
+        return 2, 3
 
     def __init__(
         self,
@@ -130,6 +142,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         self.missing = missing
         self._class_names = class_names
         self.paths = list(predict or [])
+        self.given: Mapping[str, Any] = {}
         self._divided: dict[str, R] = {}
         self._records: dict[str, R] = {}
         self._loader: ResumableLoader | None = None
@@ -251,19 +264,23 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         return self._loader
 
     def val_dataloader(self) -> DataLoader:
-        return self._in_order(self.dataset(self.records("val"), False, self.missing))
+        return self.in_order(self.dataset(self.records("val"), False, self.missing))
 
     def test_dataloader(self) -> DataLoader:
-        return self._in_order(self.dataset(self.records("test"), False, self.missing))
+        return self.in_order(self.dataset(self.records("test"), False, self.missing))
 
     def predict_dataloader(self) -> DataLoader:
         if not self.paths:
             raise ValueError("data.predict is empty; give files or folders: --data.predict PATH.")
-        return self._in_order(self.predict_dataset())
+        return self.in_order(self.predict_dataset())
 
     def predict_dataset(self) -> TaskDataset:
         """Return the samples of `vertebra predict`; one broken file among many is no reason to refuse the others."""
         return self.dataset(self.unlabeled(self.paths), False, "skip")
+
+    def listed(self, paths: Sequence[str], find: Callable[[Sequence[str]], Sequence[Any]]) -> list[str]:
+        """Return the names of the samples at `paths`: those of `given` as they are, files as `find` lists them."""
+        return [str(name) for path in paths for name in ([path] if path in self.given else find([path]))]
 
     def handle_faults(self, found: Sequence[Fault], repaired: Mapping[str, str], split: str = "train") -> None:
         """Warn once for each kind of fault that loading repairs, and refuse all others.
@@ -321,7 +338,8 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._resume = state_dict or None
 
-    def _in_order(self, dataset: TaskDataset) -> DataLoader:
+    def in_order(self, dataset: TaskDataset) -> DataLoader:
+        """Return a loader of this process's share of a data set, in order."""
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class MedicalData(TaskData[Studies]):
         loading: folds of whole patients, balanced sampling, loader processes and the like, see `TaskData`.
     """
 
+    preprocessing: ClassVar[tuple[str, ...]] = ("intensity", "resample")
+
     def __init__(
         self,
         root: str = ".",
@@ -88,6 +90,10 @@ class MedicalData(TaskData[Studies]):
         self.augment = Augment(usual_transforms(self.resample.size) if augment is None else augment)
         self.cache_mib = cache_mib
         self._digests: dict[str, list[list[bytes]]] = {}
+
+    @property
+    def sample_dims(self) -> tuple[int, ...]:
+        return (2, 3) if len(self.resample.size) == 2 else (3,)
 
     def load(self, split: str, class_names: Sequence[str] | None) -> Studies:
         source = self.sources[split]
@@ -125,7 +131,8 @@ class MedicalData(TaskData[Studies]):
         return records.patients
 
     def unlabeled(self, paths: Sequence[str]) -> Studies:
-        return unlabeled_studies(find_scans(paths), self.class_names, self.kind, self.columns.study is not None)
+        files = self.listed(paths, find_scans)
+        return unlabeled_studies(files, self.class_names, self.kind, self.columns.study is not None, self.given)
 
     def dataset(self, records: Studies, training: bool, missing: Missing) -> MedicalDataset:
         augment = self.augment if training else None

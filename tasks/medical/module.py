@@ -16,6 +16,7 @@ from vertebra.tasks.medical.dataset import MedicalBatch, MedicalDataset
 from vertebra.tasks.medical.grad_cam import grad_cam
 from vertebra.tasks.medical.image_network import MedicalClassifier
 from vertebra.tasks.medical.metrics import MedicalMetric
+from vertebra.tasks.medical.outputs import MedicalOutput
 from vertebra.tasks.medical.predictions import Prediction, StudyWriter, model_hash
 from vertebra.tasks.medical.report import NUM_SHOWN, Example, medical_sections
 from vertebra.tasks.medical.results import MedicalResults
@@ -24,6 +25,7 @@ from vertebra.tasks.medical.targets import Classes, Target
 from vertebra.tasks.medical.temperature import calibrated_probs
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.scoring.conditions import condition_classes
 from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD, decide
 from vertebra.tasks.training.module import TaskModule
@@ -119,6 +121,10 @@ class MedicalModule(TaskModule):
 
     def prediction_writer(self) -> PredictionWriter:
         return StudyWriter(self.class_names, self._fingerprint)
+
+    def sample_outputs(self, predictions: Sequence[Prediction], dataset: Any) -> list[SampleOutput]:
+        ordered = sorted(predictions, key=lambda one: one.study_index)
+        return [MedicalOutput(prediction, self.class_names, dataset) for prediction in ordered]
 
     def calibrate(self, results: MedicalResults, split: str) -> MedicalResults:
         if split == "val":

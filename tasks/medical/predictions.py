@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -60,11 +59,10 @@ class StudyWriter(PredictionWriter[Prediction]):
         self.class_names = class_names
         self.fingerprint = fingerprint
 
-    def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> list[Prediction]:
+    def keep(self, outputs: list[Prediction], folder: Path, dataset: MedicalDataset) -> list[Prediction]:
         # maps are written batch by batch: those of a thousand volumes do not fit into memory
         for one in outputs:
             if one.cam is not None:
-                dataset = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
                 _write_map(folder / "explanations", one.study_index, one.cam, dataset)
         return [one._replace(cam=None) for one in outputs]
 

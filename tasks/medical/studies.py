@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.labeled_files import UNLABELED
+from vertebra.tasks.medical.given_scan import given_scan
 from vertebra.tasks.medical.reading import read_scan
 from vertebra.tasks.medical.scans import Scan, finite
 
@@ -48,21 +49,24 @@ class ScanFiles(Images):
             list, since Python counts who holds them.
         starts: (N + 1,) int64, where in `files` each study begins, and at last M.
         grouped: whether a study may have several.
+        given: scans in memory by name, see `given_scan`; every other name is the path of a file.
     """
 
     files: np.ndarray
     starts: np.ndarray
     grouped: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, index: int) -> list[Scan]:
-        return [read_scan(str(file)) for file in self.files[self.starts[index] : self.starts[index + 1]]]
+        names = map(str, self.files[self.starts[index] : self.starts[index + 1]])
+        return [given_scan(self.given[name], name) if name in self.given else read_scan(name) for name in names]
 
     def only(self, indices: np.ndarray) -> ScanFiles:
         counts = np.diff(self.starts)[indices]
         spans = [np.arange(self.starts[index], self.starts[index + 1]) for index in indices]
         taken = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return ScanFiles(self.files[taken], starts, self.grouped)
+        return ScanFiles(self.files[taken], starts, self.grouped, self.given)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,13 @@ class Studies:
         return Fault(kind, str(self.names[index]), message)
 
 
-def unlabeled_studies(files: Sequence[str], class_names: Sequence[str], kind: Kind, grouped: bool) -> Studies:
+def unlabeled_studies(
+    files: Sequence[str],
+    class_names: Sequence[str],
+    kind: Kind,
+    grouped: bool,
+    given: Mapping[str, Any] | None = None,
+) -> Studies:
     """Return scans of which nothing is known, each a study and a patient of its own.
 
     Args:
@@ -153,10 +163,11 @@ def unlabeled_studies(files: Sequence[str], class_names: Sequence[str], kind: Ki
         class_names: the K classes that there are.
         kind: what the labels would be.
         grouped: whether the network takes studies of several images.
+        given: scans in memory by name.
     """
     names = np.array(files, dtype=str)
     unknown: np.ndarray = np.full(len(files), UNLABELED, dtype=np.int64)
     if kind == "findings":
         unknown = np.full((len(files), len(class_names)), np.nan, dtype=np.float32)
-    images = ScanFiles(names, np.arange(len(files) + 1), grouped)
+    images = ScanFiles(names, np.arange(len(files) + 1), grouped, given or {})
     return Studies(tuple(class_names), names, unknown, names, images, "", np.full(len(files), "", dtype=str))

@@ -5,8 +5,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+
+def score_row(file: str, names: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
+    """Return a row of the table by column; classes in descending order of their probability."""
+    row: dict[str, Any] = {"file": file}
+    for rank, (name, score) in enumerate(zip(names, scores, strict=True), start=1):
+        suffix = f"_{rank}" if rank > 1 else ""
+        row |= {f"label{suffix}": name, f"score{suffix}": score}
+    return row
 
 
 def write_scores(file: Path, class_names: Sequence[str], rows: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> None:

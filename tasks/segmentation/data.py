@@ -14,6 +14,7 @@ from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.image_files import images_to_predict
+from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.segmentation.balance import class_counts
 from vertebra.tasks.segmentation.coverage import Coverage
@@ -96,10 +97,11 @@ class SegmentationData(TaskData[LabeledMasks]):
         return class_counts(records) > 0
 
     def unlabeled(self, paths: Sequence[str]) -> LabeledMasks:
-        files = np.array([str(file) for file in images_to_predict(paths)], dtype=str)
+        files = np.array(self.listed(paths, images_to_predict), dtype=str)
         return LabeledMasks(self.class_names, files, NoMasks())
 
     def dataset(self, records: LabeledMasks, training: bool, missing: Missing) -> SegmentationDataset:
-        return SegmentationDataset(records, self.resize, self.augment if training else None, missing, self.pixels)
+        images = ImageSource(self.pixels, self.given)
+        return SegmentationDataset(records, self.resize, self.augment if training else None, missing, images)
 
     collate = staticmethod(collate)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
-from vertebra.tasks.loading.files.images import VIEWED, read_image
-from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
@@ -65,7 +64,7 @@ class SegmentationDataset(TaskDataset[Sample]):
         resize: scaling to the network's input size in evaluation.
         augment: training augmentation; None for evaluation.
         missing: see `TaskDataset`.
-        pixels: channels and value range of the images.
+        images: reader of the images by their path or name; files as a viewer shows them if not given.
     """
 
     def __init__(
@@ -74,17 +73,17 @@ class SegmentationDataset(TaskDataset[Sample]):
         resize: Resize,
         augment: Augment | None = None,
         missing: Missing = "error",
-        pixels: Pixels = VIEWED,
+        images: ImageSource | None = None,
     ) -> None:
         super().__init__(len(records), missing)
         self.records = records
         self.resize = resize
         self.augment = augment
-        self.pixels = pixels
+        self.images = images or ImageSource()
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         file = str(self.records.images[index])
-        image = read_image(file, self.pixels)
+        image = self.images.read(file)
         mask = self.records.read_mask(index, image.shape[:2])
         if self.augment is not None and draw is not None:
             image, mask = self.augment(image, mask, draw.seed)

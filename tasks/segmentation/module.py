@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.segmentation.dataset import SegmentationBatch
 from vertebra.tasks.segmentation.losses import CrossEntropy
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
+from vertebra.tasks.segmentation.outputs import SegmentationOutput
 from vertebra.tasks.segmentation.predictions import MaskWriter, Prediction
 from vertebra.tasks.segmentation.report import NUM_WORST, Example, segmentation_sections
 from vertebra.tasks.segmentation.segmenter import Segmenter
@@ -100,6 +102,9 @@ class SegmentationModule(TaskModule):
 
     def prediction_writer(self) -> PredictionWriter:
         return MaskWriter(self.class_names)
+
+    def sample_outputs(self, predictions: Sequence[Prediction], dataset: Any) -> list[SampleOutput]:
+        return [SegmentationOutput(prediction, self.class_names, dataset.images) for prediction in predictions]
 
     def collect_examples(self, loader: DataLoader) -> list[Example]:
         examples: list[Example] = []

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
-from vertebra.tasks.loading.files.images import read_for_display
 from vertebra.tasks.segmentation.drawing import overlay, palette
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
@@ -41,23 +39,23 @@ class MaskWriter(PredictionWriter[None]):
         super().__init__()
         self.class_names = class_names
 
-    def keep(self, outputs: list[Prediction], folder: Path, trainer: Trainer) -> tuple[()]:
+    def keep(self, outputs: list[Prediction], folder: Path, dataset: Any) -> tuple[()]:
         # written at once: the masks of a whole data set would not fit into memory
         for prediction in outputs:
-            self._write(folder, prediction)
+            self._write(folder, prediction, dataset.images.read_for_display(prediction.file))
         return ()
 
     def finish(self, predictions: Sequence[None], folder: Path) -> None:
         names = ", ".join(f"{label} {name}" for label, name in enumerate(self.class_names))
         rank_zero_info(f"masks: {folder / 'masks'}, overlays: {folder / 'pictures'}; mask values: {names}")
 
-    def _write(self, folder: Path, prediction: Prediction) -> None:
+    def _write(self, folder: Path, prediction: Prediction, pixels: np.ndarray) -> None:
         num_classes = len(self.class_names)
         # the index makes the name unique where two folders contain images of the same name
         name = f"{prediction.image_index:05d}_{Path(prediction.file).stem}"
         mask = Image.fromarray(prediction.labels)
         mask.putpalette(palette(num_classes).tobytes())
-        picture = Image.fromarray(overlay(read_for_display(prediction.file), prediction.labels, num_classes))
+        picture = Image.fromarray(overlay(pixels, prediction.labels, num_classes))
         for kind, image, suffix in (("masks", mask, "png"), ("pictures", picture, "jpg")):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             image.save(folder / kind / f"{name}.{suffix}")

@@ -22,6 +22,7 @@ from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.data import ResumableLoader
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section, last_logged
+from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.training.clipping import clip_gradients
 from vertebra.tasks.training.compiling import compile_parts
 from vertebra.tasks.training.data_wait import DataWait
@@ -88,6 +89,7 @@ class TaskModule(LightningModule, ABC):
         results: of the last evaluation, None before the first.
         split: that evaluation's split, `val` or `test`.
         examined: examples of that evaluation for the report; none while training.
+        skipped: messages about files that could not be read, in order.
     """
 
     metric: Metric
@@ -130,7 +132,7 @@ class TaskModule(LightningModule, ABC):
         self.results: Any = None
         self.split = ""
         self.examined: list[Any] = []
-        self._skipped: set[str] = set()
+        self.skipped: dict[str, None] = {}  # a dictionary for its order
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TaskModule:
         # shared, not copied: on the command line the factory refers to the trainer and the data, which averaging of
@@ -199,6 +201,11 @@ class TaskModule(LightningModule, ABC):
         """Return the names of a batch's samples, such as their files, as far as it has any."""
         return list(getattr(batch, "names", ()))
 
+    @property
+    def sanity_checking(self) -> bool:
+        """Whether this is the check before training, whose results are discarded."""
+        return self._trainer is not None and self._trainer.sanity_checking  # predictions from Python have no trainer
+
     def finite(self, outputs: Tensor, names: Sequence[str]) -> Tensor:
         """Return the outputs of the network in evaluation.
 
@@ -212,7 +219,7 @@ class TaskModule(LightningModule, ABC):
         try:
             refuse_nonfinite(outputs, names)
         except NonFiniteOutput:
-            if not self.trainer.sanity_checking:
+            if not self.sanity_checking:
                 raise
             # its scores are discarded; an untrained network may well overflow in half precision
             outputs = outputs.nan_to_num()
@@ -238,9 +245,9 @@ class TaskModule(LightningModule, ABC):
     def warn_skipped(self, messages: Sequence[str]) -> None:
         """Warn of files that could not be read, once each, and count them; every process warns of its own."""
         for message in messages:
-            if message not in self._skipped:
-                self._skipped.add(message)
-                warnings.warn(f"skipped ({len(self._skipped)} so far): {message}", stacklevel=2)
+            if message not in self.skipped:
+                self.skipped[message] = None
+                warnings.warn(f"skipped ({len(self.skipped)} so far): {message}", stacklevel=2)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
@@ -293,6 +300,15 @@ class TaskModule(LightningModule, ABC):
     @abstractmethod
     def prediction_writer(self) -> PredictionWriter:
         """Return what writes the files of `vertebra predict`."""
+
+    @abstractmethod
+    def sample_outputs(self, predictions: Sequence[Any], dataset: Any) -> list[SampleOutput]:
+        """Return predictions as programs and notebooks use them, one per sample.
+
+        Args:
+            predictions: what `predict_step` returned, in order.
+            dataset: the samples that were predicted on.
+        """
 
     @abstractmethod
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:

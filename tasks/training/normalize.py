@@ -68,6 +68,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
+        self.mean, self.std = list(mean), list(std)
         # not persistent: constants of the configuration, which no checkpoint should override
         scale = 1 / (255 * torch.tensor(std).view(-1, 1, 1))
         self.register_buffer("scale", scale, persistent=False)

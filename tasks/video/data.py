@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import albumentations as A
 import numpy as np
@@ -51,6 +51,8 @@ class VideoData(TaskData[LabeledFiles]):
         loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
     """
 
+    preprocessing: ClassVar[tuple[str, ...]] = ("sampling", "resize", "decoder")
+
     def __init__(
         self,
         root: str = ".",
@@ -84,6 +86,10 @@ class VideoData(TaskData[LabeledFiles]):
         self.val_clips = val_clips
         self.decoder: Decoder = decoder
 
+    @property
+    def sample_dims(self) -> tuple[int, ...]:
+        return (4,)
+
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledFiles:
         source = self.sources[split]
         videos, found = read_labeled_videos(self.root, source, class_names, self.group)
@@ -112,7 +118,7 @@ class VideoData(TaskData[LabeledFiles]):
         return records.groups
 
     def unlabeled(self, paths: Sequence[str]) -> LabeledFiles:
-        files = np.array(find_videos(paths), dtype=str)
+        files = np.array(self.listed(paths, find_videos), dtype=str)
         return LabeledFiles(self.class_names, files, np.full(len(files), UNLABELED))
 
     def dataset(self, records: LabeledFiles, training: bool, missing: Missing) -> VideoDataset:
@@ -129,6 +135,6 @@ class VideoData(TaskData[LabeledFiles]):
         return VideoDataset(records, self.sampling, self.resize, augment, clips, self.decoder, missing)
 
     def predict_dataset(self) -> TimelineDataset:
-        return TimelineDataset(self.unlabeled(self.paths), self.sampling, self.resize, self.decoder)
+        return TimelineDataset(self.unlabeled(self.paths), self.sampling, self.resize, self.decoder, self.given)
 
     collate = staticmethod(collate)

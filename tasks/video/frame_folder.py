@@ -11,7 +11,7 @@ from vertebra.tasks.loading.files.images import UnreadableImage, decode_image, r
 from vertebra.tasks.video.video import UnreadableVideo, Video
 from vertebra.tasks.video.video_files import frames_of
 
-_FRAME_RATE = 25.0  # frames per second, since a folder stores none; FFmpeg's default for image sequences
+FRAME_RATE = 25.0  # frames per second, since a folder stores none; FFmpeg's default for image sequences
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")  # `img_00012.jpg` and `clip3_00012_x.jpg` alike
 
 
@@ -34,7 +34,7 @@ class FrameFolder(Video):
         self.files = frames_of(path)
         if not self.files:
             raise UnreadableVideo(f"{path}: the folder holds no image; expected the frames of a video. Put them there.")
-        self.timestamps = self._frame_times() / _FRAME_RATE
+        self.timestamps = self._frame_times() / FRAME_RATE
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         try:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
@@ -22,8 +23,9 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.training.views import Views, mean_logits
 from vertebra.tasks.video.classifier import ClipClassifier
 from vertebra.tasks.video.dataset import VideoBatch
+from vertebra.tasks.video.outputs import VideoOutput
 from vertebra.tasks.video.report import NUM_WORST, Example, video_sections
-from vertebra.tasks.video.timeline import Prediction, TimelineWriter
+from vertebra.tasks.video.timeline import Prediction, TimelineWriter, merge_videos
 
 
 class VideoModule(TaskModule):
@@ -94,6 +96,9 @@ class VideoModule(TaskModule):
 
     def prediction_writer(self) -> PredictionWriter:
         return TimelineWriter(self.class_names)
+
+    def sample_outputs(self, predictions: Sequence[Prediction], dataset: Any) -> list[SampleOutput]:
+        return [VideoOutput(video, self.class_names, dataset) for video in merge_videos(predictions)]
 
     def collect_examples(self, loader: DataLoader) -> list[Example]:
         examples: list[Example] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -19,12 +19,13 @@ from vertebra.tasks.reporting.score_table import write_scores
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.video.dataset import Sample
 from vertebra.tasks.video.decoding import Decoder, open_video
+from vertebra.tasks.video.given_video import GivenVideo
 from vertebra.tasks.video.sampling import Sampling
 from vertebra.tasks.video.transforms import Resize
-from vertebra.tasks.video.video import UnreadableVideo
+from vertebra.tasks.video.video import UnreadableVideo, Video
 
 _MAX_LINES = 6  # classes in a plot; more lines are not distinguishable
-_NUM_TOP = 5  # classes per row of the CSV
+NUM_TOP = 5  # classes per row of the CSV
 
 
 class TimelineDataset(TaskDataset[Sample]):
@@ -35,13 +36,23 @@ class TimelineDataset(TaskDataset[Sample]):
         sampling: temporal sampling of frames.
         resize: scaling to the network's input size.
         decoder: see `open_video`.
+        given: clips in memory by name, see `GivenVideo`; every other name is the path of a video.
     """
 
-    def __init__(self, videos: LabeledFiles, sampling: Sampling, resize: Resize, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        videos: LabeledFiles,
+        sampling: Sampling,
+        resize: Resize,
+        decoder: Decoder,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.given = given or {}
+        self.decoder = decoder
         self.clips: list[tuple[int, np.ndarray]] = []
         for index, name in enumerate(videos.names.tolist()):
             try:
-                with open_video(name, decoder) as video:
+                with self.open(name) as video:
                     clips = sampling.sliding(len(video.timestamps))
             except UnreadableVideo:
                 clips = np.zeros((1, sampling.frames), dtype=np.int64)  # `read` will raise and report the file
@@ -49,12 +60,15 @@ class TimelineDataset(TaskDataset[Sample]):
         super().__init__(len(self.clips), "skip")  # a broken file must not prevent predictions on the others
         self.videos = videos
         self.resize = resize
-        self.decoder = decoder
+
+    def open(self, name: str) -> Video:
+        """Open a video by its path, or by its name if it is in memory; errors as for `open_video`."""
+        return GivenVideo(self.given[name], name) if name in self.given else open_video(name, self.decoder)
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         video_index, indices = self.clips[index]
         name = str(self.videos.names[video_index])
-        with open_video(name, self.decoder) as video:
+        with self.open(name) as video:
             views = self.resize(video.read(indices))
             times = video.timestamps[indices][None].repeat(len(views), axis=0)
         return Sample(views, times, UNLABELED, video_index, name, name)
@@ -88,13 +102,10 @@ class TimelineWriter(PredictionWriter[Prediction]):
         self.class_names = list(class_names)
 
     def finish(self, predictions: Sequence[Prediction], folder: Path) -> None:
-        # batches cut across videos, and several processes share them: merge what belongs to the same video
-        indices = sorted({prediction.video_index for prediction in predictions})
-        videos = [_merge_clips([x for x in predictions if x.video_index == index]) for index in indices]
         rows = []
-        for video in videos:
+        for video in merge_videos(predictions):
             mean = video.scores.mean(axis=0)
-            labels = np.argsort(-mean, kind="stable")[:_NUM_TOP]  # stable: ties come in class order
+            labels = np.argsort(-mean, kind="stable")[:NUM_TOP]  # stable: ties come in class order
             rows.append((video.file, labels, mean[labels]))
             if len(video.spans) > 1:
                 self._write(folder / "timelines", video)
@@ -110,7 +121,15 @@ class TimelineWriter(PredictionWriter[Prediction]):
         ]
         content = {"file": video.file, "class_names": self.class_names, "clips": clips}
         file.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        _plot(video, self.class_names).savefig(file.with_suffix(".png"), dpi=100)
+        plot_timeline(video, self.class_names).savefig(file.with_suffix(".png"), dpi=100)
+
+
+def merge_videos(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Return one prediction per video: batches cut across videos, and several processes share them."""
+    parts: dict[int, list[Prediction]] = {}
+    for prediction in predictions:
+        parts.setdefault(prediction.video_index, []).append(prediction)
+    return [_merge_clips(parts[index]) for index in sorted(parts)]
 
 
 def _merge_clips(parts: Sequence[Prediction]) -> Prediction:
@@ -124,7 +143,7 @@ def _merge_clips(parts: Sequence[Prediction]) -> Prediction:
     return parts[0]._replace(spans=unique_spans, scores=sums / np.bincount(inverse)[:, None])
 
 
-def _plot(video: Prediction, class_names: Sequence[str]) -> Figure:
+def plot_timeline(video: Prediction, class_names: Sequence[str]) -> Figure:
     """Plot the probabilities of the classes with the highest maximum over time."""
     # class names may contain dollar signs, which matplotlib would parse as formulas
     with matplotlib.rc_context({"text.parse_math": False, "font.size": 10}):

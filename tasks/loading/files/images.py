@@ -96,6 +96,19 @@ def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndar
             return _upright(_by_rule(read_bands(path, image), pixels, has_alpha=image.mode in ("LA", "RGBA")), turn)
 
 
+def pillow_pixels(image: Image.Image, pixels: Pixels = VIEWED) -> np.ndarray:
+    """Return the pixels of an image opened or made with Pillow as `read_image` returns those of its file.
+
+    Returns:
+        (H, W, 3) uint8 RGB as a viewer shows it, or the stored bands (H, W, C) or (H, W) of any type where the rule
+        asks for bands or Pillow holds more than 8 bits.
+    """
+    turn = 1 if image.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF upright while loading
+    if pixels.channels is None and image.mode[0] not in "IF":
+        return _viewed(image, turn)
+    return _upright(np.asarray(image.convert("RGB") if image.mode == "P" else image), turn)
+
+
 def read_for_display(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image for display only, never for a network: deep or multispectral pixels are stretched to 8 bits.
 

@@ -239,7 +239,7 @@ def test_position_travels_with_the_checkpoint(position, first, then):
 
 
 class Recorder(TaskModule):
-    prediction_writer = None
+    prediction_writer = sample_outputs = None
 
     def __init__(self, stop_after=None):
         super().__init__(nn.Linear(1, 1), ["a"], channels_last=False)

@@ -40,7 +40,7 @@ class Network(nn.Module):
 
 
 class Module(TaskModule):
-    prediction_writer = None
+    prediction_writer = sample_outputs = None
 
     def report_sections(self, metrics_csv):
         return []

@@ -24,6 +24,9 @@ class Regression(TaskModule):
     def prediction_writer(self):
         return Silent()
 
+    def sample_outputs(self, predictions, dataset):
+        return []
+
     def report_sections(self, metrics_csv):
         return []
 

@@ -15,7 +15,8 @@ class Kept(PredictionWriter[int]):
 
 
 def predicted(*batches):
-    writer, trainer = Kept(), SimpleNamespace(default_root_dir="runs/a", is_global_zero=True)
+    loader, place = SimpleNamespace(dataset=None), {"is_global_zero": True, "global_rank": 0, "world_size": 1}
+    writer, trainer = Kept(), SimpleNamespace(default_root_dir="runs/a", predict_dataloaders=loader, **place)
     writer.on_predict_start(trainer, None)
     for number, batch in enumerate(batches):
         writer.on_predict_batch_end(trainer, None, batch, None, number)
@@ -28,5 +29,5 @@ def test_predictions_are_written():
 
 
 def test_no_readable_file_is_an_error():
-    with pytest.raises(ValueError, match="none of the files could be read"):
+    with pytest.raises(ValueError, match="None of the files could be read"):
         predicted([], [])

@@ -69,6 +69,9 @@ class Fragile(TaskModule):
     def prediction_writer(self):
         return Silent()
 
+    def sample_outputs(self, predictions, dataset):
+        return []
+
     def report_sections(self, metrics_csv):
         return []
 

@@ -83,7 +83,7 @@ class Metric:
 class Drawing(TaskModule):
     """Draws random numbers in every step, and has a norm that counts batches."""
 
-    prediction_writer = None
+    prediction_writer = sample_outputs = None
 
     def __init__(self, worth=lambda value: value):
         network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 1))

@@ -1,0 +1,78 @@
+"""Captions below pictures, a legend of colors, and contact sheets of several pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MIN_SIDE = 240  # pixels; smaller pictures are enlarged, or their captions would not fit
+_SIZE = 14  # of text, pixels
+_LINE, _PAD = _SIZE + 5, 5
+_PAPER, _INK = (255, 255, 255), (30, 30, 30)
+
+
+def enlarged(pixels: np.ndarray, min_side: int = MIN_SIDE) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 with a longer side of at least `min_side`, enlarged by an integer factor."""
+    factor = math.ceil(min_side / max(pixels.shape[:2]))
+    return pixels if factor <= 1 else pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def captioned(
+    pixels: np.ndarray, lines: Sequence[str], colors: Sequence[Sequence[int] | None] | None = None
+) -> np.ndarray:
+    """Return a picture with lines of text below it; a line too long for the picture is shortened.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        lines: text.
+        colors: RGB of a mark before each line, as in a legend; None for no mark.
+    """
+    width = max(pixels.shape[1], MIN_SIDE // 2)
+    strip = Image.new("RGB", (width, _LINE * len(lines) + _PAD), _PAPER)
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(_SIZE)
+    for row, line in enumerate(lines):
+        top, left = row * _LINE + _PAD // 2, _PAD
+        if colors is not None and (color := colors[row]) is not None:
+            draw.rectangle((left, top + 3, left + _SIZE - 3, top + _SIZE), fill=tuple(color))
+            left += _SIZE + 3
+        draw.text((left, top), _fitted(line, draw, font, width - left - _PAD), _INK, font)
+    padded = np.full((pixels.shape[0], width, 3), 255, dtype=np.uint8)
+    padded[:, : pixels.shape[1]] = pixels
+    return np.concatenate([padded, np.asarray(strip)])
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], titles: Sequence[str], width: int = 320) -> np.ndarray:
+    """Return pictures (H, W, 3) uint8 side by side and below each other, each scaled to one width with its title."""
+    if len(pictures) == 1:
+        return captioned(pictures[0], titles)
+    cells = []
+    for pixels, title in zip(pictures, titles, strict=True):
+        scale = width / pixels.shape[1]
+        size = width, max(1, round(pixels.shape[0] * scale))
+        cells.append(captioned(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), [title]))
+    columns = min(4, math.ceil(math.sqrt(len(cells))))
+    rows = [_row(cells[start : start + columns], columns) for start in range(0, len(cells), columns)]
+    return np.concatenate(rows)
+
+
+def _row(cells: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    height = max(len(cell) for cell in cells) + _PAD
+    width = cells[0].shape[1] + _PAD
+    row = np.full((height, width * columns, 3), 255, dtype=np.uint8)
+    for column, cell in enumerate(cells):
+        row[: len(cell), column * width : column * width + cell.shape[1]] = cell
+    return row
+
+
+def _fitted(text: str, draw: ImageDraw.ImageDraw, font: Any, width: int) -> str:
+    if draw.textlength(text, font) <= width:
+        return text
+    # the end of a path says more than its beginning
+    while text and draw.textlength(f"…{text}", font) > width:
+        text = text[1:]
+    return f"…{text}"

@@ -1,0 +1,1 @@
+"""Trained runs in Python: loading, prediction, sharing."""

@@ -1,0 +1,100 @@
+"""Construction of a task's module and data module from the configuration in a checkpoint."""
+
+from __future__ import annotations
+
+import warnings
+from argparse import ArgumentError
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tools.checkpoint_config import check_names, read_config
+from vertebra.tools.checkpoint_file import read_checkpoint
+from vertebra.tools.linked_arguments import link_classes
+
+
+class Assembled(NamedTuple):
+    """A trained model.
+
+    Attributes:
+        module: with the weights of the checkpoint, in evaluation mode.
+        data: of the same configuration, without any data set.
+        content: of the checkpoint.
+    """
+
+    module: TaskModule
+    data: TaskData
+    content: dict[str, Any]
+
+
+def inference_config(
+    checkpoint: Path, content: dict[str, Any], paths: Sequence[str] = (), trust: bool = False
+) -> dict[str, Any]:
+    """Return the training configuration of a checkpoint, adapted to prediction on `paths`.
+
+    Args:
+        checkpoint: path of the checkpoint, for messages.
+        content: of the checkpoint.
+        paths: files, and folders of files.
+        trust: whether the configuration may name classes outside this package.
+
+    Raises:
+        ValueError: `vertebra fit` has not written it, or it names untrusted classes.
+    """
+    try:
+        config = read_config(content.get("config"))
+        if not trust:
+            check_names(config)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+    # a training set is not needed: the classes and their order come from the checkpoint
+    arguments = config["data"]["init_args"]
+    arguments["predict"] = list(paths)
+    arguments["class_names"] = content["class_names"]
+    return config
+
+
+def assemble(checkpoint: Path, trust: bool = False) -> Assembled:
+    """Build the module and the data module of a checkpoint, and load the weights.
+
+    Args:
+        checkpoint: its path.
+        trust: whether its configuration may name classes outside this package.
+
+    Raises:
+        FileNotFoundError: the checkpoint does not exist.
+        ValueError: `vertebra fit` has not written it, it is damaged, or names untrusted classes.
+    """
+    content = read_checkpoint(checkpoint)
+    config = inference_config(checkpoint, content, trust=trust)
+    with warnings.catch_warnings():
+        # transforms are annotated with tuples but accept lists, which is how YAML writes a tuple
+        warnings.filterwarnings("ignore", message="(?s).*a tuple is serialized as list")
+        warnings.filterwarnings("ignore", message="(?s).*deprecated in v4")  # in Lightning's calls of jsonargparse
+        built = _instantiate(checkpoint, config)
+    module = built.model
+    try:
+        module.on_load_checkpoint(content)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+    module.load_state_dict(content["state_dict"])
+    return Assembled(module.eval(), built.data, content)
+
+
+def _instantiate(checkpoint: Path, config: dict[str, Any]) -> Any:
+    """Return the objects that a configuration describes, as attributes `data` and `model`."""
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(TaskData, "data", subclass_mode=True)
+    parser.add_lightning_class_args(TaskModule, "model", subclass_mode=True)
+    link_classes(parser)
+    try:
+        return parser.instantiate_classes(parser.parse_object(config))
+    except ArgumentError as error:
+        raise ValueError(
+            f"{checkpoint}: its configuration does not fit this version of vertebra ({str(error).splitlines()[0]}). "
+            "Use the version that wrote it, or train again."
+        ) from error

@@ -1,0 +1,59 @@
+"""Location of a trained model: the checkpoint of a run folder, a checkpoint file, or a shared folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+def find_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """Return the checkpoint at a path: the file itself, or the best one of a run folder, else its last.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    if not given.exists():
+        raise FileNotFoundError(
+            f"{given} does not exist; give a run folder such as runs/NAME, a checkpoint of `vertebra fit`, or a folder "
+            "of `vertebra share`."
+        )
+    for name in (BEST, LAST):
+        for folder in (given / "checkpoints", given):
+            if (folder / name).is_file():
+                return folder / name
+    raise FileNotFoundError(
+        f"{given}: holds no {BEST} or {LAST}, also not in {given / 'checkpoints'}; give a run folder such as "
+        "runs/NAME, or the path of a checkpoint."
+    )
+
+
+def metrics_of(checkpoint: Path, content: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a checkpoint, such as `{"val/map": 0.42}`.
+
+    Those of the best checkpoint are in files of its run folder; any other has the score that it was chosen by.
+
+    Args:
+        checkpoint: its path.
+        content: of the checkpoint.
+    """
+    metrics: dict[str, float] = {}
+    if checkpoint.name == BEST:
+        run = checkpoint.parent.parent
+        for split in ("val", "test"):
+            if (file := run / f"metrics_{split}.json").is_file():
+                scores = json.loads(file.read_text(encoding="utf-8"))
+                metrics |= {f"{split}/{key}": float("nan") if value is None else value for key, value in scores.items()}
+    if not metrics:
+        for state in content.get("callbacks", {}).values():
+            score = state.get("current_score") if isinstance(state, Mapping) else None
+            if score is not None:
+                metrics[str(state["monitor"])] = float(score)
+    return metrics
