@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
+RECORD = "config.yaml"  # of a run folder, the configuration that it was trained with
+
 # `resolve` follows the links of a checkout to its top-level configs/; in a wheel the folder is inside the package
 _SHIPPED = Path(__file__).resolve().parents[1] / "configs"
 
@@ -41,6 +43,25 @@ def config_name(args: list[str]) -> str | None:
 def shipped_configs() -> list[str]:
     """Return the names of the shipped recipes, such as `detection/demo.yaml`."""
     return sorted(str(file.relative_to(_SHIPPED)) for file in _SHIPPED.glob("*/*.yaml"))
+
+
+def in_own_folder(args: list[str]) -> list[str]:
+    """Add flags that keep a run in its folder, where `-c` names the `config.yaml` of a run.
+
+    The file records the folder that the run was trained in, but a run may be renamed, moved or copied since.
+
+    Args:
+        args: with resolved paths, see `resolve_configs`; a folder among them is kept.
+    """
+    indices = _config_indices(args)
+    file = Path(args[indices[-1]]) if indices else Path()
+    if file.name != RECORD or not (file.parent / "checkpoints").is_dir():
+        return args
+    if any(arg.split("=")[0] == "--trainer.default_root_dir" for arg in args):
+        return args
+    folder = ["--trainer.default_root_dir", str(file.parent)]
+    # records of earlier versions name the folder of the checkpoints, too
+    return [*args, *folder, "--checkpoint.dirpath", str(file.parent / "checkpoints")]
 
 
 def find_config(name: str) -> Path:

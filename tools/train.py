@@ -24,7 +24,7 @@ from vertebra.tasks.training.saving.checkpoints import PURGE_STEP, Checkpoints
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
 from vertebra.tools.checkpoint_file import read_checkpoint
-from vertebra.tools.config_files import config_name, resolve_configs
+from vertebra.tools.config_files import RECORD, config_name, in_own_folder, resolve_configs
 from vertebra.tools.errors import user_message
 from vertebra.tools.hardware import default_precision
 from vertebra.tools.library_errors import library_message
@@ -159,7 +159,7 @@ class RunRecord(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            file = Path(trainer.default_root_dir) / "config.yaml"
+            file = Path(trainer.default_root_dir) / RECORD
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(self._text(), encoding="utf-8")
 
@@ -167,7 +167,13 @@ class RunRecord(SaveConfigCallback):
         checkpoint["config"] = self._text()
 
     def _text(self) -> str:
-        return self.parser.dump(self.config, skip_none=False)
+        config = self.config.clone()
+        # how this process began is no part of the run, which `validate` would read as the checkpoint to measure
+        config.ckpt_path = None
+        # a moved run has its checkpoints elsewhere, and another run trained by this file must not replace them
+        if config.checkpoint.dirpath == str(Path(config.trainer.default_root_dir) / "checkpoints"):
+            config.checkpoint.dirpath = None
+        return self.parser.dump(config, skip_none=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -176,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _enable_logging()
     load_none_as_null()
     try:
-        args = resolve_configs(given[1:] if argv is None else list(argv))
+        args = in_own_folder(resolve_configs(given[1:] if argv is None else list(argv)))
         # Lightning starts the other processes of a multi-device run with this sys.argv
         sys.argv = [given[0], *args]
         with StopOnSignal() as stop, RunLock() as lock:

@@ -141,6 +141,49 @@ def test_a_run_that_ended_after_an_epoch_resumes_with_the_next(fit):
     assert before + fit("--ckpt_path", "last") == uninterrupted
 
 
+def test_a_renamed_run_is_measured_and_resumed_in_its_new_folder(fit, capsys):
+    fit("--trainer.max_epochs", "1")
+    scores = Path("runs/tiny/metrics_val.json").read_text()
+    Path("runs/tiny").rename("renamed")
+    Path("renamed/metrics_val.json").unlink()
+    assert train.main(["validate", "-c", "renamed/config.yaml"]) == 0
+    assert Path("renamed/metrics_val.json").read_text() == scores
+    best = Path("renamed/checkpoints/best.ckpt").resolve()
+    # from now on no epoch is better
+    state = torch.load("renamed/checkpoints/last.ckpt", weights_only=True)
+    (checkpoints,) = (value for value in state["callbacks"].values() if "best_model_path" in value)
+    checkpoints["best_model_score"] = checkpoints["kth_value"] = torch.tensor(2.0)
+    checkpoints["best_k_models"] = {path: torch.tensor(2.0) for path in checkpoints["best_k_models"]}
+    torch.save(state, "renamed/checkpoints/last.ckpt")
+    before = best.stat().st_mtime_ns
+    resume = ["--ckpt_path", "last", "--trainer.max_epochs", "2"]
+    assert train.main(["fit", "-c", "renamed/config.yaml", *resume]) == 0
+    assert best.stat().st_mtime_ns == before
+    assert torch.load("renamed/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+    assert not Path("runs/tiny").exists()
+
+
+def test_the_record_of_a_resumed_run_names_no_checkpoint(fit):
+    fit("--trainer.max_epochs", "1")
+    fit("--ckpt_path", "last")
+    for text in (
+        Path("runs/tiny/config.yaml").read_text(),
+        torch.load("runs/tiny/checkpoints/best.ckpt", weights_only=True)["config"],
+    ):
+        record = yaml.safe_load(text)
+        assert record["ckpt_path"] is None
+        assert record["checkpoint"]["dirpath"] is None
+
+
+def test_a_run_by_the_record_of_another_leaves_that_alone(fit):
+    fit("--trainer.max_epochs", "1")
+    before = {file: file.stat().st_mtime_ns for file in Path("runs/tiny").rglob("*")}
+    args = ["fit", "-c", "runs/tiny/config.yaml", "--trainer.default_root_dir", "second"]
+    assert train.main(args) == 0
+    assert Path("second/checkpoints/best.ckpt").is_file()
+    assert {file: file.stat().st_mtime_ns for file in Path("runs/tiny").rglob("*")} == before
+
+
 def test_every_option_of_a_backbone_is_a_flag(fit):
     backbone = "--model.network.backbone"
     flags = [backbone, "vertebra.tasks.training.named_backbone.NamedBackbone", f"{backbone}.name", "resnet18"]
