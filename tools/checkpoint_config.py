@@ -20,7 +20,18 @@ import yaml
 OWN = ("vertebra.backbones", "vertebra.tasks")
 TRAINING = {
     "model": ("optimizer", "schedule", "loss", "mixing", "compile_mode"),
-    "data": ("augment", "crop", "root", "train", "val", "test", "classes", "predict", "class_names"),
+    "data": (
+        "augment",
+        "crop",
+        "root",
+        "train",
+        "val",
+        "test",
+        "classes",
+        "predict",
+        "predict_annotations",
+        "class_names",
+    ),
 }
 # paths or names of weights, which the checkpoint's own weights replace anyway
 INITIAL_WEIGHTS = ("weights", "inflate_from")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 # flags without a value of their own, or with an optional one behind `=` only
-_ALONE = ("-h", "--help", "--help-all", "--print_config", "--trust")
+_ALONE = ("-h", "--help", "--help-all", "--print_config", "--trust", "--save")
 
 
 class Flag(NamedTuple):

@@ -13,7 +13,16 @@ from vertebra.tools.signatures import arguments_of
 _TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
 _CHECKPOINT = "vertebra.tasks.training.saving.checkpoints.Checkpoints"
 # arguments of a run that are no class of this package
-_PLAIN = ("seed_everything", "ckpt_path", "verbose", "weights_only", "print_config", "config", "return_predictions")
+_PLAIN = (
+    "seed_everything",
+    "ckpt_path",
+    "save",
+    "verbose",
+    "weights_only",
+    "print_config",
+    "config",
+    "return_predictions",
+)
 _GROUPS = ("trainer", "model", "data", "checkpoint")
 _CLASSES = ("model", "data")  # given as class_path and init_args
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _DESCRIPTION = """\
 Predict on images, videos or scans with a trained checkpoint. Output per task:
-  detection       detections.json (COCO results) and pictures/
+  detection       detections.json (with --annotations: COCO results) and pictures/
   classification  predictions.csv
   segmentation    masks/ (indexed PNG, one value per class) and pictures/
   video           predictions.csv and timelines/ (scores over time)
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict on files and folders, and write the results."""
     parser = argparse.ArgumentParser(
         prog="vertebra predict",
-        usage="vertebra predict RUN PATH [PATH ...] [--output FOLDER] [--trust] [--FLAG VALUE ...]",
+        usage="vertebra predict RUN PATH [PATH ...] [--output FOLDER] [--annotations FILE] [--FLAG VALUE ...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,6 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=Path("predictions"),
         metavar="FOLDER",
         help="output folder (default: predictions)",
+    )
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="COCO file of the images (detection): detections.json then has its image and category ids",
     )
     parser.add_argument(
         "--trust",
@@ -77,12 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     # these import torch, which would slow down --help
     from vertebra.tools import train
     from vertebra.tools.checkpoint_file import read_checkpoint
-    from vertebra.tools.trained.assembly import inference_config
+    from vertebra.tools.trained.assembly import inference_config, set_annotations
     from vertebra.tools.trained.location import find_checkpoint
 
     try:
         checkpoint = find_checkpoint(args.model)
         config = inference_config(checkpoint, read_checkpoint(checkpoint), list(map(str, args.paths)), args.trust)
+        if args.annotations is not None:
+            set_annotations(config, args.annotations)
     except (ValueError, FileNotFoundError) as error:
         print(f"vertebra: {error}", file=sys.stderr)
         return 1

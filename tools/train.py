@@ -65,6 +65,8 @@ class VertebraCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         link_classes(parser, self._read_splits)
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        help_text = "also write the predictions of the evaluation (detection: COCO results, detections_SPLIT.json)"
+        parser.add_argument("--save", action="store_true", help=help_text)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -132,6 +134,8 @@ class VertebraCLI(LightningCLI):
             trainer.callbacks = [*(trainer.callbacks or []), LearningRateMonitor()]
         elif trainer.logger in (None, True):
             kwargs["logger"] = False
+        for writer in (one for one in self.trainer_defaults["callbacks"] if isinstance(one, ReportWriter)):
+            writer.save = self._get(self.config_init, "save")
         callbacks = trainer.callbacks or []
         if trainer.enable_progress_bar is not False and not any(isinstance(bar, ProgressBar) for bar in callbacks):
             trainer.callbacks = [*callbacks, ThrottledProgressBar()]
@@ -169,7 +173,7 @@ class RunRecord(SaveConfigCallback):
     def _text(self) -> str:
         config = self.config.clone()
         # how this process began is no part of the run, which `validate` would read as the checkpoint to measure
-        config.ckpt_path = None
+        config.ckpt_path, config.save = None, False
         # a moved run has its checkpoints elsewhere, and another run trained by this file must not replace them
         if config.checkpoint.dirpath == str(Path(config.trainer.default_root_dir) / "checkpoints"):
             config.checkpoint.dirpath = None

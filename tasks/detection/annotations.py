@@ -19,7 +19,8 @@ class Annotations:
 
     Attributes:
         class_names: the K classes; label k is `class_names[k - 1]`.
-        category_ids: (K,) int64, the file's own id of each class, for results in the file's own terms.
+        category_ids: (K,) int64, the file's own id of each class, for results in the file's own terms; empty where no
+            file is given.
         files: (I,) str, absolute paths of the images.
         image_ids: (I,) int64, unique.
         sizes: (I, 2) int64, height and width as a viewer shows the image (EXIF rotation applied); 0 where not known.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import albumentations as A
 import numpy as np
 
 from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.coco_ids import match_coco_ids
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from vertebra.tasks.detection.formats import read_annotations
 from vertebra.tasks.detection.instances import Instances
@@ -71,6 +72,8 @@ class DetectionData(TaskData[Annotations]):
             `shown` if they were drawn on what a viewer shows, `stored` if on the pixels as stored. If not given the
             boxes decide, and where they fit into both, the data is refused.
         masks: whether objects have masks, drawn from the outlines that each needs; for instance segmentation.
+        predict_annotations: COCO file of the images that `vertebra predict` runs on; its image and category ids are
+            those of `detections.json`, which is then a file of COCO results.
         batch_size: images in a batch of one process.
         pad_to: height and width of a batch are padded to multiples of this; 128 or 256 in place of 32 makes the few
             sizes that `model.compile_mode` wants.
@@ -91,6 +94,7 @@ class DetectionData(TaskData[Annotations]):
         augment: list[A.BasicTransform] | None = None,
         orientation: Orientation | None = None,
         masks: bool = False,
+        predict_annotations: str | None = None,
         batch_size: int = 4,
         pad_to: int = DIVISOR,
         **loading: Any,
@@ -101,6 +105,7 @@ class DetectionData(TaskData[Annotations]):
         self.root = Path(root)
         self.orientation = orientation
         self.masks = masks
+        self.predict_annotations = predict_annotations
         self.splits = {"train": train, "val": val, "test": test}
         self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
@@ -126,7 +131,11 @@ class DetectionData(TaskData[Annotations]):
         return annotations
 
     def unlabeled(self, paths: Sequence[str]) -> Annotations:
-        return without_boxes(self.listed(paths, images_to_predict), self.class_names)
+        unknown = without_boxes(self.listed(paths, images_to_predict), self.class_names)
+        if self.predict_annotations is None:
+            return unknown
+        ids = match_coco_ids(Path(self.predict_annotations), unknown.files.tolist(), self.class_names)
+        return replace(unknown, image_ids=ids.images, category_ids=ids.categories)
 
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
         images = ImageSource(self.pixels, self.given)
@@ -161,11 +170,11 @@ def _refuse_no_boxes(split: str, source: Path, found: Sequence[Fault]) -> None:
 
 
 def without_boxes(files: Sequence[str], class_names: Sequence[str]) -> Annotations:
-    """Return annotations of images without objects, numbered from 1."""
+    """Return annotations of images without objects, numbered from 1; the categories have no ids."""
     number = len(files)
     return Annotations(
         class_names=tuple(class_names),
-        category_ids=np.arange(1, len(class_names) + 1),
+        category_ids=np.zeros(0, dtype=np.int64),
         files=np.array(files, dtype=str),
         image_ids=np.arange(1, number + 1),
         sizes=np.zeros((number, 2), dtype=np.int64),

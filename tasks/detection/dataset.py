@@ -59,7 +59,8 @@ class DetectionBatch(NamedTuple):
         sizes: (N, 2) int64, height and width of each image within its padding.
         targets: the true boxes, and masks if there are any, in pixels of `images`.
         sources: one an image.
-        category_ids: (K,) int64, the data set's own id of each class; empty where nothing could be read.
+        category_ids: (K,) int64, the data set's own id of each class; empty where it has none, or where nothing could
+            be read.
         skipped: what could not be read, one message a file.
     """
 

@@ -16,7 +16,7 @@ from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.instances import Detections
 from vertebra.tasks.detection.metrics import CocoMetric
 from vertebra.tasks.detection.outputs import DetectionOutput
-from vertebra.tasks.detection.predictions import DetectionWriter, Prediction
+from vertebra.tasks.detection.predictions import DetectionWriter, Prediction, write_coco_results
 from vertebra.tasks.detection.report import detection_sections
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
@@ -59,6 +59,7 @@ class DetectionModule(TaskModule):
         self.normalize = normalize_for(network, mean, std)
         self.metric = CocoMetric(self.class_names)
         self.category_ids: np.ndarray = np.arange(1, len(self.class_names) + 1)
+        self._measured_ids = self.category_ids  # of the data set that `results` are of
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
@@ -68,11 +69,14 @@ class DetectionModule(TaskModule):
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
+        if len(batch.category_ids):
+            self._measured_ids = batch.category_ids
         self.metric.update(self._evaluate(batch))
 
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> list[Prediction]:
         self.warn_skipped(batch.skipped)
-        return [Prediction(image, self.category_ids[image.detections.labels - 1]) for image in self._evaluate(batch)]
+        ids = batch.category_ids if len(batch.category_ids) else self.category_ids
+        return [Prediction(image, ids[image.detections.labels - 1]) for image in self._evaluate(batch)]
 
     def prediction_writer(self) -> PredictionWriter:
         return DetectionWriter(self.class_names)
@@ -82,6 +86,11 @@ class DetectionModule(TaskModule):
 
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         return detection_sections(self.results, metrics_csv)
+
+    def write_measured(self, folder: Path) -> Path:
+        file = folder / f"detections_{self.split}.json"
+        write_coco_results(file, self.results.images, self._measured_ids)
+        return file
 
     def sample_names(self, batch: DetectionBatch) -> list[str]:
         return [source.file for source in batch.sources]

@@ -10,6 +10,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
+from vertebra.tasks.loading.files.output_names import OutputNames
 from vertebra.tasks.segmentation.drawing import overlay, palette
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
@@ -31,6 +32,8 @@ class Prediction(NamedTuple):
 class MaskWriter(PredictionWriter[None]):
     """Writer of predicted masks as `masks/NAME.png` (indexed color, value = class) and overlays `pictures/NAME.jpg`.
 
+    NAME is the image's own, followed by its number where several images share it.
+
     Args:
         class_names: the K classes.
     """
@@ -38,6 +41,11 @@ class MaskWriter(PredictionWriter[None]):
     def __init__(self, class_names: Sequence[str]) -> None:
         super().__init__()
         self.class_names = class_names
+        self._names = OutputNames(())
+
+    def begin(self, folder: Path, dataset: Any, rank: int = 0, num_processes: int = 1) -> None:
+        super().begin(folder, dataset, rank, num_processes)
+        self._names = OutputNames(dataset.records.images)
 
     def keep(self, outputs: list[Prediction], folder: Path, dataset: Any) -> tuple[()]:
         # written at once: the masks of a whole data set would not fit into memory
@@ -51,8 +59,7 @@ class MaskWriter(PredictionWriter[None]):
 
     def _write(self, folder: Path, prediction: Prediction, pixels: np.ndarray) -> None:
         num_classes = len(self.class_names)
-        # the index makes the name unique where two folders contain images of the same name
-        name = f"{prediction.image_index:05d}_{Path(prediction.file).stem}"
+        name = self._names.stem(prediction.file, prediction.image_index)
         mask = Image.fromarray(prediction.labels)
         mask.putpalette(palette(num_classes).tobytes())
         picture = Image.fromarray(overlay(pixels, prediction.labels, num_classes))

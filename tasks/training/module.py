@@ -314,6 +314,13 @@ class TaskModule(LightningModule, ABC):
     def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
         """Return the sections of the report on `results`; `metrics_csv` as for `report`."""
 
+    def write_measured(self, folder: Path) -> Path | None:
+        """Write the predictions behind `results` in the format of the field's own tools, and return the file.
+
+        None is returned where that is no file beyond the table of `evaluated`.
+        """
+        return None
+
     def evaluated(self) -> EvaluatedTable | None:
         """Return the prediction for each sample of the last evaluation, or None where a sample has no class."""
         return None

@@ -21,7 +21,13 @@ class ReportWriter(Callback):
     The content comes from the module's `report`. Also written are the logged metrics to `metrics_val.json` or
     `metrics_test.json`, null if undefined, and, if the module provides `evaluated`, per-sample scores to
     `scores_val.csv` or `scores_test.csv`.
+
+    Args:
+        save: also write the predictions themselves, see `TaskModule.write_measured`.
     """
+
+    def __init__(self, save: bool = False) -> None:
+        self.save = save
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer, pl_module, "validation")
@@ -45,5 +51,7 @@ class ReportWriter(Callback):
         (folder / f"metrics_{pl_module.split}.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         if (table := pl_module.evaluated()) is not None:
             write_evaluated(folder / f"scores_{pl_module.split}.csv", table)
+        if self.save and (written := pl_module.write_measured(folder)) is not None:
+            rank_zero_info(f"predictions: {written}")
         numbers = ", ".join(f"{name} {format_number(value)}" for name, value in headline.items())
         rank_zero_info(f"{numbers}\nreport: {file}")

@@ -12,7 +12,10 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+import vertebra
 from vertebra.tools import predict, train
 from vertebra.tools.progress import ThrottledProgressBar
 
@@ -238,6 +241,41 @@ def test_predict_needs_only_the_checkpoint_and_skips_an_unreadable_image(trained
     assert all(len(row["bbox"]) == 4 and 0 <= row["score"] <= 1 for row in rows)
     assert len(list((output / "pictures").glob("*.jpg"))) == 5
     assert any("broken.jpg" in str(warning.message) for warning in recwarn)
+
+
+def coco_ap(annotations: Path, results: Path) -> float:
+    """Return AP of a results file as pycocotools measures it."""
+    truth = COCO(str(annotations))
+    evaluation = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats[0]
+
+
+def test_written_detections_have_the_ap_of_validate_in_pycocotools(trained, detection_samples, tmp_path):
+    run, annotations = tmp_path / "run", detection_samples / "annotations" / "val.json"
+    shutil.copytree(trained.parents[1], run)
+    low = ["--model.network.detections.score_threshold", "0.0"]
+    assert train.main(["validate", "-c", str(run / "config.yaml"), "--save", *low]) == 0
+    expected = json.loads((run / "metrics_val.json").read_text())["map"]
+    assert expected > 0
+    assert coco_ap(annotations, run / "detections_val.json") == pytest.approx(expected, abs=1e-9)
+    images = detection_samples / "images" / "val"
+    flags = ["--annotations", str(annotations), "--output", str(tmp_path / "out"), "--data.num_workers", "0", *low]
+    flags += ["--trainer.precision", "32-true"]
+    assert predict.main([str(run), str(images), *flags]) == 0
+    # folded norms change the last digits of a score
+    assert coco_ap(annotations, tmp_path / "out" / "detections.json") == pytest.approx(expected, abs=1e-4)
+    predictions = vertebra.load(run).predict(images, annotations=annotations)
+    rows = json.loads((predictions.save(tmp_path / "python") / "detections.json").read_text())
+    assert {row["image_id"] for row in rows} <= {row["id"] for row in json.loads(annotations.read_text())["images"]}
+
+
+def test_predict_refuses_annotations_that_do_not_exist(trained, detection_samples, tmp_path, capsys):
+    images = str(detection_samples / "images" / "val")
+    assert predict.main([str(trained), images, "--annotations", str(tmp_path / "no.json")]) == 1
+    assert "no.json does not exist; give the COCO annotation file" in capsys.readouterr().err
 
 
 def test_predict_names_missing_files(trained, tmp_path, capsys):

@@ -86,8 +86,8 @@ def test_predict_writes_masks_at_the_original_image_size(trained, segmentation_s
     assert predict.main([str(trained / "checkpoints/best.ckpt"), str(photos), *flags]) == 0
     masks = sorted((output / "masks").iterdir())
     assert [file.name for file in masks] == [
-        *(f"{index:05d}_{index:06d}.png" for index in range(5)),
-        "00006_other.png",
+        *(f"{index:06d}.png" for index in range(5)),
+        "other.png",
     ]
     assert any("broken.png" in str(warning.message) for warning in recwarn)
     for file in masks:

@@ -58,6 +58,23 @@ def inference_config(
     return config
 
 
+def set_annotations(config: dict[str, Any], file: Path) -> None:
+    """Make the predictions of a configuration carry the ids of a COCO file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the configuration is not one of detection.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; give the COCO annotation file of the images.")
+    if not config["data"]["class_path"].endswith("DetectionData"):
+        raise ValueError(
+            f"annotations are {file}, but the model is not a detector; only detections carry the ids of an annotation "
+            "file. Leave it out."
+        )
+    config["data"]["init_args"]["predict_annotations"] = str(file)
+
+
 def assemble(checkpoint: Path, trust: bool = False) -> Assembled:
     """Build the module and the data module of a checkpoint, and load the weights.
 

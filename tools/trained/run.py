@@ -85,7 +85,12 @@ class Run:
         return found
 
     def predict(
-        self, inputs: Any, batch_size: int | None = None, num_workers: int | None = None, progress: bool = True
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        progress: bool = True,
+        annotations: str | os.PathLike[str] | None = None,
     ) -> Predictions:
         """Predict on files or on samples in memory.
 
@@ -97,6 +102,7 @@ class Run:
             batch_size: samples in a batch; that of the training if not given.
             num_workers: loader processes; chosen by the number of samples if not given.
             progress: show a progress bar on stderr, if the prediction takes longer than a second.
+            annotations: COCO file of the images (detection), whose ids the saved detections then have.
 
         Returns:
             One prediction per sample that could be read, in order; `skipped` has a message for each other file.
@@ -108,6 +114,10 @@ class Run:
         data = copy.copy(self._data)
         data.paths, data.given = named_inputs(inputs, data.sample_dims)
         data.batch_size = batch_size or data.batch_size
+        if annotations is not None:
+            if not hasattr(data, "predict_annotations"):
+                raise ValueError(f"annotations are given, but {self.task} has no ids of images; leave them out.")
+            data.predict_annotations = os.fspath(annotations)
         dataset = data.predict_dataset()
         if num_workers is not None or data.given or len(dataset) <= _FEW:
             data.num_workers = num_workers or 0
