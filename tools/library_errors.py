@@ -19,6 +19,7 @@ _REASONS = (
     ),
     (re.compile(r"No module named '([^']+)'"), "{flag} needs the package {0}, which is not installed"),
     (re.compile(r"Expected a dot import path string: (\S+)"), "{flag} is {0}, which is no class that it takes"),
+    (re.compile(r"Expected (?:a|an) typing\.Literal\[([^\]]+)\]"), "{flag} is {value}; expected one of {0}"),
     (re.compile(r"Expected (?:a|an) <class '(\w+)'>\. Got value: (.*)"), "{flag} is {1}; expected {0}"),
     (re.compile(r"Expected (?:a|an) <class '(\w+)'>"), "{flag} is {value}; expected {0}"),
     (re.compile(r"the following arguments are required: (.+)"), "missing: {0}"),

@@ -155,6 +155,18 @@ class DetectionData(TaskData[Annotations]):
         wanted = self.splits[split]
         return super().title(split) if wanted is None else str(self.root / wanted.annotations)
 
+    def costliest_dataset(self, records: Annotations) -> DetectionDataset:
+        # the longest of the lengths that training draws from, and no augmentation that crops
+        resize = replace(self.resize, short=[max(self.resize.short)])
+        return DetectionDataset(records, resize, None, self.missing, self.pixels)
+
+    def costliest_samples(self, records: Annotations) -> list[int]:
+        """Return the image with most boxes, and for either orientation the one that is largest once it is resized."""
+        short = max(self.resize.short)
+        scales = [self.resize.scale(height, width, short) for height, width in np.maximum(records.sizes, 1).tolist()]
+        largest = (records.sizes * np.array(scales)[:, None]).argmax(axis=0)
+        return [*dict.fromkeys([int(np.diff(records.starts).argmax()), *largest.tolist()])]
+
     def batch_groups(self, records: Annotations, size: int) -> list[int]:
         """Return whether each image is higher than wide: padding wastes less where a batch is of one kind."""
         return (records.sizes[:, 0] > records.sizes[:, 1]).astype(int).tolist()

@@ -22,7 +22,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.folds import Division
 from vertebra.tasks.loading.loader_process import begin_loader_process
-from vertebra.tasks.loading.samplers import GroupedBatches, Shard
+from vertebra.tasks.loading.samplers import GroupedBatches, SampleRequest, Shard
 
 # what `missing=skip` leaves out
 SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VIDEO, faults.UNREADABLE_SCAN)
@@ -262,6 +262,20 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
             self._loader.load_state_dict(self._resume)
             self._resume = None
         return self._loader
+
+    def costliest_batch(self, size: int) -> Any:
+        """Return a training batch of `size` samples that takes as much memory as any can."""
+        dataset = self.costliest_dataset(self.records("train"))
+        reads = [dataset[SampleRequest(index, 0, 0)] for index in self.costliest_samples(self.records("train"))]
+        return self.collate([reads[i % len(reads)] for i in range(size)])
+
+    def costliest_dataset(self, records: R) -> TaskDataset:
+        """Return the training samples in their largest size."""
+        return self.dataset(records, True, self.missing)
+
+    def costliest_samples(self, records: R) -> Sequence[int]:
+        """Return the samples that take most memory; the first one where all are alike."""
+        return [0]
 
     def val_dataloader(self) -> DataLoader:
         return self.in_order(self.dataset(self.records("val"), False, self.missing))
