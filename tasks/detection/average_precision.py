@@ -1,14 +1,15 @@
-"""COCO's precision and recall of boxes, for all images at once: COCOeval's numbers without its loop over images."""
+"""COCO's precision and recall of boxes or masks, for all images at once: COCOeval without its loop over images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.regions import BoxRegions, RegionPairs, Regions
 
 # COCOeval's default parameters, by whose indices its arrays are read.
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -25,14 +26,14 @@ class _Truth(NamedTuple):
     Attributes:
         group: (G,) int64.
         labels: (G,) int64.
-        boxes: (G, 4) float64 xywh.
+        regions: the G boxes or masks.
         crowd: (G,) bool.
         counted: (G, A) bool; the rest of an area range is there to excuse detections, not to be found.
     """
 
     group: np.ndarray
     labels: np.ndarray
-    boxes: np.ndarray
+    regions: Any
     crowd: np.ndarray
     counted: np.ndarray
 
@@ -43,14 +44,14 @@ class _Detections(NamedTuple):
     Attributes:
         group: (D,) int64, the numbers of `_Truth.group`.
         labels: (D,) int64.
-        boxes: (D, 4) float64 xywh.
+        regions: the D boxes or masks.
         scores: (D,) float64.
         rank: (D,) int64, index in the group: 0 has the best score.
     """
 
     group: np.ndarray
     labels: np.ndarray
-    boxes: np.ndarray
+    regions: Any
     scores: np.ndarray
     rank: np.ndarray
 
@@ -73,44 +74,48 @@ class _Pairs(NamedTuple):
         return _Pairs(*(values[chosen] for values in self))
 
 
-def precision_and_recall(images: Sequence[EvaluatedImage], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Score detections as pycocotools' `COCOeval(..., "bbox")` does with its default parameters, to the last bit.
+def precision_and_recall(
+    images: Sequence[EvaluatedImage], num_classes: int, regions: type[Regions] = BoxRegions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score detections as pycocotools' `COCOeval` does with its default parameters, to the last bit.
 
-    Between equal scores the smaller `image_id` comes first, and in an image the earlier detection.
+    Masks are scored as of results without boxes: a mask counts as small or large by its own area. Between equal scores
+    the smaller `image_id` comes first, and in an image the earlier detection.
 
     Args:
         images: each `image_id` once, in any order.
         num_classes: K; labels are in 1..K.
+        regions: what is compared: boxes, `COCOeval(..., "bbox")`, or masks, `"segm"`.
 
     Returns:
         Precision (10, 101, K, 4, 3): at each IoU of `IOUS`, recall of `RECALLS`, class, area range of `AREAS`, and
         number of detections of `MAX_DETECTIONS`; and the recall reached (10, K, 4, 3). In 0..1, or -1 without truth.
     """
     images = sorted(images, key=lambda image: image.image_id)
-    truth, detections = _truth(images), _detections(images)
+    truth, detections = _truth(images, regions), _detections(images, regions)
     true, false = _match(truth, detections)
     return _accumulate(truth, detections, true, false, num_classes)
 
 
-def _truth(images: Sequence[EvaluatedImage]) -> _Truth:
+def _truth(images: Sequence[EvaluatedImage], regions: type[Regions]) -> _Truth:
     labels, group = _groups([image.truth.labels for image in images])
     crowd = np.concatenate([np.zeros(0, bool), *(image.truth.crowd for image in images)])
     areas = np.concatenate([np.zeros(0), *(image.truth.areas for image in images)])
     counted = ~crowd[:, None] & _in_range(areas)
     order = np.argsort(group, kind="stable")
-    boxes = _xywh([image.truth.boxes for image in images])
-    return _Truth(group[order], labels[order], boxes[order], crowd[order], counted[order])
+    found = regions.of([image.truth for image in images])
+    return _Truth(group[order], labels[order], found[order], crowd[order], counted[order])
 
 
-def _detections(images: Sequence[EvaluatedImage]) -> _Detections:
+def _detections(images: Sequence[EvaluatedImage], regions: type[Regions]) -> _Detections:
     labels, group = _groups([image.detections.labels for image in images])
     scores = np.concatenate([np.zeros(0), *(image.detections.scores for image in images)])
     order = np.lexsort((-scores, group))  # stable, as COCOeval's mergesort is
     group = group[order]
     rank = np.arange(len(group)) - np.searchsorted(group, group)
-    boxes = _xywh([image.detections.boxes for image in images])[order]
+    found = regions.of([image.detections for image in images])[order]
     kept = rank < MAX_DETECTIONS[-1]
-    return _Detections(*(values[kept] for values in (group, labels[order], boxes, scores[order], rank)))
+    return _Detections(group[kept], labels[order][kept], found[kept], scores[order][kept], rank[kept])
 
 
 def _groups(labels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,13 +123,6 @@ def _groups(labels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     image = np.repeat(np.arange(len(labels)), [len(one) for one in labels])
     together = np.concatenate([np.zeros(0, int), *labels])
     return together, together * len(labels) + image
-
-
-def _xywh(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    # COCO's files hold widths and heights: x1 + (x2 - x1) is not always x2, and a bit decides at a threshold.
-    together = np.concatenate([np.zeros((0, 4)), *boxes])
-    together[:, 2:] -= together[:, :2]
-    return together
 
 
 def _in_range(areas: np.ndarray) -> np.ndarray:
@@ -139,7 +137,7 @@ def _match(truth: _Truth, detections: _Detections) -> tuple[np.ndarray, np.ndarr
         Whether each detection is a true positive and whether a false one, both (D, A, T) bool; it is neither where it
         matches a truth that is not counted, or nothing and its own area is out of the range.
     """
-    false = np.repeat(_in_range(detections.boxes[:, 2] * detections.boxes[:, 3])[:, :, None], len(IOUS), axis=2)
+    false = np.repeat(_in_range(detections.regions.areas())[:, :, None], len(IOUS), axis=2)
     true = np.zeros_like(false)
     taken = np.zeros((*truth.counted.shape, len(IOUS)), dtype=bool)
     for pairs in _candidates(truth, detections):
@@ -163,19 +161,9 @@ def _candidates(truth: _Truth, detections: _Detections) -> Iterator[_Pairs]:
         detection = np.repeat(some, here)
         nth = np.arange(len(detection)) - np.repeat(np.cumsum(here) - here, here)
         other = first[detection] + nth
-        iou = _iou(detections.boxes[detection], truth.boxes[other], truth.crowd[other])
+        pairs = RegionPairs(detection, other, truth.crowd[other], detections.group[detection])
+        iou = detections.regions.iou(truth.regions, pairs, IOUS[0])
         yield _Pairs(detection, other, iou).of(iou >= IOUS[0])
-
-
-def _iou(detected: np.ndarray, boxes: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Return (P,) IoU of (P, 4) xywh boxes with others; of a crowd, the part of the detection in it."""
-    # Each step in the order of pycocotools' `bbIou`, for the last bit.
-    ends = np.minimum(detected[:, 2:] + detected[:, :2], boxes[:, 2:] + boxes[:, :2])
-    width, height = (ends - np.maximum(detected[:, :2], boxes[:, :2])).T
-    overlap = np.where((width > 0) & (height > 0), width * height, 0)
-    area = detected[:, 2] * detected[:, 3]
-    union = np.where(crowd, area, area + boxes[:, 2] * boxes[:, 3] - overlap)
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
 
 
 def _rounds(pairs: _Pairs, group: np.ndarray) -> Iterator[_Pairs]:

@@ -1,4 +1,4 @@
-"""COCO's average precision over all images of all processes, and the numbers a report is made of."""
+"""COCO's average precision of boxes and masks over all images of all processes, and what a report is made of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from vertebra.tasks.detection.average_precision import precision_and_recall
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.regions import BoxRegions, MaskRegions, Regions
 from vertebra.tasks.loading.processes import all_gather
 
 # Indices in the arrays of `precision_and_recall`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10,
@@ -19,26 +20,22 @@ _100_BOXES = 2
 
 
 @dataclass(frozen=True)
-class DetectionResults:
-    """What a detector scored on a set of images; every score is in 0..1, or NaN where there was no truth to score by.
+class CocoScores:
+    """COCO's numbers of boxes, or of masks; every score is in 0..1, or NaN where there was no truth to score by.
 
     Attributes:
-        class_names: the K classes; label k is `class_names[k - 1]`.
         ap: mean over IoU 0.50:0.95 and over the classes that have truth.
         ap50: the same at IoU 0.5.
         ap75: the same at IoU 0.75.
         ap_small: `ap` of objects up to 32 x 32 pixels.
         ap_medium: `ap` of objects between 32 x 32 and 96 x 96 pixels.
         ap_large: `ap` of objects from 96 x 96 pixels on.
-        ar100: mean recall over IoU 0.50:0.95 with at most 100 boxes of a class in an image.
+        ar100: mean recall over IoU 0.50:0.95 with at most 100 detections of a class in an image.
         per_class_ap: (K,) float64.
         per_class_ap50: (K,) float64.
         precision_at_50: (101, K) float64, precision at IoU 0.5 for the recalls 0, 0.01, ..., 1.
-        num_truth: (K,) int64, objects of each class, crowd regions not counted.
-        images: the images behind the numbers, each once, by `image_id`.
     """
 
-    class_names: tuple[str, ...]
     ap: float
     ap50: float
     ap75: float
@@ -49,14 +46,28 @@ class DetectionResults:
     per_class_ap: np.ndarray
     per_class_ap50: np.ndarray
     precision_at_50: np.ndarray
-    num_truth: np.ndarray
-    images: tuple[EvaluatedImage, ...]
 
-    def scores(self) -> dict[str, float]:
-        """Return what is logged."""
-        return {"map": self.ap, "map50": self.ap50}
+    @classmethod
+    def of(cls, images: Sequence[EvaluatedImage], num_classes: int, regions: type[Regions]) -> CocoScores:
+        """Score the boxes or masks of images, each once."""
+        # (IoU, recall, class, area, boxes) and (IoU, class, area, boxes); -1 marks "no truth".
+        marked = precision_and_recall(images, num_classes, regions)
+        precision, recall = (np.where(values < 0, np.nan, values) for values in marked)
+        precision = precision[..., _100_BOXES]  # (10, 101, K, 4)
+        return cls(
+            ap=_mean(precision[:, :, :, _ALL]),
+            ap50=_mean(precision[_IOU_50, :, :, _ALL]),
+            ap75=_mean(precision[_IOU_75, :, :, _ALL]),
+            ap_small=_mean(precision[:, :, :, _SMALL]),
+            ap_medium=_mean(precision[:, :, :, _MEDIUM]),
+            ap_large=_mean(precision[:, :, :, _LARGE]),
+            ar100=_mean(recall[:, :, _ALL, _100_BOXES]),
+            per_class_ap=precision[:, :, :, _ALL].mean(axis=(0, 1)),
+            per_class_ap50=precision[_IOU_50, :, :, _ALL].mean(axis=0),
+            precision_at_50=precision[_IOU_50, :, :, _ALL],
+        )
 
-    def headline(self) -> dict[str, float]:
+    def table(self) -> dict[str, float]:
         """Return the numbers that COCO's own table shows, by their usual names."""
         return {
             "AP": self.ap,
@@ -67,6 +78,33 @@ class DetectionResults:
             "AP large": self.ap_large,
             "AR100": self.ar100,
         }
+
+
+@dataclass(frozen=True)
+class DetectionResults(CocoScores):
+    """What a detector scored on a set of images: of its boxes, and of its masks if it has any.
+
+    Attributes:
+        class_names: the K classes; label k is `class_names[k - 1]`.
+        num_truth: (K,) int64, objects of each class, crowd regions not counted.
+        images: the images behind the numbers, each once, by `image_id`.
+        masks: the numbers of the masks; None where the network or the data has none.
+    """
+
+    class_names: tuple[str, ...]
+    num_truth: np.ndarray
+    images: tuple[EvaluatedImage, ...]
+    masks: CocoScores | None = None
+
+    def scores(self) -> dict[str, float]:
+        """Return what is logged."""
+        masks = {} if self.masks is None else {"mask_map": self.masks.ap, "mask_map50": self.masks.ap50}
+        return {"map": self.ap, "map50": self.ap50, **masks}
+
+    def headline(self) -> dict[str, float]:
+        """Return the numbers that COCO's own tables show, by their usual names."""
+        masks = {} if self.masks is None else {f"mask {name}": value for name, value in self.masks.table().items()}
+        return {**self.table(), **masks}
 
 
 class CocoMetric:
@@ -108,25 +146,17 @@ class CocoMetric:
     def compute(self) -> DetectionResults:
         """Score the images of all processes; every process must call this, and each gets the same results."""
         images = _gather(self._images)
-        # (IoU, recall, class, area, boxes) and (IoU, class, area, boxes); -1 marks "no truth".
-        marked = precision_and_recall(images, len(self.class_names))
-        precision, recall = (np.where(values < 0, np.nan, values) for values in marked)
-        precision = precision[..., _100_BOXES]  # (10, 101, K, 4)
+        count = len(self.class_names)
         truth = [image.truth.labels[~image.truth.crowd] for image in images]
+        has_masks = bool(images) and all(
+            image.truth.masks is not None and image.detections.masks is not None for image in images
+        )
         return DetectionResults(
+            **vars(CocoScores.of(images, count, BoxRegions)),
             class_names=self.class_names,
-            ap=_mean(precision[:, :, :, _ALL]),
-            ap50=_mean(precision[_IOU_50, :, :, _ALL]),
-            ap75=_mean(precision[_IOU_75, :, :, _ALL]),
-            ap_small=_mean(precision[:, :, :, _SMALL]),
-            ap_medium=_mean(precision[:, :, :, _MEDIUM]),
-            ap_large=_mean(precision[:, :, :, _LARGE]),
-            ar100=_mean(recall[:, :, _ALL, _100_BOXES]),
-            per_class_ap=precision[:, :, :, _ALL].mean(axis=(0, 1)),
-            per_class_ap50=precision[_IOU_50, :, :, _ALL].mean(axis=0),
-            precision_at_50=precision[_IOU_50, :, :, _ALL],
-            num_truth=np.bincount(np.concatenate([np.zeros(0, int), *truth]), minlength=len(self.class_names) + 1)[1:],
+            num_truth=np.bincount(np.concatenate([np.zeros(0, int), *truth]), minlength=count + 1)[1:],
             images=images,
+            masks=CocoScores.of(images, count, MaskRegions) if has_masks else None,
         )
 
 

@@ -49,13 +49,11 @@ class RunLengthMasks(Table):
 
     def areas(self) -> np.ndarray:
         """Return the number of pixels of each mask, (N,) float64."""
-        return np.asarray(coco_mask.area(self.rles()), dtype=np.float64)
+        return areas_of(self.rles())
 
     def boxes(self) -> np.ndarray:
         """Return the box around each mask, (N, 4) float64 xyxy; without area where a mask has no pixel."""
-        boxes = np.asarray(coco_mask.toBbox(self.rles()), dtype=np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        return boxes
+        return boxes_of(self.rles())
 
     def crops(self) -> Iterator[Crop]:
         """Yield the masks one after the other, cropped to their boxes."""
@@ -67,6 +65,20 @@ class RunLengthMasks(Table):
     def packed(self) -> PackedMasks:
         """Return the masks cropped to their boxes."""
         return PackedMasks.of(self.crops())
+
+
+def areas_of(rles: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Return the number of pixels of masks as pycocotools has them, (N,) float64."""
+    # 255 at once: pycocotools' `area` keeps the length of its list in a byte, and fails on a longer one
+    parts = [coco_mask.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def boxes_of(rles: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Return the boxes around masks as pycocotools has them, (N, 4) float64 xyxy."""
+    boxes = np.asarray(coco_mask.toBbox(rles), dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
 
 
 def _crop_of(runs: np.ndarray, height: int, window: tuple[int, int, int, int]) -> np.ndarray:

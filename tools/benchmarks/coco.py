@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -14,6 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from vertebra.tasks.detection.average_precision import precision_and_recall
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.instances import Detections, Instances
+from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tools.benchmarks.table import Table, compare_throughput
 
 HEIGHT, WIDTH = 480, 640  # the most frequent size of COCO's images
@@ -89,8 +91,10 @@ def _random_boxes(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([corners, corners + sides], axis=1)
 
 
-def score_with_pycocotools(images: Sequence[EvaluatedImage], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return COCOeval's precision and recall, in the layout of `precision_and_recall`."""
+def score_with_pycocotools(
+    images: Sequence[EvaluatedImage], num_classes: int, kind: Literal["bbox", "segm"] = "bbox"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return COCOeval's precision and recall of boxes or masks, in the layout of `precision_and_recall`."""
     truth: list[dict] = []
     detections: list[dict] = []
     for image in images:
@@ -101,8 +105,15 @@ def score_with_pycocotools(images: Sequence[EvaluatedImage], num_classes: int) -
             detection = _annotation(detections, image, box, label)
             width, height = detection["bbox"][2:]
             detections.append(detection | {"iscrowd": 0, "area": width * height, "score": float(score)})
+        if isinstance(objects.masks, RunLengthMasks) and found.masks is not None:
+            for annotation, rle in zip(truth[len(truth) - len(objects) :], objects.masks.rles(), strict=True):
+                annotation["segmentation"] = rle
+            # areas as `COCO.loadRes` has them of results without boxes
+            masks = zip(found.masks.rles(), found.masks.areas().tolist(), strict=True)
+            for detection, (rle, area) in zip(detections[len(detections) - len(found) :], masks, strict=True):
+                detection |= {"segmentation": rle, "area": area}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluation = COCOeval(_coco(images, num_classes, truth), _coco(images, num_classes, detections), "bbox")
+        evaluation = COCOeval(_coco(images, num_classes, truth), _coco(images, num_classes, detections), kind)
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]
@@ -124,7 +135,7 @@ def _coco(images: Sequence[EvaluatedImage], num_classes: int, annotations: list[
     # built in memory for detections too: `COCO.loadRes` fails on an empty list
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": image.image_id} for image in images],
+        "images": [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in images],
         "categories": [{"id": label} for label in range(1, num_classes + 1)],
         "annotations": annotations,
     }

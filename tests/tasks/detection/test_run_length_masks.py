@@ -59,3 +59,9 @@ def test_a_slice_goes_to_another_process_alone():
     column = ByteRows.of([np.zeros(10**6, np.uint8), b"abc", np.zeros(10**6, np.uint8)])
     assert len(pickle.dumps(column[1:2])) < 1000
     assert [row.tobytes() for row in pickle.loads(pickle.dumps(column[1:2]))] == [b"abc"]
+
+
+def test_areas_and_boxes_of_more_masks_than_a_byte_counts():
+    masks = RunLengthMasks.encode([((i % 7, 1, 2, 1 + i % 3), np.ones((1 + i % 3, 2), bool)) for i in range(600)], 9, 9)
+    assert masks.areas().tolist() == [2 + 2 * (i % 3) for i in range(600)]
+    assert masks.boxes().tolist() == [[i % 7, 1, i % 7 + 2, 2 + i % 3] for i in range(600)]
