@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from vertebra.tasks.detection.instances import Detections
+from vertebra.tasks.detection.mask_drawing import draw_masks
 from vertebra.tasks.reporting.captions import captioned
 from vertebra.tasks.reporting.charts import class_color
 
@@ -35,6 +36,8 @@ def draw_detections(
     """
     kept = detections[detections.scores >= threshold]
     best = kept if len(kept) else detections[:_NUM_BEST]
+    if best.masks is not None:
+        image = draw_masks(image, best.masks, best.labels)
     drawn = draw_boxes(image, best.boxes, best.labels, class_names, best.scores, dashed=not len(kept))
     lines = [f"score ≥ {threshold:g}: {len(kept)} of {len(detections)} detections"]
     if len(best) > len(kept):

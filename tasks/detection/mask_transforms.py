@@ -28,10 +28,12 @@ def resized_masks(masks: PackedMasks, factors: tuple[float, float], size: tuple[
 
 def _resized(crop: Crop, factors: tuple[float, float], size: tuple[int, int]) -> Crop:
     (x, y, width, height), pixels = crop
+    if not pixels.size:
+        return crop
     left, columns = _nearest(x, width, factors[1], size[1])
     top, rows = _nearest(y, height, factors[0], size[0])
     scaled = pixels[rows[:, None], columns]
-    if not scaled.any():
+    if pixels.any() and not scaled.any():
         scaled[len(rows) // 2, len(columns) // 2] = True
     return (left, top, len(columns), len(rows)), scaled
 

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vertebra.tasks.detection.batch import ImageBatch
-from vertebra.tasks.detection.dataset import DetectionBatch
+from vertebra.tasks.detection.dataset import DetectionBatch, Source
 from vertebra.tasks.detection.detector import Detector
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.instances import Detections
+from vertebra.tasks.detection.masks import paste_crops
 from vertebra.tasks.detection.metrics import CocoMetric
 from vertebra.tasks.detection.outputs import DetectionOutput
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction, write_coco_results
 from vertebra.tasks.detection.report import detection_sections
+from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
@@ -29,7 +32,8 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 class DetectionModule(TaskModule):
     """Trains a detector, and measures it as COCO does, in the pixels of the image files.
 
-    Logs `train/loss` and its parts, `val/map`, `val/map50` (0..1), and the same under `test/`.
+    Logs `train/loss` and its parts, `val/map`, `val/map50` (0..1), of masks also `val/mask_map`, `val/mask_map50`, and
+    the same under `test/`.
 
     Args:
         network: the detector.
@@ -100,32 +104,16 @@ class DetectionModule(TaskModule):
         return ImageBatch(self.to_memory_format(images), batch.sizes)
 
     def _evaluate(self, batch: DetectionBatch) -> list[EvaluatedImage]:
-        """Detect, and bring the boxes back to the pixels of the image files."""
+        """Detect, and bring boxes and masks back to the pixels of the image files."""
         if not batch.sources:
             return []
-        evaluated = []
         try:
             detections = self.network(self._images(batch))
         except NonFiniteOutput as error:
             if self.sanity_checking:  # as in `finite`
                 return []
             raise NonFiniteOutput(error.rows, self.sample_names(batch)) from None
-        for source, found in zip(batch.sources, detections, strict=True):
-            factors = np.array([source.factors[1], source.factors[0]] * 2)
-            evaluated.append(
-                EvaluatedImage(
-                    image_id=source.image_id,
-                    file=source.file,
-                    size=source.size,
-                    truth=source.truth,
-                    detections=Detections(
-                        boxes=found["boxes"].double().cpu().numpy() / factors,
-                        labels=found["labels"].cpu().numpy(),
-                        scores=found["scores"].double().cpu().numpy(),
-                    ),
-                )
-            )
-        return evaluated
+        return [_in_file(source, found) for source, found in zip(batch.sources, detections, strict=True)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -134,3 +122,25 @@ class DetectionModule(TaskModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.category_ids = np.array(checkpoint.get("category_ids", self.category_ids), dtype=np.int64)
+
+
+def _in_file(source: Source, found: dict[str, Tensor]) -> EvaluatedImage:
+    """Return what a network found in an image, in pixels of its file."""
+    height_factor, width_factor = source.factors
+    boxes = found["boxes"].double().cpu().numpy() / np.array([width_factor, height_factor] * 2)
+    masks = None
+    if "mask_probs" in found:
+        crops = paste_crops(found["mask_probs"], torch.from_numpy(boxes), *source.size)
+        masks = RunLengthMasks.encode(crops, *source.size)
+    return EvaluatedImage(
+        image_id=source.image_id,
+        file=source.file,
+        size=source.size,
+        truth=source.truth,
+        detections=Detections(
+            boxes=boxes,
+            labels=found["labels"].cpu().numpy(),
+            scores=found["scores"].double().cpu().numpy(),
+            masks=masks,
+        ),
+    )

@@ -39,6 +39,8 @@ class DetectionWriter(PredictionWriter[None]):
     With the ids of an annotation file the JSON is a file of COCO results; otherwise its rows name the image file, the
     class, and the id of the class in the training data.
 
+    Masks are run lengths in the file, and drawn into pictures that are PNG.
+
     Args:
         class_names: the K classes.
     """
@@ -70,7 +72,9 @@ class DetectionWriter(PredictionWriter[None]):
         for image, _ in outputs:
             pixels = dataset.images.read_for_display(image.file)
             picture = draw_detections(pixels, image.detections, self.class_names, DRAWN_SCORE)
-            write_picture(pictures / f"{self._names.stem(image.file, image.image_id)}.jpg", picture)
+            # a JPEG would blur the borders of masks
+            suffix = ".jpg" if image.detections.masks is None else ".png"
+            write_picture(pictures / f"{self._names.stem(image.file, image.image_id)}{suffix}", picture)
         if self._rows is not None:
             for prediction in outputs:
                 self._rows.add(_coco_rows(prediction) if self._has_ids else _file_rows(prediction, self.class_names))
@@ -107,8 +111,9 @@ def _coco_rows(prediction: Prediction) -> list[dict[str, Any]]:
             # no fewer digits: rounded scores are ties, and rounded boxes change their overlap
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "score": score,
+            **mask,
         }
-        for (x1, y1, x2, y2), category_id, score in zip(*_columns(prediction), strict=True)
+        for (x1, y1, x2, y2), category_id, score, mask in zip(*_columns(prediction), strict=True)
     ]
 
 
@@ -122,11 +127,16 @@ def _file_rows(prediction: Prediction, class_names: Sequence[str]) -> list[dict[
             "category_id": category_id,
             "bbox": [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)],
             "score": round(score, 5),
+            **mask,
         }
-        for (x1, y1, x2, y2), category_id, score, name in zip(*_columns(prediction), names, strict=True)
+        for (x1, y1, x2, y2), category_id, score, mask, name in zip(*_columns(prediction), names, strict=True)
     ]
 
 
-def _columns(prediction: Prediction) -> tuple[list[Any], list[int], list[float]]:
+def _columns(prediction: Prediction) -> tuple[list[Any], list[int], list[float], list[dict[str, Any]]]:
+    """Return boxes, category ids, scores, and what a row has of a mask: nothing where the network predicts none."""
     detections = prediction.image.detections
-    return detections.boxes.tolist(), prediction.category_ids.tolist(), detections.scores.tolist()
+    masks: list[dict[str, Any]] = [{}] * len(detections)
+    if detections.masks is not None:
+        masks = [{"segmentation": {**rle, "counts": rle["counts"].decode()}} for rle in detections.masks.rles()]
+    return detections.boxes.tolist(), prediction.category_ids.tolist(), detections.scores.tolist(), masks

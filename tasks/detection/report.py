@@ -12,7 +12,10 @@ import numpy as np
 from vertebra.tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
 from vertebra.tasks.detection.drawing import draw_boxes
 from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.instances import Detections, Instances
+from vertebra.tasks.detection.mask_drawing import draw_mask_errors, draw_masks
 from vertebra.tasks.detection.metrics import DetectionResults
+from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tasks.loading.files.images import read_for_display
 from vertebra.tasks.reporting.charts import Line, confusion_chart, line_chart
 from vertebra.tasks.reporting.report import Picture, Section, columns, gallery, note, table, training_section
@@ -45,8 +48,12 @@ def detection_sections(results: DetectionResults, metrics_csv: Sequence[Path]) -
 
 
 def _classes(results: DetectionResults) -> str:
-    values = (results.class_names, results.num_truth, results.per_class_ap, results.per_class_ap50)
-    rows = table(["class", "objects", "AP", "AP50"], list(zip(*values, strict=True)))
+    values = [results.class_names, results.num_truth, results.per_class_ap, results.per_class_ap50]
+    header = ["class", "objects", "AP", "AP50"]
+    if results.masks is not None:
+        values += [results.masks.per_class_ap, results.masks.per_class_ap50]
+        header += ["mask AP", "mask AP50"]
+    rows = table(header, list(zip(*values, strict=True)))
     text = (
         "AP is the mean precision over all recalls and over the IoU thresholds 0.50 to 0.95, AP50 that at 0.5. A dash "
         "means that there was no object of the class. Each curve trades missed objects for false ones as the score "
@@ -65,8 +72,15 @@ def _sizes(results: DetectionResults) -> str:
         ["medium", "up to 96 × 96 pixels", int(medium.sum()), results.ap_medium],
         ["large", "above", int(large.sum()), results.ap_large],
     ]
+    header = ["objects", "area", "number", "AP"]
+    if results.masks is not None:
+        header.append("mask AP")
+        for row, value in zip(
+            rows, (results.masks.ap_small, results.masks.ap_medium, results.masks.ap_large), strict=True
+        ):
+            row.append(value)
     text = "Sizes are areas in the image file's own pixels, before any resizing."
-    return table(["objects", "area", "number", "AP"], rows) + note(text)
+    return table(header, rows) + note(text)
 
 
 def _curves(results: DetectionResults) -> tuple[list[str], str]:
@@ -124,6 +138,11 @@ def _galleries(results: DetectionResults) -> list[Section]:
         f"Truth in dashed lines, above or on the left; detections with a score of {_SCORE} or more in solid lines. "
         "Images are ranked by their F1."
     )
+    if results.masks is not None:
+        text += (
+            " Behind or below them the borders of the masks: true outlines in white, pixels of an object that its mask "
+            "misses in blue, pixels that a mask adds in orange."
+        )
     sections = []
     for title, images in (("Worst images", worst), ("Best images", best)):
         if images:
@@ -145,9 +164,25 @@ def _picture(image: EvaluatedImage, errors: ImageErrors, class_names: Sequence[s
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     kept = image.detections[image.detections.scores >= _SCORE]
-    truth = draw_boxes(pixels, image.truth.boxes * scale, image.truth.labels, class_names, dashed=True)
-    found = draw_boxes(pixels, kept.boxes * scale, kept.labels, class_names, kept.scores)
-    # Stacked along the shorter side, both stay as large as they can; white between them.
+    panels = _panels(image.truth, kept, pixels, scale, class_names)
+    # Stacked along the shorter side, they stay as large as they can; white between them.
     axis = 0 if width >= height else 1
     gap = np.full((4, size[0], 3) if axis == 0 else (size[1], 4, 3), 255, np.uint8)
-    return Picture(np.concatenate([truth, gap, found], axis=axis), os.path.basename(image.file), remark)
+    spaced = [part for panel in panels for part in (gap, panel)][1:]
+    return Picture(np.concatenate(spaced, axis=axis), os.path.basename(image.file), remark)
+
+
+def _panels(
+    truth: Instances, found: Detections, pixels: np.ndarray, scale: float, class_names: Sequence[str]
+) -> list[np.ndarray]:
+    """Return pictures of the truth, of what was found and, where there are masks, of the errors of these."""
+    below = above = pixels
+    errors = []
+    if isinstance(truth.masks, RunLengthMasks) and found.masks is not None:
+        below, above = draw_masks(pixels, truth.masks, truth.labels), draw_masks(pixels, found.masks, found.labels)
+        errors = [draw_mask_errors(pixels, truth, found)]
+    return [
+        draw_boxes(below, truth.boxes * scale, truth.labels, class_names, dashed=True),
+        draw_boxes(above, found.boxes * scale, found.labels, class_names, found.scores),
+        *errors,
+    ]
