@@ -43,8 +43,10 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
 
 @pytest.fixture(scope="session")
 def detection_samples(made_once: Callable[..., Path]) -> Path:
-    """A tiny COCO data set: 10 training and 5 validation images."""
-    return made_once("detection", partial(write_detection_samples, train=10, val=5, size=(64, 80), max_objects=3))
+    """A tiny COCO data set with masks: 10 training and 5 validation images."""
+    return made_once(
+        "detection", partial(write_detection_samples, train=10, val=5, size=(64, 80), max_objects=3, masks=True)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,18 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# task -> the function that writes its data set, in `vertebra.tools.samples.<task>`; names only, so that --help needs
+# demo -> the function that writes its data set, in `vertebra.tools.samples.<demo>`; names only, so that --help needs
 # neither OpenCV nor a video encoder
 TASKS = {
     "classification": "write_classification_samples",
     "detection": "write_detection_samples",
+    "instances": "write_instance_samples",
     "medical": "write_medical_samples",
     "segmentation": "write_segmentation_samples",
     "video": "write_video_samples",
 }
+# demo -> its recipe, where that is another than `<demo>/demo.yaml`
+RECIPES = {"instances": "detection/demo_instances"}
 # task -> recipe of a baseline on the same data; for video it lacks motion, which shows what the 3-D network adds
 BASELINES = {"video": "single_frame"}
 
@@ -53,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     print(f"generating the data set {run / 'data'}")
     getattr(samples, TASKS[args.task])(run / "data")
-    runs = {"demo": run}
+    runs = {RECIPES.get(args.task, f"{args.task}/demo"): run}
     if args.task in BASELINES:
-        runs[f"demo_{BASELINES[args.task]}"] = run / BASELINES[args.task]
+        runs[f"{args.task}/demo_{BASELINES[args.task]}"] = run / BASELINES[args.task]
     for config, folder in runs.items():
         folders = ["--data.root", str(run / "data"), "--trainer.default_root_dir", str(folder)]
-        code = train.main(["fit", "-c", f"{args.task}/{config}.yaml", *folders, *flags])
+        code = train.main(["fit", "-c", f"{config}.yaml", *folders, *flags])
         if code:
             return code
     if len(runs) > 1:
@@ -76,7 +79,7 @@ def _comparison(runs: Mapping[str, Path]) -> list[str]:
         # mmap: the score is a few bytes beside a whole network
         content = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True, mmap=True)
         state = next(state for state in content["callbacks"].values() if "best_model_score" in state)
-        rows.append(f"| {name} | {state['monitor']} | {float(state['best_model_score']):.3f} |")
+        rows.append(f"| {name.rpartition('/')[2]} | {state['monitor']} | {float(state['best_model_score']):.3f} |")
     return rows
 
 

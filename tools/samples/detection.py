@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 # ids with gaps, as COCO has: code that confuses ids with indices fails on this data set
 CATEGORIES = {1: "disc", 3: "ring", 7: "square", 8: "triangle", 12: "star"}
@@ -65,6 +66,7 @@ def write_detection_samples(
     size: tuple[int, int] = (160, 192),
     seed: int = 0,
     max_objects: int = 6,
+    masks: bool = False,
 ) -> None:
     """Write `images/<split>/*.jpg` and `annotations/<split>.json` in COCO's format below `root`.
 
@@ -77,6 +79,7 @@ def write_detection_samples(
         size: (height, width) in pixels.
         seed: random seed; the splits use independent streams of it.
         max_objects: maximum number of objects per image.
+        masks: also write the visible pixels of each object as run lengths.
 
     Raises:
         ValueError: `size` is too small for the objects, or `max_objects` is below 1.
@@ -107,6 +110,7 @@ def write_detection_samples(
                         "bbox": _box(mask),
                         "area": float(mask.sum()),
                         "iscrowd": 0,
+                        **({"segmentation": _run_lengths(mask)} if masks else {}),
                     }
                 )
         categories = [{"id": category_id, "name": name} for category_id, name in CATEGORIES.items()]
@@ -238,6 +242,12 @@ def _gradient(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.flo
 def _box(mask: NDArray[np.bool_]) -> list[float]:
     """Return the COCO bounding box of a mask: [x, y, width, height] in pixels."""
     return [float(value) for value in cv2.boundingRect(mask.view(np.uint8))]
+
+
+def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return COCO's compressed run lengths of a mask."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": encoded["size"], "counts": encoded["counts"].decode()}
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
