@@ -1,4 +1,4 @@
-"""Safe loading and validation of checkpoints of `vertebra fit`."""
+"""Safe loading and validation of checkpoints of `vertebra fit`, and of folders of `vertebra share`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from reprlib import repr as short_repr  # bounded: nested lists of a crafted fil
 from typing import Any
 
 from vertebra.backbones.weight_files import checked_state_dict, read_saved
+from vertebra.tools.trained.shared_folder import is_shared, read_shared
 
 # entries and types of every checkpoint, and those that resuming a training needs in addition
 REQUIRED = {"state_dict": dict, "class_names": list, "pytorch-lightning_version": str, "epoch": int, "global_step": int}
@@ -22,14 +23,15 @@ def read_checkpoint(path: Path, training: bool = False) -> dict[str, Any]:
     """Return the content of a checkpoint; no code in the file is executed, and tensors are memory-mapped.
 
     Args:
-        path: of the checkpoint.
+        path: of the checkpoint, or of a shared folder.
         training: whether to resume its training, which needs the optimizer state too.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: it was not written by `vertebra fit`, or is damaged.
     """
-    content = read_saved(path)  # weights_only: tensors and plain containers, and checksums are compared
+    # weights_only: tensors and plain containers, and checksums are compared
+    content = read_shared(path) if is_shared(path) else read_saved(path)
     required = {**REQUIRED, **(REQUIRED_TO_RESUME if training else {})}
     if not isinstance(content, dict):
         raise ValueError(f"{path}: is not a checkpoint of `vertebra fit`: it holds a {type(content).__name__}.")

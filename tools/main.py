@@ -47,6 +47,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         ),
     },
     "Inference": {
+        "share": Command("vertebra.tools.share", "write a model for others, with a card: vertebra share RUN FOLDER"),
         "predict": Command(
             "vertebra.tools.predict",
             "run a trained model on files: vertebra predict RUN PATH... [--output FOLDER]",

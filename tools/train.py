@@ -33,6 +33,7 @@ from vertebra.tools.null_values import load_none_as_null
 from vertebra.tools.progress import ThrottledProgressBar
 from vertebra.tools.run_folder import check_writable
 from vertebra.tools.run_lock import RunLock
+from vertebra.tools.trained.shared_folder import is_shared
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # keywords of --ckpt_path that are not paths
@@ -144,7 +145,7 @@ class VertebraCLI(LightningCLI):
             trainer.callbacks = [self.stop, *(trainer.callbacks or [])]
         made = super().instantiate_trainer(**kwargs)
         if type(made.strategy) in (SingleDeviceStrategy, DDPStrategy):  # sharded strategies write a folder, not a file
-            made.strategy.checkpoint_io = AtomicCheckpointIO()
+            made.strategy.checkpoint_io = RunCheckpointIO()
         return made
 
     def after_fit(self) -> None:
@@ -156,6 +157,15 @@ class VertebraCLI(LightningCLI):
     @rank_zero_only
     def _acquire_lock(self, run: Path) -> None:
         self.lock.acquire(run)
+
+
+class RunCheckpointIO(AtomicCheckpointIO):
+    """Checkpoints on disk, and shared folders in their place for validation, test and prediction."""
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if is_shared(Path(path)):
+            return read_checkpoint(Path(path))
+        return super().load_checkpoint(path, *args, **kwargs)
 
 
 class RunRecord(SaveConfigCallback):

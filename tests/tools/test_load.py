@@ -16,71 +16,9 @@ import vertebra
 from vertebra.tasks.loading.files.images import read_image
 from vertebra.tasks.medical.reading import read_scan
 from vertebra.tasks.video.decoding import open_video
-from vertebra.tools import predict, train
+from vertebra.tools import predict
 
-NETWORKS = {
-    "classification": "{class_path: vertebra.tasks.classification.ImageClassifier, init_args: {backbone: resnet20}}",
-    "detection": """
-        class_path: vertebra.tasks.detection.FasterRCNN
-        init_args:
-          {backbone: resnet18, channels: 16, rois_per_image: 8, detections: {score_threshold: 0.0},
-           proposals: {per_level: 20, per_image: 20, per_level_eval: 20, per_image_eval: 20}}""",
-    "segmentation": """
-        class_path: vertebra.tasks.segmentation.DeepLabV3Plus
-        init_args: {backbone: resnet18, channels: 8}""",
-    "video": '{class_path: vertebra.tasks.video.VideoClassifier, init_args: {backbone: "tsm:resnet18"}}',
-    "medical": "{class_path: vertebra.tasks.medical.SliceClassifier, init_args: {backbone: resnet20}}",
-}
-DATA = {
-    "classification": "{resize: {size: [24, 24], crop: 1.0}, batch_size: 10",
-    "detection": "{train: {annotations: annotations/train.json}, val: {annotations: annotations/val.json}, "
-    "resize: {short: [64], longest: 80}, batch_size: 2",
-    "segmentation": "{train: {images: images/train, masks: masks/train}, val: {images: images/val, masks: masks/val}, "
-    "crop: {size: [32, 32]}, batch_size: 2",
-    "video": "{sampling: {class_path: vertebra.tasks.video.sampling.Dense, init_args: {frames: 4, stride: 2}}, "
-    "resize: {size: [24, 24]}, batch_size: 4",
-    "medical": "{train: train.csv, val: val.csv, columns: {patient: patient}, resample: {size: [12, 12, 12]}, "
-    "batch_size: 4",
-}
-NAMES = {name: f"{name.capitalize()}Module" for name in NETWORKS}
-VALIDATION = dict.fromkeys(NETWORKS, "val") | {
-    "detection": "images/val",
-    "segmentation": "images/val",
-    "medical": "volumes/val",
-}
-
-
-def config(task: str) -> str:
-    return f"""
-model:
-  class_path: vertebra.tasks.{task}.{NAMES[task]}
-  init_args:
-    network: {NETWORKS[task]}
-data:
-  class_path: vertebra.tasks.{task}.{task.capitalize()}Data
-  init_args: {DATA[task]}, num_workers: 0}}
-trainer:
-  {{accelerator: cpu, precision: 32-true, max_epochs: 1, limit_train_batches: 2, logger: false,
-   enable_progress_bar: false, enable_model_summary: false}}
-"""
-
-
-@pytest.fixture(scope="session")
-def trained(made_once, request):
-    """A function that returns the run folder of a task, trained for two steps, and its data set."""
-
-    def run(task: str) -> tuple[Path, Path]:
-        root = request.getfixturevalue(f"{task}_samples")
-
-        def fit(folder: Path) -> None:
-            folder.mkdir(parents=True)
-            (folder / "tiny.yaml").write_text(config(task))
-            flags = ["--data.root", str(root), "--trainer.default_root_dir", str(folder / "run")]
-            assert train.main(["fit", "-c", str(folder / "tiny.yaml"), *flags]) == 0
-
-        return made_once(f"loaded_{task}", fit) / "run", root / VALIDATION[task]
-
-    return run
+TASKS = ("classification", "detection", "segmentation", "video", "medical")
 
 
 def same_files(first: Path, second: Path) -> set[str]:
@@ -94,13 +32,13 @@ def same_files(first: Path, second: Path) -> set[str]:
     return names[0]
 
 
-@pytest.mark.parametrize("task", NETWORKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_run_predicts_and_saves_what_the_command_writes(task, trained, tmp_path):
     folder, files = trained(task)
     run = vertebra.load(folder)
     assert run.task == task
     assert not run.network.training
-    assert run.config["model"]["class_path"].endswith(NAMES[task])
+    assert run.config["model"]["class_path"].endswith(f".{task.capitalize()}Module")
     assert run.preprocessing[run._data.preprocessing[-1]]
     assert {name.split("/")[0] for name in run.metrics} == {"val"}
     predictions = run.predict(files)
@@ -112,7 +50,7 @@ def test_a_run_predicts_and_saves_what_the_command_writes(task, trained, tmp_pat
     assert same_files(tmp_path / "a", predictions.save(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("task", NETWORKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_predictions_have_pictures_tables_and_a_view_in_notebooks(task, trained):
     folder, files = trained(task)
     run = vertebra.load(folder)
@@ -151,7 +89,7 @@ def values(prediction) -> list[torch.Tensor]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("task", NETWORKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_samples_in_memory_equal_their_files(task, trained):
     folder, root = trained(task)
     run = vertebra.load(folder)

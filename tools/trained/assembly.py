@@ -96,7 +96,7 @@ def assemble(checkpoint: Path, trust: bool = False) -> Assembled:
     module = built.model
     try:
         module.on_load_checkpoint(content)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{checkpoint}: {error}") from error
     module.load_state_dict(content["state_dict"])
     return Assembled(module.eval(), built.data, content)

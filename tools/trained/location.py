@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vertebra.tools.trained.shared_folder import is_shared, read_entries
+
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Path:
-    """Return the checkpoint at a path: the file itself, or the best one of a run folder, else its last.
+    """Return the checkpoint at a path: the file or shared folder itself, or the best of a run folder, else its last.
 
     Raises:
         FileNotFoundError: there is none.
     """
     given = Path(path).expanduser()
-    if given.is_file():
+    if given.is_file() or is_shared(given):
         return given
     if not given.exists():
         raise FileNotFoundError(
@@ -38,13 +40,17 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
 def metrics_of(checkpoint: Path, content: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of a checkpoint, such as `{"val/map": 0.42}`.
 
-    Those of the best checkpoint are in files of its run folder; any other has the score that it was chosen by.
+    Those of the best checkpoint are in files of its run folder; any other has the score that it was chosen by,
+    and a shared folder has them in its configuration.
 
     Args:
         checkpoint: its path.
         content: of the checkpoint.
     """
     metrics: dict[str, float] = {}
+    if is_shared(checkpoint):
+        measured = read_entries(checkpoint).get("metrics", {})
+        return {name: float("nan") if value is None else float(value) for name, value in measured.items()}
     if checkpoint.name == BEST:
         run = checkpoint.parent.parent
         for split in ("val", "test"):

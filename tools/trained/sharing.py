@@ -1,0 +1,90 @@
+"""Sharing of a trained model: weights, configuration, metrics with intervals, and a model card in one folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vertebra.tasks.reporting.evaluated_table import EvaluatedTable, read_evaluated
+from vertebra.tasks.scoring.bootstrap import bootstrap
+from vertebra.tools.folds import make_scorer
+from vertebra.tools.trained.assembly import inference_config
+from vertebra.tools.trained.location import BEST
+from vertebra.tools.trained.model_card import Score, model_card
+from vertebra.tools.trained.run import Run
+from vertebra.tools.trained.shared_folder import CARD, write_shared
+
+METRICS, PREPROCESSING, EXTRA = "metrics.json", "preprocessor_config.json", "training.json"
+
+
+def share(run: Run, content: dict[str, Any], folder: Path, name: str, trust: bool = False) -> list[Path]:
+    """Write a model for others to a new folder, in the layout of the Hugging Face Hub.
+
+    Args:
+        run: the model.
+        content: of its checkpoint.
+        folder: must be empty or not exist.
+        name: of the model, for its card.
+        trust: whether the configuration may name classes outside this package.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: the folder has files.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not empty; give a new folder, or delete it.")
+    scores = measured(run)
+    metrics = {one.name: None if math.isnan(one.value) else one.value for one in scores}
+    described = {"task": run.task, "preprocessing": run.preprocessing, "metrics": metrics}
+    config = inference_config(run.path, content, trust=trust)
+    del config["data"]["init_args"]["class_names"], config["data"]["init_args"]["predict"]
+    write_shared(folder, content, config, described)
+    intervals = {one.name: {"value": metrics[one.name], "interval": one.interval or None} for one in scores}
+    _write_json(folder / METRICS, intervals)
+    _write_json(folder / PREPROCESSING, run.preprocessing)
+    _write_json(folder / EXTRA, without_paths(run.config))
+    parameters = sum(x.numel() for x in run.network.parameters()) / 1e6
+    network = f"{type(run.network).__name__} with {parameters:.1f} M parameters"
+    card = model_card(
+        name, run.task, network, run.class_names, without_paths(run.config), run.preprocessing, scores, content
+    )
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
+def measured(run: Run) -> list[Score]:
+    """Return the metrics of a run; accuracy and AUROC with 95 % intervals where it has the scores of its samples."""
+    scores = [Score(name, value) for name, value in run.metrics.items()]
+    if run.path.name == BEST:
+        for split in ("val", "test"):
+            if (file := run.path.parent.parent / f"scores_{split}.csv").is_file():
+                scores += _with_intervals(split, read_evaluated(file))
+    return scores
+
+
+def without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the folders of the machine that it ran on."""
+    data = {key: value for key, value in config["data"]["init_args"].items() if key not in ("root", "predict")}
+    trainer = {key: value for key, value in config.get("trainer", {}).items() if key != "default_root_dir"}
+    kept = {key: value for key, value in config.items() if key in ("seed_everything", "model")}
+    return {**kept, "trainer": trainer, "data": {**config["data"], "init_args": data}}
+
+
+def _with_intervals(split: str, table: EvaluatedTable) -> list[Score]:
+    scorer = make_scorer(table)
+    intervals = bootstrap(scorer, table.groups)
+    values = scorer(np.ones(len(table.names), dtype=np.int64))
+    return [
+        Score(f"{split}/{name}, {len(table.names)} samples", value, str(intervals[name]))
+        for name, value in values.items()
+    ]
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
