@@ -12,6 +12,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.file_check import run_checks
 from vertebra.tasks.video.decoding import Decoder, open_video
+from vertebra.tasks.video.file_end import abrupt_end
 from vertebra.tasks.video.frame_folder import FrameFolder
 from vertebra.tasks.video.video import UnreadableVideo
 
@@ -38,6 +39,9 @@ def _check_video(file: str, decoder: Decoder) -> Fault | None:
                 video.check()  # every image is a file of its own, and may be broken on its own
             else:  # a file that was cut short lacks its last frame
                 video.read(np.array([0, len(video.timestamps) - 1]))
+                if part := abrupt_end(file):
+                    message = f"breaks off within {part} after {len(video.timestamps)} frames, which training reads; "
+                    return Fault(faults.ABRUPT_END, file, f"{message}copy it again if there should be more.")
     except UnreadableVideo as error:
         kind = faults.UNREADABLE_VIDEO if Path(file).exists() else faults.MISSING_FILE
         return Fault(kind, file, str(error).removeprefix(f"{file}: "))

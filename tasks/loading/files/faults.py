@@ -13,6 +13,7 @@ EXIF_ROTATION = "EXIF rotation"
 
 # of video files
 UNREADABLE_VIDEO = "unreadable video"
+ABRUPT_END = "abrupt end"  # of a video that plays: it may have been cut short
 
 # of scans
 UNREADABLE_SCAN = "unreadable scan"

@@ -7,7 +7,10 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from PIL import Image
 
+from vertebra.tasks.loading.files import faults
+from vertebra.tasks.video.check import check_videos
 from vertebra.tasks.video.decoding import open_video
 from vertebra.tasks.video.video import UnreadableVideo
 
@@ -130,3 +133,42 @@ def test_truncated_files_are_errors(write_video, tmp_path, name):
     file.write_bytes(file.read_bytes()[: int(0.7 * file.stat().st_size)])
     with pytest.raises(UnreadableVideo, match=rf"{name}: .*(ends|is no video).*Copy it again"):
         open_video(str(file))
+
+
+def gif(file, count=12):
+    noise = np.random.default_rng(0).integers(0, 256, (count, 20, 30), dtype=np.uint8)
+    pictures = [Image.fromarray(picture) for picture in noise]
+    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=100)
+    return file
+
+
+@pytest.mark.parametrize("suffix", ["ts", "m2ts", "gif"])
+def test_an_abrupt_end_is_named_where_no_header_has_the_length(write_video, tmp_path, suffix):
+    whole = tmp_path / f"whole.{suffix}"
+    if suffix == "gif":
+        gif(whole)
+    else:
+        copied(write_video(tmp_path / "a.mp4"), whole, mpegts_m2ts_mode=str(int(suffix == "m2ts")))
+    assert list(check_videos([str(whole)])) == []
+    content = whole.read_bytes()
+    packet = {"ts": 188, "m2ts": 192, "gif": 1}[suffix]
+    assert len(content) % packet == 0
+    cut = tmp_path / f"cut.{suffix}"
+    for fraction in (0.4, 0.45, 0.5, 0.7, 0.9):
+        cut.write_bytes(content[: int(fraction * len(content)) // packet * packet + 50])
+        (fault,) = check_videos([str(cut)])
+        if suffix == "gif" and fault.kind == faults.UNREADABLE_VIDEO:
+            continue  # FFmpeg refuses the part of a frame, or leaves it out
+        assert fault.kind == faults.ABRUPT_END
+        assert "breaks off within a " in fault.message
+        with open_video(str(cut)) as video:  # it plays, so that training reads it
+            assert len(video.timestamps) > 3
+
+
+def test_a_gif_without_trailer_or_with_an_appendix_is_whole(tmp_path):
+    file = gif(tmp_path / "a.gif")
+    content = file.read_bytes()
+    assert content[-1] == 0x3B
+    for end in (content[:-1], content + bytes(40)):
+        file.write_bytes(end)
+        assert list(check_videos([str(file)])) == []
