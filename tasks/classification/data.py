@@ -36,8 +36,8 @@ class ClassificationData(TaskData[LabeledImages]):
             the columns path and label; in a file the name of a split.
         val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`, as `train`.
-        group: column of a CSV that says where an image comes from (a patient, a camera), for `val_fraction`, `folds`
-            and the scores of a run.
+        group: CSV column with the source of each image (a patient, a camera), for `val_fraction`, `folds` and the
+            scores of a run.
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees.

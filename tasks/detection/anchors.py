@@ -17,7 +17,7 @@ SIZE_OVER_REDUCTION = 8  # of the FPN paper: 32 pixels at P2, whose reduction is
 
 
 class Anchors(nn.Module):
-    """Boxes of a few shapes at every pixel of every level of a pyramid; a subclass says where their centers are.
+    """Boxes of a few shapes at every pixel of every level of a pyramid; a subclass defines their centers.
 
     Args:
         shapes: of each level, fine to coarse, xyxy (S, 4) around 0.

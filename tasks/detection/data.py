@@ -75,8 +75,8 @@ class DetectionData(TaskData[Annotations]):
         predict_annotations: COCO file of the images that `vertebra predict` runs on; its image and category ids are
             those of `detections.json`, which is then a file of COCO results.
         batch_size: images in a batch of one process.
-        pad_to: height and width of a batch are padded to multiples of this; 128 or 256 in place of 32 makes the few
-            sizes that `model.compile_mode` wants.
+        pad_to: height and width of a batch are padded to multiples of this; 128 or 256 instead of 32 results in few
+            distinct sizes, as `model.compile_mode` needs.
         loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
 
     Raises:

@@ -85,15 +85,15 @@ def find_frames(
     shown = np.array([header.shown if header else (0, 0) for header in headers], dtype=np.int64).reshape(-1, 2)
     stored = np.array([header.stored if header else (0, 0) for header in headers], dtype=np.int64).reshape(-1, 2)
     exif = np.array([header.orientation if header else 1 for header in headers], dtype=np.int64)
-    says = (stated > 0).all(axis=1)
+    has_size = (stated > 0).all(axis=1)
     as_shown, as_stored = (stated == shown).all(axis=1), (stated == stored).all(axis=1)
-    raw = known & says & as_stored & ~as_shown  # the size before the rotation
+    raw = known & has_size & as_stored & ~as_shown  # the size before the rotation
 
     drawn_on, reason = _decided(raw, stored, image_of, boxes) if orientation is None else (orientation, "")
-    follows = known & (exif != 1) & (raw | ~says | (as_shown & as_stored))
+    follows = known & (exif != 1) & (raw | ~has_size | (as_shown & as_stored))
     on_stored = follows & (drawn_on == "stored")
     turns = np.where(on_stored, exif, 1)
-    other = known & says & ~as_shown & ~as_stored
+    other = known & has_size & ~as_shown & ~as_stored
     sizes = np.where(on_stored[:, None], stored, np.where((known & ~other)[:, None], shown, stated))
     frames = Frames(sizes, turns, np.where((known & ~other)[:, None], shown, stated))
 

@@ -84,7 +84,7 @@ def _sizes(results: DetectionResults) -> str:
 
 
 def _curves(results: DetectionResults) -> tuple[list[str], str]:
-    """Return the chart, if there is one to draw, and what is to be said about it."""
+    """Return the chart, if there is one to draw, and its notes."""
     recall = np.linspace(0, 1, len(results.precision_at_50))
     known = np.flatnonzero(results.num_truth > 0)
     if not len(known):

@@ -28,7 +28,7 @@ def read_table(
         file: the CSV, see `csv_rows.read_rows`.
         root: folder that relative paths start from; None for the CSV's own.
         class_names: classes of the training split; None takes the labels that are there, in order, numbers by size.
-        group: column that says where a file comes from, if there is one.
+        group: column with the source of each file, or None.
 
     Returns:
         The rows that can be used, and the faults: rows without a path or label, paths that leave the folder, labels of

@@ -42,7 +42,7 @@ class Format(Generic[R]):
         name: in the list of what was expected, such as `COCO's *.json`.
         matches: whether a path is a source of this format, by its name or by a glance at its content.
         find: lists the splits of this format at a path that a user gives, which may be a folder around them. The
-            argument has the split and the folder of files that the user wants, if any.
+            argument has the requested split and folder of files, if any.
         read: returns the records of a split and its faults. Class names are those of the training split, which then
             number the labels; None numbers the classes of this split.
     """

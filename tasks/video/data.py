@@ -35,8 +35,8 @@ class VideoData(TaskData[LabeledFiles]):
         train: the training split, see `formats.read_labeled_videos`.
         val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`, as `train`.
-        group: column of a CSV that says where a video comes from (a recording, a camera), for `val_fraction`, `folds`
-            and the scores of a run.
+        group: CSV column with the source of each video (a recording, a camera), for `val_fraction`, `folds` and the
+            scores of a run.
         sampling: which frames make a clip; 16 frames, every second one, if not given.
         resize: to the size of the network's input.
         augment: albumentations transforms for training, in order, the same for every frame of a clip; a random part of

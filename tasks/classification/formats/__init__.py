@@ -10,7 +10,7 @@ from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.formats import Format, Source, expected, read_source
 
-# their option is the column of a table that says where an image comes from, or None
+# their option is the column of a table with the source of each image, or None
 FORMATS: tuple[Format[LabeledImages], ...] = (cifar.CIFAR, npz.NPZ, table.TABLE, folders.FOLDERS)
 
 
@@ -24,7 +24,7 @@ def read_labeled_images(
         source: in a folder: a folder with one folder a class, or a CSV, whose paths start from `root`, too; in a file:
             the name of the split.
         class_names: classes of the training split, which then number the labels; None numbers those that are there.
-        group: column of a CSV that says where an image comes from.
+        group: CSV column with the source of each image.
 
     Returns:
         The images that can be used, and the faults of the others.

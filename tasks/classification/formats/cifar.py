@@ -29,7 +29,7 @@ _WANTED = re.compile(r"((data|test)_batch(_\d)?(\.bin)?|(train|test)(\.bin)?|bat
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    # numpy 2 moved it and warns on the old way; an array itself says where it is
+    # NumPy 2 moved it and warns about the old path; the reduction of an array refers to either
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
     ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
 }

@@ -14,6 +14,6 @@ def refuse_folder(source: Source) -> None:
     # refused and not passed over: the user believes that it is used
     if source.files is not None:
         raise ValueError(
-            f"images is {source.files}, but {source.path} says itself where its images are; only COCO's *.json takes "
+            f"images is {source.files}, but {source.path} specifies the folder of its images; only COCO's *.json takes "
             "such a folder. Leave images out."
         )

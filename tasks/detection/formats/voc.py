@@ -50,7 +50,7 @@ def read_voc(
         file: a list `ImageSets/Main/train.txt` (a name a line; the -1, 0 or 1 behind it in the lists of one class is
             passed over) with `Annotations/` and `JPEGImages/` two folders up; or a folder of XML files, whose images
             are beside them or in a folder `JPEGImages` or `images` beside that one. The image of `0007.xml` is
-            `0007` with any suffix, or else what `<filename>` says.
+            `0007` with any suffix, or else the file named in `<filename>`.
         class_names: names of the training split, which then number the labels; None takes the sorted names found.
         orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
 
@@ -187,7 +187,7 @@ def _image_file(source: Path, name: str, in_folder: dict[Path, dict[str, list[Pa
     """Find the image of an XML file by the name of the file, since renaming leaves `<filename>` behind.
 
     Returns:
-        The image, None where nothing says which it is; the names of others that it might be as well.
+        The image, None if it is ambiguous or missing; the names of other candidates.
     """
     for images in in_folder.values():
         if found := images.get(source.stem):

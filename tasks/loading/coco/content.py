@@ -106,7 +106,7 @@ def read_content(file: Path) -> CocoContent:
         ValueError: it is not JSON, or not COCO's.
     """
     if not file.is_file():
-        return _parse(file)  # which says what is wrong
+        return _parse(file)  # which raises with the reason
     state = file.stat()
     key = (str(file.absolute()), state.st_mtime_ns, state.st_size)
     content = _HELD.get(key)

@@ -53,7 +53,7 @@ _UPRIGHT = {
 
 
 class UnreadableImage(UnreadableFile):
-    """An image that is missing, empty, truncated or not an image; the message says which."""
+    """An image that is missing, empty, truncated or not an image; the message has the reason."""
 
 
 class ImageHeader(NamedTuple):

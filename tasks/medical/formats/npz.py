@@ -36,7 +36,7 @@ def read_headers(file: Path) -> dict[str, Header]:
     """Read which arrays there are, and nothing of their values.
 
     Raises:
-        ValueError: the file is no `.npz`, or an array says that it has more or fewer values than the file.
+        ValueError: the file is no `.npz`, or the header of an array declares more or fewer values than it has.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -83,7 +83,7 @@ def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Header:
     most = entry.compress_size * (1 if entry.compress_type == zipfile.ZIP_STORED else MAX_DEFLATE_RATIO)
     if min(shape, default=0) < 0 or begin + header.nbytes != entry.file_size or entry.file_size > most:
         raise ValueError(
-            f"{entry.filename} says that it is {shape} {dtype}, {begin + header.nbytes} bytes, but has "
+            f"{entry.filename} declares {shape} {dtype}, {begin + header.nbytes} bytes, but has "
             f"{entry.file_size}, {entry.compress_size} of them packed"
         )
     return header

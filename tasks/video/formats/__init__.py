@@ -10,7 +10,7 @@ from vertebra.tasks.loading.formats import Format, Source, read_source
 from vertebra.tasks.loading.labeled_files import LabeledFiles
 from vertebra.tasks.video.formats import folders, hmdb51, lines, something, table
 
-# their option is the column of a table that says where a video comes from, or None
+# their option is the column of a table with the source of each video, or None
 FORMATS: tuple[Format[LabeledFiles], ...] = (
     hmdb51.HMDB51,
     folders.FOLDERS,
@@ -31,7 +31,7 @@ def read_labeled_videos(
             `path` and `label`, or lines `path label` with no head (Kinetics); UCF101's `trainlist01.txt` or HMDB51's
             folder of `*_split1.txt`, followed by `:train` or `:test`; or Something-Something's JSON.
         class_names: classes of the training split, which then number the labels; None numbers those that are there.
-        group: column of a CSV that says where a video comes from.
+        group: CSV column with the source of each video.
 
     Returns:
         The videos that can be used, and the faults of the others.
