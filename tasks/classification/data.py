@@ -32,19 +32,18 @@ class ClassificationData(TaskData[LabeledImages]):
 
     Args:
         root: a folder, or one file with all splits: CIFAR's archive (`.tar.gz`) or an `.npz`.
-        train: the training split: below `root` a folder with one folder a class (`.` for `root` itself), or a CSV with
-            the columns path and label; in a file the name of a split.
-        val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
-        test: the split of `vertebra test`, as `train`.
+        train: the training split, below `root`: a folder with one subfolder per class (`.` for `root` itself), or a CSV
+            with the columns path and label; if `root` is a file, the name of a split in it.
+        val: the validation split, in the same form; not read with `val_fraction` or `folds`.
+        test: the split of `vertebra test`, in the same form.
         group: CSV column with the source of each image (a patient, a camera), for `val_fraction`, `folds` and the
             scores of a run.
-        pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
-            given.
-        resize: to the size that the network sees.
-        augment: albumentations transforms for training, in order; a random part of the image and left-right flips if
-            not given.
-        batch_size: images in a batch of one process.
-        loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
+        pixels: channels to read, and the values of black and white; red, green and blue by default.
+        resize: resizing to the input size of the network.
+        augment: albumentations transforms for training, in order; random resized crops and left-right flips by
+            default.
+        batch_size: images per batch and process.
+        loading: arguments of `TaskData`: folds, balanced sampling, loader processes.
     """
 
     def __init__(

@@ -38,13 +38,14 @@ class ClassificationModule(TaskModule):
     Args:
         network: the classifier.
         class_names: the K classes; label k is `class_names[k]`.
-        loss: of logits (N, K) and labels (N,), or with mixing (N, K); cross-entropy if not given.
-        mixing: of training batches; None trains on the images as they are.
-        views: of each image in all that is measured or predicted, also while training; None for the image alone.
-        embeddings: `vertebra predict` also writes the features that the head sees.
-        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
-        std: of each channel, as `mean`.
-        training: optimizer, schedule and the like, see `TaskModule`.
+        loss: loss of logits (N, K) and labels (N,), with mixing (N, K); cross-entropy by default.
+        mixing: mixup and CutMix of training batches; None for neither.
+        views: test-time flips and crops, in validation, test and prediction; None for the image alone.
+        embeddings: whether `vertebra predict` also writes the features before the last layer.
+        mean: mean of each channel, on a scale where the brightest value is 1; ImageNet's by default, see
+            `normalize_for`.
+        std: standard deviation of each channel, on the same scale.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")

@@ -158,7 +158,7 @@ class DetectionData(TaskData[Annotations]):
     def costliest_dataset(self, records: Annotations) -> DetectionDataset:
         # the longest of the lengths that training draws from, and no augmentation that crops
         resize = replace(self.resize, short=[max(self.resize.short)])
-        return DetectionDataset(records, resize, None, self.missing, self.pixels)
+        return DetectionDataset(records, resize, None, self.missing, ImageSource(self.pixels))
 
     def costliest_samples(self, records: Annotations) -> list[int]:
         """Return the image with most boxes, and for either orientation the one that is largest once it is resized."""

@@ -84,7 +84,7 @@ R = TypeVar("R", bound=Records)
 
 
 class TaskData(LightningDataModule, ABC, Generic[R]):
-    """Makes loaders for a task's data sets; classes are read from the training split.
+    """Base LightningDataModule: splits, folds and loaders; classes are read from the training split.
 
     A subclass reads files (`load`), makes data sets of them, and gives the classes in each sample (`classes_of`) and
     its group (`groups_of`); its constructor passes these arguments on as `**loading`. Samples are divided among
@@ -92,18 +92,18 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
     in evaluation no sample comes twice.
 
     Args:
-        batch_size: samples in a batch of one process.
-        num_workers: loader processes of one process; None for one per core, at most eight, less one.
-        missing: `error` stops at a sample that cannot be read; `skip` leaves it out, counts it and names it.
-        class_names: the classes, where no training split gives them, or not their order; `vertebra predict` takes them
-            from the checkpoint.
+        batch_size: samples per batch and process.
+        num_workers: loader processes per training process; by default one less than there are cores, at most eight.
+        missing: reaction to a sample that cannot be read: `error` stops, `skip` leaves it out with a warning.
+        class_names: the classes in the order of their labels; read from the training split by default, by
+            `vertebra predict` from the checkpoint.
         predict: files and folders for `vertebra predict`.
-        val_fraction: above 0, `val` is not read; about this part of `train` is held out and measured on, always the
-            same, with its share of every class. All samples of a group (a patient, a recording) are on one side.
-        folds: above 1, `train` is divided so into this many folds, of which `fold` is measured on.
-        fold: from 0 to below `folds`.
-        balance: draw samples of rare classes more often, see `balance.repeat_factors`: 0 draws each once an epoch, 1 in
-            full proportion.
+        val_fraction: above 0, fraction of `train` that is held out for validation instead of `val`: stratified by
+            class, always the same, and in whole groups (patients, recordings).
+        folds: above 1, number of folds that `train` is divided into in the same way; `fold` is the validation split.
+        fold: index of the held-out fold, from 0 to below `folds`.
+        balance: exponent of the oversampling of rare classes, see `balance.repeat_factors`: 0 draws each sample once an
+            epoch, 1 in full proportion.
 
     Attributes:
         paths: what is predicted on: files, folders, and names of `given`.

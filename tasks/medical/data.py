@@ -39,25 +39,25 @@ class MedicalData(TaskData[Studies]):
 
     Args:
         root: a folder, or MedMNIST's `.npz` with all splits.
-        train: the training split: below `root` a CSV with a row for each image, see `columns`, or ChestX-ray14's
-            `train_val_list.txt`; in an `.npz` the name of a split.
-        val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
-        test: the split of `vertebra test`, as `train`; where it is given, nothing is trained on what it holds.
-        kind: `classes` that exclude each other, two or more; `grades`, classes in an order; or `findings`, any number
-            of which a study may have.
-        columns: how the columns of a CSV are called.
-        leak: a patient of two splits, or an image with the same pixels in two, is an `error`; or `drop` leaves those
-            studies out of the one that comes first of train, val, test, with a warning of how many; `checked` compares
-            patients only, for large sets that `vertebra check` has passed, since for pixels every scan is read.
-        intensity: scales the values of each scan; to percentiles, as suits X-rays, if not given.
-        resample: to the size that the network sees.
-        augment: MONAI transforms of arrays for training, in order; small turns, shifts and changes of brightness if
-            not given. Give those that have them their `mode` and `padding_mode` in words (`bilinear`, `border`): left
-            out, they come into the configuration that a run keeps as names that MONAI itself does not read.
-        cache_mib: memory in MiB for the scans of one split that are ready to be augmented, of all loader processes
-            together; 0 reads each again in every epoch.
-        batch_size: studies in a batch of one process.
-        loading: folds of whole patients, balanced sampling, loader processes and the like, see `TaskData`.
+        train: the training split, below `root`: a CSV with a row for each image, see `columns`, or ChestX-ray14's
+            `train_val_list.txt`; if `root` is an `.npz`, the name of a split in it.
+        val: the validation split, in the same form; not read with `val_fraction` or `folds`.
+        test: the split of `vertebra test`, in the same form; its patients and images must not occur in training.
+        kind: meaning of labels: exclusive `classes`, ordered `grades`, or `findings`, of which a study may have any
+            number.
+        columns: names of the columns of a CSV.
+        leak: what to do about patients, or images with the same pixels, in two splits: `error`; `drop` removes those
+            studies from the earlier of train, val, test, with a warning of how many; `checked` compares patients only,
+            for large sets that `vertebra check` has passed, since comparing pixels reads every scan.
+        intensity: scaling of the values of each scan; to percentiles, as suits X-rays, by default.
+        resample: resampling to the input grid of the network.
+        augment: MONAI array transforms for training, in order; small rotations, shifts and changes of brightness by
+            default. Set `mode` and `padding_mode` explicitly (`bilinear`, `border`) in those that have them: their
+            defaults are written to the configuration of a run under names that MONAI does not read.
+        cache_mib: memory for decoded and resampled scans of one split, in MiB, over all loader processes; 0 reads every
+            scan in every epoch.
+        batch_size: studies per batch and process.
+        loading: arguments of `TaskData`: folds of whole patients, balanced sampling, loader processes.
     """
 
     preprocessing: ClassVar[tuple[str, ...]] = ("intensity", "resample")

@@ -45,13 +45,14 @@ class MedicalModule(TaskModule):
     Args:
         network: the classifier.
         class_names: the K classes, grades or findings; label k is `class_names[k]`.
-        target: the meaning of labels, and the loss; exclusive classes if not given; has to agree with `data.kind`.
-        sensitivity: that the thresholds are to reach on the validation split; None chooses them by Youden's index.
-        views: test-time flips and crops (of height and width) of each scan in all that is measured or predicted, also
-            while training, since the temperature and thresholds belong to them; None for the scan alone. Grad-CAM maps
-            are of the scan alone.
-        explain: `vertebra predict` also writes a Grad-CAM map of the class for every scan.
-        training: optimizer, schedule and the like, see `TaskModule`.
+        target: meaning of labels, and loss, in agreement with `data.kind`; exclusive classes by default.
+        sensitivity: sensitivity that the thresholds must reach on the validation split; None chooses them by Youden's
+            index.
+        views: test-time flips and crops (of height and width), in validation, test and prediction; None for the scan
+            alone. Set them in training, as temperature and thresholds are fitted with them. Grad-CAM maps are of the
+            scan alone.
+        explain: whether `vertebra predict` also writes a Grad-CAM map for every scan.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
 
     Attributes:
         temperature: that logits are divided by.

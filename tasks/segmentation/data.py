@@ -37,18 +37,17 @@ class SegmentationData(TaskData[LabeledMasks]):
     Args:
         root: folder of the data set.
         train: the training split.
-        val: the split that is measured on while training; not read with `val_fraction` or `folds`.
+        val: the validation split; not read with `val_fraction` or `folds`.
         test: the split of `vertebra test`.
-        classes: meaning of the values of masks: `camvid`, `cityscapes` or `voc`; or a file, below `root` or
-            anywhere, see `class_files.read_classes`; `classes.txt` if not given. COCO's files hold it.
-        ignored: more values of unlabeled pixels; 255 is one unless it is a class.
-        pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
-            given.
-        resize: to the size of the network's input in evaluation.
+        classes: meaning of mask values: `camvid`, `cityscapes`, `voc`, or a file below `root` or elsewhere, see
+            `class_files.read_classes`; `classes.txt` by default. Not needed for COCO, whose files contain it.
+        ignored: further mask values of unlabeled pixels, beside 255 (unless that is a class).
+        pixels: channels to read, and the values of black and white; red, green and blue by default.
+        resize: resizing to the input size of the network in evaluation.
         crop: random crops in training.
-        augment: albumentations transforms for training, in order, after the crop; left-right flips if not given.
-        batch_size: images in a batch of one process.
-        loading: folds, balanced sampling (both read every mask), loader processes and the like, see `TaskData`.
+        augment: albumentations transforms for training, in order, after the crop; left-right flips by default.
+        batch_size: images per batch and process.
+        loading: arguments of `TaskData`: folds and balanced sampling (both read every mask), loader processes.
     """
 
     def __init__(

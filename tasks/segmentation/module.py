@@ -36,12 +36,13 @@ class SegmentationModule(TaskModule):
     Args:
         network: the segmenter.
         class_names: the K classes; label k is `class_names[k]`.
-        loss: of logits (N, K, H, W) and labels (N, H, W); cross-entropy if not given.
-        aux_weight: weight of the loss of the auxiliary head, where the network has one.
-        views: of each image in all that is measured or predicted, also while training; the whole image if not given.
-        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
-        std: of each channel, as `mean`.
-        training: optimizer, schedule and the like, see `TaskModule`.
+        loss: loss of logits (N, K, H, W) and labels (N, H, W); cross-entropy by default.
+        aux_weight: weight of the auxiliary head's loss, for networks that have one.
+        views: test-time windows, scales and flips, in validation, test and prediction; the whole image by default.
+        mean: mean of each channel, on a scale where the brightest value is 1; ImageNet's by default, see
+            `normalize_for`.
+        std: standard deviation of each channel, on the same scale.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/miou", "max")

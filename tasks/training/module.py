@@ -70,24 +70,24 @@ class TaskModule(LightningModule, ABC):
     Args:
         network: the network of the task.
         class_names: the K classes, in the order of their labels.
-        optimizer: parameter groups to an optimizer; weight decay does not touch norms and biases.
-        schedule: factor on the learning rate over the training.
-        channels_last: keep weights and images in channels-last memory format, in which convolutions are fastest.
-        compile_mode: compiles the network for training with this mode of `torch.compile`; `reduce-overhead` replays
-            CUDA graphs. None does not compile: it takes minutes, and needs a C++ compiler on a CPU.
+        optimizer: class and arguments of the optimizer; weight decay is not applied to norms and biases.
+        schedule: factor on the learning rate over the training; warmup and cosine annealing by default.
+        channels_last: whether weights and images are in channels-last memory format, in which convolutions are fastest.
+        compile_mode: mode of `torch.compile` for training; `reduce-overhead` replays CUDA graphs. None does not
+            compile, which takes minutes, and needs a C++ compiler on a CPU.
         layer_decay: ratio of the learning rate of each layer to that of the next, from the head down to the stem; 1
             for one rate. Layers are those of `vertebra.tasks.training.layers.layer_groups`.
         head_lr_mult: factor on the learning rate of the head.
-        on_divergence: what to do about a step whose loss or gradient is not finite: `stop` the run, or `skip` the
-            step, which then changes no weight, no momentum and no statistic of a norm, and is counted.
+        on_divergence: reaction to a step with a non-finite loss or gradient: `stop` the run, or `skip` the step, which
+            then changes no weight, momentum or norm statistics, and is counted.
 
     Attributes:
-        monitor: the logged metric that the best checkpoint is chosen by, and whether it is to be `max` or `min`.
+        monitor: logged metric that selects the best checkpoint, and whether its `max` or `min` is best.
         by_layer: whether the optimizer has parameter groups for each layer; set before it is created.
         losses_of_step: the losses of the last training step, as given to `log_losses`.
-        metric: what evaluation steps update.
-        results: of the last evaluation, None before the first.
-        split: that evaluation's split, `val` or `test`.
+        metric: metric that evaluation steps update.
+        results: results of the last evaluation, None before the first.
+        split: split of that evaluation, `val` or `test`.
         examined: examples of that evaluation for the report; none while training.
         skipped: messages about files that could not be read, in order.
     """

@@ -18,9 +18,9 @@ class Views:
     ImageNet Classification with Deep Convolutional Neural Networks, Krizhevsky et al. 2012.
 
     Args:
-        flip: also the mirror image.
-        crop: below 1, the four corners and the middle of the image instead of the whole, each this part of its height
-            and width. The crops should have the size that the network was trained on: with crop 0.875 and
+        flip: whether to add the mirror image.
+        crop: below 1, five crops (corners and center) replace the image, each this fraction of its height and width.
+            The crops should have the size that the network was trained on: with crop 0.875 and
             `data.resize` `{size: [256, 256], crop: 1.0}` they are 224 pixels high.
     """
 

@@ -32,23 +32,24 @@ class VideoData(TaskData[LabeledFiles]):
 
     Args:
         root: folder of the data set.
-        train: the training split, see `formats.read_labeled_videos`.
-        val: the split that is measured on while training, as `train`; not read with `val_fraction` or `folds`.
-        test: the split of `vertebra test`, as `train`.
+        train: the training split, below `root`: a folder with one subfolder per class, or a list, see
+            `formats.read_labeled_videos`.
+        val: the validation split, in the same form; not read with `val_fraction` or `folds`.
+        test: the split of `vertebra test`, in the same form.
         group: CSV column with the source of each video (a recording, a camera), for `val_fraction`, `folds` and the
             scores of a run.
-        sampling: which frames make a clip; 16 frames, every second one, if not given.
-        resize: to the size of the network's input.
-        augment: albumentations transforms for training, in order, the same for every frame of a clip; a random part of
-            the image if not given.
+        sampling: selection of the frames of a clip; 16 frames, every second one, by default.
+        resize: resizing to the input size of the network.
+        augment: albumentations transforms for training, in order, the same for every frame of a clip; random resized
+            crops by default.
         flip: probability of a left-right flip in training.
-        no_flip_classes: classes in which left and right matter; they are never flipped.
-        repeats: clips that training draws from one decoded video (Augment your batch, Hoffer et al. 2019,
+        no_flip_classes: classes whose clips are never flipped, as left and right matter in them.
+        repeats: training clips per decoded video (Augment your batch, Hoffer et al. 2019,
             https://arxiv.org/abs/1901.09335).
         val_clips: clips per video in evaluation, evenly spaced.
         decoder: `pyav`, `opencv` or `torchcodec`.
-        batch_size: videos in a batch of one process.
-        loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
+        batch_size: videos per batch and process.
+        loading: arguments of `TaskData`: folds, balanced sampling, loader processes.
     """
 
     preprocessing: ClassVar[tuple[str, ...]] = ("sampling", "resize", "decoder")

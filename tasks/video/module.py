@@ -37,13 +37,14 @@ class VideoModule(TaskModule):
     Args:
         network: the classifier.
         class_names: the K classes; label k is `class_names[k]`.
-        loss: of logits (N, K) and labels (N,), or with mixing (N, K); cross-entropy if not given.
-        mixing: of training batches; None trains on the clips as they are.
-        views: of each clip in all that is measured or predicted, also while training, beside the clips and crops of
-            `data.val_clips` and `data.resize.crops`; None for the clip alone.
-        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
-        std: of each channel, as `mean`.
-        training: optimizer, schedule and the like, see `TaskModule`.
+        loss: loss of logits (N, K) and labels (N,), with mixing (N, K); cross-entropy by default.
+        mixing: mixup and CutMix of training batches; None for neither.
+        views: test-time flips and crops of each clip, in validation, test and prediction, in addition to the clips and
+            crops of `data.val_clips` and `data.resize.crops`; None for the clip alone.
+        mean: mean of each channel, on a scale where the brightest value is 1; ImageNet's by default, see
+            `normalize_for`.
+        std: standard deviation of each channel, on the same scale.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
