@@ -72,6 +72,7 @@ class ImageClassifier(nn.Module):
             body.freeze(*(name for name, _ in body.named_children()))
         self.backbone = body
         self.head = LinearHead(level.channels, num_classes, drop_rate)
+        # last, since a checkpoint of this library also has weights for the head
         warm_start(self, weights)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -94,6 +95,7 @@ image_classifier = ImageClassifier
 
 def _own_entry(key: str, value: Tensor) -> tuple[str, Tensor]:
     """Return the key and the value of a peer's classifier as they are in ours."""
+    # flattened: the weight of a 1x1 convolution is (K, C, 1, 1)
     if match := _HEAD.fullmatch(key):
         return f"head.fc.{match[1]}", value.flatten(1) if match[1] == "weight" else value
     return f"backbone.{key}", value

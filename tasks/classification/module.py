@@ -77,6 +77,7 @@ class ClassificationModule(TaskModule):
         images, target = self._images(batch), batch.labels
         if self.mixing is not None:
             images, target = self.mixing(images, target, len(self.class_names))
+        # the loss in float32: in bf16 a log-probability has two to three digits
         return self.log_losses({"loss": self.loss(self.network(images).float(), target)}, len(images))
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:

@@ -46,8 +46,10 @@ def read_table(
         found += class_faults(file, class_names)
     label_of = {name: label for label, name in enumerate(class_names)}
     folder = file.parent if root is None else root
+    # normalized, so that a.png and ./x/../a.png are one file
     paths = [os.path.normpath(path_of(folder, row["path"])) for _, row in rows]
     outside = find_outside(file, paths, [folder, file.parent], REMEDY)
+    # path -> line, label and group; of paths that come twice the first row is kept
     kept: dict[str, tuple[int, str, str]] = {}
     for i, (path, (line, row)) in enumerate(zip(paths, rows, strict=True)):
         label = row["label"]

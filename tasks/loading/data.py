@@ -241,10 +241,12 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
     def divided(self, split: str) -> R:
         """Return what is read for a split, or with `val_fraction` and `folds` its part of the training split."""
         if split not in self._divided:
+            # the test split is never divided: it has to stay the same over all folds
             if split == "test" or not self.division.holds_out:
                 self._divided[split] = self.load(split, self._class_names if split == "train" else self.class_names)
             else:
                 whole = self.load("train", self._class_names)
+                # of several classes in a sample the rarest counts, as it is the hardest to divide evenly
                 held = self.division.held_out(rarest_classes(self.classes_of(whole)), self.groups_of(whole))
                 self._divided["train"] = whole.only(np.flatnonzero(~held))
                 self._divided["val"] = whole.only(np.flatnonzero(held))
@@ -333,6 +335,7 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         """Return which of the files (N,) exist, as indices; others are an error, or are left out with a warning."""
         # os.path and not Path, which raises of a name that is too long; a video may be a folder
         absent = np.array([not os.path.exists(str(file)) for file in files], dtype=bool)
+        # all of them at once: a wrong data root would otherwise take a run for each file
         if absent.any():
             first = files[absent][0]
             if self.missing == "error":
@@ -383,5 +386,6 @@ def run_seed() -> int:
 
 def default_num_workers() -> int:
     """Return how many loader processes suit this machine: its cores less the one that trains, at most 8."""
+    # the cores of this process: a scheduler may give it fewer than the machine has
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, min(8, cores - 1))

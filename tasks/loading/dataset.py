@@ -61,6 +61,7 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
         if isinstance(wanted, int):  # evaluation: this sample without augmentation, or none
             return self._try(wanted, None)
         skipped: tuple[str, ...] = ()
+        # the next one and not a random one: the same in every worker and in a resumed run
         for step in range(self.size):
             found = self._try((wanted.sample + step) % self.size, wanted)
             skipped += found.skipped
@@ -74,6 +75,7 @@ class TaskDataset(Dataset[Read[S]], ABC, Generic[S]):
         except UnreadableFile as error:
             if self.missing == "skip":
                 return Read(None, (str(error),))
+            # of the same class, which callers distinguish (images, videos, scans)
             raise type(error)(f"{error} Or leave such files out with data.missing=skip.") from None
 
 

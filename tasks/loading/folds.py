@@ -109,6 +109,7 @@ def grouped_part(labels: np.ndarray, groups: np.ndarray, fraction: float) -> np.
             f"all samples are of one group (patient, recording), {names.tolist()}; a part that shares none with the "
             "rest needs two. Give data.val files of its own, or correct the column that names the groups."
         )
+    # a fraction of few parts: 0.3 as a float is a fraction with a denominator of 2^54
     most = min(_MOST_PARTS, len(names))
     share = Fraction(fraction).limit_denominator(most)
     share = min(max(share, Fraction(1, most)), Fraction(most - 1, most))
@@ -142,7 +143,9 @@ def stratified_group_kfold(labels: np.ndarray, groups: np.ndarray, num_folds: in
     np.add.at(counts, (members, labels), 1)
     counts = np.hstack([counts, counts.sum(axis=1, keepdims=True)])  # and all together: size counts, too
     share = counts.sum(axis=0) / num_folds
+    # by the seed, since names often have an order (by date, by clinic) that folds must not follow
     shuffled = np.random.default_rng(seed).permutation(len(names))
+    # largest first: the small ones then fill the gaps, as in bin packing
     order = shuffled[np.argsort(-counts[shuffled, -1], kind="stable")]
     filled = np.zeros((num_folds, counts.shape[1]))
     chosen = np.zeros(len(names), dtype=np.int64)

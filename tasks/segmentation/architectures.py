@@ -32,6 +32,7 @@ class DeepLabV3(Segmenter):
     """
 
     renames: ClassVar[Renames] = (
+        # torchvision's head: 0 is ASPP, 1 to 3 are convolution, norm and ReLU, 4 is the last convolution
         (r"^classifier\.0\.", "decoder.aspp."),
         (r"^classifier\.([12])\.", lambda found: f"decoder.fuse.{int(found[1]) - 1}."),
         (r"^classifier\.4\.", "head.conv."),

@@ -33,9 +33,11 @@ class Coding(NamedTuple):
     def labels(self, values: np.ndarray) -> np.ndarray:
         """Return the labels (H, W) int16 of values (H, W), `UNKNOWN` where they have no class."""
         if not self.in_color:
+            # a lookup table: masks have millions of pixels; int16, since uint8 has no room for `UNKNOWN`
             table = np.full(256, UNKNOWN, dtype=np.int16)
             table[self.values] = self.meanings
             return table[values]
+        # 2^24 colors are too many for a table; the minimum is for colors above the last one
         indices = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
         return np.where(self.values[indices] == values, self.meanings[indices], UNKNOWN).astype(np.int16)
 
@@ -87,6 +89,7 @@ def coding(
             f"are values in 0..{largest}, each for one class or ignored. Correct data.ignored or the list of classes."
         )
     labels |= dict.fromkeys(ignored, IGNORE_INDEX)
+    # 255 is the void of Pascal VOC and of Cityscapes' training ids
     assumes_void = not in_color and IGNORE_INDEX not in labels
     if assumes_void:
         labels[IGNORE_INDEX] = IGNORE_INDEX

@@ -55,6 +55,7 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         size = (x.shape[2], x.shape[3])
+        # the pooled branch is a single pixel; the others have this size already
         return self.project(torch.cat([resized(branch(x), size) for branch in self.convs], dim=1))
 
 

@@ -70,6 +70,7 @@ class MaskFiles(Masks):
         unknown = labels == UNKNOWN
         if unknown.any():
             raise UnknownValues(f"{file}: {self.coding.describe_unknown(values[unknown])}")
+        # int16 up to here, for `UNKNOWN`
         return labels.astype(np.uint8)
 
 

@@ -29,6 +29,7 @@ def read_values(path: str | os.PathLike[str], in_color: bool = False) -> np.ndar
             where numbers are meant, has values above 255, or a palette that leaves open which numbers are meant.
     """
     with opened(path) as image:
+        # MPO is what phones write: a JPEG with further pictures
         if image.format in ("JPEG", "MPO"):
             raise ValueError(f"it is a JPEG; {NOT_LOSSY}")
         if image.mode in ("RGBA", "LA", "PA"):
@@ -39,6 +40,7 @@ def read_values(path: str | os.PathLike[str], in_color: bool = False) -> np.ndar
                     "transparency, in which every pixel has one value"
                 )
         if in_color:
+            # one number per color, which is looked up like a gray value
             return np.array(image.convert("RGB")).astype(np.int64) @ np.array((1 << 16, 1 << 8, 1))
         return _values(image)
 
@@ -48,6 +50,7 @@ def _values(image: Image.Image) -> np.ndarray:
         if image.mode == "P":
             _check_palette(image)
         return np.array(image, dtype=np.uint8)
+    # how Pillow opens 16-bit PNG and TIFF, which some tools write for a few small labels
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.array(image)
         if values.min() < 0 or values.max() > 255:
@@ -72,6 +75,7 @@ def _check_palette(image: Image.Image) -> None:
     """
     palette = np.array(image.getpalette("RGB") or [], dtype=np.int64).reshape(-1, 3)
     used = np.flatnonzero(image.histogram())
+    # a file may have a shorter palette than its largest index
     used = used[used < len(palette)]
     grays = palette[used]
     if (grays == grays[:, :1]).all() and (np.diff(grays[:, 0]) < 0).any():

@@ -51,6 +51,7 @@ class SlidingWindow(Views):
         padded = F.pad(images, (0, wide, 0, low))
         weight = _tent(self.size[0], images.device)[:, None] * _tent(self.size[1], images.device)
         total: Tensor | None = None
+        # summed alongside, since the number of windows differs from pixel to pixel
         weights = torch.zeros(padded.shape[2:], device=images.device)
         for top in _starts(padded.shape[2], self.size[0], self.overlap):
             for left in _starts(padded.shape[3], self.size[1], self.overlap):
@@ -99,6 +100,7 @@ class MultiScale(Views):
             else F.interpolate(view, size=tuple(size), mode="bilinear", align_corners=False)
             for view in views
         ]
+        # probabilities and not logits are averaged, whose scale differs between views
         return torch.stack(full).mean(dim=0)
 
 
@@ -112,4 +114,5 @@ def _starts(length: int, window: int, overlap: float) -> list[int]:
 def _tent(size: int, device: torch.device) -> Tensor:
     """Return weights (size,) that fall from 1 in the middle towards the edges, and are nowhere 0."""
     middle = (torch.arange(size, device=device) + 0.5) / size
+    # above 0 everywhere: the corners of the image are in a single window
     return 1 - (2 * middle - 1).abs() + 1 / size

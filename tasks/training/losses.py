@@ -132,6 +132,7 @@ def label_weights(labels: Tensor, weight: Tensor | None, ignore_index: int = UNL
     Returns:
         (N, ...), bool without weights, else float32.
     """
+    # looked up at 0 where ignored, since -1 would be the last class and 255 out of range
     known = labels != ignore_index
     return known if weight is None else weight[torch.where(known, labels, 0)] * known
 

@@ -47,6 +47,7 @@ class Cosine(Schedule):
         self.end = end
 
     def shape(self, progress: float) -> float:
+        # rounding may take the progress beyond 1, where a cosine rises again
         return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 

@@ -85,6 +85,7 @@ class Watch:
     @torch.no_grad()
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Record values of the current batch, each () on the device."""
+        # float32: values of several types are read as one tensor
         recorded = {name: value.detach().float() for name, value in values.items()}
         self._batches[-1].values.update(recorded)
         for value in recorded.values():
@@ -101,6 +102,7 @@ class Watch:
     def end_step(self) -> None:
         """Mark the batches of the completed step as taken, or as skipped if `bad`."""
         for batch in self._batches:
+            # of all batches whose gradients the step accumulates
             batch.skipped = self.bad if batch.skipped is None else batch.skipped
         if self.by_step:
             self.bad = torch.zeros_like(self.bad)
@@ -119,4 +121,5 @@ class Watch:
 
 def _numbers(values: Sequence[Tensor]) -> list[float]:
     """Return () tensors of one device as numbers, with a single copy to the host."""
+    # each copy to the host waits for the device
     return torch.stack([value.float() for value in values]).tolist() if values else []
