@@ -66,4 +66,5 @@ def read_folders(
 
 def is_folder_per_class(folder: Path, suffixes: Collection[str], find: FindSamples = files_below) -> bool:
     """Return whether a folder holds folders that hold samples of this kind."""
+    # the first sample is enough: a class may have a million
     return any(next(iter(find(folder / name, suffixes)), None) for name in entries(folder)[0])

@@ -33,6 +33,7 @@ def find_outside(
     Returns:
         The faults by the number of the file; such files must not be opened, they may be devices or pipes.
     """
+    # with a slash at the end, without which /data2 would be inside of /data
     allowed = tuple(dict.fromkeys(os.path.join(os.path.abspath(root), "") for root in roots))
     found = {}
     for i, file in enumerate(files):

@@ -87,6 +87,7 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
         return [batches[place % len(batches)] for place in places]
 
     def _batches(self, epoch: int) -> list[list[SampleRequest]]:
+        # a generator per epoch: a resumed run draws its epoch without those before it
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self.groups))
         seeds = rng.integers(2**31, size=(2, len(order)))
@@ -112,6 +113,7 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
             else:
                 index, seed = chosen[0][0]
                 chosen[-1].append((index, seed ^ 1))  # another seed, another augmentation
+        # or else the incomplete and mixed batches would always be the last of an epoch
         rng.shuffle(chosen)
         return [
             [SampleRequest(index, seed, int(seeds[1, number])) for index, seed in batch]

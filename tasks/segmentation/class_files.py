@@ -46,6 +46,7 @@ def read_classes(classes: str | Path, ignored: Sequence[int] = ()) -> Coding:
             found = classes_of_mapping(json.loads(text) if file.suffix.lower() == ".json" else yaml.safe_load(text))
         else:
             found = classes_of_lines(text)
+    # RecursionError: JSON nested by the thousand
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -56,6 +57,7 @@ def read_classes(classes: str | Path, ignored: Sequence[int] = ()) -> Coding:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or twice:
         raise ValueError(f"{file}: holds {len(names)} names, twice {twice}; expected one line for each class.")
+    # Car and car are one class, spelled differently by two people
     for one, other in similar_names(names):
         raise ValueError(f"{file}: {one!r} and {other!r} are nearly the same name; rename one, or drop it.")
     values: dict[int, int] = {}

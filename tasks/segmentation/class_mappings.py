@@ -43,6 +43,7 @@ def _pairs(content: Mapping[Any, Any]) -> ClassList:
     """Read name -> value, value -> name, or name -> color."""
     if content and all(str(key).strip().isdecimal() and isinstance(name, str) for key, name in content.items()):
         return class_list((int(key), name) for key, name in content.items())
+    # not isinstance, by which True is an int
     if content and all(type(value) is int for value in content.values()):
         return class_list((value, str(name)) for name, value in content.items())
     if content and all(_is_color(value) for value in content.values()):

@@ -85,8 +85,10 @@ class SegmentationData(TaskData[LabeledMasks]):
         if not len(records):
             raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
         coverage = Coverage(records, str(self.root / wanted.masks))
+        # not of every mask, which would take minutes before the first step
         coverage.read_sample()
         self.handle_faults(list(coverage.faults()), {faults.ONE_CLASS: "kept"} if split != "train" else {})
+        # of a sample of the masks, an absent class may be in the others
         if split == "train" and coverage.num_masks == len(records):
             for fault in coverage.empty_classes():
                 warnings.warn(f"{fault} Nothing is learned about it.", stacklevel=2)

@@ -140,6 +140,7 @@ class SegmentationModule(TaskModule):
         prediction for an image does not depend on the rest of the batch.
         """
         images = self._images(batch)
+        # waits for the device, which does no harm in evaluation
         for height, width in torch.unique(batch.sizes, dim=0).tolist():
             places = ((batch.sizes[:, 0] == height) & (batch.sizes[:, 1] == width)).nonzero().flatten()
             probs = self.views(self.network, images[places, :, :height, :width])

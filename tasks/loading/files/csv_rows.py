@@ -85,6 +85,7 @@ def path_of(folder: Path, cell: str) -> str:
 
 def _head(text: str, needed: Sequence[str]) -> tuple[str, list[str]]:
     """Return the delimiter that finds most of the needed columns, and the columns."""
+    # a file that is no CSV may be a single line of any length
     line = text.split("\n", 1)[0][:100_000]
     heads = []
     for delimiter in _DELIMITERS:

@@ -42,6 +42,7 @@ class JsonRows:
         whole = self.file.with_name(f"{self.file.name}.part")
         count = 0
         with whole.open("w", encoding="utf-8") as target:
+            # line by line: the predictions of a large data set do not fit into memory
             target.write("[")
             for part in self.parts:
                 with part.open(encoding="utf-8") as source:
@@ -50,6 +51,7 @@ class JsonRows:
                         count += 1
             target.write("]")
             target.flush()
+            # as of a checkpoint: a list of this name is complete, even after a power failure
             os.fsync(target.fileno())
         os.replace(whole, self.file)
         for part in self.parts:

@@ -66,6 +66,7 @@ class Pixels:
         if white is None:
             white = self._assumed_white(values)
             if self.black == 0.0:
+                # 65535 is 255 * 257, so that this rounds exactly, without floating-point numbers
                 return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
         low, high = (np.asarray(value, dtype=np.float32) for value in (self.black, white))
         scaled = (values.astype(np.float32) - low) * (255 / (high - low))
@@ -81,6 +82,7 @@ class Pixels:
                 f"{1 if 0.5 < largest <= 1 else 'VALUE'} (and data.pixels.black where 0 is not black), or convert the "
                 "files to 8 bits"
             )
+        # an image of zeros is black on every scale
         if 0 < largest < _LEAST_16:
             guess = (1 << max(8, int(largest).bit_length())) - 1
             raise UnclearPixels(
