@@ -91,8 +91,8 @@ def model_card(
         else "",
         "## Limits",
         _LIMITS.get(task, "The model was measured on the data above and on nothing else."),
-        "Classes beyond those listed are not recognized. Images that differ from the training data in source, resolution or "
-        "lighting were not measured.",
+        "Classes beyond those listed are not recognized. Images that differ from the training data in source, "
+        "resolution or lighting were not measured.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
