@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from vertebra.tools.main import COMMANDS
+from vertebra.tools.command_line import read_words
+from vertebra.tools.flag_names import refuse_unknown
+from vertebra.tools.main import COMMANDS, LIGHTNING
+from vertebra.tools.read_configs import read_configs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,6 +56,17 @@ def test_python_examples_compile_and_import_what_exists(page):
         compile(block, page.name, "exec")
         for line in re.findall(r"^(?:from|import) vertebra.*$", block, re.MULTILINE):
             exec(line, {})  # the imports only: the examples have images of their own
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_of_commands_exist(page):
+    for words in commands(page):
+        if words[0] in LIGHTNING:
+            read = read_words(words[1:])
+            names = [
+                flag.value for flag in read.flags if flag.name == "-c" and (ROOT / "configs" / flag.value).is_file()
+            ]
+            refuse_unknown(read.flags, read_configs(ROOT / "configs" / name for name in names), ["--task", "--FLAG"])
 
 
 def test_the_pages_have_commands():

@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vertebra.tools import fit
+
 # demo -> the function that writes its data set, in `vertebra.tools.samples.<demo>`; names only, so that --help needs
 # neither OpenCV nor a video encoder
 TASKS = {
@@ -44,8 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     run = args.output or Path("runs") / f"demo_{args.task}"
 
-    from vertebra.tools import train  # imports torch, which would slow down --help
-
     samples = importlib.import_module(f"vertebra.tools.samples.{args.task}")
 
     # only a demo has its data inside the run folder: anything else there is a user's run and is not deleted
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs[f"{args.task}/demo_{BASELINES[args.task]}"] = run / BASELINES[args.task]
     for config, folder in runs.items():
         folders = ["--data.root", str(run / "data"), "--trainer.default_root_dir", str(folder)]
-        code = train.main(["fit", "-c", f"{config}.yaml", *folders, *flags])
+        code = fit.main(["fit", "-c", f"{config}.yaml", *folders, *flags])
         if code:
             return code
     if len(runs) > 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+from vertebra.tools import fit
 from vertebra.tools.config_files import config_name
 
 if TYPE_CHECKING:
@@ -73,8 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_fold(folder: Path, flags: Sequence[str]) -> int:
     """Train on all other folds and evaluate the last checkpoint on this one, unless that has been done."""
-    from vertebra.tools import train  # imports torch, which would slow down --help
-
     # a marker of its own: `fit` ends with a scores_val.csv too, but of its best epoch
     done = folder / "measured"
     if done.exists():
@@ -82,7 +81,7 @@ def _run_fold(folder: Path, flags: Sequence[str]) -> int:
     last = folder / "checkpoints" / "last.ckpt"
     flags = [*flags, "--trainer.default_root_dir", str(folder)]  # last, so that it wins over a user's own
     resume = ["--ckpt_path", "last"] if last.exists() else []
-    code = train.main(["fit", *flags, *resume]) or train.main(["validate", *flags, "--ckpt_path", str(last)])
+    code = fit.main(["fit", *flags, *resume]) or fit.main(["validate", *flags, "--ckpt_path", str(last)])
     if not code:
         done.touch()
     return code
