@@ -1,14 +1,26 @@
 """Detectors compute on a GPU what they compute on the CPU, and train without waiting for it."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from vertebra.tasks.detection import faster_rcnn, fcos, retinanet, rt_detr, ssd, yolox
-from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection import cascade_rcnn, faster_rcnn, fcos, mask_rcnn, retinanet, rt_detr, ssd, yolox
+from vertebra.tasks.detection.batch import ImageBatch, pad_targets
 from vertebra.tasks.detection.sampling import BalancedSampler
 from vertebra.tasks.training.compiling import compile_parts
 
 pytestmark = pytest.mark.gpu
+
+cascade_masks = partial(cascade_rcnn, masks=True)
+
+
+def target_on_gpu():
+    return {
+        "boxes": torch.tensor([[10.0, 20.0, 70.0, 80.0]], device="cuda"),
+        "labels": torch.tensor([1], device="cuda"),
+        "masks": torch.ones(1, 160, 160, dtype=torch.bool, device="cuda"),
+    }
 
 
 def test_losses_and_gradients_equal_the_cpus() -> None:
@@ -33,17 +45,13 @@ def test_losses_and_gradients_equal_the_cpus() -> None:
     torch.testing.assert_close(found[1][1], found[0][1], atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos, rt_detr, ssd, yolox])
+@pytest.mark.parametrize("build", [faster_rcnn, mask_rcnn, cascade_masks, retinanet, fcos, rt_detr, ssd, yolox])
 def test_a_mixed_precision_step_is_finite(build) -> None:
     torch.manual_seed(0)
     detector = build("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, 160, 160, device="cuda").contiguous(memory_format=torch.channels_last)
-    target = {
-        "boxes": torch.tensor([[10.0, 20.0, 70.0, 80.0]], device="cuda"),
-        "labels": torch.tensor([1], device="cuda"),
-    }
     with torch.autocast("cuda", dtype=torch.bfloat16):
-        losses = detector(list(images), [target, target])
+        losses = detector(list(images), [target_on_gpu()] * 2)
     torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in detector.parameters() if parameter.requires_grad)
 
@@ -54,7 +62,7 @@ def waiting_is_an_error():
     torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("build", [faster_rcnn, retinanet, fcos, ssd, yolox])
+@pytest.mark.parametrize("build", [faster_rcnn, mask_rcnn, cascade_masks, retinanet, fcos, ssd, yolox])
 @pytest.mark.parametrize("mode", [None, "default", "reduce-overhead"])
 def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, mode, build) -> None:
     detector = build("resnet18", num_classes=3).cuda().to(memory_format=torch.channels_last)
@@ -62,8 +70,7 @@ def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, m
         compile_parts(detector, mode=mode)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3, fused=True)
     images = torch.randn(2, 3, 160, 160, device="cuda").contiguous(memory_format=torch.channels_last)
-    boxes = torch.tensor([[[10.0, 20.0, 70.0, 80.0]]] * 2, device="cuda")
-    targets = Targets(boxes, torch.ones(2, 1, dtype=torch.int64, device="cuda"), torch.zeros(2, 0, 4, device="cuda"))
+    targets = pad_targets([target_on_gpu()] * 2)
     batch = ImageBatch(images, torch.full((2, 2), 160, device="cuda"))
     for number in range(6):
         if number == 4:
@@ -88,8 +95,7 @@ def test_rt_detr_waits_once_a_step_in_the_matcher(waiting_is_an_error) -> None:
     detector.matcher, matched = waiting, []
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-4, fused=True)
     images = torch.randn(2, 3, 160, 160, device="cuda").contiguous(memory_format=torch.channels_last)
-    boxes = torch.tensor([[[10.0, 20.0, 70.0, 80.0]]] * 2, device="cuda")
-    targets = Targets(boxes, torch.ones(2, 1, dtype=torch.int64, device="cuda"), torch.zeros(2, 0, 4, device="cuda"))
+    targets = pad_targets([target_on_gpu()] * 2)
     batch = ImageBatch(images, torch.full((2, 2), 160, device="cuda"))
     for number in range(3):
         if number == 1:

@@ -1,5 +1,6 @@
 """What all detectors have in common: batches, padding, crowds, and any input that a data set may have."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -7,15 +8,19 @@ import torch
 
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks import detection
 from vertebra.tasks.detection import (
     DenseSelection,
     DetectionSelection,
+    Detector,
     PerClassSelection,
     ProposalSelection,
     SSDLayout,
     TransformerSize,
+    cascade_rcnn,
     faster_rcnn,
     fcos,
+    mask_rcnn,
     retinanet,
     rt_detr,
     ssd,
@@ -26,13 +31,16 @@ from vertebra.tasks.detection.losses import GIoU
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
 
 NUM_CLASSES = 2
-FEW = ProposalSelection(per_level=50, per_image=40)
+FEW = ProposalSelection(per_level=50, per_image=40, per_level_eval=50, per_image_eval=40)
 LEVELS = SSDLayout(size=64, channels=(24,) * 6)
 LITE = SSDLayout(size=64, channels=(24,) * 6, last=(), finest=16, depthwise=True)
 QUERIES = TransformerSize(16, 32, 0.5, num_layers=2, channels=16, feedforward=32, num_heads=4, num_points=2)
 
+SECOND_STAGE = {"channels": 16, "proposals": FEW, "rois_per_image": 16}
 DETECTORS = {
-    "faster_rcnn": partial(faster_rcnn, channels=16, proposals=FEW, rois_per_image=16),
+    "faster_rcnn": partial(faster_rcnn, **SECOND_STAGE),
+    "mask_rcnn": partial(mask_rcnn, **SECOND_STAGE),
+    "cascade_rcnn": partial(cascade_rcnn, masks=True, **SECOND_STAGE),
     "retinanet": partial(retinanet, channels=16, detections=DenseSelection(0.0, per_image=30)),
     "retinanet v2": partial(
         retinanet,
@@ -48,7 +56,8 @@ DETECTORS = {
     "yolox": partial(yolox, size="tiny", head_norm="group", detections=DetectionSelection(0.0, per_image=30)),
     "rt_detr": partial(rt_detr, size=QUERIES, num_queries=10, num_denoising=4, head_norm="group"),
 }
-OF_CHANCE = ("faster_rcnn", "rt_detr")  # their losses are of samples or of noise
+TWO_STAGES = [name for name in DETECTORS if "rcnn" in name]
+OF_CHANCE = [*TWO_STAGES, "rt_detr"]  # their losses are of samples or of noise
 ALL = pytest.mark.parametrize("name", DETECTORS)
 
 
@@ -85,7 +94,15 @@ INPUTS = {
 }
 
 
+def with_masks(image, target):
+    """Add masks that fill the boxes, which only some networks learn from."""
+    y, x = torch.arange(image.shape[1])[:, None], torch.arange(image.shape[2])
+    x1, y1, x2, y2 = target["boxes"].T[..., None, None]
+    return target | {"masks": (x >= x1.floor()) & (x < x2) & (y >= y1.floor()) & (y < y2)}
+
+
 def assert_step_is_finite(network, images, targets):
+    targets = [with_masks(*pair) for pair in zip(images, targets, strict=True)]
     losses = network.train()(images, targets)
     assert all(loss.isfinite() for loss in losses.values()), losses
     sum(losses.values()).backward()
@@ -125,14 +142,15 @@ NECKS = ["fpn", "pafpn", "bifpn"]
 def of_backbones():
     """Every detector on every backbone and neck, of which each backbone has one by default, and the others if slow."""
     for name in DETECTORS:
-        with_necks = name in ("faster_rcnn", "retinanet", "retinanet v2", "fcos")
+        with_necks = name in (*TWO_STAGES, "retinanet", "retinanet v2", "fcos")
         for i, backbone in enumerate(BACKBONES):
             for j, neck in enumerate(NECKS if with_necks else [None]):
-                quick = not with_necks or (name != "retinanet v2" and i % 3 == j)
+                of_others = name == "retinanet v2" or (name in TWO_STAGES[1:] and i > 2)  # what the first one has too
+                quick = not with_necks or (not of_others and i % 3 == j)
                 yield pytest.param(name, backbone, neck, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "backbone", "neck"), of_backbones())
+@pytest.mark.parametrize(("name", "backbone", "neck"), list(of_backbones()))
 def test_any_backbone_and_neck(name, backbone, neck):
     network = DETECTORS[name](create_backbone(backbone), NUM_CLASSES, **({"neck": neck} if neck else {}))
     assert_step_is_finite(network, [torch.randn(3, 64, 50), torch.randn(3, 40, 64)], [target(BOX), EMPTY])
@@ -194,3 +212,8 @@ def test_another_number_of_classes_starts_from_a_checkpoint(name, tmp_path):
     other = {key for key, value in first.state_dict().items() if not torch.equal(value, loaded[key])}
     assert other
     assert all(key.startswith(tuple(f"{layer}." for layer in first.class_layers)) for key in other)
+
+
+def test_the_table_has_every_detector():
+    public = {part for part in vars(detection).values() if inspect.isclass(part) and issubclass(part, Detector)}
+    assert {part.func for part in DETECTORS.values()} == public - {Detector}
