@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from vertebra.tasks.detection.rtdetr.coordinates import inverse_sigmoid, to_corners
+from vertebra.tasks.detection.rtdetr.decoder import Decoder
 from vertebra.tasks.detection.rtdetr.denoising import Denoising, visibility
+from vertebra.tasks.detection.rtdetr.losses import SetLoss, Truth
 
 BOXES = torch.tensor([[[0.5, 0.5, 0.2, 0.1], [0.4, 0.6, 0.1, 0.2]], [[0.5, 0.4, 0.2, 0.2], [0.0, 0.0, 0.0, 0.0]]])
 LABELS = torch.tensor([[1, 3], [2, 0]])
@@ -56,3 +58,40 @@ def test_what_sees_what():
         [0, 0, 0, 0, 1, 1],
         [0, 0, 0, 0, 1, 1],
     ]
+
+
+GRIDS = ((12, 12), (6, 6))
+
+
+def scenes(count, projection):
+    """Boxes at random places, and pixels that show which of them are inside and of which class."""
+    sizes = 0.25 + 0.25 * torch.rand(count, 1, 2)
+    centers = sizes / 2 + (1 - sizes) * torch.rand(count, 1, 2)
+    labels = torch.randint(1, 3, (count, 1))
+    maps = []
+    for height, width in GRIDS:
+        y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
+        distances = (torch.stack((x, y), dim=-1).view(1, -1, 2) - centers).abs()
+        inside = (distances < sizes / 2).all(dim=-1).float()
+        maps.append(torch.stack((inside, inside * (labels - 1)), dim=-1) @ projection)
+    return Truth(torch.cat((centers, sizes), dim=-1), labels, torch.zeros(count, 0, 4)), torch.cat(maps, dim=1)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_decoder_learns_to_put_boxes_right_by_what_it_sees(seen):
+    decoder, denoising = Decoder(1, 32, 2, 4, 64, 2, 4).train(), Denoising(2, 32, num_queries=10)
+    torch.nn.init.zeros_(decoder.box_heads[0][-1].weight)
+    torch.nn.init.zeros_(decoder.box_heads[0][-1].bias)
+    optimizer = torch.optim.AdamW([*decoder.parameters(), *denoising.parameters()], lr=6e-3)
+    projection, history = torch.randn(2, 32), []
+    for _ in range(80 if seen else 40):
+        truth, pixels = scenes(8, projection * seen)  # never the same again: nothing can be learned by heart
+        noisy = denoising(truth.boxes, truth.labels, 0)
+        logits, boxes = decoder(noisy.content, noisy.references, pixels, GRIDS, noisy.mask)
+        losses = SetLoss()(logits, boxes, noisy.objects[None], truth)
+        optimizer.zero_grad()
+        sum(loss.sum() for loss in losses.values()).backward()
+        optimizer.step()
+        history.append(losses["loss_box_l1"].item())
+    # blind it can only learn which boxes are likely
+    assert (sum(history[-8:]) < 0.6 * sum(history[:8])) == seen
