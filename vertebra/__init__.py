@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         load_weights,
     )
     from vertebra.tools.trained.run import load
+    from vertebra.tools.trained.training import fit
 
 __version__ = "0.1.0"
 
@@ -33,12 +34,13 @@ __all__ = [
     "__version__",
     "create_backbone",
     "create_neck",
+    "fit",
     "list_backbones",
     "load",
     "load_weights",
 ]
 # name -> module that defines it
-_ELSEWHERE = {"load": "vertebra.tools.trained.run"}
+_ELSEWHERE = {"fit": "vertebra.tools.trained.training", "load": "vertebra.tools.trained.run"}
 
 
 def __getattr__(name: str) -> Any:
