@@ -10,6 +10,8 @@ _OWN_PACKAGE = "vertebra"
 # the module whose frames are on the stack while Lightning loads a checkpoint
 _RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 
+_DOWNLOAD = "could not be downloaded"  # of published weights, in messages of the backbones
+_WITHOUT_NETWORK = "As flags: --weights FILE, or --weights none for random ones."
 _ELSEWHERE = "write elsewhere with --trainer.default_root_dir FOLDER (predict: --output FOLDER)"
 _NOT_A_FOLDER = "a folder is needed there; move the file, or give another folder"
 # Environment errors, which are never bugs, wherever they are raised. ENOENT is missing on purpose: a file that a
@@ -47,6 +49,7 @@ def user_message(error: BaseException, folder: str = "") -> str | None:
             if kind.split(".")[0] == _OWN_PACKAGE:
                 return message
         elif isinstance(cause, ValueError | FileNotFoundError) and _raised_in(cause.__traceback__) == _OWN_PACKAGE:
+            text = f"{text} {_WITHOUT_NETWORK}" if _DOWNLOAD in text else text
             return f"{checkpoint}: {text}" if checkpoint and checkpoint not in text else text
         elif isinstance(cause, OSError) and cause.errno in _REMEDIES:
             file = cause.filename2 or cause.filename or folder  # filename2 is the destination of a copy

@@ -49,7 +49,7 @@ def refuse_unknown(flags: Iterable[Flag], config: Mapping[str, Any], more: Seque
         elif (group := name.partition(".")[0]) not in (f"--{known}" for known in _GROUPS):
             raise unknown_flag(group, top)
         elif known := _names_beside(name.lstrip("-").split("."), config, flags):
-            raise unknown_flag(name, known)
+            raise unknown_flag(name, [*known, *short])
 
 
 def refuse_unknown_keys(config: Mapping[str, Any], file: str) -> None:
@@ -86,10 +86,12 @@ def unknown_flag(name: str, known: Iterable[str]) -> ValueError:
         known: names of flags that exist.
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    # of a long flag the last word alone may be what was misspelled or misplaced
+    # the last word may be right and misplaced
     word = name.rpartition(".")[2].lstrip("-")
-    close += [flag for flag in names if flag.rpartition(".")[2].lstrip("-") == word and flag not in close]
+    close = [flag for flag in names if flag.rpartition(".")[2].lstrip("-") == word]
+    likeness = {flag: difflib.SequenceMatcher(None, name, flag).ratio() for flag in names}
+    nearest = difflib.get_close_matches(name, names, n=3)
+    close = close or [flag for flag in nearest if likeness[flag] > max(likeness.values()) - 0.1]
     hint = f"did you mean {' or '.join(close[:3])}?" if close else "vertebra fit --help lists the short ones."
     return ValueError(f"unknown flag {name}; {hint} vertebra fit --help-all lists all flags.")
 

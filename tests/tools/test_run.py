@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import vertebra
-from vertebra.tools import predict, train
+from vertebra.tools import main, predict, train
 from vertebra.tools.progress import ThrottledProgressBar
 
 CONFIG = """
@@ -204,11 +204,14 @@ def test_validate_without_a_checkpoint_is_refused(detection_samples, tmp_path, m
     assert "metrics of untrained weights mean nothing" in capsys.readouterr().err
 
 
-def test_an_unknown_key_is_an_error(detection_samples, tmp_path, monkeypatch):
+def test_an_unknown_key_is_an_error(detection_samples, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(CONFIG.replace("rois_per_image", "rois_per_picture"))
-    with pytest.raises(SystemExit):
-        train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)])
+    assert train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1
+    assert "--model.network.rois_per_picture does not exist" in capsys.readouterr().err
+    assert main.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1
+    expected = "tiny.yaml: unknown key model.network.rois_per_picture; did you mean --model.network.rois_per_image?"
+    assert expected in capsys.readouterr().err
 
 
 def test_an_unreadable_image_stops_the_run_with_one_line(detection_samples, tmp_path, monkeypatch, capsys):

@@ -123,7 +123,7 @@ def test_check_and_fit_name_broken_files(video_samples, tmp_path, capsys, recwar
     shutil.copytree(video_samples / "val", root / "val")
     shutil.rmtree(root / "val/up")
     shutil.copytree(video_samples / "train/up", root / "val/up")
-    assert check.main([str(root / "train")]) == 1
+    assert check.main([str(root / "train"), "--all"]) == 1
     lines = capsys.readouterr().out.splitlines()
     named = {Path(line.split(": ")[0]).name for line in lines if line.endswith("[unreadable video]")}
     assert named == BROKEN

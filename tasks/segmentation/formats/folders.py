@@ -106,16 +106,15 @@ def _find(wanted: Source, options: MaskOptions) -> list[Source]:
     for images, masks in _PAIRS:
         if (path / images).is_dir() and (path / masks).is_dir() and find_images([path / masks]):
             inside = [name for name in entries(path / masks)[0] if find_images([path / masks / name])]
-            if not any((path / images / name).is_dir() for name in inside):
-                # splits whose images are in one folder; other folders are of something else
+            are_divided = any((path / images / name).is_dir() for name in inside)
+            if not are_divided:  # splits whose images are in one folder; other folders are of something else
                 inside = [name for name in inside if name in _SPLITS]
-            parts = sorted(inside, key=lambda name: not name.startswith("train"))
-            return [Source(path / masks / part, files=_images_of(path / images, part)) for part in parts or [""]]
+            parts = sorted(inside, key=lambda name: not name.startswith("train")) or [""]
+            return [
+                Source(path / masks / part, files=path / images / part if are_divided else path / images)
+                for part in parts
+            ]
     return []
-
-
-def _images_of(folder: Path, split: str) -> Path:
-    return folder / split if (folder / split).is_dir() else folder
 
 
 def _read(source: Source, options: MaskOptions, class_names: Sequence[str] | None) -> tuple[LabeledMasks, list[Fault]]:
