@@ -148,23 +148,34 @@ def _axis_weights(
     Returns:
         (R, size, count) float32, zero beyond the window.
     """
-    bin_size = (high - low).clamp(min=1.0) / size
+    bin_size = ((high - low).clamp(min=1.0) / size)[:, None]
     num_points = torch.ceil(bin_size)  # in each bin, at most a pixel apart
-    step = (bin_size / num_points)[:, None, None]
-    first = (low[:, None] + torch.arange(size, device=low.device) * bin_size[:, None])[..., None] + 0.5 * step
+    step = bin_size / num_points
+    first = low[:, None] + 0.5 * step
+    start, window, length = start[:, None], window[:, None], length[:, None]
     index = torch.arange(count, device=low.device)
-    pixel = start[:, None, None] + index  # (R, 1, count)
-    last, end = (length - 1)[:, None, None], length[:, None, None]
-    # points are more than half a pixel apart if there are several: of those within a pixel's reach there are five
-    nearest = torch.ceil((pixel - 1 - first) / step).clamp(min=0)  # (R, size, count)
-    weights = torch.zeros_like(nearest)
-    for _ in range(5):
-        point = first + nearest * step
-        counted = (nearest < num_points[:, None, None]) & (point >= -1) & (point <= end)
-        point = torch.minimum(point.clamp(min=0), last.to(point.dtype))
-        weights += (1 - (point - pixel).abs()).clamp(min=0) * counted
-        nearest = nearest + 1
-    return weights / num_points[:, None, None] * (index < window[:, None, None])
+    pixel = start + index  # (R, count)
+    weights = low.new_zeros(len(low), size, count)
+
+    def weigh(point: Tensor, pixel: Tensor) -> Tensor:
+        """Return the bilinear weight of pixels at sampling points, 0 for points beyond the image."""
+        inside = (point >= -1) & (point <= length)
+        point = torch.minimum(point.clamp(min=0), (length - 1).to(point.dtype))
+        return (1 - (point - pixel).abs()).clamp(min=0) * inside
+
+    # several points to a bin are more than half a pixel apart: five are within a pixel's reach
+    nearest = torch.ceil((pixel - 1 - first) / step).clamp(min=0)
+    for number in (nearest + tap for tap in range(5)):
+        counted = (number < size * num_points) & (num_points > 1)
+        bins = (number / num_points).long().clamp(max=size - 1)
+        weights.scatter_add_(1, bins[:, None], (weigh(first + number * step, pixel) * counted)[:, None])
+    # single points may be nearer to each other, but have two pixels each
+    point = first + torch.arange(size, device=low.device) * step  # (R, size)
+    for near in (point.clamp(min=0).floor().minimum(length - 1) + side for side in range(2)):
+        place = near.long() - start
+        counted = (place >= 0) & (place < count) & (num_points == 1)
+        weights.scatter_add_(2, place.clamp(0, count - 1)[..., None], (weigh(point, near) * counted)[..., None])
+    return weights / num_points[..., None] * (index < window)[:, None]
 
 
 def paste_crops(probs: Tensor, boxes: Tensor, height: int, width: int, threshold: float = 0.5) -> list[Crop]:
