@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from vertebra.tools.samples.classification import write_classification_samples
 from vertebra.tools.samples.detection import write_detection_samples
+from vertebra.tools.samples.instances import write_instance_samples
 from vertebra.tools.samples.medical import write_medical_samples
 from vertebra.tools.samples.segmentation import write_segmentation_samples
 from vertebra.tools.samples.video import write_video_samples
@@ -43,10 +44,14 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
 
 @pytest.fixture(scope="session")
 def detection_samples(made_once: Callable[..., Path]) -> Path:
-    """A tiny COCO data set with masks: 10 training and 5 validation images."""
-    return made_once(
-        "detection", partial(write_detection_samples, train=10, val=5, size=(64, 80), max_objects=3, masks=True)
-    )
+    """A tiny COCO data set: 10 training and 5 validation images."""
+    return made_once("detection", partial(write_detection_samples, train=10, val=5, size=(64, 80), max_objects=3))
+
+
+@pytest.fixture(scope="session")
+def instance_samples(made_once: Callable[..., Path]) -> Path:
+    """A tiny COCO data set with masks: 10 training and 5 validation images of 64 x 80 pixels."""
+    return made_once("instances", partial(write_instance_samples, train=10, val=5, size=(64, 80)))
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,8 @@ def flags_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
     def flags(config: str) -> list[str]:
         task = config.partition("/")[0]
-        fitting = {"data.root": request.getfixturevalue(f"{task}_samples"), **FITTING[task]}
+        samples = "instance_samples" if "masks: true" in (CONFIGS / config).read_text() else f"{task}_samples"
+        fitting = {"data.root": request.getfixturevalue(samples), **FITTING[task]}
         folder = tmp_path_factory.mktemp("inputs")
         if config in OF_IMAGES:
             rng = np.random.default_rng(0)

@@ -25,6 +25,9 @@ MAX_EXTENT = 0.6  # across the largest object, as a fraction of the image's shor
 MIN_VISIBLE = 0.45  # fraction of an object's area; less visible objects are removed, since their shape is ambiguous
 JPEG_QUALITY = 92
 
+# (rng, category id or 0 for the background, M) to candidate colors (M, 3)
+ColorsOf = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
+
 _SPLITS = ("train", "val")  # the index of a split is part of the random seed: do not reorder
 _SUBPIXEL_BITS = 4  # OpenCV's fixed-point polygon corners, in units of 1/16 pixel
 
@@ -67,6 +70,7 @@ def write_detection_samples(
     seed: int = 0,
     max_objects: int = 6,
     masks: bool = False,
+    colors_of: ColorsOf | None = None,
 ) -> None:
     """Write `images/<split>/*.jpg` and `annotations/<split>.json` in COCO's format below `root`.
 
@@ -80,6 +84,7 @@ def write_detection_samples(
         seed: random seed; the splits use independent streams of it.
         max_objects: maximum number of objects per image.
         masks: also write the visible pixels of each object as run lengths.
+        colors_of: see `draw_image`.
 
     Raises:
         ValueError: `size` is too small for the objects, or `max_objects` is below 1.
@@ -97,7 +102,7 @@ def write_detection_samples(
         annotations: list[dict[str, Any]] = []
         for index in range(num_images):
             stream = np.random.SeedSequence(seed, spawn_key=(_SPLITS.index(split), index))
-            sample = draw_image(np.random.default_rng(stream), size, max_objects)
+            sample = draw_image(np.random.default_rng(stream), size, max_objects, colors_of)
             name = f"{index:06d}.jpg"
             (folder / name).write_bytes(_jpeg(sample.image))
             images.append({"id": index + 1, "file_name": name, "width": size[1], "height": size[0]})
@@ -124,7 +129,7 @@ def draw_image(
     rng: np.random.Generator,
     size: tuple[int, int],
     max_objects: int,
-    colors_of: Callable[[np.random.Generator, int, int], NDArray[np.float64]] | None = None,
+    colors_of: ColorsOf | None = None,
 ) -> SyntheticImage:
     """Generate one image with its masks.
 

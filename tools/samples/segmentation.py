@@ -43,7 +43,7 @@ def write_segmentation_samples(
             (root / kind / split).mkdir(parents=True, exist_ok=True)
         for index in range(num_images):
             stream = np.random.SeedSequence(seed, spawn_key=(_SPLITS.index(split), index))
-            sample = draw_image(np.random.default_rng(stream), size, max_objects, _hues)
+            sample = draw_image(np.random.default_rng(stream), size, max_objects, hues)
             mask = np.zeros(size, dtype=np.uint8)
             # masks hold indices into classes.txt, and COCO's category ids have gaps
             for category_id, visible in zip(sample.category_ids, sample.masks, strict=True):
@@ -53,7 +53,7 @@ def write_segmentation_samples(
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
 
 
-def _hues(rng: np.random.Generator, category_id: int, number: int) -> NDArray[np.float64]:
+def hues(rng: np.random.Generator, category_id: int, number: int) -> NDArray[np.float64]:
     """Return RGB colors (number, 3) in 0..255: near the hue of a category, or desaturated for the background (0)."""
     degrees, saturation = rng.uniform(0, 360, number), rng.uniform(0, 0.25, number)
     if category_id:

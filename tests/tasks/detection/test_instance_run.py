@@ -52,8 +52,8 @@ def trainer(tmp_path: Path) -> Trainer:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_masks_are_learned_measured_and_reported(detection_samples, trainer, tmp_path):
-    module, data = build(detection_samples)
+def test_masks_are_learned_measured_and_reported(instance_samples, trainer, tmp_path):
+    module, data = build(instance_samples)
     trainer.fit(module, data)
     logged = trainer.callback_metrics
     assert {"train/loss_mask", "val/map", "val/map50", "val/mask_map", "val/mask_map50"} <= set(logged)
@@ -69,8 +69,8 @@ def test_masks_are_learned_measured_and_reported(detection_samples, trainer, tmp
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_masks_are_those_that_the_network_pastes_into_the_file(detection_samples, trainer):
-    module, data = build(detection_samples)
+def test_masks_are_those_that_the_network_pastes_into_the_file(instance_samples, trainer):
+    module, data = build(instance_samples)
     trainer.validate(module, data, verbose=False)
     (batch, *_) = data.val_dataloader()
     module.eval()
@@ -87,9 +87,9 @@ def test_masks_are_those_that_the_network_pastes_into_the_file(detection_samples
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_predictions_are_run_lengths_and_pictures_png(detection_samples, trainer, tmp_path):
-    folder = detection_samples / "images" / "val"
-    trainer.predict(*build(detection_samples, predict=[str(folder)]), return_predictions=False)
+def test_predictions_are_run_lengths_and_pictures_png(instance_samples, trainer, tmp_path):
+    folder = instance_samples / "images" / "val"
+    trainer.predict(*build(instance_samples, predict=[str(folder)]), return_predictions=False)
     rows = json.loads((tmp_path / "out/detections.json").read_text())
     assert {Path(row["file_name"]).name for row in rows} == {file.name for file in folder.iterdir()}
     masks = coco_mask.decode([row["segmentation"] for row in rows])
@@ -105,8 +105,8 @@ def test_predictions_are_run_lengths_and_pictures_png(detection_samples, trainer
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_masks_cost_a_run_of_boxes_nothing(detection_samples, trainer):
-    module, data = build(detection_samples, masks=False)
+def test_masks_cost_a_run_of_boxes_nothing(instance_samples, trainer):
+    module, data = build(instance_samples, masks=False)
     trainer.validate(module, data, verbose=False)
     assert module.results.masks is None
     assert data.records("val").instances.masks is None
