@@ -1,4 +1,4 @@
-"""Detection data for training: splits of COCO, Pascal VOC or YOLO files, and folders of images to predict on."""
+"""Detection data: splits of COCO, Pascal VOC, YOLO or labelme files, and folders of images to predict on."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ REPAIRED = {
     faults.UNUSABLE_SIZE: "replaced by the image's own size",
     faults.EXIF_ROTATION: "adapted to",
     faults.ORPHAN_LABELS: "passed over",
+    faults.BRUSH_MASKS: "taken as objects",
     faults.DEGENERATE_OUTLINE: "dropped",
     faults.OUTSIDE_OUTLINE: "dropped",
 }
@@ -48,7 +49,8 @@ class Split:
     """Where the images and boxes of one split are, below `root`.
 
     Args:
-        annotations: COCO's *.json, YOLO's data.yaml, VOC's list ImageSets/Main/*.txt or a folder of its *.xml.
+        annotations: COCO's *.json, YOLO's data.yaml, VOC's list ImageSets/Main/*.txt or a folder of its *.xml, a folder
+            of labelme's *.json.
         images: COCO's folder of images; found around the JSON if not given.
     """
 

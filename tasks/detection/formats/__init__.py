@@ -1,4 +1,4 @@
-"""Detection formats: COCO, YOLO and Pascal VOC."""
+"""Detection formats: COCO, YOLO, Pascal VOC and labelme."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.formats import coco, voc, yolo
+from vertebra.tasks.detection.formats import coco, labelme, voc, yolo
 from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.orientation import Orientation
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.formats import Format, Source, read_source
 
 # Their options are `BoxOptions`. A folder that holds several is of the first that finds a split there.
-FORMATS: tuple[Format[Annotations], ...] = (voc.FOLDER, coco.COCO, yolo.YOLO, voc.LIST)
+FORMATS: tuple[Format[Annotations], ...] = (voc.FOLDER, coco.COCO, yolo.YOLO, voc.LIST, labelme.LABELME)
 
 
 def read_annotations(
@@ -27,7 +27,7 @@ def read_annotations(
     """Read the boxes of one split, and masks if they are wanted.
 
     Args:
-        source: COCO's *.json, YOLO's *.yaml, VOC's list *.txt or folder of *.xml.
+        source: COCO's *.json, YOLO's *.yaml, VOC's list *.txt or folder of *.xml, labelme's folder of *.json.
         images: the folder that COCO's file names are relative to; None looks for it around the JSON.
         split: the split of a YOLO source.
         class_names: names of the training split, which then number the labels; a category that is not among them is

@@ -17,11 +17,12 @@ from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_clas
 from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.coco.boxes import look_like_corners, read_area, read_boxes
 from vertebra.tasks.loading.coco.content import looks_like_coco, read_content
+from vertebra.tasks.loading.coco.exports import brush_masks
 from vertebra.tasks.loading.coco.image_folder import FOLDER_FLAGS, find_image_folder
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.formats import Format, Source
+from vertebra.tasks.loading.formats import Format, Source, splits_in
 
 
 def read_coco(
@@ -71,6 +72,13 @@ def read_coco(
         found.append(Fault(faults.CORNER_BOXES, str(file), evidence))
     with np.errstate(over="ignore", invalid="ignore"):  # of boxes that are not finite
         boxes[:, 2:] += boxes[:, :2]
+    brushed = brush_masks(records)
+    if brushed.any():
+        message = (
+            f"{brushed.sum()} masks are marked as crowds, as CVAT marks all that its brush draws; they are taken as "
+            "objects. Set iscrowd to 0, or remove `attributes` of what is a crowd."
+        )
+        found.append(Fault(faults.BRUSH_MASKS, str(file), message))
     categories = [content.category_ids[i] for i in usable]
     annotation_ids = np.array(content.annotation_ids, dtype=np.int64)[usable]
     annotations, of_boxes = validate(
@@ -87,7 +95,7 @@ def read_coco(
             instances=Instances(
                 boxes=boxes,
                 labels=np.array([label_of.get(number, 0) for number in categories], dtype=np.int64),
-                crowd=np.array([bool(record.get("iscrowd")) for record in records], dtype=np.bool_),
+                crowd=np.array([bool(record.get("iscrowd")) for record in records], dtype=np.bool_) & ~brushed,
                 areas=np.array([read_area(record) for record in records], dtype=np.float64),
                 ids=annotation_ids,
             ),
@@ -113,7 +121,8 @@ def _find(wanted: Source, options: Any) -> list[Source]:
     path = wanted.path
     if path.is_file():
         return [Source(path, files=wanted.files)] if _matches(path) else []
-    inside = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
+    folders = (path, path / "annotations", *splits_in(path))  # the last as Roboflow has them
+    inside = [file for folder in folders for file in sorted(folder.glob("*.json"))]
     inside = [file for file in inside if not file.name.startswith(".") and looks_like_coco(file)]
     return [Source(file, files=wanted.files) for file in inside]
 

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from vertebra.tasks.loading.coco.exports import parent_categories
 from vertebra.tasks.loading.coco.fields import (
     Records,
     read_annotation_ids,
@@ -40,7 +41,7 @@ class CocoContent:
 
     Attributes:
         file: the JSON.
-        categories: id -> name.
+        categories: id -> name, without those that only group others.
         image_ids: of the I images.
         file_names: of the I images, relative to a folder that the file does not state.
         sizes: (I, 2) int64, height and width as stated, 0 where they are not stated or unusable.
@@ -142,16 +143,19 @@ def _parse(file: Path) -> CocoContent:
         found.append(Fault(faults.UNKNOWN_IMAGE, str(file), message))
 
     sizes = [read_size(content["images"][i]) for i in kept]
+    category_ids = [reference(record, "category_id") for record in annotations]
+    named = zip(reversed(numbers), reversed(names), strict=True)  # reversed, so that of one id the first stays
+    parents = parent_categories(content["categories"], numbers, set(category_ids))
     result = CocoContent(
         file=file,
-        categories=dict(zip(reversed(numbers), reversed(names), strict=True)),
+        categories={number: name for number, name in named if number not in parents},
         image_ids=[every_id[i] for i in kept],
         file_names=[file_names[i] for i in kept],
         sizes=np.array([size for size, _ in sizes], dtype=np.int64).reshape(-1, 2),
         annotations=annotations,
         annotation_ids=annotation_ids,
         image_of=image_of,
-        category_ids=[reference(record, "category_id") for record in annotations],
+        category_ids=category_ids,
         size_faults={},  # filled below: their titles are those of the content
         faults=found,
     )

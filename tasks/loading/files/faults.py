@@ -60,6 +60,7 @@ LOSSY_MASK = "lossy mask"
 MISSING_OUTLINE = "missing outline"
 DEGENERATE_OUTLINE = "degenerate outline"
 OUTSIDE_OUTLINE = "outside outline"
+BRUSH_MASKS = "masks marked as crowds"
 MISFIT_MASK = "mask that does not fit its box"
 
 # between splits
