@@ -46,6 +46,8 @@ EXTRAS = {
         "types-PyYAML",
         *REFERENCES,
     ],
+    "notebooks": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "pandas>=2.2"],
+    "trackers": ["wandb>=0.17", "mlflow-skinny>=2.14"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }
 

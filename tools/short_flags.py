@@ -155,5 +155,6 @@ SHORT_FLAGS = (
     ShortFlag("--device", "NAME", "cpu, gpu, mps, or numbers of GPUs such as 0,1", _device),
     ShortFlag("--workers", "N", "processes that load data; auto: by the number of cores", _workers),
     ShortFlag("--name", "NAME", "run folder: runs/NAME", _name),
+    ShortFlag("--log", "NAME", "pictures and tables to tensorboard, wandb or mlflow, or several: a,b", _text("log")),
     ShortFlag("--seed", "N", "seed of all random numbers", _whole("--seed", "seed_everything", 0)),
 )

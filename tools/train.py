@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -23,6 +23,7 @@ from vertebra.tasks.training.saving.checkpoint_files import LAST, PREVIOUS, Atom
 from vertebra.tasks.training.saving.checkpoints import PURGE_STEP, Checkpoints
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
+from vertebra.tools.checkpoint_config import parse_config
 from vertebra.tools.checkpoint_file import read_checkpoint
 from vertebra.tools.config_files import RECORD, config_name, in_own_folder, resolve_configs
 from vertebra.tools.errors import user_message
@@ -33,6 +34,8 @@ from vertebra.tools.null_values import load_none_as_null
 from vertebra.tools.progress import ThrottledProgressBar
 from vertebra.tools.run_folder import check_writable
 from vertebra.tools.run_lock import RunLock
+from vertebra.tools.tracked_samples import TrackedSamples
+from vertebra.tools.trackers import TRACKERS, make_tracker, tracker_names
 from vertebra.tools.trained.shared_folder import is_shared
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
@@ -67,6 +70,8 @@ class VertebraCLI(LightningCLI):
         link_classes(parser, self._read_splits)
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
         help_text = "also write the predictions of the evaluation (detection: COCO results, detections_SPLIT.json)"
+        trackers = f"also send pictures and tables to trackers: one or more of {', '.join(TRACKERS)}"
+        parser.add_argument("--log", type=str | None, default=None, help=trackers)
         parser.add_argument("--save", action="store_true", help=help_text)
 
     def before_instantiate_classes(self) -> None:
@@ -131,8 +136,10 @@ class VertebraCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True) and self.subcommand == "fit" and not trainer.fast_dev_run:
             resumed = self._get(self.config_init, "ckpt_path") is not None
-            kwargs["logger"] = _loggers(Path(trainer.default_root_dir), resumed, self.purge_step)
-            trainer.callbacks = [*(trainer.callbacks or []), LearningRateMonitor()]
+            names = tracker_names(self._get(self.config_init, "log"))
+            kwargs["logger"] = _loggers(Path(trainer.default_root_dir), resumed, self.purge_step, names)
+            tracked = [TrackedSamples()] if names else []
+            trainer.callbacks = [*(trainer.callbacks or []), LearningRateMonitor(), *tracked]
         elif trainer.logger in (None, True):
             kwargs["logger"] = False
         for writer in (one for one in self.trainer_defaults["callbacks"] if isinstance(one, ReportWriter)):
@@ -176,6 +183,9 @@ class RunRecord(SaveConfigCallback):
             file = Path(trainer.default_root_dir) / RECORD
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(self._text(), encoding="utf-8")
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger | MLFlowLogger):
+                    logger.log_hyperparams(parse_config(self._text()))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self._text()
@@ -236,9 +246,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _loggers(run: Path, resumed: bool, purge_step: int | None) -> list[Logger]:
+def _loggers(run: Path, resumed: bool, purge_step: int | None, trackers: Sequence[str]) -> list[Logger]:
     log = MetricsLog(run, resumed=resumed)
-    return [log, TensorBoardLogger(run, name=log.name, version=log.version, purge_step=purge_step)]
+    board = TensorBoardLogger(run, name=log.name, version=log.version, purge_step=purge_step)
+    return [log, board, *(make_tracker(name, run) for name in trackers if name != "tensorboard")]
 
 
 def _enable_logging() -> None:

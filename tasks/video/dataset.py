@@ -15,6 +15,7 @@ from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.video.decoding import Decoder, open_video
 from vertebra.tasks.video.sampling import Sampling
 from vertebra.tasks.video.transforms import Augment, Resize
+from vertebra.tasks.video.video import Video
 
 
 class Sample(NamedTuple):
@@ -90,10 +91,14 @@ class VideoDataset(TaskDataset[Sample]):
         self.clips = clips
         self.decoder = decoder
 
+    def open(self, name: str) -> Video:
+        """Open a video by its path; errors as for `open_video`."""
+        return open_video(name, self.decoder)
+
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         name, label = str(self.videos.names[index]), int(self.videos.labels[index])
         group = name if self.videos.groups is None else str(self.videos.groups[index])
-        with open_video(name, self.decoder) as video:
+        with self.open(name) as video:
             num_frames = len(video.timestamps)
             if draw is None:
                 indices = self.sampling.uniform(num_frames, self.clips)

@@ -11,6 +11,7 @@ import torch
 from vertebra.tasks.reporting.captions import captioned, enlarged
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.score_table import score_row
+from vertebra.tasks.video.dataset import VideoDataset
 from vertebra.tasks.video.timeline import NUM_TOP, Prediction, TimelineDataset, plot_timeline
 
 
@@ -31,7 +32,9 @@ class VideoOutput(SampleOutput):
         clip_probs: (V, K) float64, probabilities of each clip.
     """
 
-    def __init__(self, prediction: Prediction, class_names: Sequence[str], dataset: TimelineDataset) -> None:
+    def __init__(
+        self, prediction: Prediction, class_names: Sequence[str], dataset: TimelineDataset | VideoDataset
+    ) -> None:
         self.name = prediction.file
         self.spans, self.clip_probs = torch.from_numpy(prediction.spans), torch.from_numpy(prediction.scores)
         mean = prediction.scores.mean(axis=0)

@@ -92,7 +92,8 @@ def test_a_data_set_is_trained_on_with_short_flags(task, request, tmp_path, monk
     assert main.main(["fit", *call, *flags, "--trainer.fast_dev_run", "1"]) == 0
     output = capsys.readouterr().out
     for flag in SHORT_FLAGS:
-        assert f"{flag.name} " in output, flag.name
+        # what sets itself is not printed
+        assert f"{flag.name} " in output or flag.name == "--log", flag.name
 
 
 def test_without_a_validation_split_a_part_is_held_out(words, classification_samples, capsys):
