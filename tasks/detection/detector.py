@@ -22,7 +22,8 @@ class Detector(nn.Module, ABC):
 
     Shape:
         - images: a list of (C, H, W) float tensors of any sizes, already normalized, or an `ImageBatch`
-        - targets: for training, a list of dicts with `boxes` (G, 4) xyxy and `labels` (G,) in 1..K, or `Targets`
+        - targets: for training, a list of dicts with `boxes` (G, 4) xyxy and `labels` (G,) in 1..K, or `Targets`;
+          networks with masks also need `masks`, see `pad_targets`
         - output: with targets a dict of scalar losses, else one dict an image: `boxes` (D, 4) xyxy in that image's own
           pixels, `scores` (D,) in 0..1, `labels` (D,) in 1..K, best score first
 
