@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,20 +43,26 @@ class Predictions(NamedTuple):
     boxes: Tensor
 
 
-class Assigner(Protocol):
+class Assigner(ABC):
     """Gives each candidate an object, background, or nothing to learn.
 
     Assigners by overlap (IoU) and by center (FCOS, ATSS) look at candidates and targets alone; those by cost (SimOTA,
     TOOD) at the predictions too, which the networks that use one pass on, without their gradient.
     """
 
-    def __call__(
-        self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None
-    ) -> Assignment: ...
+    @abstractmethod
+    def __call__(self, candidates: Candidates, targets: Targets, predictions: Predictions | None = None) -> Assignment:
+        """Assign the candidates of all images of a batch.
+
+        Args:
+            candidates: anchors, points or proposals.
+            targets: the true boxes.
+            predictions: for each candidate, for assigners by cost.
+        """
 
 
 @dataclass
-class IoUAssigner:
+class IoUAssigner(Assigner):
     """Gives each candidate the object that it overlaps most.
 
     Faster R-CNN, Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.1.2.
@@ -86,7 +93,7 @@ class IoUAssigner:
 
 
 @dataclass
-class MultiBoxAssigner:
+class MultiBoxAssigner(Assigner):
     """Gives each object the candidate that overlaps it most, and each other candidate the object it overlaps enough.
 
     SSD: Single Shot MultiBox Detector, Liu et al. 2016, https://arxiv.org/abs/1512.02325, section 2.2. An object that
@@ -114,7 +121,7 @@ class MultiBoxAssigner:
 
 
 @dataclass
-class CenterAssigner:
+class CenterAssigner(Assigner):
     """Gives each point the smallest object around it, where it is near the object's center and of a level of its size.
 
     FCOS: Fully Convolutional One-Stage Object Detection, Tian et al. 2019, https://arxiv.org/abs/1904.01355; sampling

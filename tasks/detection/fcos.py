@@ -5,7 +5,6 @@ FCOS: Fully Convolutional One-Stage Object Detection, Tian et al. 2019, https://
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -20,16 +19,15 @@ from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.anchors import fitting_anchors
 from vertebra.tasks.detection.assigners import Assigner, CenterAssigner
-from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection.batch import Targets
 from vertebra.tasks.detection.box_coder import DistanceCoder
 from vertebra.tasks.detection.boxes import take
-from vertebra.tasks.detection.detector import Detector, without_background
-from vertebra.tasks.detection.layers import conv_stack
+from vertebra.tasks.detection.candidates import Candidates
+from vertebra.tasks.detection.dense import DenseDetector, Outputs
+from vertebra.tasks.detection.detector import without_background
+from vertebra.tasks.detection.layers import conv_stack, initialize_head
 from vertebra.tasks.detection.losses import BoxLoss, GIoU, sigmoid_focal_loss
 from vertebra.tasks.detection.selection import DenseSelection, select_dense
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
-
-PRIOR = 0.01  # probability of each class at the start, as in RetinaNet
 
 
 class FCOSHead(nn.Module):
@@ -56,11 +54,7 @@ class FCOSHead(nn.Module):
         self.cls_logits = nn.Conv2d(channels, num_classes, kernel_size=3, padding=1)
         self.bbox_reg = nn.Conv2d(channels, 4, kernel_size=3, padding=1)
         self.centerness = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.constant_(module.bias, math.log(PRIOR / (1 - PRIOR)) if module is self.cls_logits else 0.0)
+        initialize_head(self, self.cls_logits)
 
     def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         logits, distances, centerness = [], [], []
@@ -72,7 +66,7 @@ class FCOSHead(nn.Module):
         return logits, distances, centerness
 
 
-class FCOS(Detector):
+class FCOS(DenseDetector):
     """A one-stage detector: every pixel of the pyramid is classified, and measured to the four sides of its object.
 
     It works on P3 to P7; with the backbone `resnet50` it is torchvision's `fcos_resnet50_fpn`.
@@ -89,9 +83,10 @@ class FCOS(Detector):
         neck: what makes the pyramid: `fpn`, `pafpn` or `bifpn`.
         channels: of the pyramid.
         extra: what P6 is made of: C5 (`conv`) or P5 (`conv_p5`, as in the paper).
-        radius: how far, in strides, a point may be from the center of its object.
         detections: which detections are reported.
         box_loss: `GIoU` or `SmoothL1` of `vertebra.tasks.detection.losses`; GIoU if not given.
+        assigner: which object each point is to learn: `CenterAssigner`, as in the paper if not given, or `ATSS` with
+            a `scale` of 8.
 
     Shape:
         as `Detector`; the losses are `loss_classifier`, `loss_box_reg` and `loss_centerness`, each a sum over the
@@ -102,10 +97,9 @@ class FCOS(Detector):
         FileNotFoundError: there are no such weights.
     """
 
-    compiled = (*Detector.compiled, "head")
     class_layers = ("head.cls_logits",)
     renames = (
-        *Detector.renames,
+        *DenseDetector.renames,
         (r"^head\.classification_head\.conv\.", "head.cls_conv."),
         (r"^head\.classification_head\.cls_logits\.", "head.cls_logits."),
         (r"^head\.regression_head\.conv\.", "head.box_conv."),
@@ -131,25 +125,22 @@ class FCOS(Detector):
         neck: NeckName = "fpn",
         channels: int = 256,
         extra: Literal["conv", "conv_p5"] = "conv_p5",
-        radius: float = 1.5,
         detections: DenseSelection | None = None,
         box_loss: BoxLoss | None = None,
+        assigner: Assigner | None = None,
     ) -> None:
         backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
         pyramid = create_neck(neck, backbone.levels[-3:], channels, extra=extra)
-        super().__init__(backbone, pyramid)
-        self.points = fitting_anchors(pyramid.levels, scales=(1.0,), aspect_ratios=(1.0,))  # squares of a stride
-        self.head = FCOSHead(channels, num_classes, norm=head_norm)
+        points = fitting_anchors(pyramid.levels, scales=(1.0,), aspect_ratios=(1.0,))  # squares of a stride
+        head = FCOSHead(channels, num_classes, norm=head_norm)
+        super().__init__(backbone, pyramid, points, head, assigner or CenterAssigner())
         self.selection = detections or DenseSelection(score_threshold=0.2, nms_threshold=0.6)
-        self.assigner: Assigner = CenterAssigner(radius)
         self.box_loss = box_loss or GIoU()
         self.coder = DistanceCoder()
         warm_start(self, weights)
 
-    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        maps = list(features.values())
-        logits, distances, centerness = (torch.cat(levels, dim=1) for levels in self.head(maps))
-        points = self.points.candidates(maps, batch.padded_size)
+    def compare(self, outputs: Outputs, points: Candidates, targets: Targets) -> dict[str, Tensor]:
+        logits, distances, centerness = (torch.cat(levels, dim=1) for levels in outputs)
         objects, labels = self.assigner(points, targets)
         is_object = labels > 0
         count = is_object.sum().clamp(min=1)
@@ -165,16 +156,12 @@ class FCOS(Detector):
             "loss_centerness": loss_centerness / count,
         }
 
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        maps = list(features.values())
-        logits, distances, centerness = self.head(maps)
-        for output in (*logits, *distances, *centerness):  # the sigmoid of an infinity looks like an answer
-            refuse_nonfinite(output)
-        points = self.points.candidates(maps, batch.padded_size)
+    def select(self, outputs: Outputs, points: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+        logits, distances, centerness = outputs
         scores = [
             (x.sigmoid() * center.sigmoid()[..., None]).sqrt() for x, center in zip(logits, centerness, strict=True)
         ]
-        return select_dense(scores, distances, points, self.coder, batch.sizes, self.selection)
+        return select_dense(scores, distances, points, self.coder, sizes, self.selection)
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict with this network's keys; torchvision's has a class more, the background, which goes."""

@@ -5,7 +5,6 @@ Focal Loss for Dense Object Detection, Lin et al. 2017, https://arxiv.org/abs/17
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -19,16 +18,16 @@ from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.anchors import AnchorGenerator, fitting_anchors
 from vertebra.tasks.detection.assigners import Assigner, IoUAssigner
-from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection.batch import Targets
 from vertebra.tasks.detection.box_coder import BoxCoder
 from vertebra.tasks.detection.boxes import take
-from vertebra.tasks.detection.detector import Detector, without_background
-from vertebra.tasks.detection.layers import conv_stack
+from vertebra.tasks.detection.candidates import Candidates
+from vertebra.tasks.detection.dense import DenseDetector, Outputs
+from vertebra.tasks.detection.detector import without_background
+from vertebra.tasks.detection.layers import conv_stack, initialize_head
 from vertebra.tasks.detection.losses import BoxLoss, SmoothL1, sigmoid_focal_loss
 from vertebra.tasks.detection.selection import DenseSelection, select_dense
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
 
-PRIOR = 0.01  # probability of each class at the start, so that the many negatives do not drown the first steps
 OCTAVE_SCALES = tuple(4 * 2 ** (i / 3) for i in range(3))  # sizes of the anchors over the reduction of their level
 
 
@@ -53,11 +52,7 @@ class RetinaNetHead(nn.Module):
         self.box_conv = nn.Sequential(*conv_stack(channels, 4, norm))
         self.cls_logits = nn.Conv2d(channels, num_anchors * num_classes, kernel_size=3, padding=1)
         self.bbox_reg = nn.Conv2d(channels, num_anchors * 4, kernel_size=3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.constant_(module.bias, math.log(PRIOR / (1 - PRIOR)) if module is self.cls_logits else 0.0)
+        initialize_head(self, self.cls_logits)
 
     def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         logits, deltas = [], []
@@ -68,7 +63,7 @@ class RetinaNetHead(nn.Module):
         return logits, deltas
 
 
-class RetinaNet(Detector):
+class RetinaNet(DenseDetector):
     """A one-stage detector: a head on every level of the pyramid classifies and corrects anchors.
 
     It works on P3 to P7; with the backbone `resnet50` it is torchvision's `retinanet_resnet50_fpn`, and with
@@ -90,6 +85,7 @@ class RetinaNet(Detector):
             three shapes.
         detections: which detections are reported.
         box_loss: `SmoothL1` or `GIoU` of `vertebra.tasks.detection.losses`; L1 if not given.
+        assigner: which object each anchor is to learn: `IoUAssigner`, as in the paper if not given, or `ATSS`.
 
     Shape:
         as `Detector`; the losses are `loss_classifier` and `loss_box_reg`, each the mean over the images of a sum over
@@ -100,10 +96,9 @@ class RetinaNet(Detector):
         FileNotFoundError: there are no such weights.
     """
 
-    compiled = (*Detector.compiled, "head")
     class_layers = ("head.cls_logits",)
     renames = (
-        *Detector.renames,
+        *DenseDetector.renames,
         (r"^head\.classification_head\.conv\.", "head.cls_conv."),
         (r"^head\.classification_head\.cls_logits\.", "head.cls_logits."),
         (r"^head\.regression_head\.conv\.", "head.box_conv."),
@@ -126,22 +121,21 @@ class RetinaNet(Detector):
         anchors: AnchorGenerator | None = None,
         detections: DenseSelection | None = None,
         box_loss: BoxLoss | None = None,
+        assigner: Assigner | None = None,
     ) -> None:
         backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
         pyramid = create_neck(neck, backbone.levels[-3:], channels, extra=extra)
-        super().__init__(backbone, pyramid)
-        self.anchors = anchors or fitting_anchors(pyramid.levels, OCTAVE_SCALES)
-        self.head = RetinaNetHead(channels, self.anchors.num_anchors, num_classes, norm=head_norm)
+        anchors = anchors or fitting_anchors(pyramid.levels, OCTAVE_SCALES)
+        head = RetinaNetHead(channels, anchors.num_anchors, num_classes, norm=head_norm)
+        assigner = assigner or IoUAssigner(0.5, 0.4, allow_low_quality_matches=True)
+        super().__init__(backbone, pyramid, anchors, head, assigner)
         self.selection = detections or DenseSelection(per_image=300)
-        self.assigner: Assigner = IoUAssigner(0.5, 0.4, allow_low_quality_matches=True)
         self.box_loss = box_loss or SmoothL1(beta=0.0)
         self.coder = BoxCoder()
         warm_start(self, weights)
 
-    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        maps = list(features.values())
-        logits, deltas = self.head(maps)
-        anchors = self.anchors.candidates(maps, batch.padded_size)
+    def compare(self, outputs: Outputs, anchors: Candidates, targets: Targets) -> dict[str, Tensor]:
+        logits, deltas = outputs
         objects, labels = self.assigner(anchors, targets)
         is_object = labels > 0
         count = is_object.sum(dim=1).clamp(min=1)  # (N,)
@@ -155,19 +149,15 @@ class RetinaNet(Detector):
             "loss_box_reg": (box_loss.flatten(1).sum(dim=1) / count).mean(),
         }
 
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        maps = list(features.values())
-        logits, deltas = self.head(maps)
-        for output in (*logits, *deltas):  # the sigmoid of an infinity is a number, and looks like an answer
-            refuse_nonfinite(output)
-        anchors = self.anchors.candidates(maps, batch.padded_size)
+    def select(self, outputs: Outputs, anchors: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+        logits, deltas = outputs
         scores = [x.sigmoid() for x in logits]
-        return select_dense(scores, deltas, anchors, self.coder, batch.sizes, self.selection)
+        return select_dense(scores, deltas, anchors, self.coder, sizes, self.selection)
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict with this network's keys; torchvision's has a class more, the background, which goes."""
         layer = "head.classification_head.cls_logits."
-        return super().own_names(without_background(state, layer, self.anchors.num_anchors))
+        return super().own_names(without_background(state, layer, num_anchors=len(self.anchors.shapes[0])))
 
 
 retinanet = RetinaNet

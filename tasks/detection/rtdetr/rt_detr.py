@@ -5,7 +5,6 @@ DETRs Beat YOLOs on Real-time Object Detection, Zhao et al. 2023, https://arxiv.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +18,7 @@ from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.boxes import clip, has_size, take
 from vertebra.tasks.detection.detector import Detector
+from vertebra.tasks.detection.layers import start_at_prior
 from vertebra.tasks.detection.rtdetr.coordinates import absolute, to_corners
 from vertebra.tasks.detection.rtdetr.decoder import Decoder
 from vertebra.tasks.detection.rtdetr.deformable_attention import Grids
@@ -30,8 +30,6 @@ from vertebra.tasks.detection.rtdetr.query_selection import QuerySelection
 from vertebra.tasks.detection.rtdetr.transformers_names import TRANSFORMERS_NAMES
 from vertebra.tasks.detection.selection import LEAST_SIZE
 from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
-
-PRIOR = 0.01  # probability of each class at the start, so that the many negatives do not drown the first steps
 
 
 @dataclass
@@ -153,7 +151,7 @@ class RTDETR(Detector):
         self.matcher = HungarianMatcher()
         self.loss = SetLoss()
         for head in (self.selection.score_head, *self.decoder.class_heads):
-            nn.init.constant_(head.bias, math.log(PRIOR / (1 - PRIOR)))
+            start_at_prior(head)
         for head in (self.selection.box_head, *self.decoder.box_heads):  # boxes start as those of the layer before
             nn.init.zeros_(head[-1].weight)
             nn.init.zeros_(head[-1].bias)

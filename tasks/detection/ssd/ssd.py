@@ -15,23 +15,23 @@ from vertebra.backbones import Backbone
 from vertebra.backbones.layers import Norm
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
-from vertebra.tasks.detection.assigners import Assigner, MultiBoxAssigner
-from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection.assigners import MultiBoxAssigner
+from vertebra.tasks.detection.batch import Targets
 from vertebra.tasks.detection.box_coder import BoxCoder
 from vertebra.tasks.detection.boxes import clip, take
+from vertebra.tasks.detection.candidates import Candidates
 from vertebra.tasks.detection.default_boxes import DefaultBoxes
-from vertebra.tasks.detection.detector import Detector
+from vertebra.tasks.detection.dense import DenseDetector, Outputs
 from vertebra.tasks.detection.losses import BoxLoss, SmoothL1
 from vertebra.tasks.detection.ssd.extra_levels import ExtraLevels
 from vertebra.tasks.detection.ssd.head import SSDHead
 from vertebra.tasks.detection.ssd.layout import LAYOUTS, LayoutName, SSDLayout
 from vertebra.tasks.detection.ssd.selection import PerClassSelection, select_per_class
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
 
 NEGATIVES = 3  # of the background, so many of the worst boxes for each that is an object's
 
 
-class SSD(Detector):
+class SSD(DenseDetector):
     """A one-stage detector: convolutions on maps of the backbone and on coarser ones classify and correct anchors.
 
     With the backbone `vgg16_atrous` and the layout `300` it is torchvision's `ssd300_vgg16`, whose images are
@@ -62,7 +62,6 @@ class SSD(Detector):
         FileNotFoundError: there are no such weights.
     """
 
-    compiled = (*Detector.compiled, "head")
     class_layers = ("head.cls_logits",)
     renames = (
         # torchvision's: conv5 and fc6 and fc7 are the first of the extra levels
@@ -95,20 +94,17 @@ class SSD(Detector):
             layout = LAYOUTS[layout]
         backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
         neck = ExtraLevels(backbone.levels, layout, head_norm)
-        super().__init__(backbone, neck)
         sizes = [layout.box_sizes(i) for i in range(len(neck.levels))]
-        self.anchors = DefaultBoxes(sizes, neck.steps)
-        self.head = SSDHead(neck.levels, [len(x) for x in sizes], num_classes, layout.depthwise, head_norm)
+        anchors = DefaultBoxes(sizes, neck.steps)
+        head = SSDHead(neck.levels, [len(x) for x in sizes], num_classes, layout.depthwise, head_norm)
+        super().__init__(backbone, neck, anchors, head, MultiBoxAssigner(0.5))
         self.selection = detections or PerClassSelection()
-        self.assigner: Assigner = MultiBoxAssigner(0.5)
         self.box_loss = box_loss or SmoothL1()
         self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
         warm_start(self, weights)
 
-    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        maps = list(features.values())
-        logits, deltas = (torch.cat(levels, dim=1) for levels in self.head(maps))
-        anchors = self.anchors.candidates(maps, batch.padded_size)
+    def compare(self, outputs: Outputs, anchors: Candidates, targets: Targets) -> dict[str, Tensor]:
+        logits, deltas = (torch.cat(levels, dim=1) for levels in outputs)
         objects, labels = self.assigner(anchors, targets)
         is_object = labels > 0
         count = is_object.sum().clamp(min=1)
@@ -118,13 +114,9 @@ class SSD(Detector):
         loss_classifier = entropy.masked_fill(~is_object, 0.0).sum() + hard_negatives(entropy, labels).sum()
         return {"loss_classifier": loss_classifier / count, "loss_box_reg": loss_box_reg.sum() / count}
 
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        maps = list(features.values())
-        logits, deltas = (torch.cat(levels, dim=1) for levels in self.head(maps))
-        for output in (logits, deltas):
-            refuse_nonfinite(output)
-        anchors = self.anchors.candidates(maps, batch.padded_size)
-        boxes = clip(self.coder.decode(deltas, anchors.boxes), batch.sizes)
+    def select(self, outputs: Outputs, anchors: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+        logits, deltas = (torch.cat(levels, dim=1) for levels in outputs)
+        boxes = clip(self.coder.decode(deltas, anchors.boxes), sizes)
         return select_per_class(boxes, logits.softmax(dim=-1)[..., 1:], self.selection)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.csp import conv_norm
 from vertebra.backbones.layers import Norm
-
-PRIOR = 0.01  # probability of each class and of an object at the start, as in RetinaNet
+from vertebra.tasks.detection.layers import start_at_prior
 
 
 class YOLOXHead(nn.Module):
@@ -43,7 +42,7 @@ class YOLOXHead(nn.Module):
         self.cls_convs, self.reg_convs = branches(), branches()
         self.cls_preds, self.reg_preds, self.obj_preds = predictors(num_classes), predictors(4), predictors(1)
         for predictor in (*self.cls_preds, *self.obj_preds):
-            nn.init.constant_(predictor.bias, math.log(PRIOR / (1 - PRIOR)))
+            start_at_prior(cast(nn.Conv2d, predictor))
 
     def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         logits, deltas, objectness = [], [], []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vertebra.tasks.detection.assigners import Assignment, Predictions, without_ignored
+from vertebra.tasks.detection.assigners import Assigner, Assignment, Predictions, without_ignored
 from vertebra.tasks.detection.batch import Targets
 from vertebra.tasks.detection.boxes import iou
 from vertebra.tasks.detection.candidates import Candidates
@@ -18,7 +18,7 @@ EPS = 1e-8
 
 
 @dataclass
-class SimOTA:
+class SimOTA(Assigner):
     """Gives each object the points near its center whose predictions cost least, as many as overlap it well.
 
     YOLOX, Ge et al. 2021, https://arxiv.org/abs/2107.08430, section 2.1: OTA, Ge et al. 2021,

@@ -17,18 +17,18 @@ from vertebra.backbones.cspdarknet import SIZES
 from vertebra.backbones.layers import Norm
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
-from vertebra.tasks.detection.assigners import IGNORE, Assigner, Predictions
-from vertebra.tasks.detection.batch import ImageBatch, Targets
+from vertebra.tasks.detection.assigners import IGNORE, Predictions
+from vertebra.tasks.detection.batch import Targets
 from vertebra.tasks.detection.box_coder import CellCoder
 from vertebra.tasks.detection.boxes import clip, paired_iou, take
+from vertebra.tasks.detection.candidates import Candidates
 from vertebra.tasks.detection.default_boxes import DefaultBoxes
-from vertebra.tasks.detection.detector import Detector
+from vertebra.tasks.detection.dense import DenseDetector, Outputs
 from vertebra.tasks.detection.losses import SmoothL1, SquaredIoU
 from vertebra.tasks.detection.selection import DetectionSelection, select_detections
 from vertebra.tasks.detection.yolox.csp_pafpn import CSPPAFPN
 from vertebra.tasks.detection.yolox.head import YOLOXHead
 from vertebra.tasks.detection.yolox.sim_ota import SimOTA
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
 
 SizeName = Literal["tiny", "s", "m", "l", "x"]
 
@@ -37,7 +37,7 @@ IOU_WEIGHT = 5.0
 WIDTHS, HEAD_WIDTH, NUM_BLOCKS = (256, 512, 1024), 256, 3
 
 
-class YOLOX(Detector):
+class YOLOX(DenseDetector):
     """A one-stage detector: every pixel of the pyramid is classified beside a box and whether there is an object.
 
     With the backbone `cspdarknet_s` and the size `s` (`tiny`, `m`, `l` and `x` likewise) it is the authors' network,
@@ -68,10 +68,9 @@ class YOLOX(Detector):
         FileNotFoundError: there are no such weights.
     """
 
-    compiled = (*Detector.compiled, "head")
     class_layers = ("head.cls_preds",)
     renames = (
-        *Detector.renames,
+        *DenseDetector.renames,
         # the authors' neck holds the backbone
         (r"^backbone\.backbone\.", "backbone."),
         (r"^backbone\.lateral_conv0\.", "neck.lateral_convs.0."),
@@ -102,21 +101,18 @@ class YOLOX(Detector):
         backbone = resolve_backbone(backbone, in_channels=in_channels, norm=norm, weights=weights)
         widths = [int(width * channels) for channels in WIDTHS]
         neck = CSPPAFPN(backbone.levels[-3:], widths, round(NUM_BLOCKS * depth), head_norm)
-        super().__init__(backbone, neck)
         strides = [level.reduction for level in neck.levels if isinstance(level.reduction, int)]
-        self.cells = DefaultBoxes([[(stride, stride)] for stride in strides], strides)
-        self.head = YOLOXHead(neck.levels, int(width * HEAD_WIDTH), num_classes, head_norm)
+        cells = DefaultBoxes([[(stride, stride)] for stride in strides], strides)
+        head = YOLOXHead(neck.levels, int(width * HEAD_WIDTH), num_classes, head_norm)
+        super().__init__(backbone, neck, cells, head, SimOTA())
         self.selection = detections or DetectionSelection(score_threshold=0.01, nms_threshold=0.65, per_image=300)
-        self.assigner: Assigner = SimOTA()
         self.box_loss = SquaredIoU()
         self.coder = CellCoder()
         self.l1 = False
         warm_start(self, weights)
 
-    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
-        maps = list(features.values())
-        logits, deltas, objectness = (torch.cat(levels, dim=1) for levels in self.head(maps))
-        cells = self.cells.candidates(maps, batch.padded_size)
+    def compare(self, outputs: Outputs, cells: Candidates, targets: Targets) -> dict[str, Tensor]:
+        logits, deltas, objectness = (torch.cat(levels, dim=1) for levels in outputs)
         with torch.no_grad():
             found = self.coder.decode(deltas, cells.boxes)
             scores = (logits.sigmoid() * objectness.sigmoid().unsqueeze(-1)).sqrt()
@@ -140,13 +136,9 @@ class YOLOX(Detector):
         return losses
 
     @torch.no_grad()
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        maps = list(features.values())
-        logits, deltas, objectness = (torch.cat(levels, dim=1) for levels in self.head(maps))
-        for output in (logits, deltas, objectness):  # the sigmoid of an infinity looks like an answer
-            refuse_nonfinite(output)
-        cells = self.cells.candidates(maps, batch.padded_size)
-        boxes = clip(self.coder.decode(deltas, cells.boxes), batch.sizes)
+    def select(self, outputs: Outputs, cells: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+        logits, deltas, objectness = (torch.cat(levels, dim=1) for levels in outputs)
+        boxes = clip(self.coder.decode(deltas, cells.boxes), sizes)
         best = logits.sigmoid().max(dim=-1)
         scores = best.values * objectness.sigmoid()
         return select_detections(boxes, scores, best.indices, logits.shape[-1], self.selection)

@@ -49,7 +49,7 @@ def test_maps_and_predictions_equal_theirs(ours, stored):
         pyramid = ours.neck(features)
         maps = list(pyramid.values())
         logits, deltas, objectness = (torch.cat(levels, dim=1) for levels in ours.head(maps))
-        boxes = ours.coder.decode(deltas, ours.cells.candidates(maps, oracle.SIZE).boxes)
+        boxes = ours.coder.decode(deltas, ours.anchors.candidates(maps, oracle.SIZE).boxes)
     torch.testing.assert_close(features["C5"], expected["C5"], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(pyramid["P5"], expected["P5"], atol=1e-4, rtol=1e-4)
     centers = torch.cat(((boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]), dim=-1)
