@@ -3,6 +3,7 @@
 from vertebra.backbones.network_weights import load_weights
 from vertebra.tasks.detection.anchors import AnchorGenerator
 from vertebra.tasks.detection.assigners import Assigner, CenterAssigner, IoUAssigner, MultiBoxAssigner
+from vertebra.tasks.detection.atss import ATSS
 from vertebra.tasks.detection.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
 from vertebra.tasks.detection.box_coder import BoxCoder, DistanceCoder
 from vertebra.tasks.detection.cascade_heads import CascadeHeads
@@ -28,6 +29,7 @@ from vertebra.tasks.detection.yolox import YOLOX, SimOTA, yolox
 from vertebra.tasks.training.normalize import Normalize
 
 __all__ = [
+    "ATSS",
     "FCOS",
     "RTDETR",
     "SSD",

@@ -12,6 +12,7 @@ from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.classification import ClassificationModule, image_classifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
 from vertebra.tasks.detection import (
+    ATSS,
     DetectionModule,
     cascade_rcnn,
     faster_rcnn,
@@ -113,6 +114,7 @@ STEPS = {
     "detection retinanet": partial(detection_step, retinanet),
     "detection retinanet GIoU": partial(detection_step, retinanet, box_loss=GIoU(), head_norm="group"),
     "detection fcos": partial(detection_step, fcos),
+    "detection fcos ATSS": partial(detection_step, fcos, assigner=ATSS(scale=8.0)),
     "detection masks": partial(detection_step, mask_rcnn),
     "detection ssd": partial(detection_step, ssd),
     "detection cascade": partial(detection_step, cascade_rcnn, masks=True),
