@@ -15,6 +15,7 @@ from typing import Any
 from vertebra.tools.command_line import Flag, Words, read_words
 from vertebra.tools.config_files import OWN_DATA, find_config
 from vertebra.tools.early_checks import check_device, check_paths
+from vertebra.tools.errors import user_message
 from vertebra.tools.flag_names import refuse_unknown, refuse_unknown_keys
 from vertebra.tools.read_configs import read_configs
 from vertebra.tools.run_help import short_help
@@ -48,8 +49,11 @@ def main(argv: Sequence[str]) -> int:
             return _run_config(command, words)
         return _fit_data(words) if command == "fit" else _evaluate(command, words)
     except (ValueError, FileNotFoundError) as error:
+        message = user_message(error)
+        if message is None:  # a bug, whose traceback helps
+            raise
         choices = getattr(error, "choices", {})  # of `Ambiguous`, whose module is heavy to import
-        print(f"vertebra: {error}{'; choose one:' if choices else ''}", file=sys.stderr)
+        print(f"vertebra: {message}{'; choose one:' if choices else ''}", file=sys.stderr)
         for choice, meaning in choices.items():
             print(f"  vertebra {command} {choice} {_rest(words)} # {meaning}", file=sys.stderr)
         return 1

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from vertebra.backbones import create_backbone
+from vertebra.tasks.detection import DetectionData, Split
 from vertebra.tools import fit, main
 from vertebra.tools.short_flags import SHORT_FLAGS
 
@@ -160,6 +161,56 @@ def test_a_table_of_patients_is_medical_and_its_column_is_used(answer, words, tm
     (tmp_path / "list.csv").write_text("path,label,patient\nscans/0.png,a,x\nscans/1.png,b,y\n")
     assert "--task medical" in answer("list.csv")
     assert words("list.csv", "--task", "medical")["data.columns.patient"] == "patient"
+
+
+def boxes_of(long, split):
+    """Boxes that the data module reads with the flags of a call."""
+    parts = {name.rpartition(".")[2]: value for name, value in long.items() if name.startswith(f"data.{split}.")}
+    data = DetectionData(root=long["data.root"], **{split: Split(**parts)}, class_names=["cat"])
+    return len(data.records(split).instances)
+
+
+def test_yolo_with_one_folder_of_images(words, tmp_path):
+    images(tmp_path / "set/images", 3)
+    (tmp_path / "set/labels").mkdir()
+    for i in range(3):
+        (tmp_path / f"set/labels/{i}.txt").write_text("0 .5 .5 .4 .4")
+    (tmp_path / "set/train.txt").write_text("images/0.png\nimages/1.png")
+    (tmp_path / "set/val.txt").write_text("images/2.png")
+    (tmp_path / "set/data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [cat]")
+    for call in ("set", "set/data.yaml"):
+        long = words(call)
+        assert long["data.train.annotations"] == long["data.val.annotations"] == "data.yaml"
+        assert (boxes_of(long, "train"), boxes_of(long, "val")) == (2, 1)
+
+
+def test_voc_lists_of_which_trainval_is_both_others(words, tmp_path):
+    images(tmp_path / "VOC/JPEGImages", 3)
+    (tmp_path / "VOC/Annotations").mkdir()
+    (tmp_path / "VOC/ImageSets/Main").mkdir(parents=True)
+    box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    size = "<size><width>24</width><height>20</height></size>"
+    for i in range(3):
+        text = f"<annotation>{size}<object><name>cat</name>{box}</object></annotation>"
+        (tmp_path / f"VOC/Annotations/{i}.xml").write_text(text)
+    for name, lines in {"train": "0\n1", "val": "2", "trainval": "0\n1\n2"}.items():
+        (tmp_path / f"VOC/ImageSets/Main/{name}.txt").write_text(lines)
+    long = words("VOC")
+    assert long["data.train.annotations"] == "ImageSets/Main/train.txt"
+    assert (boxes_of(long, "train"), boxes_of(long, "val")) == (2, 1)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
+    def train(args):
+        np.reshape(np.zeros(3), (2, 2))
+
+    monkeypatch.setattr(fit, "_train", train)
+    with pytest.raises(ValueError, match="reshape"):
+        fit.main(["fit", "-c", "detection/demo.yaml"])
+
+
+def test_a_misplaced_flag_is_answered_with_its_place(answer):
+    assert "did you mean --backbone?" in answer("-c", "detection/demo.yaml", "--model.backbone", "resnet18")
 
 
 def test_runs_are_numbered_and_the_last_one_is_resumed(words, classification_samples, tmp_path):
