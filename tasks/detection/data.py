@@ -11,12 +11,12 @@ from typing import Any
 import albumentations as A
 import numpy as np
 
-from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.coco_ids import match_coco_ids
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.coco_ids import match_coco_ids
+from vertebra.tasks.detection.annotations.instances import Instances
+from vertebra.tasks.detection.annotations.orientation import Orientation
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from vertebra.tasks.detection.formats import read_annotations
-from vertebra.tasks.detection.instances import Instances
-from vertebra.tasks.detection.orientation import Orientation
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.class_names import warn_of_absent
 from vertebra.tasks.loading.data import TaskData

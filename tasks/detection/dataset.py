@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertebra.tasks.detection.annotations import Annotations
-from vertebra.tasks.detection.batch import Targets, pad_targets
-from vertebra.tasks.detection.instances import Instances
-from vertebra.tasks.detection.packed_masks import PackedMasks, batch_masks
-from vertebra.tasks.detection.run_length_masks import RunLengthMasks
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.instances import Instances
+from vertebra.tasks.detection.annotations.packed_masks import PackedMasks, batch_masks
+from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
+from vertebra.tasks.detection.parts.batch import Targets, pad_targets
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
 from vertebra.tasks.loading.files.image_source import ImageSource

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from vertebra.tasks.detection.instances import Detections
+from vertebra.tasks.detection.annotations.instances import Detections
 from vertebra.tasks.detection.mask_drawing import draw_masks
 from vertebra.tasks.reporting.captions import captioned
 from vertebra.tasks.reporting.charts import class_color

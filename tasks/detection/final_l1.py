@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vertebra.tasks.detection.yolox import YOLOX
+from vertebra.tasks.detection.networks.yolox import YOLOX
 
 
 class FinalL1(Callback):

@@ -8,8 +8,8 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from vertebra.tasks.detection.masks import Crop
-from vertebra.tasks.detection.packed_masks import PackedMasks
+from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
+from vertebra.tasks.detection.parts.masks import Crop
 
 # Interpolations that only copy pixels. They keep the bits of a byte together, so that 8 masks travel as one plane.
 _COPYING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT)

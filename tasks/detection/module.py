@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertebra.tasks.detection.batch import ImageBatch
+from vertebra.tasks.detection.annotations.instances import Detections
+from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.dataset import DetectionBatch, Source
-from vertebra.tasks.detection.detector import Detector
-from vertebra.tasks.detection.evaluated_image import EvaluatedImage
-from vertebra.tasks.detection.instances import Detections
-from vertebra.tasks.detection.masks import paste_crops
-from vertebra.tasks.detection.metrics import CocoMetric
+from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluation.metrics import CocoMetric
+from vertebra.tasks.detection.networks.detector import Detector
 from vertebra.tasks.detection.outputs import DetectionOutput
+from vertebra.tasks.detection.parts.batch import ImageBatch
+from vertebra.tasks.detection.parts.masks import paste_crops
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction, write_coco_results
 from vertebra.tasks.detection.report import detection_sections
-from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput

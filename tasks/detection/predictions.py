@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from vertebra.tasks.detection.drawing import draw_detections
-from vertebra.tasks.detection.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
 from vertebra.tasks.loading.files.json_rows import JsonRows
 from vertebra.tasks.loading.files.output_names import OutputNames
 from vertebra.tasks.loading.files.picture_file import write_picture

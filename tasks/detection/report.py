@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vertebra.tasks.detection.confusion import ImageErrors, confusion_matrix, image_errors
+from vertebra.tasks.detection.annotations.instances import Detections, Instances
+from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.drawing import draw_boxes
-from vertebra.tasks.detection.evaluated_image import EvaluatedImage
-from vertebra.tasks.detection.instances import Detections, Instances
+from vertebra.tasks.detection.evaluation.confusion import ImageErrors, confusion_matrix, image_errors
+from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluation.metrics import DetectionResults
 from vertebra.tasks.detection.mask_drawing import draw_mask_errors, draw_masks
-from vertebra.tasks.detection.metrics import DetectionResults
-from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tasks.loading.files.images import read_for_display
 from vertebra.tasks.reporting.charts import Line, confusion_chart, line_chart
 from vertebra.tasks.reporting.report import Picture, Section, columns, gallery, note, table, training_section

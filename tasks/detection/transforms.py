@@ -10,9 +10,9 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from vertebra.tasks.detection.instances import Instances
+from vertebra.tasks.detection.annotations.instances import Instances
+from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
 from vertebra.tasks.detection.mask_transforms import from_planes, refuse_blending, resized_masks, to_planes
-from vertebra.tasks.detection.packed_masks import PackedMasks
 from vertebra.tasks.loading.files.resizing import resized_by
 
 # An object of which augmentation left less than this part is no example of its class.

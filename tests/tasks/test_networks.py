@@ -110,7 +110,7 @@ def test_a_checkpoint_beside_a_built_backbone_is_used(name, tmp_path):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_one_object_under_its_two_names(name):
     build, _ = NETWORKS[name]
-    task = importlib.import_module(build.__module__.rpartition(".")[0])
+    task = importlib.import_module(f"vertebra.tasks.{name.partition('.')[0]}")
     lower = [other for other in vars(task) if other.islower() and vars(task)[other] is build]
     assert len(lower) == 1
     assert {lower[0], build.__name__} <= set(task.__all__)

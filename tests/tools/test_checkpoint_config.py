@@ -76,7 +76,7 @@ CALLABLES = [
     "vertebra.tasks.loading.data.os.system",
     "vertebra.tasks.loading.files.images.cv2.imread",
     "vertebra.tasks.reporting.report.write_report",
-    "vertebra.tasks.detection.anchors.fitting_anchors",
+    "vertebra.tasks.detection.parts.anchors.fitting_anchors",
     "vertebra.backbones.weights.load_weights",
 ]
 
@@ -243,7 +243,7 @@ def test_invalid_configurations_are_refused_quickly(text, message):
 
 
 def test_a_class_is_found_although_the_package_exports_the_name_of_its_file():
-    for path in ("vertebra.tasks.detection.FasterRCNN", "vertebra.tasks.detection.faster_rcnn.FasterRCNN"):
+    for path in ("vertebra.tasks.detection.FasterRCNN", "vertebra.tasks.detection.networks.faster_rcnn.FasterRCNN"):
         check_names({"class_path": path})
     with pytest.raises(ValueError, match="which is not a class of this package"):
-        check_names({"class_path": "vertebra.tasks.detection.faster_rcnn.Tensor"})
+        check_names({"class_path": "vertebra.tasks.detection.networks.faster_rcnn.Tensor"})

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from vertebra.tasks import classification, detection, medical, segmentation, video
+from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.data import without_boxes
-from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.formats import Format, Source
 from vertebra.tasks.loading.labeled_files import LabeledFiles

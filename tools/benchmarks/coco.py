@@ -12,10 +12,10 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from vertebra.tasks.detection.average_precision import precision_and_recall
-from vertebra.tasks.detection.evaluated_image import EvaluatedImage
-from vertebra.tasks.detection.instances import Detections, Instances
-from vertebra.tasks.detection.run_length_masks import RunLengthMasks
+from vertebra.tasks.detection.annotations.instances import Detections, Instances
+from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
+from vertebra.tasks.detection.evaluation.average_precision import precision_and_recall
+from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
 from vertebra.tools.benchmarks.table import Table, compare_throughput
 
 HEIGHT, WIDTH = 480, 640  # the most frequent size of COCO's images

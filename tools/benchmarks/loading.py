@@ -17,9 +17,9 @@ from torchvision import tv_tensors
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import v2
 
-from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.dataset import DetectionDataset, collate
-from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.training.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize

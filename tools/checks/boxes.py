@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from vertebra.tasks.detection import formats
-from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.annotations.annotations import Annotations
 from vertebra.tasks.detection.check import check_images
 from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.loading.class_names import untrained_classes

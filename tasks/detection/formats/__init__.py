@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.orientation import Orientation
 from vertebra.tasks.detection.formats import coco, labelme, voc, yolo
 from vertebra.tasks.detection.formats.box_options import BoxOptions
-from vertebra.tasks.detection.orientation import Orientation
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.formats import Format, Source, read_source
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vertebra.tasks.detection.orientation import Orientation
+from vertebra.tasks.detection.annotations.orientation import Orientation
 
 
 class BoxOptions(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.instances import Instances
+from vertebra.tasks.detection.annotations.orientation import Orientation, read_headers
+from vertebra.tasks.detection.annotations.raw_annotations import RawAnnotations, number_classes
+from vertebra.tasks.detection.annotations.validate import validate
 from vertebra.tasks.detection.formats.box_options import BoxOptions
-from vertebra.tasks.detection.instances import Instances
-from vertebra.tasks.detection.orientation import Orientation, read_headers
-from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
-from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.coco.boxes import look_like_corners, read_area, read_boxes
 from vertebra.tasks.loading.coco.content import looks_like_coco, read_content
 from vertebra.tasks.loading.coco.exports import brush_masks

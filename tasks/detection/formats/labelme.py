@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.instances import Instances
+from vertebra.tasks.detection.annotations.orientation import Orientation, read_headers
+from vertebra.tasks.detection.annotations.raw_annotations import RawAnnotations, number_classes
+from vertebra.tasks.detection.annotations.validate import validate
 from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.formats.images_folder import refuse_folder
 from vertebra.tasks.detection.formats.labelme_json import LabelmeImage, looks_like_labelme, read_labelme_json
-from vertebra.tasks.detection.instances import Instances
-from vertebra.tasks.detection.orientation import Orientation, read_headers
-from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
-from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault

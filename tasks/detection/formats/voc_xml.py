@@ -11,7 +11,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from vertebra.tasks.detection.raw_annotations import NOT_A_BOX
+from vertebra.tasks.detection.annotations.raw_annotations import NOT_A_BOX
 from vertebra.tasks.loading.files.images import LARGEST_SIDE
 from vertebra.tasks.loading.files.text_files import read_bytes
 

@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.instances import Instances
+from vertebra.tasks.detection.annotations.orientation import Orientation, read_headers
+from vertebra.tasks.detection.annotations.raw_annotations import RawAnnotations, number_classes
+from vertebra.tasks.detection.annotations.validate import validate
 from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.formats.images_folder import refuse_folder
 from vertebra.tasks.detection.formats.yolo_labels import (
@@ -24,10 +28,6 @@ from vertebra.tasks.detection.formats.yolo_labels import (
     read_lines,
 )
 from vertebra.tasks.detection.formats.yolo_yaml import SPLITS, find_split, load_yaml, read_categories
-from vertebra.tasks.detection.instances import Instances
-from vertebra.tasks.detection.orientation import Orientation, read_headers
-from vertebra.tasks.detection.raw_annotations import RawAnnotations, number_classes
-from vertebra.tasks.detection.validate import validate
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 from vertebra.tasks.loading.formats import Format, Source

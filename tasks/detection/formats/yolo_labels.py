@@ -9,8 +9,8 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import NamedTuple
 
+from vertebra.tasks.detection.annotations.raw_annotations import NOT_A_BOX
 from vertebra.tasks.detection.formats.yolo_yaml import nonblank_lines
-from vertebra.tasks.detection.raw_annotations import NOT_A_BOX
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES

@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from vertebra.tasks.detection.annotations import Annotations
+from vertebra.tasks.detection.annotations.annotations import Annotations
+from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.dataset import DetectionDataset, collate
-from vertebra.tasks.detection.instances import Instances
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.images import UnreadableImage

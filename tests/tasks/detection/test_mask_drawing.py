@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from vertebra.tasks.detection.instances import Detections, Instances
+from vertebra.tasks.detection.annotations.instances import Detections, Instances
+from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.mask_drawing import EXTRA, MISSED, OUTLINE, draw_mask_errors, draw_masks
-from vertebra.tasks.detection.run_length_masks import RunLengthMasks
 from vertebra.tasks.reporting.charts import class_color
 
 SIZE = (40, 60)

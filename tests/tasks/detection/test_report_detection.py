@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vertebra.tasks.detection.confusion import image_errors
-from vertebra.tasks.detection.evaluated_image import EvaluatedImage
-from vertebra.tasks.detection.instances import Detections, Instances
-from vertebra.tasks.detection.metrics import CocoMetric
+from vertebra.tasks.detection.annotations.instances import Detections, Instances
+from vertebra.tasks.detection.evaluation.confusion import image_errors
+from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluation.metrics import CocoMetric
 from vertebra.tasks.detection.report import detection_sections
 from vertebra.tasks.reporting.report import write_report
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vertebra.tasks.detection.instances import Instances
+from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 
 

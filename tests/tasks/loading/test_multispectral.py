@@ -13,7 +13,7 @@ from vertebra.tasks.classification import ClassificationData, ClassificationModu
 from vertebra.tasks.classification.transforms import Resize as ClassifierResize
 from vertebra.tasks.detection import DetectionData, DetectionModule, faster_rcnn
 from vertebra.tasks.detection.data import Split as DetectionSplit
-from vertebra.tasks.detection.rpn import ProposalSelection
+from vertebra.tasks.detection.parts.rpn import ProposalSelection
 from vertebra.tasks.detection.transforms import Resize as DetectorResize
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.segmentation import SegmentationData, SegmentationModule, deeplabv3plus

@@ -7,7 +7,7 @@ from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.classification import image_classifier
 from vertebra.tasks.detection import faster_rcnn
-from vertebra.tasks.detection.sampling import BalancedSampler
+from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.medical import medical_classifier, slice_classifier, study_classifier
 from vertebra.tasks.segmentation import deeplabv3, deeplabv3plus, fcn, pspnet, unet, upernet
 from vertebra.tasks.training.compiling import compile_parts

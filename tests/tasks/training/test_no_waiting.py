@@ -23,12 +23,12 @@ from vertebra.tasks.detection import (
     ssd,
     yolox,
 )
-from vertebra.tasks.detection.batch import ImageBatch, Targets
 from vertebra.tasks.detection.dataset import DetectionBatch
-from vertebra.tasks.detection.losses import GIoU
-from vertebra.tasks.detection.masks import MaskBatch
-from vertebra.tasks.detection.nms import grouped_nms
-from vertebra.tasks.detection.rtdetr.matching import HungarianMatcher, assign
+from vertebra.tasks.detection.networks.rtdetr.matching import HungarianMatcher, assign
+from vertebra.tasks.detection.parts.batch import ImageBatch, Targets
+from vertebra.tasks.detection.parts.losses import GIoU
+from vertebra.tasks.detection.parts.masks import MaskBatch
+from vertebra.tasks.detection.parts.nms import grouped_nms
 from vertebra.tasks.medical import MedicalModule, medical_classifier, study_classifier
 from vertebra.tasks.medical.dataset import MedicalBatch
 from vertebra.tasks.medical.targets import Classes, Findings, Grades

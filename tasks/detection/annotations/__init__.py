@@ -1,0 +1,1 @@
+"""Annotated objects of images in tables, validated alike for every format."""

@@ -1,0 +1,1 @@
+"""Average precision, confusions, and what an evaluated image holds."""

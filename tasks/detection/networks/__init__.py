@@ -1,0 +1,1 @@
+"""Detectors, each behind the contract of `Detector`."""

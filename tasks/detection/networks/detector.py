@@ -1,0 +1,108 @@
+"""Base of all detectors: batching, input checks, backbone and neck."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from vertebra.backbones import Backbone
+from vertebra.backbones.conventions import Renames, rename_keys
+from vertebra.tasks.detection.parts.batch import ImageBatch, Targets, pad_images, pad_targets
+
+
+class Detector(nn.Module, ABC):
+    """Images to losses or detections. A network subclasses it with `losses` and `detect`, and adds its heads.
+
+    Args:
+        backbone: images to feature maps.
+        neck: feature maps to a pyramid.
+
+    Shape:
+        - images: a list of (C, H, W) float tensors of any sizes, already normalized, or an `ImageBatch`
+        - targets: for training, a list of dicts with `boxes` (G, 4) xyxy and `labels` (G,) in 1..K, or `Targets`;
+          networks with masks also need `masks`, see `pad_targets`
+        - output: with targets a dict of scalar losses, else one dict an image: `boxes` (D, 4) xyxy in that image's own
+          pixels, `scores` (D,) in 0..1, `labels` (D,) in 1..K, best score first
+
+    Attributes:
+        compiled: the parts that `compile_parts` takes, which are those with weights; see
+            `vertebra.tasks.training.compiling`.
+        class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
+        renames: patterns of a peer's keys and what replaces them, in this order; here those of torchvision's backbone
+            and pyramid, of before and since its version 0.13.
+    """
+
+    compiled: ClassVar[tuple[str, ...]] = ("backbone", "neck")
+    class_layers: ClassVar[tuple[str, ...]] = ()
+    renames: ClassVar[Renames] = (
+        (r"^backbone\.body\.", "backbone."),
+        (r"^backbone\.fpn\.", "neck."),
+        (r"^(neck\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),
+    )
+
+    def __init__(self, backbone: Backbone, neck: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+
+    def forward(
+        self,
+        images: Sequence[Tensor] | ImageBatch,
+        targets: Sequence[Mapping[str, Tensor]] | Targets | None = None,
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        batch = images if isinstance(images, ImageBatch) else pad_images(images)
+        if targets is not None and not isinstance(targets, Targets):
+            targets = pad_targets(targets)
+        if targets is not None and len(targets.labels) != len(batch.images):
+            raise ValueError(
+                f"there are {len(batch.images)} images and {len(targets.labels)} targets; give a dict of boxes and "
+                "labels for every image, with no rows where it shows nothing."
+            )
+        features = self.neck(self.backbone(batch.images))
+        return self.detect(features, batch) if targets is None else self.losses(features, batch, targets)
+
+    @abstractmethod
+    def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
+        """Compare predictions with the true boxes, for all images at once and without waiting for the device.
+
+        Args:
+            features: the pyramid, each (N, C, H_l, W_l), fine to coarse.
+            batch: the images that it was made of.
+            targets: the true boxes.
+
+        Returns:
+            Scalar losses by name, whose sum is minimized.
+        """
+
+    @abstractmethod
+    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+        """Return one dict an image: `boxes` (D, 4), `scores` (D,) and `labels` (D,), best score first.
+
+        Args:
+            features: the pyramid, each (N, C, H_l, W_l), fine to coarse.
+            batch: the images that it was made of.
+
+        Raises:
+            NonFiniteOutput: what the network computes for an image is not finite.
+        """
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state dict, of this network or of a peer's, under this network's names and in its shapes."""
+        return rename_keys(state, self.renames)
+
+
+def without_background(state: Mapping[str, Tensor], layer: str, num_anchors: int) -> dict[str, Tensor]:
+    """Return a state dict whose class logits have no background: torchvision's one-stage heads have it as class 0.
+
+    Args:
+        state: of a peer's network.
+        layer: prefix of the keys of its class logits, whose channels are anchors times classes.
+        num_anchors: at each pixel.
+    """
+    return {
+        key: value.unflatten(0, (num_anchors, -1))[:, 1:].flatten(0, 1) if key.startswith(layer) else value
+        for key, value in state.items()
+    }

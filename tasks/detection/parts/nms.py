@@ -1,0 +1,76 @@
+"""Non-maximum suppression for many groups of boxes in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import nms
+
+from vertebra.tasks.detection.parts.boxes import iou
+
+BLOCK = 64  # boxes whose overlaps with all others are held at once
+
+
+def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Suppress boxes that overlap a better one of the same group by more than `threshold`.
+
+    Args:
+        boxes: (B, 4) xyxy; boxes without area suppress nothing.
+        scores: (B,).
+        groups: (B,) int64, from 0 on.
+        threshold: intersection over union in 0..1.
+
+    Returns:
+        Indices of the kept boxes, best score first.
+    """
+    if not len(boxes):
+        return groups
+    # groups are moved apart until they cannot touch; in double precision, since a shift costs digits
+    shift = groups.double() * (boxes.detach().max().double() + 1)
+    return nms(boxes.double() + shift[:, None], scores.double(), threshold)
+
+
+def nms_masks(levels: Sequence[Tensor], threshold: float, allow_sync: bool = True) -> list[Tensor]:
+    """Return which boxes survive the suppression within their image and level.
+
+    Args:
+        levels: for each level boxes (N, B_l, 4) xyxy, best first; boxes without area suppress nothing.
+        threshold: intersection over union in 0..1 above which the better of two boxes stays.
+        allow_sync: whether the host may wait for a GPU, as it does anyway where detections are the end of it.
+
+    Returns:
+        For each level (N, B_l) bool.
+    """
+    if allow_sync or levels[0].device.type == "cpu":
+        return [torch.stack([_one_nms_mask(boxes, threshold) for boxes in level]) for level in levels]
+    most = max(level.shape[1] for level in levels)
+    padded = torch.stack([F.pad(level, (0, 0, 0, most - level.shape[1])) for level in levels])  # (L, N, most, 4)
+    masks = fixed_shape_nms_mask(padded, threshold)
+    return [mask[:, : level.shape[1]] for mask, level in zip(masks, levels, strict=True)]
+
+
+def fixed_shape_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
+    """Return which boxes (..., B, 4), best first, survive, as (..., B) bool, without host-device synchronization.
+
+    torchvision's operator returns one index per survivor. To allocate them the host waits until the GPU has drained its
+    queue, and launches nothing in the meantime. This takes a fixed number of steps instead.
+    """
+    alive = boxes.new_ones(boxes.shape[:-1])  # 1, or 0 and less from the first suppression on
+    for start in range(0, boxes.shape[-2], BLOCK):
+        rest, alive_rest = boxes[..., start:, :], alive[..., start:]
+        # a box without area overlaps itself by 0/0, and NaN is not above the threshold
+        hits = (iou(rest[..., :BLOCK, :], rest) > threshold).triu(1).to(alive.dtype)
+        for i in range(hits.shape[-2]):
+            alive_rest.addcmul_(hits[..., i, :], alive_rest[..., i : i + 1].clamp(min=0), value=-1)
+    return alive > 0
+
+
+def _one_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
+    """Return the same for one group of boxes (B, 4), as (B,) bool, with torchvision's operator."""
+    places = torch.arange(len(boxes), 0, -1, device=boxes.device, dtype=boxes.dtype)  # as scores: they are in order
+    return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device).index_fill_(
+        0, nms(boxes, places, threshold), True
+    )

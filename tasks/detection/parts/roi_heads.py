@@ -1,0 +1,105 @@
+"""The second stage: a sample of the proposals for training, and the branches that look at proposals.
+
+Fast R-CNN, Girshick 2015, https://arxiv.org/abs/1504.08083; branches beside the box branch as in
+Mask R-CNN, He et al. 2017, https://arxiv.org/abs/1703.06870.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vertebra.tasks.detection.parts.assigners import Assigner, IoUAssigner
+from vertebra.tasks.detection.parts.batch import Targets
+from vertebra.tasks.detection.parts.box_branch import BoxBranch
+from vertebra.tasks.detection.parts.boxes import take
+from vertebra.tasks.detection.parts.candidates import Candidates
+from vertebra.tasks.detection.parts.rpn import Proposals
+from vertebra.tasks.detection.parts.sampling import BalancedSampler, RoISample, Sample
+
+
+class RoIBranch(nn.Module, ABC):
+    """Base of what is learned of a proposal beside its class and box: a mask, keypoints, attributes.
+
+    Shape:
+        - features: dict of (N, C, H_l, W_l)
+        - detections: one dict an image, of the box branch
+        - output: the same dicts with the fields of this branch, whose rows are those of `boxes`
+    """
+
+    @abstractmethod
+    def forward(self, features: dict[str, Tensor], detections: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]: ...
+
+    @abstractmethod
+    def losses(self, features: dict[str, Tensor], sample: RoISample, targets: Targets) -> dict[str, Tensor]:
+        """Return scalar losses by name over a sample of the proposals; see `Detector.losses`."""
+
+
+class RoIHeads(nn.Module):
+    """Proposals to detections: the box branch, and others on what it finds.
+
+    Args:
+        box: the branch that classifies proposals and corrects their boxes.
+        assigner: proposals to objects.
+        sampler: labels (N, R) to the proposals that enter the losses.
+        branches: further branches by name.
+
+    Shape:
+        - features: dict of (N, C, H_l, W_l)
+        - proposals: `Proposals` with R boxes an image
+        - output: one dict an image: `boxes` (D, 4), `scores` (D,), `labels` (D,) in 1..K, and what the branches add
+    """
+
+    def __init__(
+        self,
+        box: BoxBranch,
+        assigner: Assigner | None = None,
+        sampler: Callable[[Tensor], Sample] | None = None,
+        branches: Mapping[str, RoIBranch] | None = None,
+    ) -> None:
+        super().__init__()
+        self.box = box
+        self.assigner = assigner or IoUAssigner(0.5, 0.5)
+        self.sampler = sampler or BalancedSampler(512, object_fraction=0.25)
+        self.branches = nn.ModuleDict(branches)
+
+    def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
+        return self.extend(features, self.box(features, proposals, sizes))
+
+    def losses(self, features: dict[str, Tensor], proposals: Proposals, targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of all branches over a sample of the proposals."""
+        sample = self.sample(proposals, targets)
+        logits, deltas = self.box.predict(features, sample.boxes)
+        return self.compare(features, sample, logits, deltas, targets)
+
+    def compare(
+        self, features: dict[str, Tensor], sample: RoISample, logits: Tensor, deltas: Tensor, targets: Targets
+    ) -> dict[str, Tensor]:
+        """Return the losses of all branches, given what the box branch predicts for a sample of the proposals."""
+        losses = self.box.losses(logits, deltas, sample, targets)
+        for branch in self._others():
+            losses |= branch.losses(features, sample, targets)
+        return losses
+
+    def extend(self, features: dict[str, Tensor], detections: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Add what the other branches find in detections of the box branch."""
+        for branch in self._others():
+            detections = branch(features, detections)
+        return detections
+
+    @torch.no_grad()
+    def sample(self, proposals: Proposals, targets: Targets) -> RoISample:
+        """Draw the proposals that train; the true boxes are among them, so that there is always something to learn."""
+        boxes = torch.cat((proposals.boxes, targets.boxes), dim=1)
+        valid = torch.cat((proposals.valid, targets.labels > 0), dim=1)
+        assigned = self.assigner(Candidates(boxes, (boxes.shape[1],), valid), targets)
+        indices, labels, most_objects = self.sampler(assigned.labels)
+        objects, is_target = assigned.objects.gather(1, indices), indices >= proposals.boxes.shape[1]
+        return RoISample(take(boxes, indices), labels, objects, is_target, most_objects)
+
+    def _others(self) -> list[RoIBranch]:
+        return cast("list[RoIBranch]", list(self.branches.values()))

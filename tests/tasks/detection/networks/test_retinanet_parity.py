@@ -1,0 +1,153 @@
+"""torchvision's RetinaNet is the oracle: same weights, same numbers."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.detection import RetinaNet as TheirRetinaNet
+from torchvision.models.detection import retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from vertebra.tasks.detection import DenseSelection, load_weights, retinanet
+from vertebra.tasks.detection.parts.losses import GIoU
+
+NUM_CLASSES = 5
+V2 = {"head_norm": "group", "extra": "conv", "box_loss": GIoU()}
+ANCHORS = tuple((x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512))
+
+
+def build_theirs(v2, randomize, **options):
+    """Build theirs on a ResNet-18, with a class for the background that is never seen, as in their trained weights."""
+    torch.manual_seed(0)
+    body = resnet_fpn_backbone(
+        backbone_name="resnet18",
+        weights=None,
+        norm_layer=nn.BatchNorm2d,
+        trainable_layers=5,
+        returned_layers=[2, 3, 4],
+        extra_blocks=LastLevelP6P7(512 if v2 else 256, 256),
+    )
+    norm = partial(nn.GroupNorm, 32) if v2 else None
+    head = RetinaNetHead(256, 9, NUM_CLASSES + 1, norm_layer=norm)
+    head.regression_head._loss_type = "giou" if v2 else "l1"
+    anchors = AnchorGenerator(ANCHORS, ((0.5, 1.0, 2.0),) * 5)
+    theirs = TheirRetinaNet(
+        body, NUM_CLASSES + 1, image_mean=[0.0] * 3, image_std=[1.0] * 3, head=head, anchor_generator=anchors, **options
+    )
+    theirs.transform.resize = lambda image, target: (image, target)
+    randomize(theirs)
+    layer = theirs.head.classification_head.cls_logits
+    layer.weight.data *= 2.0  # scores far apart, and none so near to 1 that they are the same in float32
+    bias = layer.bias.data.view(9, NUM_CLASSES + 1).normal_(-2.0, 1.0)
+    bias[:, 0] = -1e4
+    layer.weight.data.view(9, NUM_CLASSES + 1, -1)[:, 0] = 0
+    return theirs
+
+
+def build_ours(v2, theirs, **options):
+    ours = retinanet("resnet18", NUM_CLASSES, **(V2 if v2 else {}), **options)
+    load_weights(ours, theirs.state_dict())
+    return ours
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_logits_and_deltas_equal_torchvisions(v2, randomize, images_and_targets):
+    theirs = build_theirs(v2, randomize).eval()
+    ours = build_ours(v2, theirs).eval()
+    images = torch.stack([image[:, :96, :96] for image in images_and_targets[0]])
+    with torch.no_grad():
+        expected = theirs.head(list(theirs.backbone(images).values()))
+        logits, deltas = ours.head(list(ours.neck(ours.backbone(images)).values()))
+    torch.testing.assert_close(torch.cat(logits, dim=1), expected["cls_logits"][..., 1:], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(torch.cat(deltas, dim=1), expected["bbox_regression"], atol=1e-4, rtol=1e-5)
+    assert torch.cat(logits, dim=1).std() > 0.5
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_detections_equal_torchvisions(v2, randomize, images_and_targets):
+    images, _ = images_and_targets
+    limits = {"topk_candidates": 100, "detections_per_img": 10_000, "score_thresh": 0.1}
+    theirs = build_theirs(v2, randomize, **limits).eval()
+    ours = build_ours(v2, theirs, detections=DenseSelection(0.1, per_image=10_000, per_level=100)).eval()
+    with torch.no_grad():
+        expected, found = theirs(images), ours(images)
+    for of_image, wanted in zip(found, expected, strict=True):
+        # theirs reports boxes of which clipping left nothing; ours does not
+        sides = wanted["boxes"][:, 2:] - wanted["boxes"][:, :2]
+        wanted = {name: x[(sides >= 1e-2).all(dim=1)] for name, x in wanted.items()}
+        assert len(wanted["boxes"]) > 30
+        assert wanted["labels"].unique().numel() > 1
+        assert torch.equal(of_image["labels"], wanted["labels"])
+        torch.testing.assert_close(of_image["boxes"], wanted["boxes"], atol=1e-3, rtol=0)
+        torch.testing.assert_close(of_image["scores"], wanted["scores"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_losses_and_gradients_equal_torchvisions(v2, randomize, images_and_targets):
+    theirs = build_theirs(v2, randomize)
+    ours = build_ours(v2, theirs)
+    for network in (ours, theirs):
+        network.train()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    images, targets = images_and_targets
+    expected, found = theirs(images, targets), ours(images, targets)
+    torch.testing.assert_close(found["loss_classifier"], expected["classification"], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(found["loss_box_reg"], expected["bbox_regression"], atol=1e-4, rtol=1e-5)
+    assert found["loss_box_reg"] > 0.1
+
+    sum(expected.values()).backward()
+    sum(found.values()).backward()
+    pairs = [
+        (ours.backbone.conv1, theirs.backbone.body.conv1),
+        (ours.neck.extra_blocks.p6, theirs.backbone.fpn.extra_blocks.p6),
+        (ours.head.cls_conv[0][0], theirs.head.classification_head.conv[0][0]),
+        (ours.head.bbox_reg, theirs.head.regression_head.bbox_reg),
+    ]
+    for our_layer, their_layer in pairs:
+        scale = their_layer.weight.grad.abs().max()
+        assert (our_layer.weight.grad - their_layer.weight.grad).abs().max() < 1e-3 * scale
+
+
+def old_style(state):
+    """Rename as in torchvision's first RetinaNet checkpoint: layers of a flat sequence, and no norms."""
+    renamed = {}
+    for key, value in state.items():
+        for i in range(4):
+            key = key.replace(f"_head.conv.{i}.0.", f"_head.conv.{2 * i}.")
+        renamed[key] = value
+    return renamed
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "old"),
+    [
+        (retinanet_resnet50_fpn, {}, False),
+        (retinanet_resnet50_fpn, {}, True),
+        (retinanet_resnet50_fpn_v2, V2, False),  # which never had other names
+    ],
+)
+def test_torchvisions_checkpoints_as_they_are(build, options, old):
+    with torch.device("meta"):
+        theirs = build(weights=None, weights_backbone=None, num_classes=91)
+        ours = retinanet("resnet50", 90, **options)
+    state = {k: torch.full((), float(i)).expand(x.shape) for i, (k, x) in enumerate(theirs.state_dict().items())}
+    channels = torch.arange(9 * 91.0)
+    state["head.classification_head.cls_logits.bias"] = channels
+    ours = ours.to_empty(device="cpu")
+    load_weights(ours, old_style(state) if old else state)
+    loaded = ours.state_dict()
+    for key, their_key in [
+        ("neck.extra_blocks.p7.weight", "backbone.fpn.extra_blocks.p7.weight"),
+        ("head.cls_conv.3.0.weight", "head.classification_head.conv.3.0.weight"),
+        ("head.box_conv.1.0.weight", "head.regression_head.conv.1.0.weight"),
+        ("head.bbox_reg.bias", "head.regression_head.bbox_reg.bias"),
+        *([("head.box_conv.2.1.weight", "head.regression_head.conv.2.1.weight")] if options else []),
+    ]:
+        assert torch.equal(loaded[key], state[their_key]), key
+    assert loaded["head.cls_logits.bias"].tolist() == [x for x in channels.tolist() if x % 91 != 0]
