@@ -43,6 +43,7 @@ def draw_masks(raw: RawAnnotations, frames: Frames, boxes: np.ndarray) -> DrawnM
     faulty: dict[int, Fault] = {}
     drawn = []
     sizes = frames.sizes[raw.image_of]
+    around = np.full((len(sizes), 4), np.nan)  # of polygons: a thin tip has corners and no pixel
     for i, (outline, (height, width)) in enumerate(zip(raw.outlines or (), sizes.tolist(), strict=True)):
         rle = empty_mask(max(height, 1), max(width, 1))
         # of an image without a size neither the border nor run lengths can be checked
@@ -53,6 +54,7 @@ def draw_masks(raw: RawAnnotations, frames: Frames, boxes: np.ndarray) -> DrawnM
                 faulty[i] = raw.fault(fault.kind, i, fault.message)
             if fault is None or fault.kind == faults.DEGENERATE_OUTLINE:  # of one part; the others are drawn
                 rle = encode_outline(outline, height, width)
+                around[i] = _around(outline)
         drawn.append(rle)
     masks = RunLengthMasks.of(drawn)
     has_outline = np.array([bool(outline) for outline in raw.outlines or ()], dtype=np.bool_)
@@ -60,8 +62,9 @@ def draw_masks(raw: RawAnnotations, frames: Frames, boxes: np.ndarray) -> DrawnM
     for i in np.flatnonzero(is_empty).tolist():
         message = "its outline covers the middle of no pixel. Draw or remove it."
         faulty.setdefault(i, raw.fault(faults.DEGENERATE_OUTLINE, i, message))
-    for i in _misfits(masks, sizes, boxes).tolist():
-        own, mask = _corners(boxes[i]), _corners(masks[i : i + 1].boxes()[0])
+    around = np.where(np.isnan(around), masks.boxes(), around)
+    for i in _misfits(around, sizes, boxes).tolist():
+        own, mask = _corners(boxes[i]), _corners(around[i])
         message = f"its mask spans {mask}, its box is {own}; expected the same. Correct either, or leave out the box."
         faulty.setdefault(i, raw.fault(faults.MISFIT_MASK, i, message))
     return DrawnMasks(masks, is_empty, [faulty[i] for i in sorted(faulty)])
@@ -96,16 +99,23 @@ def _turned(crop: Crop, size: tuple[int, int], turn: int) -> Crop:
     return (left, top, right - left, bottom - top), pixels.T if turn >= 5 else pixels
 
 
-def _misfits(masks: RunLengthMasks, sizes: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Return the indices of masks whose own boxes differ from (M, 4) `boxes`; what is no box is no misfit."""
-    around = masks.boxes()
+def _misfits(around: np.ndarray, sizes: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return which boxes (M, 4) differ from those around the outlines, as indices; what is no box is no misfit."""
     limits = sizes[:, [1, 0, 1, 0]]
     with np.errstate(invalid="ignore"):  # of boxes that are not finite
-        clipped = np.clip(boxes, 0, limits)
+        clipped, around = np.clip(boxes, 0, limits), np.clip(around, 0, limits)
         sides = clipped[:, 2:] - clipped[:, :2]
         solid = (sides > 0).all(axis=1) & (around[:, 2:] > around[:, :2]).all(axis=1)
         allowed = _TOLERANCE_PIXELS + _TOLERANCE_PART * np.tile(sides, 2)
         return np.flatnonzero(solid & (np.abs(around - clipped) > allowed).any(axis=1))
+
+
+def _around(outline: Any) -> np.ndarray | float:
+    """Return the box (4,) around the corners of polygons, xyxy; NaN of run lengths."""
+    if isinstance(outline, dict):
+        return np.nan
+    corners = np.concatenate([np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in outline])
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
 
 
 def _in_pixels(polygons: Any, height: int, width: int) -> Any:

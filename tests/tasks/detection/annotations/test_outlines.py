@@ -146,7 +146,7 @@ FATAL = {
     "another place": (
         {"bbox": [10, 10, 20, 20]},
         faults.MISFIT_MASK,
-        "annotation 71: its mask spans x 50..70, y 10..31, its box is x 10..30, y 10..30",
+        "annotation 71: its mask spans x 50..70, y 10..30.5, its box is x 10..30, y 10..30",
     ),
     "another size": (
         {"segmentation": {"size": [10, 10], "counts": [50, 50]}},
@@ -210,6 +210,13 @@ def test_check_and_fit_name_the_annotation(root, capsys, name):
             assert run.records("train").instances.ids.tolist() == [70]
     boxes_only = DetectionData(str(root), train=Split("train.json"))
     assert boxes_only.records("train").instances.ids.tolist() == [70, 71]
+
+
+def test_a_thin_tip_without_a_pixel_fits_its_box(root):
+    tip = [10, 10, 20, 10, 20, 20, 10, 20, 10, 15.1, 2, 15, 10, 14.9]
+    annotations, found = read_coco(written(root, content([tip], bbox=[2, 10, 18, 10])), masks=True)
+    assert found == []
+    assert annotations.instances.masks.boxes().tolist() == [[10, 10, 20, 20]]
 
 
 def test_a_part_without_area_leaves_the_others(root):
