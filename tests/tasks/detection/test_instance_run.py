@@ -101,8 +101,7 @@ def test_predictions_are_run_lengths_and_pictures_png(instance_samples, trainer,
         assert not len(ys) or (ys.min() >= y - 2 and ys.max() <= y + height + 2)
     pictures = sorted((tmp_path / "out/pictures").iterdir())
     assert [file.name for file in pictures] == sorted(f"{file.stem}.png" for file in folder.iterdir())
-    # the caption with the threshold is below the image
-    assert all(height > 64 and width >= 80 for height, width, _ in (cv2.imread(str(file)).shape for file in pictures))
+    assert all(cv2.imread(str(file)).shape[0] > 64 for file in pictures)  # with a caption below
 
 
 @pytest.mark.filterwarnings("ignore")
