@@ -39,9 +39,9 @@ def draw_detections(
     if best.masks is not None:
         image = draw_masks(image, best.masks, best.labels)
     drawn = draw_boxes(image, best.boxes, best.labels, class_names, best.scores, dashed=not len(kept))
-    lines = [f"score ≥ {threshold:g}: {len(kept)} of {len(detections)} detections"]
+    lines = [f"score >= {threshold:g}: {len(kept)} of {len(detections)}"]
     if len(best) > len(kept):
-        lines.append(f"dashed: the best {len(best)} below it")
+        lines.append(f"dashed: best {len(best)} below")
     return captioned(drawn, lines)
 
 

@@ -23,7 +23,10 @@ def enlarged(pixels: np.ndarray, min_side: int = MIN_SIDE) -> np.ndarray:
 
 
 def captioned(
-    pixels: np.ndarray, lines: Sequence[str], colors: Sequence[Sequence[int] | None] | None = None
+    pixels: np.ndarray,
+    lines: Sequence[str],
+    colors: Sequence[Sequence[int] | None] | None = None,
+    keeps_end: bool = False,
 ) -> np.ndarray:
     """Return a picture with lines of text below it; a line too long for the picture is shortened.
 
@@ -31,6 +34,7 @@ def captioned(
         pixels: (H, W, 3) uint8 RGB.
         lines: text.
         colors: RGB of a mark before each line, as in a legend; None for no mark.
+        keeps_end: shorten a line at its beginning, as suits paths, and not at its end.
     """
     width = max(pixels.shape[1], MIN_SIDE // 2)
     strip = Image.new("RGB", (width, _LINE * len(lines) + _PAD), _PAPER)
@@ -40,7 +44,7 @@ def captioned(
         if colors is not None and (color := colors[row]) is not None:
             draw.rectangle((left, top + 3, left + _SIZE - 3, top + _SIZE), fill=tuple(color))
             left += _SIZE + 3
-        draw.text((left, top), _fitted(line, draw, font, width - left - _PAD), _INK, font)
+        draw.text((left, top), _fitted(line, draw, font, width - left - _PAD, keeps_end), _INK, font)
     padded = np.full((pixels.shape[0], width, 3), 255, dtype=np.uint8)
     padded[:, : pixels.shape[1]] = pixels
     return np.concatenate([padded, np.asarray(strip)])
@@ -49,12 +53,12 @@ def captioned(
 def contact_sheet(pictures: Sequence[np.ndarray], titles: Sequence[str], width: int = 320) -> np.ndarray:
     """Return pictures (H, W, 3) uint8 side by side and below each other, each scaled to one width with its title."""
     if len(pictures) == 1:
-        return captioned(pictures[0], titles)
+        return captioned(pictures[0], titles, keeps_end=True)
     cells = []
     for pixels, title in zip(pictures, titles, strict=True):
         scale = width / pixels.shape[1]
         size = width, max(1, round(pixels.shape[0] * scale))
-        cells.append(captioned(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), [title]))
+        cells.append(captioned(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), [title], keeps_end=True))
     columns = min(4, math.ceil(math.sqrt(len(cells))))
     rows = [_row(cells[start : start + columns], columns) for start in range(0, len(cells), columns)]
     return np.concatenate(rows)
@@ -69,10 +73,9 @@ def _row(cells: Sequence[np.ndarray], columns: int) -> np.ndarray:
     return row
 
 
-def _fitted(text: str, draw: ImageDraw.ImageDraw, font: Any, width: int) -> str:
+def _fitted(text: str, draw: ImageDraw.ImageDraw, font: Any, width: int, keeps_end: bool) -> str:
     if draw.textlength(text, font) <= width:
         return text
-    # the end of a path says more than its beginning
-    while text and draw.textlength(f"…{text}", font) > width:
-        text = text[1:]
-    return f"…{text}"
+    while text and draw.textlength(f"{text}…", font) > width:
+        text = text[1:] if keeps_end else text[:-1]
+    return f"…{text}" if keeps_end else f"{text}…"
