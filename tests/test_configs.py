@@ -43,6 +43,8 @@ FITTING = {
         "data.batch_size": 2,
     },
 }
+# second stages are wide, and convolve every proposal
+FEW_PROPOSALS = "{per_level: 30, per_image: 30, per_level_eval: 30, per_image_eval: 30}"
 OF_IMAGES = {
     "medical/resnet18_images.yaml": {
         "data.train": "train",
@@ -76,6 +78,8 @@ def flags_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             labels = {f"{split}_labels": np.arange(8, dtype=np.uint8)[:, None] % 2 for split in ("train", "val")}
             np.savez(folder / "images.npz", **arrays, **labels)
             fitting = {"data.root": folder / "images.npz", **OF_IMAGES[config]}
+        if "rcnn" in config:
+            fitting |= {"model.network.proposals": FEW_PROPOSALS, "model.network.rois_per_image": 16}
         if "weights: pretrained" in (CONFIGS / config).read_text():  # the published ones are not on every machine
             torch.save(create_backbone("resnet18").state_dict(), folder / "r.pth")
             fitting |= {"model.network.backbone": "resnet18", "model.network.weights": folder / "r.pth"}

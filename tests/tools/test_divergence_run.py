@@ -165,8 +165,14 @@ def corrupted(tmp_path_factory, request):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("fault", ["overflow", "nan"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "fault"),
+    [
+        pytest.param(task, fault, marks=pytest.mark.slow if fault == "nan" and task != "detection" else ())
+        for task in TASKS
+        for fault in ("overflow", "nan")
+    ],
+)
 def test_non_finite_outputs_are_never_evaluated_or_written(corrupted, task, fault, tmp_path, capsys, request):
     file = corrupted(task, fault)
     run = file.parent

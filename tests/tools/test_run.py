@@ -178,6 +178,7 @@ def test_the_record_of_a_resumed_run_names_no_checkpoint(fit):
         assert record["checkpoint"]["dirpath"] is None
 
 
+@pytest.mark.slow
 def test_a_run_by_the_record_of_another_leaves_that_alone(fit):
     fit("--trainer.max_epochs", "1")
     before = {file: file.stat().st_mtime_ns for file in Path("runs/tiny").rglob("*")}

@@ -29,7 +29,14 @@ def fit(tmp_path, monkeypatch, request):
     return run
 
 
-@pytest.mark.parametrize("task", ["classification", "detection", "segmentation", "video", "medical"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "detection",
+        "segmentation",
+        *(pytest.param(task, marks=pytest.mark.slow) for task in ("classification", "video", "medical")),
+    ],
+)
 def test_tensorboard_has_pictures_and_tables_of_every_task(task, fit):
     folder = fit(task, "tensorboard")
     events = EventAccumulator(str(next(folder.glob("logs/version_0"))), size_guidance={"images": 0, "tensors": 0})

@@ -8,11 +8,12 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN as TheirFasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from vertebra.tasks.detection import faster_rcnn, load_weights
+from vertebra.tasks.detection import ProposalSelection, faster_rcnn, load_weights
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 
 NUM_CLASSES = 5
 EVERYTHING = 1_000_000
+NUM_PROPOSALS = 200
 
 
 def randomize(network: nn.Module) -> None:
@@ -89,8 +90,10 @@ def test_losses_and_gradients_equal_torchvisions(name: str) -> None:
         box_batch_size_per_image=EVERYTHING,
         rpn_positive_fraction=0.5,
         box_positive_fraction=0.5,
+        rpn_pre_nms_top_n_train=NUM_PROPOSALS,
+        rpn_post_nms_top_n_train=NUM_PROPOSALS,
     )
-    ours = faster_rcnn(name, NUM_CLASSES)
+    ours = faster_rcnn(name, NUM_CLASSES, proposals=ProposalSelection(NUM_PROPOSALS, NUM_PROPOSALS))
     load_weights(ours, theirs.state_dict())
     ours.rpn.sampler = BalancedSampler(EVERYTHING, 0.5)
     ours.roi_heads.sampler = BalancedSampler(EVERYTHING, 0.5)
