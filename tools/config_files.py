@@ -75,13 +75,21 @@ def find_config(name: str) -> Path:
         return Path(name)
     if (_SHIPPED / name).is_file():
         return _SHIPPED / name
-    shipped = shipped_configs()
-    close = difflib.get_close_matches(name, shipped, n=3)
-    # without its folder or suffix a name is close to none
-    stems = difflib.get_close_matches(Path(name).stem, {Path(one).stem for one in shipped}, n=3)
-    close += [one for stem in stems for one in shipped if Path(one).stem == stem]
-    shown = ", ".join(dict.fromkeys(close)) if close else ", ".join(shipped)
-    raise FileNotFoundError(f"{name}: neither a file nor a shipped recipe; give a path or one of {shown}.")
+    close = _close_names(name, shipped_configs())
+    remedy = f"give a path or one of {', '.join(close)}" if close else "give a path"
+    raise FileNotFoundError(f"{name}: neither a file nor a shipped recipe; {remedy}. All recipes: vertebra fit --help.")
+
+
+def _close_names(name: str, shipped: list[str]) -> list[str]:
+    """Return the recipes of a similar name, compared without folder and suffix, or else those of the same folder."""
+    typed = Path(name).stem
+    # a whole name first: `dem` is closer to `demo` than to any longer one
+    for length in (None, len(typed)):
+        starts = {one: Path(one).stem[:length] for one in shipped}
+        close = difflib.get_close_matches(typed, set(starts.values()), n=3)
+        if close:
+            return [one for stem in close for one, start in starts.items() if start == stem]
+    return [one for one in shipped if Path(one).parent == Path(name).parent]
 
 
 def _config_indices(args: list[str]) -> list[int]:
