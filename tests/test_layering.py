@@ -10,6 +10,14 @@ TESTS = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("*.py"
 
 # the shared layers of `tasks/`, lowest first: each imports only those before it
 LAYERS = ("loading", "scoring", "reporting", "training")
+# the packages of `tasks/detection/`, each with those that it may import
+DETECTION = {
+    "parts": (),
+    "networks": ("parts",),
+    "annotations": ("parts",),
+    "formats": ("parts", "annotations"),
+    "evaluation": ("parts", "annotations"),
+}
 
 
 def imported(source, package):
@@ -55,6 +63,10 @@ def forbidden_to(file):
         below = LAYERS[: LAYERS.index(layer)] if layer in LAYERS else LAYERS
         siblings = {path.name for path in (ROOT / "tasks").iterdir() if path.is_dir()} - {layer, *below}
         forbidden += [f"vertebra.tasks.{name}" for name in sorted(siblings)]
+    if file.parts[:2] == ("tasks", "detection") and len(file.parts) > 3:
+        package = file.parts[2]
+        others = {path.stem for path in (ROOT / "tasks/detection").iterdir()} - {package, *DETECTION[package]}
+        forbidden += [f"vertebra.tasks.detection.{name}" for name in sorted(others)]
     return forbidden
 
 
@@ -116,8 +128,10 @@ def test_all_forms_of_import_are_detected():
 
 
 def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypatch):
-    for folder in ("backbones", "tasks/video", "tasks/detection", *(f"tasks/{layer}" for layer in LAYERS)):
+    packages = (*LAYERS, "video", *(f"detection/{package}" for package in DETECTION))
+    for folder in ("backbones", *(f"tasks/{package}" for package in packages)):
         (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "tasks/detection/module.py").touch()
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     for file, line in [
         ("backbones/a.py", "import timm"),
@@ -129,12 +143,15 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
         ("tasks/detection/a.py", "from vertebra.tasks.video.clips import read"),
         ("tasks/detection/a.py", "import vertebra.tools.train"),
         ("tasks/detection/a.py", "from tasks.detection import boxes"),
+        ("tasks/detection/parts/a.py", "from vertebra.tasks.detection.networks.fcos import FCOS"),
+        ("tasks/detection/networks/a.py", "from vertebra.tasks.detection.module import DetectionModule"),
     ]:
         (tmp_path / file).write_text(line)
         assert violations(Path(file)), line
     for file, line in [
         ("backbones/timm_bridge.py", "import timm"),
         ("tasks/detection/a.py", "from vertebra.tasks.detection import boxes"),
+        ("tasks/detection/networks/a.py", "from vertebra.tasks.detection.parts.boxes import iou"),
         ("tasks/detection/a.py", "from vertebra.tasks.loading.samplers import SampleRequest"),
         ("tasks/training/a.py", "from vertebra.tasks.reporting.report import Section"),
     ]:
