@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -22,51 +21,11 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.folds import Division
 from vertebra.tasks.loading.loader_process import begin_loader_process
+from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.loading.samplers import GroupedBatches, SampleRequest, Shard
 
 # what `missing=skip` leaves out
 SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VIDEO, faults.UNREADABLE_SCAN)
-
-
-class ResumableLoader(DataLoader):
-    """A training loader that resumes in the middle of an epoch; Lightning keeps its state in checkpoints.
-
-    Attributes:
-        position: epoch, and how many batches of it have been trained on; `TaskModule` keeps it.
-        waited: seconds that the step waited for its batch; None for the first batch of an epoch, which waits for
-            loader processes to start.
-    """
-
-    batch_sampler: GroupedBatches
-    position = (0, 0)
-    waited: float | None = None
-
-    def __iter__(self) -> Any:
-        self.waited = None
-        return self._timed(super().__iter__())
-
-    def _timed(self, batches: Iterator[Any]) -> Iterator[Any]:
-        is_first = True
-        while True:
-            began = time.perf_counter()
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            self.waited = None if is_first else time.perf_counter() - began
-            is_first = False
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the position."""
-        return {"epoch": self.position[0], "batches": self.position[1]}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Make the next pass the rest of the epoch that was cut, or the epoch after one that was whole."""
-        epoch, batches = state["epoch"], state["batches"]
-        self.position = (epoch, batches) if batches < len(self) else (epoch + 1, 0)
-        self.batch_sampler.skip = self.position
-        self.batch_sampler.set_epoch(self.position[0])
 
 
 class Records(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vertebra.tasks.loading.data import ResumableLoader
+from vertebra.tasks.loading.resumable_loader import ResumableLoader
 
 
 class DataWait(Callback):

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from vertebra.backbones.cpu_convolutions import replace_convolutions
 from vertebra.backbones.weights import differences
-from vertebra.tasks.loading.data import ResumableLoader
+from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section, last_logged
 from vertebra.tasks.reporting.sample_output import SampleOutput

@@ -15,8 +15,8 @@ _NUM_SYNCS = 5  # in a row, which is no coincidence
 def abrupt_end(path: str) -> str | None:
     """Return the part of a file in which it breaks off, or None if it ends between two parts or is of another format.
 
-    A file that is cut between two parts cannot be told from a whole one: 1 of 188 cuts of a transport stream. FFmpeg
-    plays all of them without an error.
+    A file that is cut between two parts cannot be distinguished from a whole one: 1 of 188 cuts of a transport
+    stream. FFmpeg plays all of them without an error.
 
     Args:
         path: of a file that is not empty.

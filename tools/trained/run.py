@@ -148,7 +148,7 @@ class Run:
         return outputs, skipped
 
     def _folded_network(self) -> nn.Module:
-        """Return a copy of the network with folded norms, as `vertebra predict` uses it; made anew after a change."""
+        """Return a copy of the network with folded norms, as `vertebra predict` uses it; rebuilt after a change."""
         state = [*self.network.parameters(), *self.network.buffers()]
         version = [(id(x), x._version) for x in state]
         if self._folded is None or self._folded[0] != version:

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from vertebra.tasks.loading.data import ResumableLoader
 from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.training.divergence.watch import ReadBatch
 
