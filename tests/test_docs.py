@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from vertebra.tools.command_line import read_words
-from vertebra.tools.flag_names import refuse_unknown
+from vertebra.tools.arguments.command_line import read_words
+from vertebra.tools.arguments.flag_names import refuse_unknown
+from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.main import COMMANDS, LIGHTNING
-from vertebra.tools.read_configs import read_configs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

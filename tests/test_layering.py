@@ -18,6 +18,15 @@ DETECTION = {
     "formats": ("parts", "annotations"),
     "evaluation": ("parts", "annotations"),
 }
+# the packages of `tools/` likewise; `trained/` starts runs and may import any of them
+TOOLS = {
+    "arguments": (),
+    "checks": (),
+    "autoconfig": ("arguments", "checks"),
+    "experiment": (),
+    "samples": (),
+    "benchmarks": (),
+}
 
 
 def imported(source, package):
@@ -67,6 +76,10 @@ def forbidden_to(file):
         package = file.parts[2]
         others = {path.stem for path in (ROOT / "tasks/detection").iterdir()} - {package, *DETECTION[package]}
         forbidden += [f"vertebra.tasks.detection.{name}" for name in sorted(others)]
+    if file.parts[0] == "tools" and len(file.parts) > 2 and file.parts[1] in TOOLS:
+        package = file.parts[1]
+        others = {path.stem for path in (ROOT / "tools").iterdir()} - {package, *TOOLS[package]}
+        forbidden += [f"vertebra.tools.{name}" for name in sorted(others)]
     return forbidden
 
 
@@ -131,7 +144,10 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
     packages = (*LAYERS, "video", *(f"detection/{package}" for package in DETECTION))
     for folder in ("backbones", *(f"tasks/{package}" for package in packages)):
         (tmp_path / folder).mkdir(parents=True)
+    for folder in TOOLS:
+        (tmp_path / "tools" / folder).mkdir(parents=True)
     (tmp_path / "tasks/detection/module.py").touch()
+    (tmp_path / "tools/train.py").touch()
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     for file, line in [
         ("backbones/a.py", "import timm"),
@@ -145,6 +161,8 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
         ("tasks/detection/a.py", "from tasks.detection import boxes"),
         ("tasks/detection/parts/a.py", "from vertebra.tasks.detection.networks.fcos import FCOS"),
         ("tasks/detection/networks/a.py", "from vertebra.tasks.detection.module import DetectionModule"),
+        ("tools/arguments/a.py", "from vertebra.tools import train"),
+        ("tools/checks/a.py", "from vertebra.tools.autoconfig.recipes import choose_recipe"),
     ]:
         (tmp_path / file).write_text(line)
         assert violations(Path(file)), line
@@ -154,6 +172,7 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
         ("tasks/detection/networks/a.py", "from vertebra.tasks.detection.parts.boxes import iou"),
         ("tasks/detection/a.py", "from vertebra.tasks.loading.samplers import SampleRequest"),
         ("tasks/training/a.py", "from vertebra.tasks.reporting.report import Section"),
+        ("tools/autoconfig/a.py", "from vertebra.tools.arguments.command_line import Flag"),
     ]:
         (tmp_path / file).write_text(line)
         assert violations(Path(file)) == [], line

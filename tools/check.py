@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from vertebra.tools.format_names import format_names
+from vertebra.tools.checks.format_names import format_names
 
 if TYPE_CHECKING:
     from vertebra.tasks.loading.files.faults import Fault

@@ -13,14 +13,14 @@ from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.formats import Source
 from vertebra.tasks.segmentation.known_classes import KNOWN
 from vertebra.tools import check, train
-from vertebra.tools.checkpoint_file import read_checkpoint
-from vertebra.tools.command_line import Flag
-from vertebra.tools.data_arguments import data_flags
-from vertebra.tools.recipes import PATIENT, find_data
-from vertebra.tools.run_names import data_name
-from vertebra.tools.short_flags import task_of
-from vertebra.tools.split_names import Ambiguous, split_name
+from vertebra.tools.arguments.command_line import Flag
+from vertebra.tools.arguments.short_flags import task_of
+from vertebra.tools.autoconfig.data_arguments import data_flags
+from vertebra.tools.autoconfig.recipes import PATIENT, find_data
+from vertebra.tools.autoconfig.run_names import data_name
+from vertebra.tools.checks.split_names import Ambiguous, split_name
 from vertebra.tools.trained.assembly import inference_config
+from vertebra.tools.trained.checkpoint_file import read_checkpoint
 
 _SPLIT = {"validate": "val", "test": "test"}
 _OF_TRAINING = ("val_fraction", "folds", "fold", "balance")  # which divide or weigh the training split

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vertebra.tools.command_line import Flag, Words, read_words
-from vertebra.tools.config_files import OWN_DATA, find_config
-from vertebra.tools.early_checks import check_device, check_paths
+from vertebra.tools.arguments.command_line import Flag, Words, read_words
+from vertebra.tools.arguments.config_files import OWN_DATA, find_config
+from vertebra.tools.arguments.early_checks import check_device, check_paths
+from vertebra.tools.arguments.flag_names import refuse_unknown, refuse_unknown_keys
+from vertebra.tools.arguments.read_configs import read_configs
+from vertebra.tools.arguments.run_help import short_help
+from vertebra.tools.arguments.short_flags import expand_short
 from vertebra.tools.errors import user_message
-from vertebra.tools.flag_names import refuse_unknown, refuse_unknown_keys
-from vertebra.tools.read_configs import read_configs
-from vertebra.tools.run_help import short_help
-from vertebra.tools.short_flags import expand_short
 
 _CONFIG = ("-c", "--config")
 _NEEDS = {
@@ -84,8 +84,8 @@ def _fit_data(words: Words) -> int:
     _check_for_any_recipe(flags)
 
     from vertebra.tools import check  # the formats of all tasks import torch
-    from vertebra.tools.recipes import choose_recipe
-    from vertebra.tools.run_names import run_folder
+    from vertebra.tools.autoconfig.recipes import choose_recipe
+    from vertebra.tools.autoconfig.run_names import run_folder
 
     recipe = choose_recipe(paths, words.value("--task"), check.make_parser().parse_args(words.paths))
     config = find_config(recipe.config)

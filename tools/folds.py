@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from vertebra.tools import fit
-from vertebra.tools.config_files import config_name
+from vertebra.tools.arguments.config_files import config_name
 
 if TYPE_CHECKING:
     import numpy as np

@@ -82,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # these import torch, which would slow down --help
     from vertebra.tools import train
-    from vertebra.tools.checkpoint_file import read_checkpoint
     from vertebra.tools.trained.assembly import inference_config, set_annotations
+    from vertebra.tools.trained.checkpoint_file import read_checkpoint
     from vertebra.tools.trained.location import find_checkpoint
 
     try:

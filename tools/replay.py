@@ -49,7 +49,7 @@ def _run(file: Path) -> None:
     from vertebra.tasks.training.divergence.step_report import StepReport
     from vertebra.tasks.training.module import TaskModule
     from vertebra.tasks.training.step_seed import seed_step
-    from vertebra.tools.linked_arguments import link_classes
+    from vertebra.tools.arguments.linked_arguments import link_classes
 
     class ReplayCLI(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.push:  # before anything is written
             _hub()
-        from vertebra.tools.checkpoint_file import read_checkpoint  # these import torch, which takes seconds
+        from vertebra.tools.trained.checkpoint_file import read_checkpoint  # these import torch, which takes seconds
         from vertebra.tools.trained.run import load
         from vertebra.tools.trained.sharing import share
 

@@ -23,19 +23,19 @@ from vertebra.tasks.training.saving.checkpoint_files import LAST, PREVIOUS, Atom
 from vertebra.tasks.training.saving.checkpoints import PURGE_STEP, Checkpoints
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
-from vertebra.tools.checkpoint_config import parse_config
-from vertebra.tools.checkpoint_file import read_checkpoint
-from vertebra.tools.config_files import RECORD, config_name, in_own_folder, resolve_configs
+from vertebra.tools.arguments.config_files import RECORD, config_name, in_own_folder, resolve_configs
+from vertebra.tools.arguments.library_errors import library_message
+from vertebra.tools.arguments.linked_arguments import link_classes, refuse_contradictions, refuse_linked
+from vertebra.tools.arguments.null_values import load_none_as_null
 from vertebra.tools.errors import user_message
-from vertebra.tools.hardware import default_precision
-from vertebra.tools.library_errors import library_message
-from vertebra.tools.linked_arguments import link_classes, refuse_contradictions, refuse_linked
-from vertebra.tools.null_values import load_none_as_null
-from vertebra.tools.progress import ThrottledProgressBar
-from vertebra.tools.run_folder import check_writable
-from vertebra.tools.run_lock import RunLock
-from vertebra.tools.tracked_samples import TrackedSamples
-from vertebra.tools.trackers import TRACKERS, make_tracker, tracker_names
+from vertebra.tools.experiment.hardware import default_precision
+from vertebra.tools.experiment.progress import ThrottledProgressBar
+from vertebra.tools.experiment.run_folder import check_writable
+from vertebra.tools.experiment.run_lock import RunLock
+from vertebra.tools.experiment.tracked_samples import TrackedSamples
+from vertebra.tools.experiment.trackers import TRACKERS, make_tracker, tracker_names
+from vertebra.tools.trained.checkpoint_config import parse_config
+from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.shared_folder import is_shared
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")

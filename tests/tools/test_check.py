@@ -10,7 +10,7 @@ from PIL import Image
 from vertebra.tasks.loading.coco import content
 from vertebra.tools.check import main
 from vertebra.tools.checks.finders import FINDERS
-from vertebra.tools.format_names import format_names
+from vertebra.tools.checks.format_names import format_names
 
 
 def noise(seed, size=(50, 100)):

@@ -15,7 +15,7 @@ from PIL import Image
 from vertebra.backbones import create_backbone
 from vertebra.tasks.detection import DetectionData, Split
 from vertebra.tools import fit, main
-from vertebra.tools.short_flags import SHORT_FLAGS
+from vertebra.tools.arguments.short_flags import SHORT_FLAGS
 
 TASKS = ("classification", "detection", "medical", "segmentation", "video")
 
@@ -236,7 +236,7 @@ def test_runs_are_numbered_and_the_last_one_is_resumed(words, classification_sam
     ],
 )
 def test_short_flags_of_a_configuration(flags, expected, words, monkeypatch, capsys):
-    monkeypatch.setattr("vertebra.tools.early_checks._may_have_gpu", lambda: True)
+    monkeypatch.setattr("vertebra.tools.arguments.early_checks._may_have_gpu", lambda: True)
     long = words("-c", "detection/demo.yaml", *flags.split())
     assert {name: long[name] for name in expected} == expected
     first = capsys.readouterr().out.splitlines()[0]
@@ -271,7 +271,7 @@ SLIPS = {
 
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_is_answered_in_one_line(slip, answer, monkeypatch):
-    monkeypatch.setattr("vertebra.tools.early_checks._may_have_gpu", lambda: False)
+    monkeypatch.setattr("vertebra.tools.arguments.early_checks._may_have_gpu", lambda: False)
     text = answer("-c", "detection/demo.yaml", *slip.split())
     assert SLIPS[slip] in text
     assert text.count("\n") == 1

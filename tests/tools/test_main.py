@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vertebra.tools import config_files, main
+from vertebra.tools import main
+from vertebra.tools.arguments import config_files
 from vertebra.tools.backbones import main as backbones_main
 
 

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 import vertebra
 from vertebra.tools import main, predict, train
-from vertebra.tools.progress import ThrottledProgressBar
+from vertebra.tools.experiment.progress import ThrottledProgressBar
 
 CONFIG = """
 model:

@@ -15,8 +15,8 @@ import yaml
 from vertebra.backbones.weight_files import read_state_dict
 from vertebra.tasks.classification import ClassificationModule, image_classifier
 from vertebra.tools import predict, train
-from vertebra.tools.checkpoint_file import read_checkpoint
 from vertebra.tools.samples import classification as samples
+from vertebra.tools.trained.checkpoint_file import read_checkpoint
 
 RUN = """
 model:

@@ -1,1 +1,1 @@
-"""Reports of `vertebra check`: one small file for each kind of data set."""
+"""Splits of a data set, and what `vertebra check` reports of them: one small file for each kind of data set."""

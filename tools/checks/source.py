@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.formats import Format, Source, find_sources
-from vertebra.tools.split_names import split_name
+from vertebra.tools.checks.split_names import split_name
 
 
 class Comparable(Protocol):

@@ -12,9 +12,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tools.checkpoint_config import check_names, read_config
-from vertebra.tools.checkpoint_file import read_checkpoint
-from vertebra.tools.linked_arguments import link_classes
+from vertebra.tools.arguments.linked_arguments import link_classes
+from vertebra.tools.trained.checkpoint_config import check_names, read_config
+from vertebra.tools.trained.checkpoint_file import read_checkpoint
 
 
 class Assembled(NamedTuple):

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from vertebra.backbones.folding import fold_norms
 from vertebra.tasks.training.prediction_writer import nothing_read
-from vertebra.tools.checkpoint_config import parse_config
-from vertebra.tools.hardware import default_precision
+from vertebra.tools.experiment.hardware import default_precision
 from vertebra.tools.trained.assembly import Assembled, assemble
+from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.inputs import named_inputs
 from vertebra.tools.trained.location import find_checkpoint, metrics_of
 from vertebra.tools.trained.predictions import Predictions

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import save_file
 
 from vertebra.backbones.weight_files import checked_state_dict, read_state_dict
-from vertebra.tools.checkpoint_config import MAX_CHARACTERS
+from vertebra.tools.trained.checkpoint_config import MAX_CHARACTERS
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = "vertebra-1"

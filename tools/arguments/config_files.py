@@ -9,7 +9,7 @@ from pathlib import Path
 RECORD = "config.yaml"  # of a run folder, the configuration that it was trained with
 
 # `resolve` follows the links of a checkout to its top-level configs/; in a wheel the folder is inside the package
-_SHIPPED = Path(__file__).resolve().parents[1] / "configs"
+_SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 
 # task -> recipe for a data set of one's own; medical ones by the kind of scans
 OWN_DATA: Mapping[str, str] = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vertebra.tools import train
-from vertebra.tools.library_errors import library_message
+from vertebra.tools.arguments.library_errors import library_message
 
 SLIPS = {
     "--data.batch_size many": "--data.batch_size is many; expected int",

@@ -16,7 +16,7 @@ import vertebra
 from vertebra.tasks.classification import image_classifier
 from vertebra.tools import predict, share, train
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TASKS = ("classification", "detection", "segmentation", "video", "medical")
 
 RELOAD = """

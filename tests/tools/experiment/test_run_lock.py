@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from vertebra.tools.run_lock import RunLock
+from vertebra.tools.experiment.run_lock import RunLock
 
 # a process that holds the lock and has a child, as a run has loader processes
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from vertebra.tools.run_lock import RunLock
+from vertebra.tools.experiment.run_lock import RunLock
 with RunLock() as lock:
     lock.acquire(Path(sys.argv[1]))
     child = os.fork()

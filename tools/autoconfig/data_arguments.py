@@ -9,7 +9,7 @@ from pathlib import Path
 from vertebra.tasks.loading.coco.content import read_content
 from vertebra.tasks.loading.coco.image_folder import find_image_folder
 from vertebra.tasks.loading.formats import Source
-from vertebra.tools.command_line import Flag
+from vertebra.tools.arguments.command_line import Flag
 
 # returns the arguments of one split, by their names behind data.train, from a source and the root
 Arguments = Callable[[Source, Path], dict[str, str]]

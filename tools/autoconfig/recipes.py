@@ -10,12 +10,12 @@ from typing import NamedTuple
 from vertebra.tasks.loading.files.csv_rows import first_path
 from vertebra.tasks.loading.formats import Format, Source
 from vertebra.tasks.medical.scans import NIFTI_SUFFIXES
+from vertebra.tools.arguments.command_line import Flag
+from vertebra.tools.arguments.config_files import OWN_DATA
+from vertebra.tools.autoconfig.data_arguments import data_flags
+from vertebra.tools.autoconfig.rival_tasks import PATIENT, PURPOSES, RIVALS, array_shapes, has_patients
 from vertebra.tools.checks.finders import FINDERS, UNLABELED, find_splits
-from vertebra.tools.command_line import Flag
-from vertebra.tools.config_files import OWN_DATA
-from vertebra.tools.data_arguments import data_flags
-from vertebra.tools.rival_tasks import PATIENT, PURPOSES, RIVALS, array_shapes, has_patients
-from vertebra.tools.split_names import Ambiguous, assign_splits
+from vertebra.tools.checks.split_names import Ambiguous, assign_splits
 
 HELD_OUT = 0.2  # of a training split without a validation split
 

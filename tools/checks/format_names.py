@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-_TASKS = Path(__file__).resolve().parents[1] / "tasks"
+_TASKS = Path(__file__).resolve().parents[2] / "tasks"
 _TABLE = "FORMATS"
 
 

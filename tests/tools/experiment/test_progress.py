@@ -2,20 +2,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from vertebra.tools.progress import ThrottledProgressBar
+from vertebra.tools.experiment.progress import ThrottledProgressBar
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("vertebra.tools.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vertebra.tools.experiment.progress.time.monotonic", lambda: now[0])
     return now
 
 
 def test_metrics_are_read_twice_a_second_in_training_and_always_otherwise(clock, monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "vertebra.tools.progress.RichProgressBar.get_metrics",
+        "vertebra.tools.experiment.progress.RichProgressBar.get_metrics",
         lambda bar, trainer, module: reads.append(clock[0]) or {"train/loss": len(reads)},
     )
     bar, trainer = ThrottledProgressBar(), SimpleNamespace(training=True)

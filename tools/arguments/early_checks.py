@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from vertebra.tools.command_line import Flag
+from vertebra.tools.arguments.command_line import Flag
 
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 _CHOSEN_BY_LIGHTNING = ("best", "last", "hpc", "null")  # values of --ckpt_path that are not paths

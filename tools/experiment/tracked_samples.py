@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from vertebra.tasks.reporting.captions import contact_sheet
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tools.trackers import log_picture, log_table
+from vertebra.tools.experiment.trackers import log_picture, log_table
 
 _NUM_SAMPLES = 8  # of the validation split, the first ones: the same in every epoch
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import yaml
 
-from vertebra.tools.checkpoint_config import check_names, read_config
+from vertebra.tools.trained.checkpoint_config import check_names, read_config
 
 CONFIG = {
     "model": {

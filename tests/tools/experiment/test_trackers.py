@@ -8,9 +8,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vertebra.tools import train
-from vertebra.tools.trackers import tracker_names
+from vertebra.tools.experiment.trackers import tracker_names
 
-from .conftest import config
+from ..conftest import config
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ class Client:
 def test_pictures_and_tables_reach_the_clients_of_wandb_and_mlflow(monkeypatch):
     from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
-    from vertebra.tools.trackers import log_picture, log_table
+    from vertebra.tools.experiment.trackers import log_picture, log_table
 
     pixels, rows = np.zeros((2, 3, 3), np.uint8), [{"label": "cat", "score": 0.5}, {"label": "dog"}]
     mlflow, client = object.__new__(MLFlowLogger), Client()

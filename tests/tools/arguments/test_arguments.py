@@ -19,10 +19,10 @@ from vertebra.tasks.segmentation import DeepLabV3Plus, SegmentationData, Segment
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.video import VideoClassifier, VideoData, VideoModule
 from vertebra.tools import train
-from vertebra.tools.linked_arguments import LINKS, link_classes
-from vertebra.tools.null_values import load_none_as_null
+from vertebra.tools.arguments.linked_arguments import LINKS, link_classes
+from vertebra.tools.arguments.null_values import load_none_as_null
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 MODULE = "vertebra.tasks.medical.MedicalModule"
 NETWORK = "vertebra.tasks.medical.MedicalClassifier"
 

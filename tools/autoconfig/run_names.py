@@ -6,7 +6,7 @@ import os
 from itertools import count
 from pathlib import Path
 
-from vertebra.tools.split_names import is_split_name
+from vertebra.tools.checks.split_names import is_split_name
 
 _GENERIC = ("data", "dataset", "annotations", "labels", "images", "")  # names that say nothing about a data set
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from vertebra.tools.config_files import shipped_configs
-from vertebra.tools.short_flags import SHORT_FLAGS
+from vertebra.tools.arguments.config_files import shipped_configs
+from vertebra.tools.arguments.short_flags import SHORT_FLAGS
 
 _USAGES = {
     "fit": (

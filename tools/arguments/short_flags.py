@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vertebra.tools.command_line import Flag
+from vertebra.tools.arguments.command_line import Flag
 
 AUTO_BATCH = "vertebra.tasks.training.auto_batch.AutoBatch"
 

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vertebra.tools.command_line import Flag
-from vertebra.tools.short_flags import SHORT_FLAGS
-from vertebra.tools.signatures import arguments_of
+from vertebra.tools.arguments.command_line import Flag
+from vertebra.tools.arguments.short_flags import SHORT_FLAGS
+from vertebra.tools.arguments.signatures import arguments_of
 
 _TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
 _CHECKPOINT = "vertebra.tasks.training.saving.checkpoints.Checkpoints"

@@ -1,0 +1,1 @@
+"""Task, recipe and name of a run, chosen from the data set."""

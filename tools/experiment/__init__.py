@@ -1,0 +1,1 @@
+"""Surroundings of a training run: folder, lock, precision, progress bar, experiment trackers."""
