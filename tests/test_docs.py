@@ -13,7 +13,7 @@ from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.main import COMMANDS, LIGHTNING
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page, language):
@@ -44,7 +44,7 @@ def test_links_lead_to_files_and_headings(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_their_recipes_exist(page):
     for words in commands(page):
-        assert words[0] in COMMANDS or words[0] == "--help", words
+        assert words[0] in COMMANDS or words[0] in ("--help", "--version"), words
         for flag, value in pairwise(words):
             if flag == "-c" and "/" in value and not value.startswith("runs/") and value.islower():
                 assert (ROOT / "configs" / value).is_file(), value

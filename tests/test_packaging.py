@@ -2,12 +2,16 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import vertebra
 
@@ -23,6 +27,21 @@ def test_tasks_import_without_the_libraries_of_other_tasks():
     missing = "sys.modules.update(av=None, monai=None, nibabel=None, pydicom=None, onnx=None)"
     code = f"import sys; {missing}; import vertebra.tasks.detection, vertebra.tools.train, vertebra.tools.check"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_citation_has_the_version_of_the_package():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == vertebra.__version__
+
+
+def test_the_constraints_satisfy_every_requirement(monkeypatch):
+    monkeypatch.setattr("setuptools.setup", lambda **_: None)
+    declared = runpy.run_path(str(ROOT / "setup.py"))
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
+    for requirement in map(Requirement, (*declared["REQUIRED"], *declared["EXTRAS"]["dev"])):
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
 def test_the_package_exports_its_public_names():

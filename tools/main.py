@@ -5,14 +5,19 @@ Nothing heavy is imported here, so that `vertebra --help` returns at once.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import importlib.metadata
 import io
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import vertebra
 
 
 class Command(NamedTuple):
@@ -80,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(_usage())
         return 0 if args else 2
+    if args[0] in ("-V", "--version"):
+        print(_versions())
+        return 0
     # deprecations in Lightning's calls of jsonargparse and torch: a user can do nothing about them
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
@@ -100,6 +108,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130  # 128 + SIGINT, the shell's convention
 
 
+def _versions() -> str:
+    """Return the versions that a bug report needs, without importing the libraries, which takes seconds."""
+    lines = [f"vertebra {vertebra.__version__}", f"python {platform.python_version()}, {platform.platform()}"]
+    for library in ("torch", "torchvision", "lightning", "timm", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            lines.append(f"{library} {importlib.metadata.version(library)}")
+    return "\n".join(lines)
+
+
 def _unknown(name: str) -> str:
     """Return the error message for an unknown command, with the closest known one."""
     close = [_SYNONYMS[name]] if name in _SYNONYMS else difflib.get_close_matches(name, COMMANDS, n=1)
@@ -118,7 +135,10 @@ def _usage() -> str:
     width = max(map(len, COMMANDS)) + 2
     for title, group in GROUPS.items():
         lines += ["", f"{title}:", *(f"  {name:<{width}}{command.summary}" for name, command in group.items())]
-    lines += ["", "Run vertebra COMMAND --help for the options of a command."]
+    lines += [
+        "",
+        "Run vertebra COMMAND --help for the options of a command, vertebra --version for all versions.",
+    ]
     return "\n".join(lines)
 
 

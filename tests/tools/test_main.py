@@ -1,3 +1,4 @@
+import importlib.metadata
 import subprocess
 import sys
 import time
@@ -5,9 +6,19 @@ from pathlib import Path
 
 import pytest
 
+import vertebra
 from vertebra.tools import main
 from vertebra.tools.arguments import config_files
 from vertebra.tools.backbones import main as backbones_main
+
+
+def test_version_names_the_libraries_without_importing_them():
+    code = "import sys; from vertebra.tools.main import main; main(['--version']); sys.exit('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    versions = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert versions["vertebra"] == vertebra.__version__
+    assert versions["torch"] == importlib.metadata.version("torch")
+    assert versions["python"].startswith(".".join(map(str, sys.version_info[:3])))
 
 
 def test_help_is_fast_and_lists_every_command():
