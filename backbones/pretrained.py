@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TORCHVISION_ENUM = re.compile(r"\w+_Weights\.\w+")
 FILE_TYPES = ("pth", "pt", "ckpt", "safetensors", "bin", "tar")
+_NETWORKS = ("torchvision.models.detection.", "torchvision.models.segmentation.")
 WRAPPERS = re.compile(r"^(tsn|tsm):")  # frame-wise networks have the weights of their image networks
 
 
@@ -25,6 +26,21 @@ def is_published(source: str) -> bool:
     network, _, tag = source.partition(".")
     is_tag = tag not in FILE_TYPES and re.fullmatch(r"\w+", tag) is not None
     return TORCHVISION_ENUM.fullmatch(source) is not None or (is_tag and is_timm_model(network))
+
+
+def is_of_a_network(source: str) -> bool:
+    """Return whether `source` is torchvision's name for the weights of a whole detector or segmenter.
+
+    For instance `FasterRCNN_ResNet50_FPN_Weights.COCO_V1`.
+    """
+    if TORCHVISION_ENUM.fullmatch(source) is None:
+        return False
+    from torchvision.models import get_weight
+
+    try:
+        return type(get_weight(source)).__module__.startswith(_NETWORKS)
+    except ValueError:
+        return False  # the names of backbones are checked where these are loaded
 
 
 def published_state_dict(source: str) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone
+from vertebra.backbones.pretrained import is_of_a_network, published_state_dict
 from vertebra.backbones.weight_files import open_saved, read_state_dict, unwrapped
 from vertebra.backbones.weights import BACKBONE, NETWORK, adapt_first_layer, fill
 
@@ -38,14 +39,17 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
 
     Args:
         network: a task's network with a submodule `backbone`.
-        weights: a path, a name of published weights, or None.
+        weights: a path; the name of published weights, of a whole network those of torchvision, such as
+            `FasterRCNN_ResNet50_FPN_Weights.COCO_V1`; or None.
 
     Raises:
+        FileNotFoundError: published weights are not on this machine and cannot be downloaded.
         ValueError: anything else differs; nothing is loaded then.
     """
     if weights is None or not _of_a_network(weights):
         return network
-    state = read_state_dict(weights)
+    is_file = Path(weights).is_file()
+    state = read_state_dict(weights) if is_file else published_state_dict(str(weights))
     if any(key.startswith(NETWORK) for key in state):
         state = {key.removeprefix(NETWORK): value for key, value in state.items() if key.startswith(NETWORK)}
     elif callable(rename := getattr(network, "own_names", None)):
@@ -69,7 +73,7 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
         ) from error
     fresh, left = _layers(new, _parts(state)), _layers(unused, _parts(own))
     left = [layer for layer in left if layer not in fresh]
-    origin = f"{weights}{_trained_classes(Path(weights))}"
+    origin = f"{weights}{_trained_classes(Path(weights)) if is_file else ''}"
     _log.info("%s", summary(origin, len(own) - len(new), len(own), fresh, left))
     return network
 
@@ -86,9 +90,11 @@ def summary(origin: str, loaded: int, total: int, new: list[str], unused: list[s
 
 
 def _of_a_network(weights: str | PathLike[str] | None) -> bool:
-    """Return whether a file has the weights of a whole network and not only of a backbone, by its keys."""
-    if weights is None or not Path(weights).is_file():
+    """Return whether weights are of a whole network and not only of a backbone: by a file's keys, or by their name."""
+    if weights is None:
         return False
+    if not Path(weights).is_file():
+        return is_of_a_network(str(weights))
     if Path(weights).suffix == ".safetensors":
         return any(key.startswith(_MARKS) for key in read_state_dict(weights))
     content = open_saved(weights)

@@ -22,6 +22,7 @@ from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.folds import check_groups
 from vertebra.tasks.loading.labeled_files import UNLABELED
+from vertebra.tasks.loading.mirroring import without_flips
 
 # what loading does about faults of these kinds; any other stops it
 REPAIRED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
@@ -42,6 +43,8 @@ class ClassificationData(TaskData[LabeledImages]):
         resize: resizing to the input size of the network.
         augment: albumentations transforms for training, in order; random resized crops and left-right flips by
             default.
+        no_flip_classes: classes whose mirror image is another: with any, training does not flip left-right. By default
+            those whose names speak of a side, letters, and digits.
         batch_size: images per batch and process.
         loading: arguments of `TaskData`: folds, balanced sampling, loader processes.
     """
@@ -56,6 +59,7 @@ class ClassificationData(TaskData[LabeledImages]):
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
+        no_flip_classes: list[str] | None = None,
         batch_size: int = 32,
         **loading: Any,
     ) -> None:
@@ -67,7 +71,8 @@ class ClassificationData(TaskData[LabeledImages]):
         self.resize = resize or Resize()
         if augment is None:
             augment = [A.RandomResizedCrop(size=self.resize.size), A.HorizontalFlip(p=0.5)]
-        self.augment = Augment(augment, self.resize)
+        self.transforms = augment
+        self.no_flip_classes = no_flip_classes
 
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledImages:
         source = self.sources[split]
@@ -102,6 +107,10 @@ class ClassificationData(TaskData[LabeledImages]):
         return LabeledImages(self.class_names, files, labels, rule=self.pixels, given=self.given)
 
     def dataset(self, records: LabeledImages, training: bool, missing: Missing) -> ClassificationDataset:
-        return ClassificationDataset(records, self.resize, self.augment if training else None, missing)
+        augment = None
+        if training:
+            transforms = without_flips(self.transforms, records.class_names, self.no_flip_classes)
+            augment = Augment(transforms, self.resize)
+        return ClassificationDataset(records, self.resize, augment, missing)
 
     collate = staticmethod(collate)

@@ -16,6 +16,7 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.mirroring import without_flips
 from vertebra.tasks.segmentation.balance import class_counts
 from vertebra.tasks.segmentation.coverage import Coverage
 from vertebra.tasks.segmentation.dataset import SegmentationDataset, collate
@@ -46,6 +47,8 @@ class SegmentationData(TaskData[LabeledMasks]):
         resize: resizing to the input size of the network in evaluation.
         crop: random crops in training.
         augment: albumentations transforms for training, in order, after the crop; left-right flips by default.
+        no_flip_classes: classes whose mirror image is another: with any, training does not flip left-right. By default
+            those whose names speak of a side, letters, and digits.
         batch_size: images per batch and process.
         loading: arguments of `TaskData`: folds and balanced sampling (both read every mask), loader processes.
     """
@@ -62,6 +65,7 @@ class SegmentationData(TaskData[LabeledMasks]):
         resize: Resize | None = None,
         crop: RandomCrop | None = None,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
+        no_flip_classes: list[str] | None = None,
         batch_size: int = 8,
         **loading: Any,
     ) -> None:
@@ -72,7 +76,9 @@ class SegmentationData(TaskData[LabeledMasks]):
         self.ignored = ignored or []
         self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
-        self.augment = Augment(crop or RandomCrop(), [A.HorizontalFlip(p=0.5)] if augment is None else augment)
+        self.crop = crop or RandomCrop()
+        self.transforms = [A.HorizontalFlip(p=0.5)] if augment is None else augment
+        self.no_flip_classes = no_flip_classes
 
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledMasks:
         wanted = self.splits[split]
@@ -103,6 +109,10 @@ class SegmentationData(TaskData[LabeledMasks]):
 
     def dataset(self, records: LabeledMasks, training: bool, missing: Missing) -> SegmentationDataset:
         images = ImageSource(self.pixels, self.given)
-        return SegmentationDataset(records, self.resize, self.augment if training else None, missing, images)
+        augment = None
+        if training:
+            transforms = without_flips(self.transforms, records.class_names, self.no_flip_classes)
+            augment = Augment(self.crop, transforms)
+        return SegmentationDataset(records, self.resize, augment, missing, images)
 
     collate = staticmethod(collate)

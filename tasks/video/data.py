@@ -15,6 +15,7 @@ from vertebra.tasks.loading.dataset import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.folds import check_groups
 from vertebra.tasks.loading.labeled_files import UNLABELED, LabeledFiles
+from vertebra.tasks.loading.mirroring import never_flipped
 from vertebra.tasks.video.dataset import VideoDataset, collate
 from vertebra.tasks.video.decoding import Decoder
 from vertebra.tasks.video.formats import read_labeled_videos
@@ -43,7 +44,8 @@ class VideoData(TaskData[LabeledFiles]):
         augment: albumentations transforms for training, in order, the same for every frame of a clip; random resized
             crops by default.
         flip: probability of a left-right flip in training.
-        no_flip_classes: classes whose clips are never flipped, as left and right matter in them.
+        no_flip_classes: classes whose clips are never flipped, as their mirror image is of another; by default those
+            whose names speak of a side, letters, and digits.
         repeats: training clips per decoded video (Augment your batch, Hoffer et al. 2019,
             https://arxiv.org/abs/1901.09335).
         val_clips: clips per video in evaluation, evenly spaced.
@@ -82,7 +84,7 @@ class VideoData(TaskData[LabeledFiles]):
         self.resize = resize or Resize()
         self.transforms = [A.RandomResizedCrop(size=self.resize.size, scale=(0.4, 1.0))] if augment is None else augment
         self.flip = flip
-        self.no_flip_classes = no_flip_classes or []
+        self.no_flip_classes = no_flip_classes
         self.repeats = repeats
         self.val_clips = val_clips
         self.decoder: Decoder = decoder
@@ -125,12 +127,8 @@ class VideoData(TaskData[LabeledFiles]):
     def dataset(self, records: LabeledFiles, training: bool, missing: Missing) -> VideoDataset:
         augment = None
         if training:
-            unknown = sorted(set(self.no_flip_classes) - set(records.class_names))
-            if unknown:
-                raise ValueError(
-                    f"data.no_flip_classes names {unknown}; the classes are {', '.join(records.class_names)}."
-                )
-            labels = frozenset(records.class_names.index(name) for name in self.no_flip_classes)
+            kept = never_flipped(records.class_names, self.no_flip_classes) if self.flip else []
+            labels = frozenset(records.class_names.index(name) for name in kept)
             augment = Augment(self.transforms, self.resize, self.flip, labels)
         clips = self.repeats if training else self.val_clips
         return VideoDataset(records, self.sampling, self.resize, augment, clips, self.decoder, missing)

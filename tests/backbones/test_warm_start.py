@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vertebra.backbones import create_backbone, load_weights
+from vertebra.backbones.pretrained import is_of_a_network
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.classification import image_classifier
 from vertebra.tasks.detection import faster_rcnn
@@ -114,6 +115,33 @@ def test_other_differences_are_listed_and_nothing_is_loaded(tmp_path):
     with pytest.raises(ValueError, match=r"neck\.inner_blocks\.0\.0\.weight is \(16, .*but \(8, "):
         warm_start(network, wider)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("FasterRCNN_ResNet50_FPN_Weights.COCO_V1", True),
+        ("DeepLabV3_ResNet50_Weights.DEFAULT", True),
+        ("ResNet50_Weights.IMAGENET1K_V2", False),
+        ("R2Plus1D_18_Weights.KINETICS400_V1", False),
+        ("FasterRCNN_ResNet5_Weights.COCO_V1", False),
+        ("pretrained", False),
+        ("resnet50.a1_in1k", False),
+    ],
+)
+def test_names_of_the_weights_of_whole_networks(name, expected):
+    assert is_of_a_network(name) is expected
+
+
+def test_published_weights_of_a_whole_network_are_loaded_but_for_its_classes(monkeypatch, caplog):
+    trained = faster_rcnn("resnet20", 90, channels=8)
+    states = {"FasterRCNN_ResNet50_FPN_Weights.COCO_V1": trained.state_dict()}
+    monkeypatch.setattr("vertebra.backbones.warm_start.published_state_dict", states.__getitem__)
+    with caplog.at_level(logging.INFO):
+        started = faster_rcnn("resnet20", 2, channels=8, weights="FasterRCNN_ResNet50_FPN_Weights.COCO_V1")
+    assert torch.equal(started.neck.state_dict()["inner_blocks.0.0.weight"], trained.neck.inner_blocks[0][0].weight)
+    assert torch.equal(started.rpn.head.bbox_pred.weight, trained.rpn.head.bbox_pred.weight)
+    assert caplog.messages[0].endswith("new: roi_heads.box.predictor.cls_score, roi_heads.box.predictor.bbox_pred")
 
 
 def test_published_weights_are_loaded_whole_or_not_at_all(tmp_path):

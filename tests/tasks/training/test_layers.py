@@ -7,6 +7,7 @@ from torch import nn
 
 from vertebra.backbones import Backbone, create_backbone
 from vertebra.backbones.backbone import Level
+from vertebra.tasks.training.frozen_layers import FrozenLayers
 from vertebra.tasks.training.layers import layer_groups
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.parameter_groups import parameter_groups
@@ -190,6 +191,28 @@ def test_permanently_frozen_layers_stay_frozen(tmp_path):
     fit(Module(network, ["a"]), tmp_path, GradualUnfreezing(), watch := Watch(), epochs=4)
     assert watch.learning[-1] == ["backbone.stage.0", "head"]
     assert watch.training[-1] == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_first_layers_are_frozen_for_a_run(tmp_path):
+    network, watch = Network(), Watch()
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    module = Module(network, ["a"])
+    fit(module, tmp_path, FrozenLayers(), watch, epochs=2)
+    assert watch.learning == [["backbone.stage.0", "head"]] * 4
+    assert watch.training == [[False, True]] * 4
+    changed = {name.rpartition(".")[0] for name, value in network.state_dict().items() if not value.equal(start[name])}
+    assert changed.isdisjoint({"backbone.conv", "backbone.norm"})
+    assert {"backbone.stage.0", "backbone.stage.1", "head"} <= changed
+    assert all(weight.requires_grad for weight in network.parameters())  # a notebook may train it again
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_head_is_never_frozen(tmp_path):
+    with pytest.raises(ValueError, match="groups is 2; this network has 2 before its head"):
+        fit(Module(Network(), ["a"]), tmp_path, FrozenLayers(groups=2), epochs=1)
+    with pytest.raises(ValueError, match="groups is 0"):
+        FrozenLayers(groups=0)
 
 
 class Save(Callback):
