@@ -45,14 +45,13 @@ FITTING = {
 }
 # second stages are wide, and convolve every proposal
 FEW_PROPOSALS = "{per_level: 30, per_image: 30, per_level_eval: 30, per_image_eval: 30}"
+# with smaller files than that of the recipe
+BACKBONES = {"video/finetune.yaml": "tsm:resnet18", "medical/finetune_volumes.yaml": "resnet18s_3d"}
+IMAGES = {"data.train": "train", "data.val": "val", "data.columns.patient": "null"}
+IMAGES |= {"data.resample.size": "[20, 20]", "data.batch_size": 2}
 OF_IMAGES = {
-    "medical/resnet18_images.yaml": {
-        "data.train": "train",
-        "data.val": "val",
-        "data.columns.patient": "null",
-        "data.resample.size": "[20, 20]",
-        "data.batch_size": 2,
-    },
+    "medical/finetune_images.yaml": IMAGES,
+    "medical/scratch_images.yaml": IMAGES,
     "medical/resnet18_pneumonia.yaml": {"data.test": "null", "data.resample.size": "[20, 20]", "data.batch_size": 2},
 }
 
@@ -78,11 +77,13 @@ def flags_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             labels = {f"{split}_labels": np.arange(8, dtype=np.uint8)[:, None] % 2 for split in ("train", "val")}
             np.savez(folder / "images.npz", **arrays, **labels)
             fitting = {"data.root": folder / "images.npz", **OF_IMAGES[config]}
-        if "rcnn" in config:
+        if "RCNN" in (CONFIGS / config).read_text():
             fitting |= {"model.network.proposals": FEW_PROPOSALS, "model.network.rois_per_image": 16}
-        if "weights: pretrained" in (CONFIGS / config).read_text():  # the published ones are not on every machine
-            torch.save(create_backbone("resnet18").state_dict(), folder / "r.pth")
-            fitting |= {"model.network.backbone": "resnet18", "model.network.weights": folder / "r.pth"}
+        if " weights: " in (CONFIGS / config).read_text():  # the published ones are not on every machine
+            name = BACKBONES.get(config, "resnet18")
+            body = create_backbone(name.removeprefix("tsm:"), in_channels=1 if name.endswith("3d") else 3)
+            torch.save(body.state_dict(), folder / "r.pth")
+            fitting |= {"model.network.backbone": name, "model.network.weights": folder / "r.pth"}
         return arguments({**fitting, **SHORT})
 
     return flags

@@ -87,7 +87,8 @@ def _fit_data(words: Words) -> int:
     from vertebra.tools.autoconfig.recipes import choose_recipe
     from vertebra.tools.autoconfig.run_names import run_folder
 
-    recipe = choose_recipe(paths, words.value("--task"), check.make_parser().parse_args(words.paths))
+    weights = words.value("--weights") or words.value("--model.network.weights")
+    recipe = choose_recipe(paths, words.value("--task"), weights, check.make_parser().parse_args(words.paths))
     config = find_config(recipe.config)
     folder = Flag(_RUN_FOLDER, str(run_folder(paths[0], resumes=words.value("--ckpt_path") == "last")))
     expanded = _expand(flags, read_configs([config]))
@@ -150,8 +151,8 @@ def _long(expanded: Sequence[tuple[Flag, list[Flag]]]) -> list[Flag]:
 def _check_for_any_recipe(flags: Sequence[Flag]) -> None:
     """Refuse flags that no recipe has, before the data set is searched."""
     errors: list[ValueError] = []
-    for name in OWN_DATA.values():
-        config = read_configs([find_config(name)])
+    for recipes in OWN_DATA.values():
+        config = read_configs([find_config(recipes.scratch)])
         try:
             refuse_unknown(flags, config)
             expanded = expand_short(flags, config)

@@ -279,8 +279,37 @@ def test_a_slip_is_answered_in_one_line(slip, answer, monkeypatch):
 
 def test_every_flag_of_every_recipe_is_known(words):
     known = ("--data.num_workers 2", "--model.optimizer.lr 1", "--trainer.callbacks+ EarlyStopping")
-    for name in fit.OWN_DATA.values():
-        words("-c", name, *" ".join(known).split(), "--model.layer_decay", "0.5", "--data.balance", "1")
+    for recipes in fit.OWN_DATA.values():
+        for name in (recipes.finetune, recipes.scratch):
+            words("-c", name, *" ".join(known).split(), "--model.layer_decay", "0.5", "--data.balance", "1")
+
+
+@pytest.mark.parametrize(
+    ("flags", "recipe", "weights"),
+    [
+        ("", "finetune", None),
+        ("--weights none", "scratch", "null"),
+        ("--model.network.weights null", "scratch", "null"),
+        ("--weights own.pth", "finetune", "own.pth"),
+        ("--backbone resnet50", "finetune", None),
+        ("--backbone resnet18", "finetune", "pretrained"),
+        ("--backbone resnet18 --weights own.pth", "finetune", "own.pth"),
+        ("--backbone resnet18 --weights none", "scratch", "null"),
+        ("--model.network RetinaNet", "finetune", "pretrained"),
+        ("--model.network FasterRCNN", "finetune", None),
+    ],
+)
+def test_initial_weights_choose_the_recipe(flags, recipe, weights, words, detection_samples, tmp_path):
+    (tmp_path / "own.pth").touch()
+    long = words(detection_samples, *flags.split())
+    assert Path(long["-c"]).name == f"{recipe}.yaml"
+    assert long.get("model.network.weights") == weights
+
+
+def test_volumes_have_no_published_weights(words, medical_samples):
+    splits = medical_samples / "train.csv", medical_samples / "val.csv"
+    assert Path(words(*splits)["-c"]).name == "scratch_volumes.yaml"
+    assert Path(words(*splits, "--weights", __file__)["-c"]).name == "finetune_volumes.yaml"
 
 
 def test_words_that_are_no_data_set(answer, tmp_path):

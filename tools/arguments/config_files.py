@@ -5,20 +5,42 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 RECORD = "config.yaml"  # of a run folder, the configuration that it was trained with
 
 # `resolve` follows the links of a checkout to its top-level configs/; in a wheel the folder is inside the package
 _SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 
-# task -> recipe for a data set of one's own; medical ones by the kind of scans
-OWN_DATA: Mapping[str, str] = {
-    "classification": "classification/resnet50_folders.yaml",
-    "detection": "detection/faster_rcnn_resnet50_fpn.yaml",
-    "medical images": "medical/resnet18_images.yaml",
-    "medical volumes": "medical/resnet18_3d_volumes.yaml",
-    "segmentation": "segmentation/deeplabv3plus_resnet50_masks.yaml",
-    "video": "video/r2plus1d_18_clips.yaml",
+
+class OwnData(NamedTuple):
+    """The recipes for a data set of one's own.
+
+    Attributes:
+        finetune: from trained weights.
+        scratch: from random ones.
+        is_published: whether the weights of `finetune` can be downloaded by their name, so that it is the default.
+    """
+
+    finetune: str
+    scratch: str
+    is_published: bool = True
+
+    def choose(self, weights: str | None) -> str:
+        """Return the recipe for the initial weights that a user gives; None for the default."""
+        if weights is None:
+            return self.finetune if self.is_published else self.scratch
+        return self.scratch if weights.lower() in ("none", "null") else self.finetune
+
+
+# by task; medical ones by the kind of scans
+OWN_DATA: Mapping[str, OwnData] = {
+    "classification": OwnData("classification/finetune.yaml", "classification/scratch.yaml"),
+    "detection": OwnData("detection/finetune.yaml", "detection/scratch.yaml"),
+    "medical images": OwnData("medical/finetune_images.yaml", "medical/scratch_images.yaml"),
+    "medical volumes": OwnData("medical/finetune_volumes.yaml", "medical/scratch_volumes.yaml", is_published=False),
+    "segmentation": OwnData("segmentation/finetune.yaml", "segmentation/scratch.yaml"),
+    "video": OwnData("video/finetune.yaml", "video/scratch.yaml"),
 }
 
 

@@ -19,6 +19,8 @@ _SIZES: Mapping[str, Sequence[str]] = {
 }
 _LONGEST = 1333 / 800  # longer side of a detector's images relative to the shorter one, as in COCO's recipes
 
+_WEIGHTS = {"--weights", "--model.network.weights"}
+
 # returns long flags of a value and of the configuration that they change
 Expand = Callable[[str, Mapping[str, Any]], list[Flag]]
 
@@ -58,7 +60,20 @@ def expand_short(flags: Sequence[Flag], config: Mapping[str, Any]) -> list[tuple
             raise ValueError(f"{flag.name} has no value; expected {flag.name} {short[flag.name].value}.")
         else:
             expanded.append((flag, short[flag.name].expand(flag.value, config)))
+    if _leaves_its_weights(flags, config):
+        expanded.append((Flag("--weights", "pretrained"), _weights("pretrained", config)))
     return expanded
+
+
+def _leaves_its_weights(flags: Sequence[Flag], config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration starts from a published detector, and the flags choose another one or backbone."""
+    network = ((config.get("model") or {}).get("init_args") or {}).get("network") or {}
+    arguments = network.get("init_args") or {}
+    if "_Weights." not in str(arguments.get("weights")) or any(flag.name in _WEIGHTS for flag in flags):
+        return False
+    own = {"--model.network": str(network.get("class_path")).rpartition(".")[2]}
+    own |= dict.fromkeys(("--backbone", "--model.network.backbone"), arguments.get("backbone"))
+    return any(flag.name in own and str(flag.value).rpartition(".")[2] != own[flag.name] for flag in flags)
 
 
 def task_of(config: Mapping[str, Any]) -> str:

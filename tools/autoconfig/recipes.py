@@ -44,12 +44,13 @@ class Data(NamedTuple):
     sources: list[Source]
 
 
-def choose_recipe(paths: Sequence[Path], task: str | None, flags: argparse.Namespace) -> Recipe:
+def choose_recipe(paths: Sequence[Path], task: str | None, weights: str | None, flags: argparse.Namespace) -> Recipe:
     """Return the recipe for the data set at some paths.
 
     Args:
         paths: a data set, or its splits.
         task: that the user wants; None for that of the data set.
+        weights: initial weights that the user wants: `none`, a name, or a file; None for those of the recipe.
         flags: of `vertebra check`.
 
     Raises:
@@ -67,8 +68,8 @@ def choose_recipe(paths: Sequence[Path], task: str | None, flags: argparse.Names
     chosen = data_flags(data.task, splits, paths)
     if "val" not in splits:
         chosen.append(Flag("--data.val_fraction", str(HELD_OUT)))
-    config, adapted = _CONFIG_OF.get(data.task, _config_of_task)(data.task, list(splits.values()))
-    return Recipe(data.task, config, [*chosen, *adapted], _in_words(data, splits))
+    kind, adapted = _KIND_OF.get(data.task, _task_itself)(data.task, list(splits.values()))
+    return Recipe(data.task, OWN_DATA[kind].choose(weights), [*chosen, *adapted], _in_words(data, splits))
 
 
 def _assign(sources: Sequence[Source], paths: Sequence[Path], title: str) -> dict[str, Source]:
@@ -119,12 +120,12 @@ def find_data(path: Path, task: str | None, flags: argparse.Namespace, title: st
     return Data(task, finder.formats, rivals[task])
 
 
-def _config_of_task(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
-    return OWN_DATA[task], []
+def _task_itself(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
+    return task, []
 
 
-def _config_of_scans(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
-    """Return the configuration for images or volumes, and the flags for their size and columns."""
+def _kind_of_scans(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
+    """Return whether scans are images or volumes, as `OWN_DATA` has it, and the flags for their size and columns."""
     if sources[0].path.suffix.lower() == ".npz":
         shapes = array_shapes(sources[0].path)
         images = shapes.get("train_images", (0, 0, 0))
@@ -140,14 +141,14 @@ def _config_of_scans(task: str, sources: Sequence[Source]) -> tuple[str, list[Fl
                 Flag("--data.kind", "findings"),
                 Flag("--model.target", "vertebra.tasks.medical.targets.Findings"),
             ]
-        return OWN_DATA["medical volumes" if len(size) == 3 else "medical images"], flags
+        return "medical volumes" if len(size) == 3 else "medical images", flags
     first = first_path(sources[0].path).lower()
     is_volume = first.endswith(NIFTI_SUFFIXES) or ((sources[0].files or sources[0].path.parent) / first).is_dir()
     column = PATIENT if all(map(has_patients, sources)) else "null"
-    return OWN_DATA["medical volumes" if is_volume else "medical images"], [Flag("--data.columns.patient", column)]
+    return "medical volumes" if is_volume else "medical images", [Flag("--data.columns.patient", column)]
 
 
-_CONFIG_OF = {"medical": _config_of_scans}
+_KIND_OF = {"medical": _kind_of_scans}
 
 
 def _in_words(data: Data, splits: Mapping[str, Source]) -> str:

@@ -160,12 +160,12 @@ def test_options_beside_a_built_backbone_are_a_user_error(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     flags = [f"--data.root={classification_samples}", "--model.network.backbone", BACKBONE]
     flags += ["--model.network.backbone.name", "resnet20", "--trainer.accelerator", "cpu"]
-    recipe = (CONFIGS / "classification/resnet50_folders.yaml").read_text()
+    recipe = (CONFIGS / "classification/finetune.yaml").read_text()
     assert "weights: pretrained" in recipe  # ignored beside a backbone given as a class
-    assert train.main(["fit", "-c", "classification/resnet50_folders.yaml", *flags]) == 1
+    assert train.main(["fit", "-c", "classification/finetune.yaml", *flags]) == 1
     message = capsys.readouterr().err
     assert "weights='pretrained' would have no effect" in message
     assert "--model.network.backbone.weights VALUE and --model.network.weights null" in message
     flags += ["--model.network.weights", "null", "--trainer.fast_dev_run", "1", "--data.val", "val"]
     flags += ["--data.num_workers", "0", "--data.batch_size", "4", "--data.resize.size", "[32, 32]"]
-    assert train.main(["fit", "-c", "classification/resnet50_folders.yaml", *flags]) == 0
+    assert train.main(["fit", "-c", "classification/finetune.yaml", *flags]) == 0
