@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -38,7 +39,6 @@ from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.shared_folder import is_shared
 
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # keywords of --ckpt_path that are not paths
 
 
@@ -65,6 +65,12 @@ class VertebraCLI(LightningCLI):
         self.stop, self.lock = stop, lock
         self.purge_step: int | None = None
         super().__init__(**options)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        # that of this call only, if it is the first word: the parsers of all four take longer than parsing
+        every = LightningCLI.subcommands()
+        return {name: every[name] for name in sys.argv[1:2] if name in every} or every
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         link_classes(parser, self._read_splits)
@@ -182,15 +188,17 @@ class RunRecord(SaveConfigCallback):
         if stage == "fit":
             file = Path(trainer.default_root_dir) / RECORD
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self._text(), encoding="utf-8")
+            file.write_text(self._text, encoding="utf-8")
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger | MLFlowLogger):
-                    logger.log_hyperparams(parse_config(self._text()))
+                    logger.log_hyperparams(parse_config(self._text))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self._text()
+        checkpoint["config"] = self._text
 
+    @cached_property
     def _text(self) -> str:
+        # once: jsonargparse takes a tenth of a second, and training waits in every save
         config = self.config.clone()
         # how this process began is no part of the run, which `validate` would read as the checkpoint to measure
         config.ckpt_path, config.save = None, False
@@ -228,7 +236,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 },
                 seed_everything_default=0,
                 # raised, and printed as one line
-                parser_kwargs={"exit_on_error": False, **{name: {"exit_on_error": False} for name in SUBCOMMANDS}},
+                parser_kwargs={
+                    "exit_on_error": False,
+                    **{name: {"exit_on_error": False} for name in VertebraCLI.subcommands()},
+                },
                 auto_configure_optimizers=False,
             )
     except Exception as error:
