@@ -17,6 +17,7 @@ DETECTION = {
     "annotations": ("parts",),
     "formats": ("parts", "annotations"),
     "evaluation": ("parts", "annotations"),
+    "combining": ("parts", "annotations", "transforms", "mask_transforms"),
 }
 # the packages of `tools/` likewise; `trained/` starts runs and may import any of them
 TOOLS = {

@@ -1,6 +1,10 @@
 """Object detection."""
 
 from vertebra.backbones.network_weights import load_weights
+from vertebra.tasks.detection.combining.copy_paste import CopyPaste
+from vertebra.tasks.detection.combining.large_scale_jitter import LargeScaleJitter
+from vertebra.tasks.detection.combining.mixup import MixUp
+from vertebra.tasks.detection.combining.mosaic import Mosaic
 from vertebra.tasks.detection.data import DetectionData, Split
 from vertebra.tasks.detection.module import DetectionModule
 from vertebra.tasks.detection.networks.cascade_rcnn import CascadeRCNN, cascade_rcnn
@@ -45,6 +49,7 @@ __all__ = [
     "CascadeRCNN",
     "CenterAssigner",
     "ConvHead",
+    "CopyPaste",
     "DenseSelection",
     "DetectionData",
     "DetectionModule",
@@ -54,12 +59,15 @@ __all__ = [
     "FasterRCNN",
     "GIoU",
     "IoUAssigner",
+    "LargeScaleJitter",
     "MLPHead",
     "MaskBatch",
     "MaskBranch",
     "MaskHead",
     "MaskPredictor",
     "MaskRCNN",
+    "MixUp",
+    "Mosaic",
     "MultiBoxAssigner",
     "Normalize",
     "PerClassSelection",

@@ -15,6 +15,7 @@ from vertebra.tasks.detection.annotations.annotations import Annotations
 from vertebra.tasks.detection.annotations.coco_ids import match_coco_ids
 from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.orientation import Orientation
+from vertebra.tasks.detection.combining.combination import Combination, check_epochs
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from vertebra.tasks.detection.formats import read_annotations
 from vertebra.tasks.detection.transforms import Augment, Resize
@@ -26,6 +27,7 @@ from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.resumable_loader import ResumableLoader
 
 # What loading does about annotations that are not as they should be; any other fault stops it.
 REPAIRED = {
@@ -69,7 +71,8 @@ class DetectionData(TaskData[Annotations]):
         pixels: which channels of the files are seen, and which values are black and white; red, green and blue if not
             given.
         resize: to the size that the network sees.
-        augment: albumentations transforms for training, in order; left-right flips if not given.
+        augment: albumentations transforms of each training image, in order; left-right flips if not given.
+        combine: mosaic, mixup, copy-paste and the like, which combine augmented training images, in order.
         orientation: of boxes on images with an EXIF rotation, where annotations state the size before the rotation:
             `shown` if they were drawn on what a viewer shows, `stored` if on the pixels as stored. If not given the
             boxes decide, and where they fit into both, the data is refused.
@@ -82,7 +85,7 @@ class DetectionData(TaskData[Annotations]):
         loading: folds, balanced sampling, loader processes and the like, see `TaskData`.
 
     Raises:
-        ValueError: 32 does not divide `pad_to`.
+        ValueError: 32 does not divide `pad_to`, or `combine` needs masks and `masks` is false.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class DetectionData(TaskData[Annotations]):
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform] | None = None,
+        combine: list[Combination] | None = None,
         orientation: Orientation | None = None,
         masks: bool = False,
         predict_annotations: str | None = None,
@@ -112,6 +116,13 @@ class DetectionData(TaskData[Annotations]):
         self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
         self.augment = Augment([A.HorizontalFlip(p=0.5)] if augment is None else augment)
+        self.combining = list(combine or [])
+        for step in self.combining:
+            if step.needs_masks and not masks:
+                raise ValueError(
+                    f"data.combine: {type(step).__name__} needs the masks of objects, but data.masks is false; set "
+                    "--data.masks true for data with outlines, or leave it out."
+                )
         self.collate = partial(collate, divisor=pad_to)
 
     def load(self, split: str, class_names: Sequence[str] | None) -> Annotations:
@@ -141,7 +152,14 @@ class DetectionData(TaskData[Annotations]):
 
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
         images = ImageSource(self.pixels, self.given)
-        return DetectionDataset(records, self.resize, self.augment if training else None, missing, images)
+        if not training:
+            return DetectionDataset(records, self.resize, None, missing, images)
+        return DetectionDataset(records, self.resize, self.augment, missing, images, self.combining)
+
+    def train_dataloader(self) -> ResumableLoader:
+        if self.trainer is not None and not self.is_trial:
+            check_epochs(self.combining, self.trainer.max_epochs)
+        return super().train_dataloader()
 
     collate = staticmethod(collate)  # an instance replaces it by one with its own padding
 

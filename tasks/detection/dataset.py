@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,11 @@ from vertebra.tasks.detection.annotations.annotations import Annotations
 from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks, batch_masks
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
+from vertebra.tasks.detection.combining.combination import Combination, Draw, combine
 from vertebra.tasks.detection.parts.batch import Targets, pad_targets
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.samplers import SampleRequest
 
@@ -44,11 +47,19 @@ class Source(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A resized image with its objects, and where it comes from."""
+    """A resized image with its objects, and where it comes from.
+
+    Attributes:
+        image: as the network sees it.
+        source: of the image, in training of the first of those that it is combined of.
+        category_ids: (K,) int64, see `DetectionBatch`.
+        skipped: which further images could not be read, one message a file.
+    """
 
     image: LabeledImage
     source: Source
     category_ids: np.ndarray
+    skipped: tuple[str, ...] = ()
 
 
 class DetectionBatch(NamedTuple):
@@ -73,14 +84,15 @@ class DetectionBatch(NamedTuple):
 
 
 class DetectionDataset(TaskDataset[Sample]):
-    """Reads, augments and resizes the images of one split.
+    """Reads, augments, combines and resizes the images of one split.
 
     Args:
         annotations: images and boxes.
         resize: to the size that the network sees.
-        augment: for training, else None.
+        augment: of each image in training, else None.
         missing: see `TaskDataset`.
         images: reader of the images by their path or name; files as a viewer shows them if not given.
+        combining: of augmented images in training.
     """
 
     def __init__(
@@ -90,35 +102,63 @@ class DetectionDataset(TaskDataset[Sample]):
         augment: Augment | None = None,
         missing: Missing = "error",
         images: ImageSource | None = None,
+        combining: Sequence[Combination] = (),
     ) -> None:
         super().__init__(len(annotations), missing)
         self.annotations = annotations
         self.resize = resize
         self.augment = augment
+        self.combining = combining
         self.images = images or ImageSource()
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         records, truth = self.annotations, self.annotations.of_image(index)
-        file = str(records.files[index])
-        pixels = self.images.read(file)
-        # single precision for the network; the truth that is measured on stays as the file has it
-        masks = truth.masks.packed() if isinstance(truth.masks, RunLengthMasks) else None
-        image = LabeledImage(pixels, replace(truth, boxes=truth.boxes.astype(np.float32), masks=masks))
+        image = self._read_image(index)
+        size = image.image.shape[0], image.image.shape[1]
         short = None
+        skipped: list[str] = []
         if draw is not None:
             # one length for the whole batch, which is padded to its largest image
             short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
-            image = self.augment(image, draw.seed) if self.augment is not None else image
+            image = self._augmented(image, draw.seed)
+            if self.combining:
+                # not the seed alone, from which `augment` draws
+                rng = np.random.default_rng((draw.seed, draw.batch_seed))
+                another = partial(self._read_another, rng, skipped)
+                drawn = Draw(rng, min(short, self.resize.longest), another)
+                image = combine(image, self.combining, drawn, draw.epochs_left)
         image, factors = self.resize(image, short)
         source = Source(
             image_id=int(records.image_ids[index]),
-            file=file,
-            size=(pixels.shape[0], pixels.shape[1]),
+            file=str(records.files[index]),
+            size=size,
             factors=factors,
             truth=truth,
         )
         # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
-        return Sample(image.without_flat_boxes(LEAST_SIZE), source, records.category_ids)
+        return Sample(image.without_flat_boxes(LEAST_SIZE), source, records.category_ids, tuple(skipped))
+
+    def _read_image(self, index: int) -> LabeledImage:
+        pixels = self.images.read(str(self.annotations.files[index]))
+        truth = self.annotations.of_image(index)
+        # single precision for the network; the truth that is measured on stays as the file has it
+        masks = truth.masks.packed() if isinstance(truth.masks, RunLengthMasks) else None
+        return LabeledImage(pixels, replace(truth, boxes=truth.boxes.astype(np.float32), masks=masks))
+
+    def _augmented(self, image: LabeledImage, seed: int) -> LabeledImage:
+        return self.augment(image, seed) if self.augment is not None else image
+
+    def _read_another(self, rng: np.random.Generator, skipped: list[str]) -> LabeledImage:
+        """Return an augmented image drawn from all of the split; messages about unreadable ones go to `skipped`."""
+        first, seed = rng.integers(self.size), int(rng.integers(2**31))
+        for step in range(self.size):
+            try:
+                return self._augmented(self._read_image(int(first + step) % self.size), seed)
+            except UnreadableFile as error:
+                if self.missing == "error":
+                    raise
+                skipped.append(str(error))
+        raise UnreadableFile(skipped[0])
 
 
 def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionBatch:
@@ -129,6 +169,7 @@ def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionB
         divisor: of the padded height and width.
     """
     samples, skipped = samples_of(reads)
+    skipped += [message for sample in samples for message in sample.skipped]
     images = [sample.image for sample in samples]
     sizes = np.array([image.image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
     height, width = (-(-sizes.max(axis=0) // divisor) * divisor).tolist() if images else (0, 0)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
-from vertebra.tasks.detection.parts.masks import Crop
+from vertebra.tasks.detection.parts.masks import Crop, crop_mask
 
 # Interpolations that only copy pixels. They keep the bits of a byte together, so that 8 masks travel as one plane.
 _COPYING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT)
@@ -44,6 +44,41 @@ def _nearest(start: int, length: int, factor: float, limit: int) -> tuple[int, n
     end = min(max(first + 1, int(np.ceil((start + length) * factor - 0.5))), limit)
     index = ((np.arange(first, end) + 0.5) / factor).astype(np.int64) - start
     return first, np.clip(index, 0, length - 1)
+
+
+def cut_masks(masks: PackedMasks, corner: tuple[int, int], area: tuple[int, int, int, int]) -> PackedMasks:
+    """Move masks, and cut them off at the border of an area; each is cropped to the pixels that it has left.
+
+    Args:
+        masks: in pixels of an image.
+        corner: x and y of that image in the other one.
+        area: x1, y1, x2, y2 in the other one.
+    """
+    return PackedMasks.of(_cut(crop, corner, area) for crop in masks.crops())
+
+
+def _cut(crop: Crop, corner: tuple[int, int], area: tuple[int, int, int, int]) -> Crop:
+    (x, y, width, height), pixels = crop
+    x, y = x + corner[0], y + corner[1]
+    if x >= area[0] and y >= area[1] and x + width <= area[2] and y + height <= area[3]:
+        return (x, y, width, height), pixels
+    left, top = max(x, area[0]), max(y, area[1])
+    inside = pixels[top - y : max(top, area[3]) - y, left - x : max(left, area[2]) - x]
+    return _tight((left, top), inside)
+
+
+def without_covered(masks: PackedMasks, covered: np.ndarray) -> PackedMasks:
+    """Take pixels (H, W) bool of the image from masks; each is cropped to the pixels that it has left."""
+    return PackedMasks.of(
+        _tight((x, y), pixels & ~covered[y : y + height, x : x + width])
+        for (x, y, width, height), pixels in masks.crops()
+    )
+
+
+def _tight(corner: tuple[int, int], pixels: np.ndarray) -> Crop:
+    """Return the crop of a mask whose pixels begin at a corner."""
+    (x, y, width, height), inside = crop_mask(pixels)
+    return (corner[0] + x, corner[1] + y, width, height), inside
 
 
 def to_planes(masks: PackedMasks, size: tuple[int, int]) -> np.ndarray:

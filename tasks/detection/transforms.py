@@ -56,18 +56,28 @@ class Resize:
     def __call__(self, sample: LabeledImage, short: int | None = None) -> tuple[LabeledImage, tuple[float, float]]:
         """Return the resized sample, and by how much its height and its width were scaled."""
         height, width = sample.image.shape[:2]
-        scale = self.scale(height, width, short or self.short[-1])
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        factors = size[0] / height, size[1] / width
-        if size == (height, width):
-            return sample, factors
-        image = resized_by(sample.image, *size, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
-        # scaled and not taken from the smaller masks, which have lost the fractions of a pixel
-        boxes = sample.instances.boxes * np.array([factors[1], factors[0]] * 2, dtype=np.float32)
-        masks = sample.instances.masks
-        if isinstance(masks, PackedMasks):
-            masks = resized_masks(masks, factors, size)
-        return LabeledImage(image, replace(sample.instances, boxes=boxes, masks=masks)), factors
+        return scaled(sample, self.scale(height, width, short or self.short[-1]))
+
+
+def scaled(sample: LabeledImage, scale: float) -> tuple[LabeledImage, tuple[float, float]]:
+    """Resize an image with its boxes and masks; return by how much its height and its width were scaled, too.
+
+    Args:
+        sample: of at least one pixel.
+        scale: of both sides, which are rounded to whole pixels.
+    """
+    height, width = sample.image.shape[:2]
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    factors = size[0] / height, size[1] / width
+    if size == (height, width):
+        return sample, factors
+    image = resized_by(sample.image, *size, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+    # scaled and not taken from the smaller masks, which have lost the fractions of a pixel
+    boxes = sample.instances.boxes * np.array([factors[1], factors[0]] * 2, dtype=np.float32)
+    masks = sample.instances.masks
+    if isinstance(masks, PackedMasks):
+        masks = resized_masks(masks, factors, size)
+    return LabeledImage(image, replace(sample.instances, boxes=boxes, masks=masks)), factors
 
 
 class Augment:

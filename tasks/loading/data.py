@@ -216,7 +216,8 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
         dataset = self.dataset(records, True, self.missing)
         rank, world_size = self._share()
         groups = self.batch_groups(records, len(dataset))
-        batches = GroupedBatches(groups, self.batch_size, run_seed(), rank, world_size, self.weights(records))
+        weights, epochs = self.weights(records), self._epochs()
+        batches = GroupedBatches(groups, self.batch_size, run_seed(), rank, world_size, weights, epochs)
         options = self._options(self.num_workers)
         self._loader = ResumableLoader(dataset, batch_sampler=batches, collate_fn=self.collate, **options)
         if self._resume is not None:
@@ -323,6 +324,15 @@ class TaskData(LightningDataModule, ABC, Generic[R]):
             collate_fn=self.collate,
             **self._options(min(self.num_workers, len(dataset))),
         )
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether there is no trainer, or one that only tries a step of each kind."""
+        return self.trainer is None or bool(getattr(self.trainer, "fast_dev_run", False))
+
+    def _epochs(self) -> int | None:
+        epochs = None if self.trainer is None or self.is_trial else self.trainer.max_epochs
+        return epochs if epochs and epochs > 0 else None
 
     def _share(self) -> tuple[int, int]:
         if self.trainer is None:

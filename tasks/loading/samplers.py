@@ -16,11 +16,13 @@ class SampleRequest(NamedTuple):
         sample: index of the sample.
         seed: of the sample's augmentation, independent of the number of workers.
         batch_seed: of what is drawn for the whole batch, such as its image size.
+        epochs_left: number of epochs that follow this one; None where the training has no known end.
     """
 
     sample: int
     seed: int
     batch_seed: int
+    epochs_left: int | None = None  # in the request, since persistent loader processes see nothing else of an epoch
 
 
 class GroupedBatches(Sampler[list[SampleRequest]]):
@@ -39,6 +41,7 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
         world_size: number of processes.
         weights: how often each sample is drawn, in proportion to the others of its group, with repetition; None draws
             each once an epoch.
+        epochs: of the whole training; None where it has no known end.
 
     Raises:
         ValueError: a weight is below 0 or not finite, or all of a group are 0.
@@ -52,6 +55,7 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
         rank: int = 0,
         world_size: int = 1,
         weights: Sequence[float] | None = None,
+        epochs: int | None = None,
     ) -> None:
         self.groups = np.asarray(groups)
         self.weights = None if weights is None else _checked(np.asarray(weights, dtype=np.float64), self.groups)
@@ -59,6 +63,7 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.epochs = epochs
         self.epoch = 0
         self.skip = (-1, 0)  # (epoch, batches of it that were trained on before the run was interrupted)
 
@@ -115,8 +120,9 @@ class GroupedBatches(Sampler[list[SampleRequest]]):
                 chosen[-1].append((index, seed ^ 1))  # another seed, another augmentation
         # or else the incomplete and mixed batches would always be the last of an epoch
         rng.shuffle(chosen)
+        left = None if self.epochs is None else max(0, self.epochs - 1 - epoch)
         return [
-            [SampleRequest(index, seed, int(seeds[1, number])) for index, seed in batch]
+            [SampleRequest(index, seed, int(seeds[1, number]), left) for index, seed in batch]
             for number, batch in enumerate(chosen)
         ]
 

@@ -12,6 +12,8 @@ from vertebra.tasks.detection.annotations.byte_rows import ByteRows
 from vertebra.tasks.detection.annotations.table import Table
 from vertebra.tasks.detection.parts.masks import Crop, MaskBatch
 
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.int64)  # bits of each byte
+
 
 @dataclass(frozen=True, eq=False)
 class PackedMasks(Table):
@@ -39,6 +41,11 @@ class PackedMasks(Table):
         for (x, y, width, height), bits in zip(self.windows.tolist(), self.bits, strict=True):
             rows = bits.reshape(height, -(-width // 8))
             yield (x, y, width, height), np.unpackbits(rows, axis=1, count=width).view(np.bool_)
+
+    def areas(self) -> np.ndarray:
+        """Return the number of pixels of each mask, (N,) int64."""
+        before = np.concatenate([[0], np.cumsum(_ONES[self.bits.values])])
+        return before[self.bits.ends[1:]] - before[self.bits.ends[:-1]]
 
     def boxes(self) -> np.ndarray:
         """Return the windows as boxes (N, 4) float32 xyxy."""

@@ -208,7 +208,7 @@ def test_processes_share():
     evaluated, trained = [], []
     for rank in range(3):
         data = NumberData(2, num_workers=0)
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=3)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=3, max_epochs=2)
         evaluated += [index for batch in data.val_dataloader() for index in batch]
         trained.append(list(data.train_dataloader()))
     assert sorted(evaluated) == list(range(10))

@@ -94,12 +94,19 @@ def test_seed_and_epoch_decide_everything():
 
 
 def test_seeds_are_of_the_sample_and_of_the_batch():
-    batches = epoch(GroupedBatches(GROUPS, 4, seed=0))
+    batches = epoch(GroupedBatches(GROUPS, 4, seed=0, epochs=3))
     draws = [draw for batch in batches for draw in batch]
     assert len({draw.seed for draw in draws}) == len(draws)
     assert all(len({draw.batch_seed for draw in batch}) == 1 for batch in batches)
     assert len({batch[0].batch_seed for batch in batches}) == len(batches)
     assert all(type(value) is int for value in draws[0])  # a numpy number would not seed everything
+
+
+@pytest.mark.parametrize(("epochs", "left"), [(None, [None] * 4), (3, [2, 1, 0, 0])])
+def test_requests_carry_how_many_epochs_follow(epochs, left):
+    sampler = GroupedBatches(GROUPS, 4, seed=0, epochs=epochs)
+    for number, expected in enumerate(left):
+        assert {draw.epochs_left for batch in epoch(sampler, number) for draw in batch} == {expected}
 
 
 @pytest.mark.parametrize("world_size", [1, 3])

@@ -1,0 +1,1 @@
+"""Augmentations that combine several training images: mosaic, mixup, copy-paste, and jitter of the scale."""
