@@ -30,6 +30,7 @@ from vertebra.tasks.detection.parts.roi_heads import RoIBranch, RoIHeads
 from vertebra.tasks.detection.parts.rpn import ProposalSelection, RegionProposalNetwork, RPNHead
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.detection.parts.selection import DenseSelection, DetectionSelection, select_dense, select_detections
+from vertebra.tasks.detection.parts.soft_nms import SoftNMS
 from vertebra.tasks.training.normalize import Normalize
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "SSDLayout",
     "SimOTA",
     "SmoothL1",
+    "SoftNMS",
     "Split",
     "TransformerSize",
     "cascade_rcnn",

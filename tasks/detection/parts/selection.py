@@ -12,6 +12,7 @@ from vertebra.tasks.detection.parts.box_coder import Coder
 from vertebra.tasks.detection.parts.boxes import clip, has_size, take
 from vertebra.tasks.detection.parts.candidates import Candidates
 from vertebra.tasks.detection.parts.nms import grouped_nms
+from vertebra.tasks.detection.parts.soft_nms import SoftNMS
 
 LEAST_SIZE = 1e-2  # pixels; what clipping left of a box outside the image is no detection
 
@@ -24,11 +25,13 @@ class DetectionSelection:
         score_threshold: least score, 0..1.
         nms_threshold: overlap above which the better of two boxes of a class stays.
         per_image: how many of the best are kept.
+        soft_nms: decay of the scores of overlapping boxes, in place of their removal; None to remove them.
     """
 
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
     per_image: int = 100
+    soft_nms: SoftNMS | None = None
 
 
 @dataclass
@@ -39,6 +42,7 @@ class DenseSelection(DetectionSelection):
         score_threshold: least score, 0..1.
         nms_threshold: overlap above which the better of two boxes of a class stays.
         per_image: how many of the best are kept.
+        soft_nms: decay of the scores of overlapping boxes, in place of their removal; None to remove them.
         per_level: how many of the best of each level enter the suppression.
     """
 
@@ -72,8 +76,13 @@ def select_detections(
     # only few pass the threshold: they are put together here, where the host waits for their number
     places = keep.nonzero(as_tuple=True)
     image, boxes, scores, classes = places[0], boxes[places], scores[places], classes.expand(keep.shape)[places]
-    kept = grouped_nms(boxes, scores, image * num_classes + classes, selection.nms_threshold)
-    image, boxes, scores, classes = image[kept], boxes[kept], scores[kept], classes[kept]
+    groups = image * num_classes + classes
+    if selection.soft_nms is None:
+        kept = grouped_nms(boxes, scores, groups, selection.nms_threshold)
+        scores = scores[kept]
+    else:
+        kept, scores = selection.soft_nms(boxes, scores, groups, selection.nms_threshold, selection.score_threshold)
+    image, boxes, classes = image[kept], boxes[kept], classes[kept]
     detections = []
     for i in range(len(keep)):
         of_image = (image == i).nonzero()[: selection.per_image, 0]

@@ -19,6 +19,7 @@ class PerClassSelection(DetectionSelection):
         score_threshold: least score, 0..1.
         nms_threshold: overlap above which the better of two boxes of a class stays.
         per_image: how many of the best are kept.
+        soft_nms: decay of the scores of overlapping boxes, in place of their removal; None to remove them.
         per_class: how many of the best of each class enter the suppression.
     """
 
