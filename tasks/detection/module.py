@@ -21,6 +21,7 @@ from vertebra.tasks.detection.parts.batch import ImageBatch
 from vertebra.tasks.detection.parts.masks import paste_crops
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction, write_coco_results
 from vertebra.tasks.detection.report import detection_sections
+from vertebra.tasks.detection.views import Views
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
@@ -40,6 +41,7 @@ class DetectionModule(TaskModule):
         class_names: the K classes; label k is `class_names[k - 1]`.
         mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
         std: of each channel, as `mean`.
+        views: test-time scales and flips, in validation, test and prediction; None for the image alone.
         training: optimizer, schedule and the like, see `TaskModule`.
 
     Attributes:
@@ -57,10 +59,12 @@ class DetectionModule(TaskModule):
         class_names: Sequence[str],
         mean: list[float] | None = None,
         std: list[float] | None = None,
+        views: Views | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
         self.normalize = normalize_for(network, mean, std)
+        self.views = views
         self.metric = CocoMetric(self.class_names)
         self.category_ids: np.ndarray = np.arange(1, len(self.class_names) + 1)
         self._measured_ids = self.category_ids  # of the data set that `results` are of
@@ -103,12 +107,15 @@ class DetectionModule(TaskModule):
         images = self.normalize(batch.images, batch.sizes)
         return ImageBatch(self.to_memory_format(images), batch.sizes)
 
+    def _detect(self, images: ImageBatch) -> list[dict[str, Tensor]]:
+        return self.network(images) if self.views is None else self.views(self.network, images)
+
     def _evaluate(self, batch: DetectionBatch) -> list[EvaluatedImage]:
         """Detect, and bring boxes and masks back to the pixels of the image files."""
         if not batch.sources:
             return []
         try:
-            detections = self.network(self._images(batch))
+            detections = self._detect(self._images(batch))
         except NonFiniteOutput as error:
             if self.sanity_checking:  # as in `finite`
                 return []

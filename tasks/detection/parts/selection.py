@@ -76,18 +76,25 @@ def select_detections(
     # only few pass the threshold: they are put together here, where the host waits for their number
     places = keep.nonzero(as_tuple=True)
     image, boxes, scores, classes = places[0], boxes[places], scores[places], classes.expand(keep.shape)[places]
-    groups = image * num_classes + classes
-    if selection.soft_nms is None:
-        kept = grouped_nms(boxes, scores, groups, selection.nms_threshold)
-        scores = scores[kept]
-    else:
-        kept, scores = selection.soft_nms(boxes, scores, groups, selection.nms_threshold, selection.score_threshold)
+    kept, scores = suppress(boxes, scores, image * num_classes + classes, selection)
     image, boxes, classes = image[kept], boxes[kept], classes[kept]
     detections = []
     for i in range(len(keep)):
         of_image = (image == i).nonzero()[: selection.per_image, 0]
         detections.append({"boxes": boxes[of_image], "scores": scores[of_image], "labels": classes[of_image] + 1})
     return detections
+
+
+def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, selection: DetectionSelection) -> tuple[Tensor, Tensor]:
+    """Suppress boxes (B, 4) xyxy with scores (B,) that overlap a better one of the same group, of `groups` (B,) int64.
+
+    Returns:
+        Indices of the kept boxes, best score first, and their scores, which soft-NMS has decayed.
+    """
+    if selection.soft_nms is not None:
+        return selection.soft_nms(boxes, scores, groups, selection.nms_threshold, selection.score_threshold)
+    kept = grouped_nms(boxes, scores, groups, selection.nms_threshold)
+    return kept, scores[kept]
 
 
 @torch.no_grad()
