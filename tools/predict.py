@@ -24,6 +24,8 @@ Flags of `vertebra fit` may follow the paths, for instance
   --data.batch_size 8   --trainer.devices 2
   --model.embeddings true   (classification: also write the features of every image to embeddings.npz)
   --model.network.detections.score_threshold 0.3   (detection)
+  --data.tiles.size "[512, 512]"   (detection: find small objects of large images in overlapping tiles)
+  --model.views.flip true --model.views.scales "[0.8, 1.0, 1.25]"   (detection: several views of each image)
   --model.views SlidingWindow --model.views.size "[512, 512]"   (segmentation: tile large images)
   --model.explain true   (medical: also write class activation maps to explanations/)
 The long form is vertebra predict -c CONFIG --ckpt_path FILE --data.predict PATHS.

@@ -31,6 +31,7 @@ from vertebra.tasks.detection.parts.rpn import ProposalSelection, RegionProposal
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.detection.parts.selection import DenseSelection, DetectionSelection, select_dense, select_detections
 from vertebra.tasks.detection.parts.soft_nms import SoftNMS
+from vertebra.tasks.detection.tiles import Tiles
 from vertebra.tasks.detection.views import Views
 from vertebra.tasks.training.normalize import Normalize
 
@@ -86,6 +87,7 @@ __all__ = [
     "SmoothL1",
     "SoftNMS",
     "Split",
+    "Tiles",
     "TransformerSize",
     "Views",
     "cascade_rcnn",

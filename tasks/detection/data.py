@@ -18,6 +18,7 @@ from vertebra.tasks.detection.annotations.orientation import Orientation
 from vertebra.tasks.detection.combining.combination import Combination, check_epochs
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from vertebra.tasks.detection.formats import read_annotations
+from vertebra.tasks.detection.tiles import Tiles
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.class_names import warn_of_absent
 from vertebra.tasks.loading.data import TaskData
@@ -76,6 +77,7 @@ class DetectionData(TaskData[Annotations]):
         orientation: of boxes on images with an EXIF rotation, where annotations state the size before the rotation:
             `shown` if they were drawn on what a viewer shows, `stored` if on the pixels as stored. If not given the
             boxes decide, and where they fit into both, the data is refused.
+        tiles: of large images, in validation, test and prediction; None to detect on whole images only.
         masks: whether objects have masks, drawn from the outlines that each needs; for instance segmentation.
         predict_annotations: COCO file of the images that `vertebra predict` runs on; its image and category ids are
             those of `detections.json`, which is then a file of COCO results.
@@ -99,6 +101,7 @@ class DetectionData(TaskData[Annotations]):
         augment: list[A.BasicTransform] | None = None,
         combine: list[Combination] | None = None,
         orientation: Orientation | None = None,
+        tiles: Tiles | None = None,
         masks: bool = False,
         predict_annotations: str | None = None,
         batch_size: int = 4,
@@ -110,6 +113,7 @@ class DetectionData(TaskData[Annotations]):
             raise ValueError(f"pad_to is {pad_to}; every level of a pyramid halves, so give a multiple of {DIVISOR}.")
         self.root = Path(root)
         self.orientation = orientation
+        self.tiles = tiles
         self.masks = masks
         self.predict_annotations = predict_annotations
         self.splits = {"train": train, "val": val, "test": test}
@@ -152,9 +156,12 @@ class DetectionData(TaskData[Annotations]):
 
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
         images = ImageSource(self.pixels, self.given)
-        if not training:
-            return DetectionDataset(records, self.resize, None, missing, images)
-        return DetectionDataset(records, self.resize, self.augment, missing, images, self.combining)
+        if training:
+            return DetectionDataset(records, self.resize, self.augment, missing, images, self.combining)
+        # a batch of tiles is as large as one of images
+        return DetectionDataset(
+            records, self.resize, None, missing, images, tiles=self.tiles, tile_batch=self.batch_size
+        )
 
     def train_dataloader(self) -> ResumableLoader:
         if self.trainer is not None and not self.is_trial:

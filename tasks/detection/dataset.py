@@ -16,7 +16,8 @@ from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks, batch_masks
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.combining.combination import Combination, Draw, combine
-from vertebra.tasks.detection.parts.batch import Targets, pad_targets
+from vertebra.tasks.detection.parts.batch import Targets, pad_pixels, pad_targets
+from vertebra.tasks.detection.tiles import TiledImage, Tiles
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
 from vertebra.tasks.loading.files.faults import UnreadableFile
@@ -37,6 +38,7 @@ class Source(NamedTuple):
         size: height and width of the image file as a viewer shows it.
         factors: by how much height and width were scaled for the network.
         truth: the objects; boxes are float64, and masks run lengths, in the pixels of the file.
+        tiled: the image in tiles of the file's own pixels; None where it is detected on as a whole only.
     """
 
     image_id: int
@@ -44,6 +46,7 @@ class Source(NamedTuple):
     size: tuple[int, int]
     factors: tuple[float, float]
     truth: Instances
+    tiled: TiledImage | None = None
 
 
 class Sample(NamedTuple):
@@ -93,6 +96,8 @@ class DetectionDataset(TaskDataset[Sample]):
         missing: see `TaskDataset`.
         images: reader of the images by their path or name; files as a viewer shows them if not given.
         combining: of augmented images in training.
+        tiles: of large images, in evaluation; None for whole images only.
+        tile_batch: tiles in a batch of them.
     """
 
     def __init__(
@@ -103,6 +108,8 @@ class DetectionDataset(TaskDataset[Sample]):
         missing: Missing = "error",
         images: ImageSource | None = None,
         combining: Sequence[Combination] = (),
+        tiles: Tiles | None = None,
+        tile_batch: int = 1,
     ) -> None:
         super().__init__(len(annotations), missing)
         self.annotations = annotations
@@ -110,11 +117,13 @@ class DetectionDataset(TaskDataset[Sample]):
         self.augment = augment
         self.combining = combining
         self.images = images or ImageSource()
+        self.tiles = tiles
+        self.tile_batch = tile_batch
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
         records, truth = self.annotations, self.annotations.of_image(index)
         image = self._read_image(index)
-        size = image.image.shape[0], image.image.shape[1]
+        pixels = image.image
         short = None
         skipped: list[str] = []
         if draw is not None:
@@ -131,9 +140,10 @@ class DetectionDataset(TaskDataset[Sample]):
         source = Source(
             image_id=int(records.image_ids[index]),
             file=str(records.files[index]),
-            size=size,
+            size=(pixels.shape[0], pixels.shape[1]),
             factors=factors,
             truth=truth,
+            tiled=self._tiled(pixels) if draw is None else None,
         )
         # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
         return Sample(image.without_flat_boxes(LEAST_SIZE), source, records.category_ids, tuple(skipped))
@@ -160,6 +170,12 @@ class DetectionDataset(TaskDataset[Sample]):
                 skipped.append(str(error))
         raise UnreadableFile(skipped[0])
 
+    def _tiled(self, pixels: np.ndarray) -> TiledImage | None:
+        if self.tiles is None:
+            return None
+        tiled = TiledImage(pixels, self.tiles, self.resize, self.tile_batch)
+        return tiled if len(tiled) > 1 else None
+
 
 def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionBatch:
     """Pad images and boxes to one size; where nothing could be read, there are none.
@@ -171,16 +187,11 @@ def collate(reads: Sequence[Read[Sample]], divisor: int = DIVISOR) -> DetectionB
     samples, skipped = samples_of(reads)
     skipped += [message for sample in samples for message in sample.skipped]
     images = [sample.image for sample in samples]
-    sizes = np.array([image.image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
-    height, width = (-(-sizes.max(axis=0) // divisor) * divisor).tolist() if images else (0, 0)
-    channels = images[0].image.shape[2] if images else 3
-    pixels = np.zeros((len(images), height, width, channels), dtype=np.uint8)
-    for padded, image in zip(pixels, images, strict=True):
-        padded[: image.image.shape[0], : image.image.shape[1]] = image.image
+    pixels, sizes = pad_pixels([image.image for image in images], divisor)
     return DetectionBatch(
-        images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
-        sizes=torch.from_numpy(sizes),
-        targets=_targets([image.instances for image in images], sizes),
+        images=pixels,
+        sizes=sizes,
+        targets=_targets([image.instances for image in images], sizes.numpy()),
         sources=[sample.source for sample in samples],
         category_ids=samples[0].category_ids if samples else np.zeros(0, dtype=np.int64),
         skipped=skipped,

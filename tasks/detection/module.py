@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vertebra.tasks.detection.annotations.instances import Detections
-from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
-from vertebra.tasks.detection.dataset import DetectionBatch, Source
+from vertebra.tasks.detection.dataset import DetectionBatch
 from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.evaluation.metrics import CocoMetric
+from vertebra.tasks.detection.file_detections import Found, merged_detections, whole_detections
 from vertebra.tasks.detection.networks.detector import Detector
 from vertebra.tasks.detection.outputs import DetectionOutput
 from vertebra.tasks.detection.parts.batch import ImageBatch
-from vertebra.tasks.detection.parts.masks import paste_crops
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction, write_coco_results
 from vertebra.tasks.detection.report import detection_sections
+from vertebra.tasks.detection.tiles import TileBatch
 from vertebra.tasks.detection.views import Views
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
@@ -103,7 +102,7 @@ class DetectionModule(TaskModule):
     def sample_names(self, batch: DetectionBatch) -> list[str]:
         return [source.file for source in batch.sources]
 
-    def _images(self, batch: DetectionBatch) -> ImageBatch:
+    def _images(self, batch: DetectionBatch | TileBatch) -> ImageBatch:
         images = self.normalize(batch.images, batch.sizes)
         return ImageBatch(self.to_memory_format(images), batch.sizes)
 
@@ -115,12 +114,43 @@ class DetectionModule(TaskModule):
         if not batch.sources:
             return []
         try:
-            detections = self._detect(self._images(batch))
+            whole = self._whole_images(batch)
+            detections = [self._detections(batch, index, found) for index, found in enumerate(whole)]
         except NonFiniteOutput as error:
             if self.sanity_checking:  # as in `finite`
                 return []
             raise NonFiniteOutput(error.rows, self.sample_names(batch)) from None
-        return [_in_file(source, found) for source, found in zip(batch.sources, detections, strict=True)]
+        return [
+            EvaluatedImage(source.image_id, source.file, source.size, source.truth, found)
+            for source, found in zip(batch.sources, detections, strict=True)
+        ]
+
+    def _whole_images(self, batch: DetectionBatch) -> list[Found | None]:
+        """Return what is found in each image as a whole; None of images of which only tiles are detected on."""
+        is_wanted = [source.tiled is None or source.tiled.tiles.whole for source in batch.sources]
+        if not any(is_wanted):
+            return [None] * len(is_wanted)
+        windows = [np.array([0, 0, source.size[1], source.size[0]]) for source in batch.sources]
+        rows = zip(self._detect(self._images(batch)), batch.sources, windows, is_wanted, strict=True)
+        return [Found.of(found, source.factors, window) if wanted else None for found, source, window, wanted in rows]
+
+    def _detections(self, batch: DetectionBatch, index: int, whole: Found | None) -> Detections:
+        """Return the detections of an image, given those in it as a whole."""
+        source = batch.sources[index]
+        if source.tiled is None:
+            assert whole is not None  # detected on in one way at least
+            return whole_detections(whole, source.size)
+        views = [] if whole is None else [whole]
+        for tiles in source.tiled:
+            tiles = tiles._replace(
+                images=tiles.images.to(batch.images.device), sizes=tiles.sizes.to(batch.sizes.device)
+            )
+            try:
+                found = self._detect(self._images(tiles))
+            except NonFiniteOutput:
+                raise NonFiniteOutput([index]) from None
+            views += [Found.of(x, tiles.factors, window) for x, window in zip(found, tiles.windows, strict=True)]
+        return merged_detections(views, source.size, source.tiled.tiles.nms_threshold)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -129,25 +159,3 @@ class DetectionModule(TaskModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.category_ids = np.array(checkpoint.get("category_ids", self.category_ids), dtype=np.int64)
-
-
-def _in_file(source: Source, found: dict[str, Tensor]) -> EvaluatedImage:
-    """Return what a network found in an image, in pixels of its file."""
-    height_factor, width_factor = source.factors
-    boxes = found["boxes"].double().cpu().numpy() / np.array([width_factor, height_factor] * 2)
-    masks = None
-    if "mask_probs" in found:
-        crops = paste_crops(found["mask_probs"], torch.from_numpy(boxes), *source.size)
-        masks = RunLengthMasks.encode(crops, *source.size)
-    return EvaluatedImage(
-        image_id=source.image_id,
-        file=source.file,
-        size=source.size,
-        truth=source.truth,
-        detections=Detections(
-            boxes=boxes,
-            labels=found["labels"].cpu().numpy(),
-            scores=found["scores"].double().cpu().numpy(),
-            masks=masks,
-        ),
-    )

@@ -36,9 +36,7 @@ class Views:
 
     def __post_init__(self) -> None:
         if not self.scales or min(self.scales) <= 0:
-            raise ValueError(
-                f"views.scales are {self.scales}; give one or more factors above 0."
-            )
+            raise ValueError(f"views.scales are {self.scales}; give one or more factors above 0.")
 
     @torch.no_grad()
     def __call__(self, network: Network, batch: ImageBatch) -> list[dict[str, Tensor]]:

@@ -71,7 +71,7 @@ def _leaves_its_weights(flags: Sequence[Flag], config: Mapping[str, Any]) -> boo
     arguments = network.get("init_args") or {}
     if "_Weights." not in str(arguments.get("weights")) or any(flag.name in _WEIGHTS for flag in flags):
         return False
-    own = {"--model.network": str(network.get("class_path")).rpartition(".")[2]}
+    own: dict[str, Any] = {"--model.network": str(network.get("class_path")).rpartition(".")[2]}
     own |= dict.fromkeys(("--backbone", "--model.network.backbone"), arguments.get("backbone"))
     return any(flag.name in own and str(flag.value).rpartition(".")[2] != own[flag.name] for flag in flags)
 

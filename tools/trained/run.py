@@ -91,6 +91,7 @@ class Run:
         num_workers: int | None = None,
         progress: bool = True,
         annotations: str | os.PathLike[str] | None = None,
+        tiles: Any = None,
     ) -> Predictions:
         """Predict on files or on samples in memory.
 
@@ -103,6 +104,7 @@ class Run:
             num_workers: loader processes; chosen by the number of samples if not given.
             progress: show a progress bar on stderr, if the prediction takes longer than a second.
             annotations: COCO file of the images (detection), whose ids the saved detections then have.
+            tiles: `vertebra.tasks.detection.Tiles` of large images (detection); those of the training if not given.
 
         Returns:
             One prediction per sample that could be read, in order; `skipped` has a message for each other file.
@@ -118,6 +120,10 @@ class Run:
             if not hasattr(data, "predict_annotations"):
                 raise ValueError(f"annotations are given, but {self.task} has no ids of images; leave them out.")
             data.predict_annotations = os.fspath(annotations)
+        if tiles is not None:
+            if not hasattr(data, "tiles"):
+                raise ValueError(f"tiles are given, but {self.task} does not detect objects; leave them out.")
+            data.tiles = tiles
         dataset = data.predict_dataset()
         if num_workers is not None or data.given or len(dataset) <= _FEW:
             data.num_workers = num_workers or 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -61,6 +62,25 @@ def pad_images(images: Sequence[Tensor], divisor: int = 32) -> ImageBatch:
     padded = [F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
     sizes = torch.tensor([image.shape[1:] for image in images], device=images[0].device)
     return ImageBatch(torch.stack(padded), sizes)
+
+
+def pad_pixels(images: Sequence[np.ndarray], divisor: int = 32) -> tuple[Tensor, Tensor]:
+    """Pad images (H, W, C) uint8 of any sizes with zeros to one size that `divisor` divides.
+
+    Args:
+        images: of the same number of channels.
+        divisor: of the padded height and width.
+
+    Returns:
+        (N, C, H, W) uint8 with channels innermost in memory, and (N, 2) int64, height and width of each image.
+    """
+    sizes = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
+    height, width = (-(-sizes.max(axis=0) // divisor) * divisor).tolist() if images else (0, 0)
+    channels = images[0].shape[2] if images else 3
+    pixels = np.zeros((len(images), height, width, channels), dtype=np.uint8)
+    for padded, image in zip(pixels, images, strict=True):
+        padded[: image.shape[0], : image.shape[1]] = image
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(sizes)
 
 
 def pad_targets(targets: Sequence[Mapping[str, Tensor]], multiple: int = 1) -> Targets:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import vertebra
+from vertebra.tasks import detection
 from vertebra.tasks.loading.files.images import read_image
 from vertebra.tasks.medical.reading import read_scan
 from vertebra.tasks.video.decoding import open_video
@@ -120,6 +121,24 @@ def test_detections_are_tensors_in_pixels_of_the_image(trained):
     assert one.boxes.max() <= 80
     assert [one.names[0]] == [vertebra.load(folder).class_names[one.labels[0] - 1]]
     assert (one.scores.diff() <= 0).all()
+
+
+def test_tiles_and_views_are_the_same_from_python_and_the_command_line(trained, tmp_path):
+    folder, files = trained("detection")
+    run, file = vertebra.load(folder), sorted(files.iterdir())[0]
+    tiled = run.predict(file, tiles=detection.Tiles((48, 48)))
+    assert len(tiled[0].scores) != len(run.predict(file)[0].scores)
+    flags = ["--trainer.accelerator", "cpu", "--data.num_workers", "0", "--data.tiles.size", "[48, 48]"]
+    assert predict.main([str(folder), str(file), "--output", str(tmp_path / "a"), *flags]) == 0
+    same_files(tmp_path / "a", tiled.save(tmp_path / "b"))
+
+    run.module.views = detection.Views(scales=(1.0, 1.5))
+    viewed = run.predict(file)
+    flags = [*flags[:-2], "--model.views.flip", "true", "--model.views.scales", "[1.0, 1.5]"]
+    assert predict.main([str(folder), str(file), "--output", str(tmp_path / "c"), *flags]) == 0
+    same_files(tmp_path / "c", viewed.save(tmp_path / "d"))
+    with pytest.raises(ValueError, match="tiles are given, but classification does not detect"):
+        vertebra.load(trained("classification")[0]).predict(file, tiles=detection.Tiles())
 
 
 def test_a_picture_without_a_good_detection_shows_the_best_and_names_the_threshold(trained):
