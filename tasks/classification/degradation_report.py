@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from vertebra.tasks.classification.degradation import Curve, Pair, conclusions
 from vertebra.tasks.reporting.charts import Line, line_chart
-from vertebra.tasks.reporting.report import Section, columns, note, table
+from vertebra.tasks.reporting.report import Section, columns, note
+from vertebra.tasks.reporting.tables import Table
 
 _COLORS = ("#0072b2", "#d55e00")  # shallow and deep; blue and vermilion of Okabe and Ito, safe for color blindness
 _DASHED = 6  # offset of the dashed line styles: charts number six colors solid, then the same six dashed
@@ -31,7 +32,7 @@ def degradation_sections(plain: Pair, residual: Pair, setting: str) -> list[Sect
     # both charts share an axis, so that the gaps can be compared
     y_max = 1.05 * max(curve.train.mean(axis=0).max() for curve in curves)
     charts = [
-        line_chart(_lines(pair), f"Error of {pair.kind} networks", "epoch", y_limits=(0, y_max))
+        line_chart(_lines(pair), f"Error of {pair.kind} networks", "epoch", "error", y_limits=(0, y_max))
         for pair in (plain, residual)
     ]
     text = "Solid: training error during the epoch, on augmented images. Dashed: validation error after the epoch."
@@ -39,8 +40,8 @@ def degradation_sections(plain: Pair, residual: Pair, setting: str) -> list[Sect
     header = ["network", "training error", "std over seeds", "validation error", "minimum validation error"]
     return [
         Section("Conclusion", sentences),
-        Section("Learning curves", columns(*charts) + note(text)),
-        Section("Final errors", table(header, rows) + note(f"{setting} Errors are means over seeds.")),
+        Section("Learning curves", columns(*charts), note(text)),
+        Section("Final errors", Table("Final errors", header, rows), note(f"{setting} Errors are means over seeds.")),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,10 +13,12 @@ from vertebra.tasks.classification.classifier import ImageClassifier
 from vertebra.tasks.classification.dataset import ClassificationBatch
 from vertebra.tasks.classification.outputs import ClassificationOutput
 from vertebra.tasks.classification.predictions import Prediction, TableWriter
-from vertebra.tasks.classification.report import Example, classification_sections, gallery_rows, resize_for_gallery
+from vertebra.tasks.classification.report import Example, classification_galleries, gallery_rows, resize_for_gallery
+from vertebra.tasks.reporting.class_report import class_sections, class_table
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
+from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
 from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
@@ -123,8 +124,14 @@ class ClassificationModule(TaskModule):
             return None
         return EvaluatedTable(tuple(self.class_names), seen.names, seen.groups, seen.labels, seen.probs)
 
-    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return classification_sections(self.results, self.examined, metrics_csv)
+    def report_sections(self) -> list[Section]:
+        return class_sections(self.results)
+
+    def galleries(self) -> list[Section]:
+        return classification_galleries(self.results, self.examined)
+
+    def class_table(self) -> Table:
+        return class_table(self.results)
 
     def _images(self, batch: ClassificationBatch) -> Tensor:
         return self.to_memory_format(self.normalize(batch.images))

@@ -1,17 +1,15 @@
-"""Report sections of classification: class metrics, training curves, galleries of errors and correct predictions."""
+"""Galleries of a classifier's report: errors and correct predictions."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from vertebra.tasks.reporting.class_report import class_sections
-from vertebra.tasks.reporting.report import Picture, Section, gallery, note, training_section
+from vertebra.tasks.reporting.report import Picture, Section, gallery, note
 from vertebra.tasks.scoring.class_metrics import ClassificationResults
 
 _MAX_ERRORS, _MAX_CORRECT = 12, 6  # images per gallery; errors are what a reader looks for
@@ -47,24 +45,13 @@ def resize_for_gallery(pixels: np.ndarray) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale <= 1 else cv2.INTER_NEAREST)
 
 
-def classification_sections(
-    results: ClassificationResults, examples: Sequence[Example], metrics_csv: Sequence[Path]
-) -> list[Section]:
-    """Return the report sections, for `vertebra.tasks.reporting.report.write_report`.
+def classification_galleries(results: ClassificationResults, examples: Sequence[Example]) -> list[Section]:
+    """Return the galleries of a report.
 
     Args:
         results: results of `ClassificationMetric.compute`.
         examples: images of the rows of `gallery_rows`; empty for no galleries.
-        metrics_csv: training logs in the format of Lightning's CSVLogger, oldest first; empty for no curves.
-
-    Raises:
-        FileNotFoundError: a file of `metrics_csv` does not exist.
     """
-    training = training_section(metrics_csv)
-    return [*class_sections(results), *([training] if training else []), *_galleries(results, examples)]
-
-
-def _galleries(results: ClassificationResults, examples: Sequence[Example]) -> list[Section]:
     sections = []
     for title, is_correct, text in (
         ("Worst images", False, "Most confident errors first; these are often label errors."),
@@ -72,7 +59,7 @@ def _galleries(results: ClassificationResults, examples: Sequence[Example]) -> l
     ):
         pictures = [_picture(results, example) for example in examples if results.correct[example.row] == is_correct]
         if pictures:
-            sections.append(Section(title, gallery(pictures) + note(text)))
+            sections.append(Section(title, gallery(pictures), note(text)))
     return sections
 
 

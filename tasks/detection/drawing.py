@@ -88,6 +88,8 @@ def _draw_box(
     canvas: np.ndarray, box: Sequence[int], color: tuple[int, int, int], thickness: int, dashed: bool
 ) -> None:
     x1, y1, x2, y2 = box
+    # a halo: the color of a class may be that of the image
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), _contrast(color), thickness + 2 * max(1, thickness // 4))
     if not dashed:
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness)
         return
@@ -122,9 +124,13 @@ def _draw_tag(canvas: np.ndarray, box: Sequence[int], text: str, color: tuple[in
     # Above the box where there is room, else inside its upper edge.
     top = y1 - tag_height if y1 >= tag_height else min(y1, height - tag_height)
     cv2.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), color, cv2.FILLED)
-    ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 120 else (255, 255, 255)
     place = (left + pad, top + pad + size)
-    cv2.putText(canvas, text, place, _FONT, _scale(size), ink, _stroke(size), cv2.LINE_AA)
+    cv2.putText(canvas, text, place, _FONT, _scale(size), _contrast(color), _stroke(size), cv2.LINE_AA)
+
+
+def _contrast(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return black or white, whichever is seen better beside a color."""
+    return (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 120 else (255, 255, 255)
 
 
 def _scale(size: int) -> float:

@@ -18,11 +18,12 @@ from vertebra.tasks.detection.networks.detector import Detector
 from vertebra.tasks.detection.outputs import DetectionOutput
 from vertebra.tasks.detection.parts.batch import ImageBatch
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction, write_coco_results
-from vertebra.tasks.detection.report import detection_sections
+from vertebra.tasks.detection.report import class_table, detection_galleries, detection_sections
 from vertebra.tasks.detection.tiles import TileBatch
 from vertebra.tasks.detection.views import Views
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
+from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
@@ -91,8 +92,14 @@ class DetectionModule(TaskModule):
     def sample_outputs(self, predictions: Sequence[Prediction], dataset: Any) -> list[SampleOutput]:
         return [DetectionOutput(prediction, self.class_names, dataset.images) for prediction in predictions]
 
-    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return detection_sections(self.results, metrics_csv)
+    def report_sections(self) -> list[Section]:
+        return detection_sections(self.results)
+
+    def galleries(self) -> list[Section]:
+        return detection_galleries(self.results)
+
+    def class_table(self) -> Table:
+        return class_table(self.results)
 
     def write_measured(self, folder: Path) -> Path:
         file = folder / f"detections_{self.split}.json"

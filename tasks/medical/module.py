@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from vertebra.tasks.medical.image_network import MedicalClassifier
 from vertebra.tasks.medical.metrics import MedicalMetric
 from vertebra.tasks.medical.outputs import MedicalOutput
 from vertebra.tasks.medical.predictions import Prediction, StudyWriter, model_hash
-from vertebra.tasks.medical.report import NUM_SHOWN, Example, medical_sections
+from vertebra.tasks.medical.report import NUM_SHOWN, Example, class_table, medical_galleries, medical_sections
 from vertebra.tasks.medical.results import MedicalResults
 from vertebra.tasks.medical.study_network import StudyClassifier
 from vertebra.tasks.medical.targets import Classes, Target
@@ -26,6 +25,7 @@ from vertebra.tasks.medical.temperature import calibrated_probs
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
+from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.conditions import condition_classes
 from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD, decide
 from vertebra.tasks.training.module import TaskModule
@@ -141,8 +141,14 @@ class MedicalModule(TaskModule):
                 examples += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]
         return examples
 
-    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return medical_sections(self.results, self.examined, metrics_csv)
+    def report_sections(self) -> list[Section]:
+        return medical_sections(self.results)
+
+    def galleries(self) -> list[Section]:
+        return medical_galleries(self.results, self.examined)
+
+    def class_table(self) -> Table:
+        return class_table(self.results)
 
     def evaluated(self) -> EvaluatedTable:
         seen = self.results.studies

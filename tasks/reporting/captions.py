@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -62,6 +62,23 @@ def contact_sheet(pictures: Sequence[np.ndarray], titles: Sequence[str], width: 
     columns = min(4, math.ceil(math.sqrt(len(cells))))
     rows = [_row(cells[start : start + columns], columns) for start in range(0, len(cells), columns)]
     return np.concatenate(rows)
+
+
+def labeled_tiles(tiles: Mapping[str, np.ndarray], columns: int) -> np.ndarray:
+    """Return pictures of one size in a grid, with white between them, each with its name above it.
+
+    Args:
+        tiles: name -> (H, W, 3) uint8 RGB.
+        columns: pictures in a row.
+    """
+    cells = []
+    for name, pixels in tiles.items():
+        strip = Image.new("RGB", (pixels.shape[1], _LINE + 2), _PAPER)
+        draw, font = ImageDraw.Draw(strip), ImageFont.load_default(_SIZE)
+        draw.text((1, 0), _fitted(name, draw, font, pixels.shape[1], keeps_end=False), _INK, font)
+        cells.append(np.concatenate([np.asarray(strip), pixels]))
+    rows = [_row(cells[start : start + columns], columns) for start in range(0, len(cells), columns)]
+    return np.concatenate(rows)[:-_PAD, :-_PAD]  # without the gap behind the last ones
 
 
 def _row(cells: Sequence[np.ndarray], columns: int) -> np.ndarray:

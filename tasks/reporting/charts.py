@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 _PALETTE = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233))
 _DASHES = ("solid", "dashed", "dotted")
 NUM_LOOKS = len(_PALETTE) * len(_DASHES)
+_NO_POINTS = np.zeros(0)
 
 # placeholders for the page's own colors, replaced in the SVG text
 _INK, _FAINT = "#010203", "#040506"
@@ -65,6 +66,7 @@ def line_chart(
     lines: Sequence[Line],
     title: str,
     x_label: str,
+    y_label: str,
     log_y: bool = False,
     x_limits: tuple[float, float] | None = None,
     y_limits: tuple[float, float] | None = None,
@@ -73,8 +75,9 @@ def line_chart(
 
     Args:
         lines: in drawing order.
-        title: what the y axis measures.
+        title: heading of the chart.
         x_label: what the x axis measures.
+        y_label: what the y axis measures.
         log_y: use a logarithmic y axis; every y must be positive.
         x_limits: limits of the x axis; None fits the data.
         y_limits: limits of the y axis; None fits the data.
@@ -96,22 +99,58 @@ def line_chart(
             style = "solid" if line.look is None else _DASHES[line.look // len(_PALETTE)]
             width = 2.4 if line.look is None else 1.7
             axes.plot(line.x, line.y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=3.5)
-        axes.set(xlabel=x_label, xlim=x_limits, ylim=y_limits)
+        axes.set(xlabel=x_label, ylabel=y_label, xlim=x_limits, ylim=y_limits)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         heading = f"<figcaption>{escape(title)}</figcaption>"
         return f'<figure class="chart">{heading}{_svg(figure, title)}{_legend(lines)}</figure>'
 
 
-def confusion_chart(matrix: np.ndarray, row_names: Sequence[str], column_names: Sequence[str]) -> str:
+def bar_chart(names: Sequence[str], bars: Mapping[str, Sequence[float]], title: str, x_label: str, y_label: str) -> str:
+    """Return a chart of horizontal bars with its legend as HTML.
+
+    Args:
+        names: the N categories, from top to bottom.
+        bars: legend entry -> N lengths, 0 or more.
+        title: heading of the chart.
+        x_label: what the length of a bar measures.
+        y_label: what the categories are.
+    """
+    height = max(9, 22 // len(bars))  # of a bar, pixels
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(380, 60 + len(names) * (len(bars) * height + 8))
+        axes.grid(axis="x", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        places, step = np.arange(len(names)), 0.8 / len(bars)
+        for i, lengths in enumerate(bars.values()):
+            offset = (i - (len(bars) - 1) / 2) * step
+            axes.barh(places + offset, np.asarray(lengths), height=0.9 * step, color=_hex(_PALETTE[i]), linewidth=0)
+        axes.set(xlabel=x_label, ylabel=y_label, ylim=(len(names) - 0.5, -0.5))
+        axes.set_yticks(places, [_short(name) for name in names])
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        heading = f"<figcaption>{escape(title)}</figcaption>"
+        legend = _legend([Line(name, _NO_POINTS, _NO_POINTS, i) for i, name in enumerate(bars)])
+        return f'<figure class="chart">{heading}{_svg(figure, title)}{legend}</figure>'
+
+
+def confusion_chart(
+    matrix: np.ndarray, row_names: Sequence[str], column_names: Sequence[str], background_row: bool = False
+) -> str:
     """Return a confusion matrix as HTML, colored by row-normalized counts, with counts where they fit.
 
     Args:
         matrix: (R, C) counts; rows are the truth, columns the prediction.
         row_names: the R true classes.
         column_names: the C predicted classes.
+        background_row: whether the last row counts predictions on no object. It is no class whose samples are
+            divided among the columns: its cells are fractions of their column, else it would be the darkest row.
     """
     num_rows, num_columns = matrix.shape
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    if background_row:
+        shares[-1] = matrix[-1] / np.maximum(matrix.sum(axis=0), 1)
     cell, font = (64, 11) if num_columns <= 8 else (44, 10) if num_columns <= 16 else (13, 8)
     margin = 30 + 0.6 * font * max(len(_short(name)) for name in (*row_names, *column_names))
     with matplotlib.rc_context({**_STYLE, "font.size": font}):
@@ -128,6 +167,8 @@ def confusion_chart(matrix: np.ndarray, row_names: Sequence[str], column_names: 
         for edge in range(1, max(num_rows, num_columns)):
             axes.axhline(edge - 0.5, color=_FAINT, linewidth=0.6, visible=edge < num_rows)
             axes.axvline(edge - 0.5, color=_FAINT, linewidth=0.6, visible=edge < num_columns)
+        if background_row:
+            axes.axhline(num_rows - 1.5, color=_INK, linewidth=1.2)
         return f'<figure class="chart matrix">{_svg(figure, "confusion matrix")}</figure>'
 
 

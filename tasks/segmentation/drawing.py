@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vertebra.tasks.reporting.charts import class_color
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 
 _ALPHA = 0.6  # opacity of the class colors
+_BACKGROUND_NAMES = ("background", "bg")
 
 
 def palette(num_classes: int) -> np.ndarray:
@@ -18,10 +21,31 @@ def palette(num_classes: int) -> np.ndarray:
     return colors
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
-    """Blend a mask (H, W) uint8 over an image (H, W, 3) uint8 RGB; ignored pixels are left unchanged."""
-    blended = (1 - _ALPHA) * image + _ALPHA * palette(num_classes)[mask]
-    return np.where((mask == IGNORE_INDEX)[..., None], image, np.rint(blended)).astype(np.uint8)
+def overlay(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Blend a mask over an image, which stays as it is at ignored pixels and those of a background.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8, labels in 0..K-1 or `IGNORE_INDEX`.
+        class_names: the K classes.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new array.
+    """
+    blended = (1 - _ALPHA) * image + _ALPHA * palette(len(class_names))[mask]
+    is_plain = np.isin(mask, [IGNORE_INDEX, *_backgrounds(class_names)])
+    return np.where(is_plain[..., None], image, np.rint(blended)).astype(np.uint8)
+
+
+def legend(class_names: Sequence[str]) -> tuple[list[str], list[tuple[int, int, int]]]:
+    """Return the names of the classes that `overlay` tints, and their colors."""
+    backgrounds = _backgrounds(class_names)
+    tinted = [label for label in range(len(class_names)) if label not in backgrounds]
+    return [class_names[label] for label in tinted], [class_color(label + 1) for label in tinted]
+
+
+def _backgrounds(class_names: Sequence[str]) -> list[int]:
+    return [label for label, name in enumerate(class_names) if name.strip(" _").lower() in _BACKGROUND_NAMES]
 
 
 def errors(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,12 +14,19 @@ from torch.utils.data import DataLoader
 
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
+from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.segmentation.dataset import SegmentationBatch
 from vertebra.tasks.segmentation.losses import CrossEntropy
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.outputs import SegmentationOutput
 from vertebra.tasks.segmentation.predictions import MaskWriter, Prediction
-from vertebra.tasks.segmentation.report import NUM_WORST, Example, segmentation_sections
+from vertebra.tasks.segmentation.report import (
+    NUM_WORST,
+    Example,
+    class_table,
+    segmentation_galleries,
+    segmentation_sections,
+)
 from vertebra.tasks.segmentation.segmenter import Segmenter
 from vertebra.tasks.segmentation.views import Views, WholeImage
 from vertebra.tasks.training.module import TaskModule
@@ -119,8 +125,14 @@ class SegmentationModule(TaskModule):
                     examples.append(Example(batch.names[place], float(scores[row]), mask, predicted))
         return examples
 
-    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return segmentation_sections(self.results, self.examined, metrics_csv)
+    def report_sections(self) -> list[Section]:
+        return segmentation_sections(self.results)
+
+    def galleries(self) -> list[Section]:
+        return segmentation_galleries(self.results, self.examined)
+
+    def class_table(self) -> Table:
+        return class_table(self.results)
 
     def _warn_of_caveat(self) -> None:
         """Warn once of classes that are not measured; not in a sanity check, which runs on too few images."""

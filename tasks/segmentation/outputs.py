@@ -36,7 +36,7 @@ class SegmentationOutput(SampleOutput):
         counts = np.bincount(prediction.labels.ravel(), minlength=len(class_names))
         self._present = [label for label in np.argsort(-counts, kind="stable").tolist() if counts[label]]
         self.fractions = {class_names[label]: float(counts[label] / counts.sum()) for label in self._present}
-        self._num_classes, self._images = len(class_names), images
+        self._class_names, self._images = class_names, images
 
     def summary(self) -> str:
         return ", ".join(f"{name} {fraction:.1%}" for name, fraction in list(self.fractions.items())[:5])
@@ -48,7 +48,7 @@ class SegmentationOutput(SampleOutput):
         ]
 
     def picture(self) -> np.ndarray:
-        blended = overlay(self._images.read_for_display(self.name), self.mask.numpy(), self._num_classes)
+        blended = overlay(self._images.read_for_display(self.name), self.mask.numpy(), self._class_names)
         lines = [f"{name}  {fraction:.1%}" for name, fraction in self.fractions.items()][:_MAX_LINES]
-        colors = palette(self._num_classes)[self._present].tolist()
+        colors = palette(len(self._class_names))[self._present].tolist()
         return captioned(enlarged(blended), lines, colors)

@@ -58,11 +58,10 @@ class MaskWriter(PredictionWriter[None]):
         rank_zero_info(f"masks: {folder / 'masks'}, overlays: {folder / 'pictures'}; mask values: {names}")
 
     def _write(self, folder: Path, prediction: Prediction, pixels: np.ndarray) -> None:
-        num_classes = len(self.class_names)
         name = self._names.stem(prediction.file, prediction.image_index)
         mask = Image.fromarray(prediction.labels)
-        mask.putpalette(palette(num_classes).tobytes())
-        picture = Image.fromarray(overlay(pixels, prediction.labels, num_classes))
+        mask.putpalette(palette(len(self.class_names)).tobytes())
+        picture = Image.fromarray(overlay(pixels, prediction.labels, self.class_names))
         for kind, image, suffix in (("masks", mask, "png"), ("pictures", picture, "jpg")):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             image.save(folder / kind / f"{name}.{suffix}")

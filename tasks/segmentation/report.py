@@ -1,24 +1,24 @@
-"""Report sections of segmentation: per-class scores, confusion matrix, training curves, worst images."""
+"""Report sections of segmentation: per-class scores, confusion matrix, worst images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from vertebra.tasks.loading.files.images import read_for_display
+from vertebra.tasks.reporting.captions import labeled_tiles
 from vertebra.tasks.reporting.charts import color_legend, confusion_chart
-from vertebra.tasks.reporting.report import Picture, Section, gallery, note, table, training_section
-from vertebra.tasks.segmentation.drawing import errors, overlay, palette
+from vertebra.tasks.reporting.report import Part, Picture, Section, gallery, note
+from vertebra.tasks.reporting.tables import Table
+from vertebra.tasks.segmentation.drawing import errors, legend, overlay
 from vertebra.tasks.segmentation.metrics import SegmentationResults
 
 NUM_WORST = 8  # images in the gallery
 _MAX_SIDE = 360  # pixels, of each of the four tiles of an image; keeps the page to a few MB
-_GAP = 4  # white pixels between tiles
 
 
 class Example(NamedTuple):
@@ -37,56 +37,56 @@ class Example(NamedTuple):
     labels: np.ndarray
 
 
-def segmentation_sections(
-    results: SegmentationResults, worst: Sequence[Example], metrics_csv: Sequence[Path]
-) -> list[Section]:
-    """Return the report sections of an evaluation.
-
-    Args:
-        results: results of `SegmentationMetric.compute`.
-        worst: images of the gallery, worst first.
-        metrics_csv: training logs in the format of Lightning's CSVLogger, oldest first; empty for no curves.
-    """
-    training = training_section(metrics_csv)
+def segmentation_sections(results: SegmentationResults) -> list[Section]:
+    """Return the report sections of an evaluation."""
     confusion = confusion_chart(results.confusion, results.class_names, results.class_names)
     text = "Rows: true class, columns: predicted class, in pixels. Color: fraction of the row."
     return [
-        Section("Per-class scores", _classes(results)),
-        Section("Confusion matrix", confusion + note(text)),
-        *([training] if training else []),
-        *([_gallery(results, worst)] if worst else []),
+        Section("Classes", *_classes(results)),
+        Section("Confusion", confusion, note(text)),
     ]
 
 
-def _classes(results: SegmentationResults) -> str:
-    fractions = results.confusion.sum(axis=1) / max(1, results.confusion.sum())
+def class_table(results: SegmentationResults) -> Table:
+    """Return the scores of each class."""
     values = (
         results.class_names,
-        fractions,
+        results.confusion.sum(axis=1) / max(1, results.confusion.sum()),
         results.per_class_iou,
         results.per_class_dice,
         results.per_class_accuracy,
         results.boundaries.f1,
     )
     header = ["class", "fraction of pixels", "IoU", "Dice", "accuracy (recall)", "boundary F1"]
+    return Table("Classes", header, list(zip(*values, strict=True)))
+
+
+def _classes(results: SegmentationResults) -> list[Part]:
     text = "Ignored pixels are excluded. A dash marks an undefined score, which means leave out."
     caveat = results.caveat()
-    warning = note(caveat[0].upper() + caveat[1:]) if caveat else ""
-    return warning + table(header, list(zip(*values, strict=True))) + note(text)
+    warning = [note(caveat[0].upper() + caveat[1:])] if caveat else []
+    return [*warning, class_table(results), note(text)]
 
 
-def _gallery(results: SegmentationResults, worst: Sequence[Example]) -> Section:
-    num_classes = len(results.class_names)
+def segmentation_galleries(results: SegmentationResults, worst: Sequence[Example]) -> list[Section]:
+    """Return the gallery of the worst images.
+
+    Args:
+        results: of the evaluation.
+        worst: the images, worst first; none for no gallery.
+    """
+    if not worst:
+        return []
+    names = results.class_names
     text = (
-        "Images with the lowest mean IoU over the classes present in them. Tiles: image, ground truth, prediction, and "
-        "error map (gray: correct, red: wrong, black: ignored)."
+        "Images with the lowest mean IoU over the classes present in them. Error map: gray for correct, red for wrong, "
+        "black for ignored pixels. A class named background is not tinted."
     )
-    colors = [tuple(color) for color in palette(num_classes)[:num_classes].tolist()]
-    pictures = [_picture(example, num_classes) for example in worst]
-    return Section("Worst images", gallery(pictures) + color_legend(results.class_names, colors) + note(text))
+    pictures = gallery([_picture(example, names) for example in worst])
+    return [Section("Worst images", pictures, color_legend(*legend(names)), note(text))]
 
 
-def _picture(example: Example, num_classes: int) -> Picture:
+def _picture(example: Example, class_names: Sequence[str]) -> Picture:
     name, caption = os.path.basename(example.file), f"mean IoU {example.miou:.3f}"
     try:
         image = read_for_display(example.file)
@@ -98,11 +98,10 @@ def _picture(example: Example, num_classes: int) -> Picture:
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     # nearest neighbor: an average of labels is another class
     mask, labels = (cv2.resize(x, size, interpolation=cv2.INTER_NEAREST_EXACT) for x in (example.mask, example.labels))
-    tiles = [
-        [image, overlay(image, mask, num_classes)],
-        [overlay(image, labels, num_classes), errors(mask, labels)],
-    ]
-    column_gap = np.full((size[1], _GAP, 3), 255, np.uint8)
-    rows = [np.concatenate([left, column_gap, right], axis=1) for left, right in tiles]
-    row_gap = np.full((_GAP, rows[0].shape[1], 3), 255, np.uint8)
-    return Picture(np.concatenate([rows[0], row_gap, rows[1]], axis=0), name, caption)
+    tiles = {
+        "image": image,
+        "truth": overlay(image, mask, class_names),
+        "prediction": overlay(image, labels, class_names),
+        "errors": errors(mask, labels),
+    }
+    return Picture(labeled_tiles(tiles, columns=2), name, caption)

@@ -21,8 +21,10 @@ from vertebra.backbones.cpu_convolutions import replace_convolutions
 from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
-from vertebra.tasks.reporting.report import Section, last_logged
+from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
+from vertebra.tasks.reporting.tables import Table
+from vertebra.tasks.reporting.training_curves import last_logged, training_section
 from vertebra.tasks.training.clipping import clip_gradients
 from vertebra.tasks.training.compiling import compile_parts
 from vertebra.tasks.training.data_wait import DataWait
@@ -288,6 +290,8 @@ class TaskModule(LightningModule, ABC):
     def report(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
         """Return the headline numbers and the sections of the report on the last evaluation.
 
+        Every task has the same order: what was measured, how it was trained, and pictures.
+
         Args:
             metrics_csv: what Lightning's CSVLogger wrote, oldest first; a resumed run has several.
         """
@@ -295,7 +299,8 @@ class TaskModule(LightningModule, ABC):
             raise ValueError("nothing was measured yet; run validate or test before a report.")
         skipped = last_logged(metrics_csv, SKIPPED_STEPS)
         headline = self.results.headline() | ({"skipped steps": int(skipped)} if skipped else {})
-        return headline, self.report_sections(metrics_csv)
+        training = training_section(metrics_csv)
+        return headline, [*self.report_sections(), *([training] if training else []), *self.galleries()]
 
     @abstractmethod
     def prediction_writer(self) -> PredictionWriter:
@@ -311,8 +316,16 @@ class TaskModule(LightningModule, ABC):
         """
 
     @abstractmethod
-    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        """Return the sections of the report on `results`; `metrics_csv` as for `report`."""
+    def report_sections(self) -> list[Section]:
+        """Return the sections of the report on `results`: scores, curves, confusion."""
+
+    @abstractmethod
+    def galleries(self) -> list[Section]:
+        """Return the sections of the report with pictures of `examined`."""
+
+    @abstractmethod
+    def class_table(self) -> Table:
+        """Return the scores of each class in `results`."""
 
     def write_measured(self, folder: Path) -> Path | None:
         """Write the predictions behind `results` in the format of the field's own tools, and return the file.

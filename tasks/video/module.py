@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vertebra.tasks.reporting.class_report import class_sections, class_table
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
 from vertebra.tasks.reporting.report import Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
+from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
@@ -24,7 +25,7 @@ from vertebra.tasks.training.views import Views, mean_logits
 from vertebra.tasks.video.classifier import ClipClassifier
 from vertebra.tasks.video.dataset import VideoBatch
 from vertebra.tasks.video.outputs import VideoOutput
-from vertebra.tasks.video.report import NUM_WORST, Example, video_sections
+from vertebra.tasks.video.report import NUM_WORST, Example, video_galleries
 from vertebra.tasks.video.timeline import Prediction, TimelineWriter, merge_videos
 
 
@@ -113,8 +114,14 @@ class VideoModule(TaskModule):
             examples.append(Example(batch.names[0], int(videos.labels[row]), frames[order], scores))
         return examples
 
-    def report_sections(self, metrics_csv: Sequence[Path]) -> list[Section]:
-        return video_sections(self.results, self.examined, metrics_csv)
+    def report_sections(self) -> list[Section]:
+        return class_sections(self.results, "videos")
+
+    def galleries(self) -> list[Section]:
+        return video_galleries(self.results, self.examined)
+
+    def class_table(self) -> Table:
+        return class_table(self.results, "videos")
 
     def evaluated(self) -> EvaluatedTable:
         seen = self.results.images

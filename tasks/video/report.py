@@ -1,17 +1,16 @@
-"""Report sections of video classification: class metrics, training curves, worst videos."""
+"""Gallery of a video classifier's report: the worst videos."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from vertebra.tasks.reporting.class_report import class_sections
-from vertebra.tasks.reporting.report import Picture, Section, gallery, note, training_section
+from vertebra.tasks.reporting.captions import labeled_tiles
+from vertebra.tasks.reporting.report import Picture, Section, gallery, note
 from vertebra.tasks.scoring.class_metrics import ClassificationResults
 
 NUM_WORST = 8  # videos in the gallery
@@ -36,30 +35,21 @@ class Example(NamedTuple):
     scores: np.ndarray
 
 
-def video_sections(
-    results: ClassificationResults, worst: Sequence[Example], metrics_csv: Sequence[Path]
-) -> list[Section]:
-    """Return the report sections of an evaluation.
+def video_galleries(results: ClassificationResults, worst: Sequence[Example]) -> list[Section]:
+    """Return the gallery of the worst videos.
 
     Args:
         results: results of `ClassificationMetric.compute`.
-        worst: videos of the gallery, worst first.
-        metrics_csv: training logs in the format of Lightning's CSVLogger, oldest first; empty for no curves.
+        worst: the videos, worst first; none for no gallery.
     """
-    training = training_section(metrics_csv)
-    return [
-        *class_sections(results, "videos"),
-        *([training] if training else []),
-        *([_gallery(results, worst)] if worst else []),
-    ]
-
-
-def _gallery(results: ClassificationResults, worst: Sequence[Example]) -> Section:
+    if not worst:
+        return []
     text = (
         "Videos with the lowest predicted probability of the true class. Bars below the frames: probability of the "
         "true class (green) and of the predicted class (orange), per clip in temporal order."
     )
-    return Section("Worst videos", gallery([_strip(video, results.class_names) for video in worst]) + note(text))
+    strips = gallery([_strip(video, results.class_names) for video in worst])
+    return [Section("Worst videos", strips, note(text))]
 
 
 def _strip(video: Example, class_names: Sequence[str]) -> Picture:
@@ -83,4 +73,5 @@ def _strip(video: Example, class_names: Sequence[str]) -> Picture:
     truth = f"{class_names[video.label]} {mean[video.label]:.3f}"
     is_correct = predicted == video.label
     caption = f"{prediction}, correct" if is_correct else f"predicted: {prediction}, true: {truth}"
-    return Picture(np.concatenate([strip, bars], axis=0), os.path.basename(video.file), caption)
+    tiles = labeled_tiles({"frames": strip, "probability in each clip": bars}, columns=1)
+    return Picture(tiles, os.path.basename(video.file), caption)

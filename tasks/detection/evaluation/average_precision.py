@@ -74,9 +74,23 @@ class _Pairs(NamedTuple):
         return _Pairs(*(values[chosen] for values in self))
 
 
-def precision_and_recall(
+class Outcomes(NamedTuple):
+    """Whether each detection is right at IoU 0.5, over all areas and with at most 100 of a class in an image.
+
+    Attributes:
+        labels: (D,) int64 in 1..K.
+        scores: (D,) float64.
+        correct: (D,) bool; detections that do not count, such as those on crowds, are left out.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    correct: np.ndarray
+
+
+def evaluate(
     images: Sequence[EvaluatedImage], num_classes: int, regions: type[Regions] = BoxRegions
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, Outcomes]:
     """Score detections as pycocotools' `COCOeval` does with its default parameters, to the last bit.
 
     Masks are scored as of results without boxes: a mask counts as small or large by its own area. Between equal scores
@@ -90,11 +104,21 @@ def precision_and_recall(
     Returns:
         Precision (10, 101, K, 4, 3): at each IoU of `IOUS`, recall of `RECALLS`, class, area range of `AREAS`, and
         number of detections of `MAX_DETECTIONS`; and the recall reached (10, K, 4, 3). In 0..1, or -1 without truth.
+        Then the outcome for each detection.
     """
     images = sorted(images, key=lambda image: image.image_id)
     truth, detections = _truth(images, regions), _detections(images, regions)
     true, false = _match(truth, detections)
-    return _accumulate(truth, detections, true, false, num_classes)
+    counts = (true | false)[:, 0, 0]  # all areas, IoU 0.5
+    outcomes = Outcomes(detections.labels[counts], detections.scores[counts], true[counts, 0, 0])
+    return (*_accumulate(truth, detections, true, false, num_classes), outcomes)
+
+
+def precision_and_recall(
+    images: Sequence[EvaluatedImage], num_classes: int, regions: type[Regions] = BoxRegions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall as `evaluate` does, without the outcomes."""
+    return evaluate(images, num_classes, regions)[:2]
 
 
 def _truth(images: Sequence[EvaluatedImage], regions: type[Regions]) -> _Truth:
@@ -200,7 +224,7 @@ def _best(pairs: _Pairs, counted: np.ndarray, taken: np.ndarray) -> tuple[np.nda
 def _accumulate(
     truth: _Truth, detections: _Detections, true: np.ndarray, false: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `precision_and_recall` does, of the results of `_match`."""
+    """Return what `evaluate` does, of the results of `_match`."""
     shape = (num_classes, len(AREAS), len(MAX_DETECTIONS))
     precision = np.full((len(IOUS), len(RECALLS), *shape), -1.0)
     recall = np.full((len(IOUS), *shape), -1.0)

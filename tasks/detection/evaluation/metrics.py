@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vertebra.tasks.detection.evaluation.average_precision import precision_and_recall
+from vertebra.tasks.detection.evaluation.average_precision import Outcomes, evaluate
 from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.evaluation.regions import BoxRegions, MaskRegions, Regions
 from vertebra.tasks.loading.processes import all_gather
 
-# Indices in the arrays of `precision_and_recall`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10,
+# Indices in the arrays of `evaluate`: IoU 0.50, 0.55, ..., 0.95; areas all, small, medium, large; 1, 10,
 # 100 boxes.
 _IOU_50, _IOU_75 = 0, 5
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
@@ -34,6 +34,7 @@ class CocoScores:
         per_class_ap: (K,) float64.
         per_class_ap50: (K,) float64.
         precision_at_50: (101, K) float64, precision at IoU 0.5 for the recalls 0, 0.01, ..., 1.
+        outcomes_at_50: whether each detection is right at IoU 0.5.
     """
 
     ap: float
@@ -46,12 +47,13 @@ class CocoScores:
     per_class_ap: np.ndarray
     per_class_ap50: np.ndarray
     precision_at_50: np.ndarray
+    outcomes_at_50: Outcomes
 
     @classmethod
     def of(cls, images: Sequence[EvaluatedImage], num_classes: int, regions: type[Regions]) -> CocoScores:
         """Score the boxes or masks of images, each once."""
         # (IoU, recall, class, area, boxes) and (IoU, class, area, boxes); -1 marks "no truth".
-        marked = precision_and_recall(images, num_classes, regions)
+        *marked, outcomes = evaluate(images, num_classes, regions)
         precision, recall = (np.where(values < 0, np.nan, values) for values in marked)
         precision = precision[..., _100_BOXES]  # (10, 101, K, 4)
         return cls(
@@ -65,6 +67,7 @@ class CocoScores:
             per_class_ap=precision[:, :, :, _ALL].mean(axis=(0, 1)),
             per_class_ap50=precision[_IOU_50, :, :, _ALL].mean(axis=0),
             precision_at_50=precision[_IOU_50, :, :, _ALL],
+            outcomes_at_50=outcomes,
         )
 
     def table(self) -> dict[str, float]:

@@ -10,7 +10,6 @@ from torch import nn
 from vertebra.tasks.classification import ClassificationModule, Resize
 from vertebra.tasks.classification.dataset import ClassificationDataset
 from vertebra.tasks.classification.labeled_images import LabeledImages
-from vertebra.tasks.classification.report import classification_sections
 from vertebra.tasks.reporting.report import write_report
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 
@@ -33,11 +32,13 @@ def made_up(folder, num_classes, number=40, sharpness=2.0, perfect=False, in_mem
     return metric.compute(), images
 
 
-def examples_of(results, images):
-    """What a module collects; `loader.dataset` is all it takes of a loader."""
+def sections_of(results, images, logs=()):
+    """The sections of a report; `loader.dataset` is all that a module takes of a loader."""
     module = ClassificationModule(nn.Conv2d(3, 2, 1), results.class_names)
     module.results = results
-    return module.collect_examples(SimpleNamespace(dataset=ClassificationDataset(images, Resize())))
+    if images is not None:
+        module.examined = module.collect_examples(SimpleNamespace(dataset=ClassificationDataset(images, Resize())))
+    return module.report(logs)[1]
 
 
 @pytest.mark.filterwarnings("error")
@@ -46,9 +47,10 @@ def test_report_with_few_and_many_classes(tmp_path, num_classes):
     results, images = made_up(tmp_path, num_classes)
     csv = tmp_path / "metrics.csv"
     csv.write_text("step,train/loss\n1,2.0\n2,1.0\n")
-    sections = classification_sections(results, examples_of(results, images), [csv])
+    sections = sections_of(results, images, [csv])
     assert [section.title for section in sections] == [
         "Classes",
+        "Confidence",
         "Confusion",
         "Calibration",
         "Training",
@@ -65,7 +67,7 @@ def test_report_with_few_and_many_classes(tmp_path, num_classes):
 
 def test_the_most_confident_errors_come_first(tmp_path):
     results, images = made_up(tmp_path, 4)
-    worst, best = classification_sections(results, examples_of(results, images), [])[-2:]
+    worst, best = sections_of(results, images)[-2:]
     for section, right in ((worst, False), (best, True)):
         scores = [float(score) for score in re.findall(r"</b> [^<]*? (0\.\d{3}|1\.000),", section.html)]
         assert scores == sorted(scores, reverse=True)
@@ -77,19 +79,25 @@ def test_the_most_confident_errors_come_first(tmp_path):
 
 def test_no_worst_images_without_errors_and_arrays_need_no_files(tmp_path):
     results, images = made_up(tmp_path, 3, perfect=True, in_memory=True)
-    sections = classification_sections(results, examples_of(results, images), [])
-    assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration", "Best images"]
+    sections = sections_of(results, images)
+    assert [section.title for section in sections] == [
+        "Classes",
+        "Confidence",
+        "Confusion",
+        "Calibration",
+        "Best images",
+    ]
     assert sections[-1].html.count("<img") == 6
-    assert "Most frequent errors" not in sections[1].html
-    titles = [section.title for section in classification_sections(results, [], [])]
-    assert titles == ["Classes", "Confusion", "Calibration"]
+    assert "Most frequent errors" not in sections[2].html
+    titles = [section.title for section in sections_of(results, None)]
+    assert titles == ["Classes", "Confidence", "Confusion", "Calibration"]
 
 
 def test_deleted_images_are_shown_by_their_caption(tmp_path):
     results, images = made_up(tmp_path, 2, number=6)
     for file in images.names:
         (tmp_path / file).unlink()
-    text = "".join(section.html for section in classification_sections(results, examples_of(results, images), [])[-2:])
+    text = "".join(section.html for section in sections_of(results, images)[-2:])
     assert text.count("not readable") == 6
 
 
@@ -97,5 +105,5 @@ def test_deleted_images_are_shown_by_their_caption(tmp_path):
 def test_without_images(tmp_path):
     results = ClassificationMetric(["a", "b"]).compute()
     nothing = LabeledImages(("a", "b"), np.zeros(0, str), np.zeros(0, int))
-    sections = classification_sections(results, examples_of(results, nothing), [])
+    sections = sections_of(results, nothing)
     assert [section.title for section in sections] == ["Classes", "Confusion", "Calibration"]

@@ -16,6 +16,10 @@ def changed(picture):
     return (picture != 128).any(axis=2)
 
 
+def colored(picture, label=1):
+    return (picture == class_color(label)).all(axis=2)
+
+
 def test_the_box_is_drawn_in_the_color_of_its_class_and_the_image_stays():
     image = np.full((240, 320, 3), 128, np.uint8)
     picture = draw_boxes(image, np.array([[80.0, 100, 260, 200]]), np.array([5]), NAMES)
@@ -33,11 +37,19 @@ def test_no_boxes():
 
 
 def test_dashes_have_gaps_and_keep_their_corners():
-    edge = changed(drawn(dashed=True))[200, 80:261]
+    edge = colored(drawn(dashed=True))[200, 80:261]
     assert 0.3 < edge.mean() < 0.8
     assert edge[0]
     assert edge[-1]
-    assert changed(drawn())[200, 80:261].all()
+    assert colored(drawn())[200, 80:261].all()
+
+
+@pytest.mark.parametrize("dashed", [False, True])
+def test_a_box_is_seen_on_an_image_of_its_color(dashed):
+    image = np.full((240, 320, 3), class_color(1), np.uint8)
+    picture = draw_boxes(image, np.array([[80.0, 100, 260, 200]]), np.array([1]), NAMES, dashed=dashed)
+    assert (~colored(picture))[150, 60:100].any()
+    assert (~colored(picture))[190:210, 170].any()
 
 
 def test_scores_widen_the_tag():
@@ -63,7 +75,7 @@ def test_any_size(height, width):
 def test_lines_grow_with_the_picture():
     def line_width(scale):
         box = (80 * scale, 100 * scale, 260 * scale, 200 * scale)
-        return changed(drawn(240 * scale, 320 * scale, box))[150 * scale, : 170 * scale].sum()
+        return colored(drawn(240 * scale, 320 * scale, box))[150 * scale, : 170 * scale].sum()
 
     assert line_width(10) == pytest.approx(10 * line_width(1), abs=2)
 

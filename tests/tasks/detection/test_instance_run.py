@@ -62,7 +62,7 @@ def test_masks_are_learned_measured_and_reported(instance_samples, trainer, tmp_
         assert len(image.detections.masks) == len(image.detections)
         sizes = {tuple(size) for size in image.detections.masks.sizes.tolist()}
         assert sizes <= {image.size} == {(64, 80)}
-    sections = module.report_sections([])
+    sections = [*module.report_sections(), *module.galleries()]
     assert "mask AP50" in sections[0].html
     assert any("true outlines in white" in section.html for section in sections)
     write_report(tmp_path / "report.html", "title", "subtitle", module.results.headline(), sections)

@@ -10,7 +10,7 @@ from vertebra.tasks.detection.annotations.instances import Detections, Instances
 from vertebra.tasks.detection.evaluation.confusion import image_errors
 from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.evaluation.metrics import CocoMetric
-from vertebra.tasks.detection.report import detection_sections
+from vertebra.tasks.detection.report import detection_galleries, detection_sections
 from vertebra.tasks.reporting.report import write_report
 
 
@@ -43,14 +43,16 @@ def made_up(folder, num_classes, num_images=5, num_objects=4, perfect=False):
     return metric.compute()
 
 
+def sections_of(results):
+    return [*detection_sections(results), *detection_galleries(results)]
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("num_classes", [1, 3, 80])
 def test_page_with_few_and_many_classes(tmp_path, num_classes):
     results = made_up(tmp_path, num_classes, num_images=8, num_objects=10)
-    csv = tmp_path / "metrics.csv"
-    csv.write_text("step,train/loss\n1,2.0\n2,1.0\n")
-    sections = detection_sections(results, [csv])
-    titles = ["Classes", "Object sizes", "Confusion", "Training", "Worst images", "Best images"]
+    sections = sections_of(results)
+    titles = ["Classes", "Confidence", "Object sizes", "Confusion", "Worst images", "Best images"]
     assert [section.title for section in sections] == titles
     write_report(tmp_path / "report.html", "title", "subtitle", results.headline(), sections)
     page = (tmp_path / "report.html").read_text("utf-8")
@@ -64,7 +66,7 @@ def test_page_with_few_and_many_classes(tmp_path, num_classes):
 
 def test_worst_and_best_images_are_separate(tmp_path):
     results = made_up(tmp_path, 3, num_images=12)
-    worst, best = detection_sections(results, [])[-2:]
+    worst, best = sections_of(results)[-2:]
     shown = [re.findall(r"<b>([^<]+)</b>", section.html) for section in (worst, best)]
     assert [len(names) for names in shown] == [6, 3]
     f1 = {Path(image.file).name: image_errors(image).f1 for image in results.images}
@@ -75,8 +77,8 @@ def test_worst_and_best_images_are_separate(tmp_path):
 
 
 def test_nothing_is_called_worst_when_all_is_right(tmp_path):
-    titles = [section.title for section in detection_sections(made_up(tmp_path, 2, perfect=True), [])]
-    assert titles == ["Classes", "Object sizes", "Confusion", "Best images"]
+    titles = [section.title for section in sections_of(made_up(tmp_path, 2, perfect=True))]
+    assert titles == ["Classes", "Confidence", "Object sizes", "Confusion", "Best images"]
 
 
 def test_pictures_that_have_gone_are_captions(tmp_path):
@@ -84,7 +86,7 @@ def test_pictures_that_have_gone_are_captions(tmp_path):
     for image in results.images[:2]:
         (tmp_path / image.file).unlink()
     (tmp_path / results.images[2].file).write_bytes(b"not an image")
-    text = "".join(section.html for section in detection_sections(results, []))
+    text = "".join(section.html for section in sections_of(results))
     assert text.count("not readable") == 3
     assert text.count("<img") == 2
 
@@ -93,7 +95,7 @@ def test_pictures_that_have_gone_are_captions(tmp_path):
 @pytest.mark.parametrize("num_images", [0, 2])
 def test_without_truth(tmp_path, num_images):
     results = made_up(tmp_path, 2, num_images=num_images, num_objects=0)
-    sections = detection_sections(results, [])
+    sections = sections_of(results)
     assert [section.title for section in sections] == ["Classes", "Object sizes", "Confusion"]
     assert "–" in sections[0].html
     assert "<svg" not in sections[0].html

@@ -128,7 +128,7 @@ def test_errors_and_hits_are_shown_with_what_speaks_for_them(medical_samples, ma
         assert set(positives) <= {one.row for one in module.examined}
         assert all(one.cam.shape == (12, 12, 12) and one.image.shape == (1, 12, 12, 12) for one in module.examined)
         titles = [section.title for section in module.report([])[1]]
-        assert titles[:5] == ["Metrics", "Conditions", "Curves", "Confusion", "Calibration"]
+        assert titles[:6] == ["Metrics", "Conditions", "Curves", "Confidence", "Confusion", "Calibration"]
         assert shown in titles
         assert ("Most confident true positives" in titles) is (threshold == 0)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from vertebra.tasks.reporting.captions import captioned, contact_sheet, enlarged
+from vertebra.tasks.reporting.captions import captioned, contact_sheet, enlarged, labeled_tiles
 
 PIXELS = np.full((40, 128, 3), 90, np.uint8)
 
@@ -28,3 +28,12 @@ def test_small_pictures_are_enlarged_by_whole_factors():
 def test_a_contact_sheet_has_every_picture_at_one_width():
     sheet = contact_sheet([np.full((40, side, 3), 90, np.uint8) for side in (128, 64, 32)], ["a", "b", "c"], width=160)
     assert sheet.shape[1] == 2 * (160 + 5)
+
+
+def test_tiles_have_names_above_and_white_between_them():
+    tile = np.full((40, 60, 3), 90, np.uint8)
+    found = labeled_tiles({"truth": tile, "prediction": tile, "errors": tile}, columns=2)
+    assert found.shape == (2 * (40 + 21) + 5, 2 * 60 + 5, 3)
+    np.testing.assert_array_equal(found[21:61, :60], tile)
+    assert (found[:21, :60] < 128).any()  # the name
+    assert (found[:, 60:65] == 255).all()

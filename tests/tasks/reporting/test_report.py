@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -7,18 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vertebra.tasks.reporting.charts import Line, confusion_chart, line_chart
-from vertebra.tasks.reporting.report import (
-    Picture,
-    Section,
-    columns,
-    format_number,
-    gallery,
-    note,
-    table,
-    training_section,
-    write_report,
-)
+from vertebra.tasks.reporting.charts import Line, bar_chart, confusion_chart, line_chart
+from vertebra.tasks.reporting.report import Picture, Section, columns, gallery, note, report_numbers, write_report
+from vertebra.tasks.reporting.tables import Table, format_number
+from vertebra.tasks.reporting.training_curves import _EpochClock, _read_logs, training_section
 
 NASTY = '<script>"&$_{x}'
 
@@ -42,12 +35,12 @@ class Tags(HTMLParser):
 
 def chart(name="loss", scale=1.0):
     x = np.arange(30.0)
-    return line_chart([Line(name, x, scale * x, 0), Line("b", x[:3], x[:3] + 1, None)], "title", "step")
+    return line_chart([Line(name, x, scale * x, 0), Line("b", x[:3], x[:3] + 1, None)], "title", "step", "value")
 
 
 def test_page_is_whole_and_needs_nothing_else(tmp_path):
     path = tmp_path / "new" / "report.html"
-    sections = [Section(NASTY, columns(chart(), chart(scale=2)) + note(NASTY)), Section("Empty", "")]
+    sections = [Section(NASTY, columns(chart(), chart(scale=2)), note(NASTY)), Section("Empty", "")]
     write_report(path, NASTY, "sub & title", {"AP": 0.1234, "AP50": float("nan")}, sections)
     page = path.read_text("utf-8")
     Tags(page)
@@ -89,7 +82,7 @@ def test_names_in_charts_are_escaped():
 
 def test_log_axis_writes_plain_numbers():
     x = np.arange(1.0, 30)
-    text = line_chart([Line("a", x, 10.0 ** (-x / 10), 0)], "title", "step", log_y=True)
+    text = line_chart([Line("a", x, 10.0 ** (-x / 10), 0)], "title", "step", "loss", log_y=True)
     assert ">0.01<" in text
     assert "math" not in text
 
@@ -105,13 +98,13 @@ def test_confusion_writes_counts_and_shares_while_they_fit():
 
 
 def test_table():
-    text = table(["name", "n", "score"], [[NASTY, 1234, 0.5], ["b", 0, float("nan")]])
+    text = Table("all", ["name", "n", "score"], [[NASTY, 1234, 0.5], ["b", 0, float("nan")]]).html()
     Tags(text)
     assert "<td>&lt;script&gt;" in text
     assert '<td class="number">1,234</td><td class="number">0.500</td>' in text
     assert '<td class="number">–</td>' in text
     assert '<th>name</th><th class="number">n</th>' in text
-    Tags(table(["name"], []))
+    Tags(Table("none", ["name"], []).html())
 
 
 @pytest.mark.parametrize(
@@ -143,6 +136,10 @@ LOGGED = """epoch,lr-SGD,lr-SGD-momentum,step,train/acc,train/loss,train/loss_rp
 """
 
 
+def legends(section):
+    return [re.findall("</i>([^<]+)", part) for part in section.html.split("<figure")[1:]]
+
+
 def test_training_section_sorts_columns_into_charts(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text(LOGGED)
@@ -150,8 +147,7 @@ def test_training_section_sorts_columns_into_charts(tmp_path):
     Tags(section.html)
     titles = re.findall("<figcaption>([^<]+)", section.html)
     assert titles == ["Loss", "Validation", "Validation", "Learning rate"]
-    legends = [re.findall("</i>([^<]+)", part) for part in section.html.split("<figure")[1:]]
-    assert legends == [["train/loss", "train/loss_rpn_box"], ["val/map"], ["val/hd95"], ["lr-SGD"]]
+    assert legends(section) == [["training", "training: rpn box"], ["map"], ["hd95"], ["learning rate"]]
 
 
 def test_training_section_thins_long_runs(tmp_path):
@@ -171,8 +167,8 @@ def test_later_logs_replace_what_was_done_anew_and_evaluations_are_left_out(tmp_
     for name, text in parts.items():
         paths[name].write_text(text)
     whole = training_section([paths["cut"], paths["taken_up"], paths["evaluation"]])
-    assert whole == training_section([paths["at_once"]])
-    assert whole != training_section([paths["cut"]])
+    assert whole.html == training_section([paths["at_once"]]).html
+    assert whole.html != training_section([paths["cut"]]).html
     assert training_section([paths["evaluation"]]) is None
     assert training_section([]) is None
 
@@ -196,3 +192,88 @@ def test_a_name_that_is_not_utf8_does_not_cost_the_report(tmp_path):
     name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
     write_report(tmp_path / "report.html", name, "", {}, [])
     assert "caf\\udce9.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def x_labels(section):
+    """The names of the x axes, and the numbers along them."""
+    return [re.findall(r">([^<>]+)</text>", part) for part in section.html.split("<figure")[1:]]
+
+
+def test_three_steps_of_one_epoch_make_curves_over_epochs(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/loss,val/map\n0,0,3,\n0,1,2,\n0,2,1,\n0,2,,0.5\n")
+    section = training_section([path])
+    loss, _ = x_labels(section)
+    assert {"epoch", "loss", "0.4", "1.0"} <= set(loss)
+    assert "step" not in loss
+
+
+def test_epochs_are_counted_by_their_last_steps_and_one_that_was_cut_is_not_whole(tmp_path):
+    path = tmp_path / "metrics.csv"
+    rows = [f"{step // 10},{step},1," for step in range(24)] + ["0,9,,0.1", "1,19,,0.2"]
+    path.write_text("\n".join(["epoch,step,train/loss,val/map", *rows]))
+    clock = _EpochClock(_read_logs([path]))
+    np.testing.assert_allclose(clock(np.array([-1.0, 4, 9, 19, 23])), [0, 0.5, 1, 2, 2.4])
+
+
+def test_a_log_without_epochs_is_drawn_over_steps(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss\n0,3\n1,2\n")
+    assert "step" in x_labels(training_section([path]))[0]
+
+
+def test_learning_rates_of_layers_are_named_in_the_order_of_the_layers(tmp_path):
+    path = tmp_path / "metrics.csv"
+    names = [f"lr-SGD/pg{i}" for i in range(1, 13)]  # pg10 comes before pg2 by name
+    rates = [0.1 * (i // 2) for i in range(12)]
+    rows = [[step, *(rate / (step + 1) for rate in rates)] for step in range(3)]
+    path.write_text("\n".join([",".join(["step", *names]), *(",".join(map(str, row)) for row in rows)]))
+    expected = ["layers 1 of 6 (input)", *(f"layers {i} of 6" for i in range(2, 6)), "layers 6 of 6 (head)"]
+    assert legends(training_section([path])) == [expected]
+
+
+def test_axes_have_names():
+    assert {"step", "value"} <= set(re.findall(r">([^<>]+)</text>", chart()))
+
+
+def test_bars_are_named_and_have_a_legend():
+    text = bar_chart([NASTY, "b"], {"train": [3, 2000], "val": [1, 0]}, "Labels", "number", "class")
+    Tags(text)
+    assert {"number", "class", "b", "2,000"} <= set(re.findall(r">([^<>]+)</text>", text))
+    assert re.findall("</i>([^<]+)", text) == ["train", "val"]
+
+
+def test_false_positives_are_fractions_of_the_predictions_of_their_class():
+    matrix = np.array([[40, 0, 10], [0, 30, 0], [2, 10, 0]])
+    text = confusion_chart(matrix, ["a", "b", "nothing"], ["a", "b", "missed"], background_row=True)
+    written = set(re.findall(r">(\d+%)</text>", text))
+    assert written == {"80%", "20%", "100%", "5%", "25%"}
+
+
+def test_numbers_of_a_report_are_those_of_its_page(tmp_path):
+    classes = Table("Classes", ["class", "n", "AP"], [["a", np.int64(3), np.float64(0.25)], ["b", 0, float("nan")]])
+    sections = [Section("Classes", columns(classes, chart())), Section("Sizes", Table("Sizes", ["n"], [[7]]))]
+    numbers = report_numbers({"AP": 0.5, "AP large": float("nan")}, sections)
+    assert numbers == {
+        "headline": {"AP": 0.5, "AP large": None},
+        "Classes": [{"class": "a", "n": 3, "AP": 0.25}, {"class": "b", "n": 0, "AP": None}],
+        "Sizes": [{"n": 7}],
+    }
+    json.dumps(numbers, allow_nan=False)
+
+
+def test_a_table_in_a_terminal_is_aligned_and_cut():
+    rows = [["disc", 12, 0.5], ["a long name", 3000, float("nan")], ["c", 1, 0.1]]
+    assert Table("Classes", ["class", "objects", "AP"], rows).text(2).splitlines() == [
+        "class        objects     AP",
+        "disc              12  0.500",
+        "a long name    3,000      –",
+        "... and 1 more",
+    ]
+
+
+def test_identity_is_above_the_numbers(tmp_path):
+    write_report(tmp_path / "r.html", "run", "", {"AP": 0.1}, [], {"network": NASTY})
+    page = (tmp_path / "r.html").read_text("utf-8")
+    Tags(page)
+    assert page.index("&lt;script&gt;") < page.index("0.100")

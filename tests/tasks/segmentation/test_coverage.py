@@ -115,7 +115,7 @@ def test_a_score_over_one_class_of_two_has_a_caveat():
     metric.update(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), torch.tensor([0]))
     results = metric.compute()
     assert results.caveat().startswith("the mIoU is a mean over 1 of 2 classes: no pixel is labeled object")
-    assert "The mIoU is a mean over 1 of 2 classes" in segmentation_sections(results, [], [])[0].html
+    assert "The mIoU is a mean over 1 of 2 classes" in segmentation_sections(results)[0].html
     metric.update(torch.zeros(1, 4, 4), torch.ones(1, 4, 4), torch.tensor([1]))
     assert metric.compute().caveat() is None
 

@@ -5,7 +5,7 @@ import pytest
 
 from vertebra.tasks.detection.annotations.instances import Detections, Instances
 from vertebra.tasks.detection.evaluation import average_precision
-from vertebra.tasks.detection.evaluation.average_precision import precision_and_recall
+from vertebra.tasks.detection.evaluation.average_precision import evaluate, precision_and_recall
 from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
 from vertebra.tools.benchmarks.coco import random_images, score_with_pycocotools
 
@@ -57,6 +57,16 @@ def assert_equals_pycocotools(images, num_classes):
     for mine, their in zip(precision_and_recall(images, num_classes), theirs, strict=True):
         np.testing.assert_array_equal(mine, their)
     return theirs
+
+
+def test_outcomes_have_the_recall_that_is_reached():
+    images = some_images(np.random.default_rng(0))
+    truth = np.concatenate([image.truth.labels[~image.truth.crowd] for image in images])
+    _, recall, outcomes = evaluate(images, 2)
+    for k in (1, 2):
+        found = outcomes.correct[outcomes.labels == k].sum()
+        assert found / (truth == k).sum() == recall[0, k - 1, 0, 2]
+    assert not outcomes.correct.all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
