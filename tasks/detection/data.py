@@ -28,6 +28,7 @@ from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.mirroring import without_flips
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
 
 # What loading does about annotations that are not as they should be; any other fault stops it.
@@ -73,6 +74,8 @@ class DetectionData(TaskData[Annotations]):
             given.
         resize: to the size that the network sees.
         augment: albumentations transforms of each training image, in order; left-right flips if not given.
+        no_flip_classes: classes whose mirror image is another: with any, training does not flip left-right. By default
+            those whose names speak of a side, letters, and digits.
         combine: mosaic, mixup, copy-paste and the like, which combine augmented training images, in order.
         orientation: of boxes on images with an EXIF rotation, where annotations state the size before the rotation:
             `shown` if they were drawn on what a viewer shows, `stored` if on the pixels as stored. If not given the
@@ -99,6 +102,7 @@ class DetectionData(TaskData[Annotations]):
         pixels: Pixels | None = None,
         resize: Resize | None = None,
         augment: list[A.BasicTransform] | None = None,
+        no_flip_classes: list[str] | None = None,
         combine: list[Combination] | None = None,
         orientation: Orientation | None = None,
         tiles: Tiles | None = None,
@@ -119,7 +123,8 @@ class DetectionData(TaskData[Annotations]):
         self.splits = {"train": train, "val": val, "test": test}
         self.pixels = pixels or Pixels()
         self.resize = resize or Resize()
-        self.augment = Augment([A.HorizontalFlip(p=0.5)] if augment is None else augment)
+        self.transforms = [A.HorizontalFlip(p=0.5)] if augment is None else augment
+        self.no_flip_classes = no_flip_classes
         self.combining = list(combine or [])
         for step in self.combining:
             if step.needs_masks and not masks:
@@ -157,7 +162,8 @@ class DetectionData(TaskData[Annotations]):
     def dataset(self, records: Annotations, training: bool, missing: Missing) -> DetectionDataset:
         images = ImageSource(self.pixels, self.given)
         if training:
-            return DetectionDataset(records, self.resize, self.augment, missing, images, self.combining)
+            augment = Augment(without_flips(self.transforms, records.class_names, self.no_flip_classes))
+            return DetectionDataset(records, self.resize, augment, missing, images, self.combining)
         # a batch of tiles is as large as one of images
         return DetectionDataset(
             records, self.resize, None, missing, images, tiles=self.tiles, tile_batch=self.batch_size
