@@ -21,10 +21,9 @@ _DESCRIPTION = """\
 Read data sets and report every fault: the file, what is wrong, and its kind.
 A path is a file of one of these formats, a folder that holds one, or a folder that holds train, val and test of it:
 {formats}
---classes gives the meaning of the values of masks. Give the splits together (train.json val.json), and files that are
-in more than one of them are found, too, of scans also patients and images with the same pixels; the first split (or
-train) defines the classes. Whatever passes is trained on by vertebra fit PATH.
-The exit code is 0 where all is well, 1 where there is a fault, 2 where the call is wrong.
+Pass the splits together (train.json val.json) to find files that are in several of them and, for scans, patients and
+identical pixels. The first split, or train, defines the classes. vertebra fit PATH trains on whatever passes.
+Exit code: 0 without faults, 1 with faults, 2 for a wrong call.
 """
 _TASKS = ("detection", "segmentation", "classification", "video", "medical")
 _SHOWN = 3  # faults of one kind that are listed; the others are counted
@@ -60,51 +59,63 @@ def make_parser() -> argparse.ArgumentParser:
         "--images",
         type=Path,
         metavar="FOLDER",
-        help="folder that the names in COCO's *.json and in *.csv are relative to",
+        help="folder to which file names in COCO's *.json and in *.csv are relative",
     )
     parser.add_argument(
-        "--all", action="store_true", help=f"list every fault (default: {_SHOWN} of a kind, and count the others)"
+        "--all",
+        action="store_true",
+        help=f"list every fault (default: {_SHOWN} of each kind)",
     )
     parser.add_argument("--split", choices=("train", "val", "test"), help="split of a YOLO data set (default: all)")
     parser.add_argument(
         "--orientation",
         choices=("shown", "stored"),
-        help="of boxes on images with an EXIF rotation: drawn on what a viewer shows, or on the pixels as stored "
-        "(default: decided by the boxes, or reported where they do not say)",
+        help="detection: whether boxes on images with an EXIF rotation refer to what a viewer shows, or to pixels as "
+        "stored (default: inferred from the boxes; reported where it cannot be)",
     )
     parser.add_argument(
-        "--group", metavar="COLUMN", help="of *.csv: where a file comes from; no two splits may share one"
+        "--group",
+        metavar="COLUMN",
+        help="CSV column with the source of a file (recording, camera), which no two splits share",
     )
     parser.add_argument(
-        "--patient", metavar="COLUMN", help="of *.csv of scans: whose they are; no two splits may share one"
+        "--patient",
+        metavar="COLUMN",
+        help="CSV column with the patient of a scan, whom no two splits share",
     )
-    parser.add_argument("--study", metavar="COLUMN", help="of *.csv of scans: which rows are images of one study")
+    parser.add_argument(
+        "--study", metavar="COLUMN", help="CSV column with the study of a scan, which may have several images"
+    )
     parser.add_argument(
         "--labels",
         nargs="+",
         metavar="COLUMN",
-        help="of *.csv of scans: the label, or findings of 0, 1 or nothing (default: label)",
+        help="CSV columns of scans: one with the label, or findings with 0, 1 or no value (default: label)",
     )
     parser.add_argument(
         "--classes",
-        help="of masks: camvid, cityscapes, voc, or a file with one name a line, or lines `R G B name` (default: "
-        "classes.txt beside the folders)",
+        help="meaning of mask values: camvid, cityscapes, voc, or a file with one name per line or lines `R G B name` "
+        "(default: classes.txt beside the folders)",
     )
-    parser.add_argument("--ignored", type=int, nargs="+", default=[], help="more values of unlabeled pixels in masks")
+    parser.add_argument(
+        "--ignored", type=int, nargs="+", default=[], help="mask values of unlabeled pixels, beside 255"
+    )
     parser.add_argument(
         "--channels",
         type=int,
         metavar="N",
-        help="of images: the bands of every file, as data.pixels.channels of `vertebra fit` (default: red, green and "
-        "blue, as a viewer shows them)",
+        help="number of bands to read from each image, as data.pixels.channels of `vertebra fit` (default: red, green "
+        "and blue, as a viewer shows them)",
     )
     parser.add_argument(
         "--white",
         type=float,
         metavar="VALUE",
-        help="of images of more than 8 bits: their white, as data.pixels.white",
+        help="value of white in images of more than 8 bits, as data.pixels.white",
     )
-    parser.add_argument("--black", type=float, default=0.0, metavar="VALUE", help="their black, as data.pixels.black")
+    parser.add_argument(
+        "--black", type=float, default=0.0, metavar="VALUE", help="value of black, as data.pixels.black"
+    )
     return parser
 
 

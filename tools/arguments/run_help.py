@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from textwrap import wrap
 
 from vertebra.tools.arguments.config_files import shipped_configs
@@ -52,6 +54,16 @@ def short_help(command: str) -> str:
     lines = [*_USAGES[command], "", "flags:", *(f"  {flag:<{width}}{summary}" for flag, summary in rows)]
     lines += ["", "examples:", *(f"  {example}" for example in _EXAMPLES[command])]
     if command == "fit":
-        lines += ["", *wrap(f"recipes for -c: {', '.join(shipped_configs())}", 118, subsequent_indent="  ")]
+        lines += ["", "recipes for -c TASK/NAME.yaml:", *_recipes()]
     lines += ["", f"vertebra {command} --help-all lists every argument of a configuration, each of which is a flag."]
     return "\n".join(lines)
+
+
+def _recipes() -> list[str]:
+    """Return the shipped recipes, a task in a line or more."""
+    recipes = [name.removesuffix(".yaml").split("/") for name in shipped_configs()]
+    lines = []
+    for task, group in groupby(recipes, key=itemgetter(0)):
+        names = ", ".join(name for _, name in group)
+        lines += wrap(names, 118, initial_indent=f"  {task:<16}", subsequent_indent=" " * 18)
+    return lines
