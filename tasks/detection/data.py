@@ -15,7 +15,7 @@ from vertebra.tasks.detection.annotations.annotations import Annotations
 from vertebra.tasks.detection.annotations.coco_ids import match_coco_ids
 from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.orientation import Orientation
-from vertebra.tasks.detection.combining.combination import Combination, check_epochs
+from vertebra.tasks.detection.combining.combination import Combination, Repeated, check_epochs
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
 from vertebra.tasks.detection.formats import read_annotations
 from vertebra.tasks.detection.tiles import Tiles
@@ -191,7 +191,8 @@ class DetectionData(TaskData[Annotations]):
     def costliest_dataset(self, records: Annotations) -> DetectionDataset:
         # the longest of the lengths that training draws from, and no augmentation that crops
         resize = replace(self.resize, short=[max(self.resize.short)])
-        return DetectionDataset(records, resize, None, self.missing, ImageSource(self.pixels))
+        objects = [Repeated(1 + sum(step.further for step in self.combining))]
+        return DetectionDataset(records, resize, None, self.missing, ImageSource(self.pixels), objects)
 
     def costliest_samples(self, records: Annotations) -> list[int]:
         """Return the image with most boxes, and for either orientation the one that is largest once it is resized."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.transforms import LEAST_SIZE, LabeledImage
 
 
@@ -39,15 +40,15 @@ class Combination(ABC):
 
     Attributes:
         needs_masks: whether objects must have masks.
-        draws_others: whether it draws further images. Those that a later one draws have passed through the earlier ones
-            that do not.
+        further: number of further images that it draws, at most. They have passed through those combinations before it
+            that draw none.
 
     Raises:
         ValueError: `p` is no probability, or `last_epochs_off` is negative.
     """
 
     needs_masks: ClassVar[bool] = False
-    draws_others: ClassVar[bool] = True
+    further: ClassVar[int] = 0
 
     def __init__(self, p: float = 1.0, last_epochs_off: int = 0) -> None:
         if not 0 <= p <= 1:
@@ -62,6 +63,21 @@ class Combination(ABC):
     @abstractmethod
     def __call__(self, image: LabeledImage, draw: Draw) -> LabeledImage:
         """Return the image combined with others; the given one is not changed."""
+
+
+class Repeated(Combination):
+    """The objects of an image, several times: as many as an image combined of others may have.
+
+    Args:
+        times: how often each object occurs.
+    """
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def __call__(self, image: LabeledImage, draw: Draw) -> LabeledImage:
+        return image._replace(instances=Instances.concatenate([image.instances] * self.times))
 
 
 def checked_scale(of: Combination, scale: tuple[float, float]) -> tuple[float, float]:
@@ -114,7 +130,7 @@ def combine(image: LabeledImage, steps: Sequence[Combination], draw: Draw, epoch
     """
     used = [step for step in steps if epochs_left is None or epochs_left >= step.last_epochs_off]
     for place, step in enumerate(used):
-        single = [before for before in used[:place] if not before.draws_others]
+        single = [before for before in used[:place] if not before.further]
         image = _applied(image, step, replace(draw, another=partial(_prepared, single, draw)))
     return image.without_flat_boxes(LEAST_SIZE)
 

@@ -24,6 +24,7 @@ class CopyPaste(Combination):
     """
 
     needs_masks: ClassVar[bool] = True
+    further: ClassVar[int] = 1
 
     def __call__(self, image: LabeledImage, draw: Draw) -> LabeledImage:
         other = draw.another()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from vertebra.tasks.detection.combining.canvas import blank, draw_image, random_corner
 from vertebra.tasks.detection.combining.combination import Combination, Draw, checked_scale
@@ -22,8 +22,6 @@ class LargeScaleJitter(Combination):
     Raises:
         ValueError: `scale` is not two factors above 0 in order.
     """
-
-    draws_others: ClassVar[bool] = False
 
     def __init__(self, scale: tuple[float, float] = (0.1, 2.0), **switch: Any) -> None:
         super().__init__(**switch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 
@@ -26,6 +26,8 @@ class MixUp(Combination):
     Raises:
         ValueError: `scale` is not two factors above 0 in order.
     """
+
+    further: ClassVar[int] = 1
 
     def __init__(self, scale: tuple[float, float] = (0.5, 1.5), **switch: Any) -> None:
         super().__init__(**switch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.combining.canvas import blank, draw_image
@@ -27,6 +27,8 @@ class Mosaic(Combination):
     Raises:
         ValueError: `scale` is not two factors above 0 in order.
     """
+
+    further: ClassVar[int] = 3
 
     def __init__(self, scale: tuple[float, float] = (0.5, 1.5), **switch: Any) -> None:
         super().__init__(**switch)

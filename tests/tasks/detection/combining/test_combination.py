@@ -196,3 +196,10 @@ def test_a_combination_that_no_epoch_has_is_warned_of(recwarn):
     check_epochs([Mosaic(last_epochs_off=15)], 16)
     check_epochs([Mosaic()], -1)
     assert len(recwarn) == 1
+
+
+def test_the_costliest_batch_has_the_objects_of_all_images(instance_samples):
+    plain, combined = (data(instance_samples, steps).costliest_batch(2).targets for steps in ([], [Mosaic(), MixUp()]))
+    counts = [(targets.labels > 0).sum(dim=1).max() for targets in (plain, combined)]
+    assert counts[1] == 5 * counts[0]
+    assert combined.masks.windows.shape[:2] == combined.labels.shape
