@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.training.auto_rate import AutoRate
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.parameter_groups import parameter_groups
 
@@ -53,11 +54,9 @@ class AutoBatch(Callback):
             device = trainer.strategy.root_device
             smallest: Any = trainer.strategy.reduce(torch.tensor(float(found), device=device), reduce_op="min")
             self.batch_size = int(smallest)
-        ratio = self.batch_size / data.batch_size
-        rank_zero_info(
-            f"batch size {self.batch_size}, of the recipe {data.batch_size}"
-            + ("" if ratio == 1 else f"; its learning rate times {ratio:.3g} is the linear scaling (--lr)")
-        )
+        is_scaled = any(isinstance(callback, AutoRate) for callback in getattr(trainer, "callbacks", ()))
+        advice = "" if is_scaled or self.batch_size == data.batch_size else "; --lr auto scales its learning rate"
+        rank_zero_info(f"batch size {self.batch_size}, of the recipe {data.batch_size}{advice}")
         data.batch_size = self.batch_size
 
     def state_dict(self) -> dict[str, Any]:

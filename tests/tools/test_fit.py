@@ -15,7 +15,7 @@ from PIL import Image
 from vertebra.backbones import create_backbone
 from vertebra.tasks.detection import DetectionData, Split
 from vertebra.tools import fit, main
-from vertebra.tools.arguments.short_flags import SHORT_FLAGS
+from vertebra.tools.arguments.short_flags import AUTO_RATE, SHORT_FLAGS
 
 TASKS = ("classification", "detection", "medical", "segmentation", "video")
 
@@ -232,6 +232,8 @@ def test_runs_are_numbered_and_the_last_one_is_resumed(words, classification_sam
         ("--weights none", {"model.network.weights": "null"}),
         ("--workers auto", {"data.num_workers": "null"}),
         ("--batch=7", {"data.batch_size": "7"}),
+        ("--lr 0.1", {"model.optimizer.lr": "0.1"}),
+        ("--lr auto", {"trainer.callbacks+": AUTO_RATE, "trainer.callbacks.batch_size": "8"}),
         ("--seed 5", {"seed_everything": "5"}),
     ],
 )

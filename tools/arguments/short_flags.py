@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from vertebra.tools.arguments.command_line import Flag
 
 AUTO_BATCH = "vertebra.tasks.training.auto_batch.AutoBatch"
+AUTO_RATE = "vertebra.tasks.training.auto_rate.AutoRate"
 
 # task -> the argument that has height and width of the network's input; a detector's have two
 _SIZES: Mapping[str, Sequence[str]] = {
@@ -111,13 +112,29 @@ def _workers(value: str, config: Mapping[str, Any]) -> list[Flag]:
 
 
 def _rate(value: str, config: Mapping[str, Any]) -> list[Flag]:
+    if value == "auto":
+        return [
+            Flag("--trainer.callbacks+", AUTO_RATE),
+            Flag("--trainer.callbacks.batch_size", str(_samples_of_step(config))),
+        ]
     try:
         is_positive = float(value) > 0
     except ValueError:
         is_positive = False
     if not is_positive:
-        raise ValueError(f"--lr is {value!r}; expected a number above 0, such as 0.001.")
+        raise ValueError(f"--lr is {value!r}; expected a number above 0, such as 0.001, or auto.")
     return [Flag("--model.optimizer.lr", value)]
+
+
+def _samples_of_step(config: Mapping[str, Any]) -> int:
+    """Return the number of samples that an optimizer step of a configuration has on one device."""
+    size = ((config.get("data") or {}).get("init_args") or {}).get("batch_size")
+    if not isinstance(size, int):
+        raise ValueError(
+            f"--lr is auto, but data.batch_size of the configuration is {size}, so the batch of its rate is unknown; "
+            "give a number."
+        )
+    return size * ((config.get("trainer") or {}).get("accumulate_grad_batches") or 1)
 
 
 def _size(value: str, config: Mapping[str, Any]) -> list[Flag]:
@@ -166,7 +183,7 @@ SHORT_FLAGS = (
     ShortFlag("--epochs", "N", "passes over the training split", _whole("--epochs", "trainer.max_epochs", 1)),
     ShortFlag("--batch", "N", "samples in a batch of one device; auto: as many as fit", _batch),
     ShortFlag("--size", "PIXELS", "side of the network's input, or HxW, or DxHxW of volumes", _size),
-    ShortFlag("--lr", "RATE", "learning rate", _rate),
+    ShortFlag("--lr", "RATE", "learning rate; auto: the recipe's, in proportion to the batch", _rate),
     ShortFlag("--device", "NAME", "cpu, gpu, mps, or numbers of GPUs such as 0,1", _device),
     ShortFlag("--workers", "N", "processes that load data; auto: by the number of cores", _workers),
     ShortFlag("--name", "NAME", "run folder: runs/NAME", _name),
