@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +36,8 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
     They come from a checkpoint of `vertebra fit`, a state dict of ours, or a peer's that the network renames. Weights
     of any other kind belong to the backbone and leave the network unchanged. Two kinds of layers may differ, and keep
     their initial values: those whose size depends on the number of classes, which the network lists as `class_layers`,
-    and whole parts (a neck, a decoder) of only one of the two networks. The first layer is adapted to the input
+    and whole parts (a neck, a decoder, or those that the network lists as `optional_parts`, such as a mask branch) of
+    only one of the two networks. The first layer is adapted to the input
     channels, as for published weights.
 
     Args:
@@ -59,10 +62,11 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
     adapt_first_layer(state, own)
 
     by_class = class_prefixes(network)
-    theirs, ours = _parts(state, by_class), _parts(own, by_class)
+    part_of = partial(_part, optional=getattr(network, "optional_parts", ()))
+    theirs, ours = ({part_of(key) for key in each if not key.startswith(by_class)} for each in (state, own))
     fits = {key for key in state if key in own and state[key].shape == own[key].shape}
-    new = [k for k in own if k not in fits and (k.startswith(by_class) or _part(k) not in theirs)]
-    unused = [k for k in state if k not in fits and (k.startswith(by_class) or _part(k) not in ours)]
+    new = [k for k in own if k not in fits and (k.startswith(by_class) or part_of(k) not in theirs)]
+    unused = [k for k in state if k not in fits and (k.startswith(by_class) or part_of(k) not in ours)]
     wanted = {key: value for key, value in state.items() if key not in unused} | {key: own[key] for key in new}
     try:
         fill(network, wanted, str(weights))
@@ -71,7 +75,7 @@ def warm_start(network: N, weights: str | PathLike[str] | None) -> N:
             f"{error} To start from the backbone alone, give vertebra.tasks.training.named_backbone.NamedBackbone as "
             "the network's backbone, and the checkpoint as the weights of that."
         ) from error
-    fresh, left = _layers(new, _parts(state)), _layers(unused, _parts(own))
+    fresh, left = _layers(new, state, part_of), _layers(unused, own, part_of)
     left = [layer for layer in left if layer not in fresh]
     origin = f"{weights}{_trained_classes(Path(weights)) if is_file else ''}"
     _log.info("%s", summary(origin, len(own) - len(new), len(own), fresh, left))
@@ -112,18 +116,15 @@ def _with_own_names(network: nn.Module, state: dict[str, Tensor]) -> dict[str, T
     return {f"backbone.{key}": x for key, x in body.own_names(theirs).items()} | others
 
 
-def _parts(state: dict[str, Tensor], by_class: tuple[str, ...] = ()) -> set[str]:
-    """Return the names of the parts with more than the layers `by_class`."""
-    return {_part(key) for key in state if not key.startswith(by_class)}
+def _part(key: str, optional: Sequence[str]) -> str:
+    """Return the part of a network that a key is of: one of those that may be absent, or else the first module."""
+    return next((part for part in optional if key.startswith(f"{part}.")), key.partition(".")[0])
 
 
-def _part(key: str) -> str:
-    return key.partition(".")[0]
-
-
-def _layers(keys: list[str], shared: set[str]) -> list[str]:
+def _layers(keys: Iterable[str], other: Iterable[str], part_of: Callable[[str], str]) -> list[str]:
     """Return the layers of keys; whole parts by one name where the other network has none of it."""
-    return list(dict.fromkeys(k.rpartition(".")[0] if _part(k) in shared else _part(k) for k in keys))
+    shared = {part_of(key) for key in other}
+    return list(dict.fromkeys(k.rpartition(".")[0] if part_of(k) in shared else part_of(k) for k in keys))
 
 
 def _trained_classes(file: Path) -> str:

@@ -72,6 +72,7 @@ class CascadeRCNN(Detector):
         FileNotFoundError: there are no such weights.
     """
 
+    optional_parts = tuple(f"roi_heads.stages.{i}.branches.mask" for i in range(3))
     class_layers = tuple(
         f"roi_heads.stages.{i}.{layer}" for i in range(3) for layer in ("box.predictor.cls_score", MASK_LAYER)
     )

@@ -31,12 +31,14 @@ class Detector(nn.Module, ABC):
         compiled: the parts that `compile_parts` takes, which are those with weights; see
             `vertebra.tasks.training.compiling`.
         class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
+        optional_parts: parts that a network may have and one that its weights come from may not; see there.
         renames: patterns of a peer's keys and what replaces them, in this order; here those of torchvision's backbone
             and pyramid, of before and since its version 0.13.
     """
 
     compiled: ClassVar[tuple[str, ...]] = ("backbone", "neck")
     class_layers: ClassVar[tuple[str, ...]] = ()
+    optional_parts: ClassVar[tuple[str, ...]] = ()
     renames: ClassVar[Renames] = (
         (r"^backbone\.body\.", "backbone."),
         (r"^backbone\.fpn\.", "neck."),

@@ -64,10 +64,14 @@ class FasterRCNN(Detector):
 
     compiled = (*Detector.compiled, "rpn.head", "roi_heads.box.head", "roi_heads.box.predictor")
     class_layers: ClassVar[tuple[str, ...]] = ("roi_heads.box.predictor",)
+    optional_parts: ClassVar[tuple[str, ...]] = ("roi_heads.branches.mask",)
     renames = (
         *Detector.renames,
         (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
         (r"^roi_heads\.box_(head|predictor)\.", r"roi_heads.box.\1."),
+        # of Mask R-CNN, whose weights this network can start from
+        *((rf"^roi_heads\.mask_head\.mask_fcn{i + 1}\.", f"roi_heads.mask_head.{i}.0.") for i in range(4)),
+        (r"^roi_heads\.mask_(head|predictor)\.", r"roi_heads.branches.mask.\1."),
     )
 
     def __init__(

@@ -31,11 +31,6 @@ class MaskRCNN(FasterRCNN):
 
     compiled = (*FasterRCNN.compiled, "roi_heads.branches.mask.head", "roi_heads.branches.mask.predictor")
     class_layers = (*FasterRCNN.class_layers, "roi_heads.branches.mask.predictor.mask_fcn_logits")
-    renames = (
-        *FasterRCNN.renames,
-        *((rf"^roi_heads\.mask_head\.mask_fcn{i + 1}\.", f"roi_heads.mask_head.{i}.0.") for i in range(4)),
-        (r"^roi_heads\.mask_(head|predictor)\.", r"roi_heads.branches.mask.\1."),
-    )
 
     def branches(
         self, levels: Sequence[Level], channels: int, num_classes: int, norm: Norm | None

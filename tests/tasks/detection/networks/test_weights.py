@@ -13,7 +13,7 @@ from torchvision.models.detection import (
 
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
-from vertebra.tasks.detection import faster_rcnn, fcos, load_weights, mask_rcnn, retinanet
+from vertebra.tasks.detection import cascade_rcnn, faster_rcnn, fcos, load_weights, mask_rcnn, retinanet
 
 THEIR_OLD_KEYS = (  # what torchvision's own loading still renames
     (r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),
@@ -138,6 +138,51 @@ def test_a_detector_of_other_classes_loads_all_but_the_layers_of_classes(name, b
     total = len(ours.state_dict())
     assert f": {total - 2 * len(layers)} of {total} tensors loaded; new: " in line
     assert all(layer in line for layer in layers)
+
+
+BRANCHES = {  # a network that boxes are enough for, one with masks, and where its mask branches are
+    "faster": (faster_rcnn, mask_rcnn, ["roi_heads.branches.mask"]),
+    "cascade": (
+        cascade_rcnn,
+        lambda *args, **options: cascade_rcnn(*args, masks=True, **options),
+        [f"roi_heads.stages.{i}.branches.mask" for i in range(3)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BRANCHES)
+def test_a_mask_branch_is_new_or_not_used(kind, tmp_path, caplog):
+    boxes, masks, branches = BRANCHES[kind]
+    torch.manual_seed(0)
+    for source, build, expected in ((boxes, masks, f"{branches[0]}"), (masks, boxes, f"not used: {branches[0]}")):
+        given = source("resnet20", 3, channels=8)
+        torch.save(given.state_dict(), tmp_path / "given.pth")
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            made = build("resnet20", 1, channels=8, weights=str(tmp_path / "given.pth"))
+        (line,) = caplog.messages
+        assert expected in line
+        assert all(branch in line for branch in branches)
+        loaded = given.state_dict()
+        same = {key for key, value in made.state_dict().items() if key in loaded and torch.equal(value, loaded[key])}
+        others = [key for key in made.state_dict() if not key.startswith((*branches, *made.class_layers))]
+        assert set(others) <= same
+
+
+def test_a_mask_branch_of_other_layers_is_refused(tmp_path):
+    state = mask_rcnn("resnet20", 3, channels=8).state_dict()
+    del state["roi_heads.branches.mask.head.0.0.weight"]
+    torch.save(state, tmp_path / "given.pth")
+    with pytest.raises(ValueError, match=r"missing from .*given\.pth: roi_heads\.branches\.mask\.head\.0\.0\.weight"):
+        mask_rcnn("resnet20", 3, channels=8, weights=str(tmp_path / "given.pth"))
+
+
+def test_boxes_start_from_torchvisions_masks(tmp_path, caplog):
+    theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    with caplog.at_level(logging.INFO):
+        faster_rcnn("resnet50", 1, weights=str(tmp_path / "theirs.pth"))
+    assert caplog.messages[0].endswith("roi_heads.box.predictor.bbox_pred; not used: roi_heads.branches.mask")
 
 
 def test_a_missing_file_is_named(tmp_path):
