@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertebra.tools.benchmarks.tasks import TASKS
+from vertebra.tools.benchmarks.tasks import DETECTORS, TASKS
 from vertebra.tools.errors import user_message
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # WHAT -> its comparison, one line of --help; the tasks first
 CHOICES = {
-    "detection": "Faster R-CNN against torchvision and detectron2",
+    "detection": "detectors against torchvision, detectron2, pixeltable-yolox and transformers",
     "segmentation": "DeepLabV3 against torchvision and segmentation_models_pytorch",
     "video": "video classifiers against torchvision and pytorchvideo",
     "medical": "3-D classifier against MONAI",
@@ -94,6 +94,15 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--detections", type=int, default=100, help="detections per image (default: 100)")
     else:
         task = TASKS[name]
+        if name == "detection":
+            parser.add_argument(
+                "--network",
+                nargs="+",
+                choices=tuple(DETECTORS),
+                default=tuple(DETECTORS),
+                metavar="NAME",
+                help=f"networks to measure, of {', '.join(DETECTORS)} (default: all)",
+            )
         axes = ("D", "H", "W")[1 - len(task.shape) :]  # without the channels
         parser.add_argument(
             "--size",
@@ -111,10 +120,14 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--backbone",
             nargs="+",
-            default=task.backbones,
+            default=None if name == "detection" else task.backbones,
             metavar="NAME",
-            help=f"backbones, which the other library must have too (default: {' '.join(task.backbones)})",
+            help=f"backbones, which the other library must have too (default: {_backbones(name)})",
         )
+
+
+def _backbones(name: str) -> str:
+    return "of each network its own" if name == "detection" else " ".join(TASKS[name].backbones)
 
 
 def _tables(args: argparse.Namespace, rounds: int) -> Iterator[Table]:
@@ -143,6 +156,11 @@ def _tables(args: argparse.Namespace, rounds: int) -> Iterator[Table]:
     else:
         from vertebra.tools.benchmarks import networks
 
+        for network in getattr(args, "network", ()):
+            for backbone in args.backbone or DETECTORS[network].backbones:
+                yield networks.measure(args.what, backbone, args.batch, tuple(args.size), rounds, network)
+        if args.what == "detection":
+            return
         frames = (args.frames,) if "frames" in args else ()
         for backbone in args.backbone:
             yield networks.measure(args.what, backbone, args.batch, (*frames, *args.size), rounds)

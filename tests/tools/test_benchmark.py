@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from vertebra.tools.benchmark import CHOICES, main
-from vertebra.tools.benchmarks import decoding, defaults, timing, video
+from vertebra.tools.benchmarks import decoding, defaults, detection, timing, video
+from vertebra.tools.benchmarks.detectors import yolox_detectors
 from vertebra.tools.benchmarks.table import SPEEDUP, Table, plot, write
-from vertebra.tools.benchmarks.tasks import TASKS
+from vertebra.tools.benchmarks.tasks import DETECTORS, TASKS
 from vertebra.tools.benchmarks.timing import Spread, speedups, time_interleaved
 
 
@@ -29,12 +30,42 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_our_detector_is_compared_with_torchvision(capsys):
-    assert main(["--rounds", "1", "detection", "--backbone", "resnet18", "--size", "64", "64", "--batch", "1"]) == 0
+    flags = ["--network", "faster_rcnn", "--backbone", "resnet18", "--size", "64", "64", "--batch", "1"]
+    assert main(["--rounds", "1", "detection", *flags]) == 0
     table = rows(capsys.readouterr().out)
     assert [row[0].split(",")[0] for row in table] == ["torchvision", "ours"] * 2
     assert table[0][2] == table[0][4] == "1.00 (1.00 to 1.00)"
     assert all(float(row[5]) > 0 for row in table)
     assert table[0][6] == "100"  # the first row is the reference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [name for name in DETECTORS if name != "faster_rcnn"])
+def test_each_detector_is_compared_with_its_peer_if_that_is_installed(network, capsys):
+    assert main(["--rounds", "1", "detection", "--network", network, "--size", "64", "64", "--batch", "1"]) == 0
+    text = capsys.readouterr().out
+    peer, package, _ = detection.PEERS[network]
+    found = [row[0].split(",")[0] for row in rows(text)]
+    assert found == ([peer, "ours"] * 2 if find_spec(package) else ["ours"] * 2)
+    assert DETECTORS[network].network in text
+    assert (f"pip install {peer}" in text) == (find_spec(package) is None)
+
+
+@pytest.mark.parametrize("network", ["retinanet", "fcos"])
+def test_our_detector_and_its_peer_have_the_same_losses(network):
+    theirs, ours, *_ = detection.contenders("resnet18", 2, (64, 96), network)
+    losses = [work.loss().item() for work in (theirs.build(), ours.build())]
+    # nearly: torchvision's normalizes the images once more
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+
+
+def test_a_detector_whose_peer_is_missing_is_measured_alone(monkeypatch, capsys):
+    monkeypatch.setattr(detection, "find_spec", lambda package: None)
+    monkeypatch.setattr(yolox_detectors, "find_spec", lambda package: None)
+    entries = detection.contenders("cspdarknet_tiny", 1, (64, 64), "yolox")
+    assert [entry.name for entry in entries] == ["ours, float32", "ours, bf16, channels_last"]
+    assert "pixeltable-yolox is not installed" in capsys.readouterr().out
+    assert entries[0].build().loss().isfinite()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 from vertebra.tools.benchmarks.table import SPEEDUP, Table
-from vertebra.tools.benchmarks.tasks import TASKS, Task
+from vertebra.tools.benchmarks.tasks import DETECTORS, TASKS, Task
 from vertebra.tools.benchmarks.timing import (
     Contender,
     Spread,
@@ -20,7 +20,9 @@ from vertebra.tools.benchmarks.timing import (
 TIMES = ("training step, s", f"training {SPEEDUP}", "inference, s", f"inference {SPEEDUP}")
 
 
-def measure(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds: int) -> Table:
+def measure(
+    name: str, backbone: str, batch: int, size: tuple[int, ...], rounds: int, detector: str | None = None
+) -> Table:
     """Measure all contenders of a task; speedups are over the first, the peer's network in float32.
 
     Args:
@@ -29,9 +31,11 @@ def measure(name: str, backbone: str, batch: int, size: tuple[int, ...], rounds:
         batch: batch size.
         size: (H, W), (T, H, W) or (D, H, W) of an input.
         rounds: number of measured rounds.
+        detector: key of `DETECTORS`, for the task of detection.
     """
-    task = TASKS[name]
-    entries = importlib.import_module(f"vertebra.tools.benchmarks.{name}").contenders(backbone, batch, size)
+    task = TASKS[name] if detector is None else DETECTORS[detector]
+    choice = {} if detector is None else {"network": detector}
+    entries = importlib.import_module(f"vertebra.tools.benchmarks.{name}").contenders(backbone, batch, size, **choice)
     times = measure_times(entries, rounds)
     # after the timing, since the processes of this measurement would compete for the cores
     memory = [peak_memory(entry) for entry in entries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 
@@ -33,14 +34,23 @@ class Task(NamedTuple):
 
 
 # inputs smaller than in practice, so that a CPU can run the benchmarks
+_detector = partial(
+    Task,
+    shape=(3, 320, 320),
+    note="Inference is on a single image; in bf16, our norms are folded into the convolutions.",
+)
+# network -> the benchmark of a detector; each is a choice of `contenders`
+DETECTORS = {
+    "faster_rcnn": _detector("Faster R-CNN", ("torchvision", "detectron2"), ("resnet50",)),
+    "mask_rcnn": _detector("Mask R-CNN", ("torchvision",), ("resnet50",)),
+    "retinanet": _detector("RetinaNet", ("torchvision",), ("resnet50",)),
+    "fcos": _detector("FCOS", ("torchvision",), ("resnet50",)),
+    "ssd300": _detector("SSD300", ("torchvision",), ("vgg16_atrous",)),
+    "yolox": _detector("YOLOX", ("pixeltable-yolox",), ("cspdarknet_s",)),
+    "rt_detr": _detector("RT-DETR", ("transformers",), ("resnet50d",)),
+}
 TASKS = {
-    "detection": Task(
-        "Faster R-CNN",
-        ("torchvision", "detectron2"),
-        ("resnet50",),
-        (3, 320, 320),
-        note="Inference is on a single image; in bf16, our norms are folded into the convolutions.",
-    ),
+    "detection": DETECTORS["faster_rcnn"],
     "segmentation": Task("DeepLabV3", ("torchvision", "segmentation_models_pytorch"), ("resnet50",), (3, 320, 320)),
     "video": Task(
         "video classifier",
