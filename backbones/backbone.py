@@ -89,10 +89,13 @@ class Backbone(nn.Module):
     reductions from `levels`, and never depend on the network's name.
 
     Attributes:
+        name: that it was registered by; empty for one built by its class.
         levels: the maps that `forward` returns, in the same order.
         head_widths: channels of the hidden layers of the published classifier, before and after its pooling; None
             where a linear layer follows the pooling directly.
     """
+
+    name: str = ""
 
     def __init__(self) -> None:
         super().__init__()

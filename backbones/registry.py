@@ -98,6 +98,7 @@ def create_backbone(
         close = get_close_matches(name, _CONSTRUCTORS, n=4, cutoff=0.5)
         near = f"; close names: {', '.join(close)}" if close else ""
         raise ValueError(f"unknown backbone {name!r}{near}. All: vertebra backbones.")
+    backbone.name = name
     replace_convolutions(backbone)  # constructors of users and timm use PyTorch's own
     if weights is not None:
         load_weights(backbone, weights, name=name, adapt=True)

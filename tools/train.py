@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,12 +19,15 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.training.curve_points import CurvePoints
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.report_writer import ReportWriter
+from vertebra.tasks.training.run_facts import RunFacts
 from vertebra.tasks.training.saving.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO
 from vertebra.tasks.training.saving.checkpoints import PURGE_STEP, Checkpoints
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
+from vertebra.tasks.training.training_pictures import TrainingPictures
 from vertebra.tools.arguments.config_files import RECORD, config_name, in_own_folder, resolve_configs
 from vertebra.tools.arguments.library_errors import library_message
 from vertebra.tools.arguments.linked_arguments import link_classes, refuse_contradictions, refuse_linked
@@ -150,6 +154,9 @@ class VertebraCLI(LightningCLI):
             kwargs["logger"] = False
         for writer in (one for one in self.trainer_defaults["callbacks"] if isinstance(one, ReportWriter)):
             writer.save = self._get(self.config_init, "save")
+        weights = self.config[self.subcommand].get("model.init_args.network.init_args.weights")
+        for record in (one for one in self.trainer_defaults["callbacks"] if isinstance(one, RunFacts)):
+            record.weights = "random" if weights is None else str(weights)
         callbacks = trainer.callbacks or []
         if trainer.enable_progress_bar is not False and not any(isinstance(bar, ProgressBar) for bar in callbacks):
             trainer.callbacks = [*callbacks, ThrottledProgressBar()]
@@ -163,6 +170,8 @@ class VertebraCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint, which also writes the report."""
+        for log in (logger for logger in self.trainer.loggers if isinstance(logger, MetricsLog)):
+            log.finish()
         checkpoint = self.trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
             self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
@@ -232,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "default_root_dir": f"runs/{config_name(args) or 'unnamed'}",
                     "use_distributed_sampler": False,  # the samplers of the data modules split samples across ranks
                     "log_every_n_steps": 10,
-                    "callbacks": [ReportWriter()],
+                    "callbacks": [ReportWriter(), RunFacts(_command(given, args)), TrainingPictures(), CurvePoints()],
                 },
                 seed_everything_default=0,
                 # raised, and printed as one line
@@ -255,6 +264,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         sys.argv = given
     return 0
+
+
+def _command(given: Sequence[str], args: Sequence[str]) -> str:
+    """Return the command as it was typed; from Python, that which does the same."""
+    is_typed = Path(given[0]).name in ("vertebra", "main.py")
+    return shlex.join(["vertebra", *(given[1:] if is_typed else args)])
 
 
 def _loggers(run: Path, resumed: bool, purge_step: int | None, trackers: Sequence[str]) -> list[Logger]:

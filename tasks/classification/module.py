@@ -16,7 +16,7 @@ from vertebra.tasks.classification.predictions import Prediction, TableWriter
 from vertebra.tasks.classification.report import Example, classification_galleries, gallery_rows, resize_for_gallery
 from vertebra.tasks.reporting.class_report import class_sections, class_table
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
-from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
@@ -25,6 +25,7 @@ from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.training_pictures import as_seen, label_text
 from vertebra.tasks.training.views import Views
 
 _TABLE_CLASSES = 256  # of a table of scores; with ImageNet's thousand it would be a CSV of a gigabyte
@@ -50,6 +51,7 @@ class ClassificationModule(TaskModule):
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
+    labeled: ClassVar[str] = "images"
     network: ImageClassifier
     metric: ClassificationMetric
 
@@ -78,6 +80,7 @@ class ClassificationModule(TaskModule):
         images, target = self._images(batch), batch.labels
         if self.mixing is not None:
             images, target = self.mixing(images, target, len(self.class_names))
+        self.inputs_of_step = images, target
         # the loss in float32: in bf16 a log-probability has two to three digits
         return self.log_losses({"loss": self.loss(self.network(images).float(), target)}, len(images))
 
@@ -129,6 +132,13 @@ class ClassificationModule(TaskModule):
 
     def galleries(self) -> list[Section]:
         return classification_galleries(self.results, self.examined)
+
+    def training_pictures(self, batch: ClassificationBatch, count: int) -> list[Picture]:
+        if self.inputs_of_step is None:
+            return []
+        images, targets = self.inputs_of_step
+        pairs = zip(as_seen(images, self.normalize, count), targets[:count].cpu(), strict=True)
+        return [Picture(picture, "", label_text(target, self.class_names)) for picture, target in pairs]
 
     def class_table(self) -> Table:
         return class_table(self.results)

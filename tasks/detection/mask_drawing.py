@@ -31,8 +31,12 @@ def draw_masks(image: np.ndarray, masks: RunLengthMasks, labels: np.ndarray) -> 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
     """
+    return draw_crops(image, _scaled(masks, image), labels)
+
+
+def draw_crops(image: np.ndarray, crops: Sequence[Crop], labels: np.ndarray) -> np.ndarray:
+    """Draw as `draw_masks` does, masks in pixels of the image."""
     canvas = np.ascontiguousarray(image).copy()
-    crops = _scaled(masks, canvas)
     for crop, label in zip(reversed(crops), labels[::-1].tolist(), strict=True):
         color = class_color(label)
         (x, y, width, height), pixels = crop

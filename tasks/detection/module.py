@@ -19,15 +19,17 @@ from vertebra.tasks.detection.outputs import DetectionOutput
 from vertebra.tasks.detection.parts.batch import ImageBatch
 from vertebra.tasks.detection.predictions import DetectionWriter, Prediction, write_coco_results
 from vertebra.tasks.detection.report import class_table, detection_galleries, detection_sections
+from vertebra.tasks.detection.target_drawing import draw_targets
 from vertebra.tasks.detection.tiles import TileBatch
 from vertebra.tasks.detection.views import Views
-from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.training_pictures import as_seen
 
 
 class DetectionModule(TaskModule):
@@ -50,6 +52,7 @@ class DetectionModule(TaskModule):
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/map", "max")
+    labeled: ClassVar[str] = "objects"
     network: Detector
     metric: CocoMetric
 
@@ -73,7 +76,9 @@ class DetectionModule(TaskModule):
         self.warn_skipped(batch.skipped)
         if len(batch.category_ids):
             self.category_ids = batch.category_ids
-        return self.log_losses(self.network(self._images(batch), batch.targets), len(batch.images))
+        images = self._images(batch)
+        self.inputs_of_step = images, batch.targets
+        return self.log_losses(self.network(images, batch.targets), len(batch.images))
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
@@ -97,6 +102,13 @@ class DetectionModule(TaskModule):
 
     def galleries(self) -> list[Section]:
         return detection_galleries(self.results)
+
+    def training_pictures(self, batch: DetectionBatch, count: int) -> list[Picture]:
+        if self.inputs_of_step is None:
+            return []
+        images, targets = self.inputs_of_step
+        pictures = as_seen(images.images, self.normalize, count)
+        return draw_targets(pictures, images.sizes, targets, self.class_names)
 
     def class_table(self) -> Table:
         return class_table(self.results)

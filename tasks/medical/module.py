@@ -19,11 +19,12 @@ from vertebra.tasks.medical.outputs import MedicalOutput
 from vertebra.tasks.medical.predictions import Prediction, StudyWriter, model_hash
 from vertebra.tasks.medical.report import NUM_SHOWN, Example, class_table, medical_galleries, medical_sections
 from vertebra.tasks.medical.results import MedicalResults
+from vertebra.tasks.medical.slices import middle_slice
 from vertebra.tasks.medical.study_network import StudyClassifier
 from vertebra.tasks.medical.targets import Classes, Target
 from vertebra.tasks.medical.temperature import calibrated_probs
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
-from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.conditions import condition_classes
@@ -60,6 +61,7 @@ class MedicalModule(TaskModule):
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/auroc", "max")
+    labeled: ClassVar[str] = "studies"
     network: MedicalClassifier | StudyClassifier
     metric: MedicalMetric
 
@@ -96,6 +98,7 @@ class MedicalModule(TaskModule):
 
     def training_step(self, batch: MedicalBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
+        self.inputs_of_step = batch.images, batch.labels
         loss = self.target.loss(self._logits(batch), batch.labels)
         return self.log_losses({"loss": loss}, len(batch.images))
 
@@ -146,6 +149,21 @@ class MedicalModule(TaskModule):
 
     def galleries(self) -> list[Section]:
         return medical_galleries(self.results, self.examined)
+
+    def training_pictures(self, batch: MedicalBatch, count: int) -> list[Picture]:
+        if self.inputs_of_step is None:
+            return []
+        images, labels = (part[:count].detach().float().cpu() for part in self.inputs_of_step)
+        scans = images[:, 0] if isinstance(self.network, StudyClassifier) else images  # of a study the first image
+        pairs = zip(scans.numpy(), labels, strict=True)
+        return [Picture(middle_slice(scan), "", self._named(label)) for scan, label in pairs]
+
+    def _named(self, label: Tensor) -> str:
+        """Return the class of a label (), or the findings that are present in (K,)."""
+        if label.dim() == 0:
+            return self.class_names[int(label)]
+        found = [self.class_names[k] for k in (label == 1).nonzero().flatten().tolist()]
+        return ", ".join(found) or "no finding"
 
     def class_table(self) -> Table:
         return class_table(self.results)

@@ -149,6 +149,13 @@ class MedicalResults:
         """Return the metrics for the logger."""
         return {name: self.measured[name] for name in _LOGGED}
 
+    def label_counts(self) -> np.ndarray:
+        """Return the number of studies of each class or with each finding, (K,) int64."""
+        labels = self.studies.labels
+        if labels.ndim == 2:
+            return (labels == 1).sum(axis=0)
+        return np.bincount(labels[labels >= 0], minlength=len(self.class_names))
+
     def headline(self) -> dict[str, float]:
         """Return the main metrics, for the head of the report."""
         # first for grades: it weights errors by their distance, and is the usual metric of grading

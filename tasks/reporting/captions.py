@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 MIN_SIDE = 240  # pixels; smaller pictures are enlarged, or their captions would not fit
 _SIZE = 14  # of text, pixels
+_LINE_LENGTH = 34  # sizes of text in the width of a grid, which a page shrinks to one of its columns
 _LINE, _PAD = _SIZE + 5, 5
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 
@@ -73,8 +74,9 @@ def labeled_tiles(tiles: Mapping[str, np.ndarray], columns: int) -> np.ndarray:
     """
     cells = []
     for name, pixels in tiles.items():
-        strip = Image.new("RGB", (pixels.shape[1], _LINE + 2), _PAPER)
-        draw, font = ImageDraw.Draw(strip), ImageFont.load_default(_SIZE)
+        size = max(_SIZE, round(columns * pixels.shape[1] / _LINE_LENGTH))
+        strip = Image.new("RGB", (pixels.shape[1], size + 7), _PAPER)
+        draw, font = ImageDraw.Draw(strip), ImageFont.load_default(size)
         draw.text((1, 0), _fitted(name, draw, font, pixels.shape[1], keeps_end=False), _INK, font)
         cells.append(np.concatenate([np.asarray(strip), pixels]))
     rows = [_row(cells[start : start + columns], columns) for start in range(0, len(cells), columns)]

@@ -42,7 +42,12 @@ def confidence_section(curves: ConfidenceCurves, class_names: Sequence[str], cou
         if len(known) > 1:
             lines.append(Line("mean over classes", THRESHOLDS, _mean(values[:, known]), look=None))
         chart = line_chart(
-            lines, title, "confidence threshold", title.lower(), x_limits=_LIMITS, y_limits=(-0.02, 1.03)
+            lines,
+            title,
+            "confidence threshold",
+            title if title == "F1" else title.lower(),
+            x_limits=_LIMITS,
+            y_limits=(-0.02, 1.03),
         )
         charts.append(chart)
     return Section("Confidence", columns(*charts), _best_thresholds(curves, class_names, known), note(text))
@@ -57,6 +62,8 @@ def _best_thresholds(curves: ConfidenceCurves, class_names: Sequence[str], known
 
 def _at_best(name: str, precision: np.ndarray, recall: np.ndarray, f1: np.ndarray) -> list[str | float]:
     # the middle of the thresholds with the best F1, which is the furthest from a change
+    if not f1.max():
+        return [name, float("nan"), 0.0, float("nan"), float("nan")]
     best = np.flatnonzero(f1 == f1.max())
     i = int(best[len(best) // 2])
     return [name, float(THRESHOLDS[i]), float(f1[i]), float(precision[i]), float(recall[i])]

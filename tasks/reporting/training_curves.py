@@ -66,7 +66,7 @@ def training_section(metrics_csv: Sequence[Path]) -> Section | None:
         values = np.concatenate([line.y for line in lines])
         # logarithmic only where the loss falls by orders of magnitude: a linear axis is easier to read
         log_y = title == "Loss" and values.min() > 0 and values.max() > 20 * values.min()
-        charts.append(line_chart(lines, title, clock.unit, y_label, log_y=log_y))
+        charts.append(line_chart(lines, title, clock.unit, y_label, log_y, x_limits=clock.limits))
     if not charts:
         return None
     text = "A validation score that gets worse while the training loss still falls indicates overfitting."
@@ -125,6 +125,8 @@ class _EpochClock:
             epoch, _ = ends.pop()
             ends.append((epoch, ends[-1][1] + float(np.median(lengths[:-1]))))
         self.unit = "epoch" if ends else "step"
+        # of all charts alike: they are read side by side, and a curve of one epoch has but one validation
+        self.limits = (0.0, ends[-1][0] + 1.02) if ends else None
         self._steps = np.array([0.0, *(end for _, end in ends)])
         self._epochs = np.array([0.0, *(epoch + 1.0 for epoch, _ in ends)])
 

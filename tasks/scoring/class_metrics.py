@@ -84,6 +84,10 @@ class ClassificationResults:
         top5 = {"top5": self.top5} if len(self.class_names) > NUM_TOP else {}
         return {"loss": self.loss, "top1": self.top1, "ece": self.reliability.error, **top5}
 
+    def label_counts(self) -> np.ndarray:
+        """Return the number of images of each class, (K,) int64."""
+        return self.confusion.sum(axis=1)
+
     def headline(self) -> dict[str, float]:
         """Return the headline numbers of the report; top-5 only where there are more than five classes."""
         top5 = {"top-5": self.top5} if len(self.class_names) > NUM_TOP else {}

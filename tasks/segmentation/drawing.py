@@ -44,6 +44,13 @@ def legend(class_names: Sequence[str]) -> tuple[list[str], list[tuple[int, int, 
     return [class_names[label] for label in tinted], [class_color(label + 1) for label in tinted]
 
 
+def present(mask: np.ndarray, class_names: Sequence[str]) -> str:
+    """Return the names of the classes in a mask (H, W) uint8, without backgrounds, most pixels first."""
+    counts = np.bincount(mask.ravel(), minlength=256)[: len(class_names)]
+    counts[_backgrounds(class_names)] = 0
+    return ", ".join(class_names[label] for label in np.argsort(-counts, kind="stable").tolist() if counts[label])
+
+
 def _backgrounds(class_names: Sequence[str]) -> list[int]:
     return [label for label, name in enumerate(class_names) if name.strip(" _").lower() in _BACKGROUND_NAMES]
 

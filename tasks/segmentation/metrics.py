@@ -85,6 +85,10 @@ class SegmentationResults:
         """Return the logged metrics by name."""
         return {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
 
+    def label_counts(self) -> np.ndarray:
+        """Return the number of labeled pixels of each class, (K,) int64."""
+        return self.confusion.sum(axis=1)
+
     def headline(self) -> dict[str, float]:
         """Return the headline metrics of the report."""
         return {

@@ -12,10 +12,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.segmentation.dataset import SegmentationBatch
+from vertebra.tasks.segmentation.drawing import overlay, present
 from vertebra.tasks.segmentation.losses import CrossEntropy
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.outputs import SegmentationOutput
@@ -32,6 +33,7 @@ from vertebra.tasks.segmentation.views import Views, WholeImage
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.training_pictures import as_seen
 
 
 class SegmentationModule(TaskModule):
@@ -52,6 +54,7 @@ class SegmentationModule(TaskModule):
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/miou", "max")
+    labeled: ClassVar[str] = "pixels"
     network: Segmenter
     metric: SegmentationMetric
 
@@ -79,7 +82,9 @@ class SegmentationModule(TaskModule):
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
         target = batch.masks.long()
-        logits, aux_logits = self.network.all_logits(self._images(batch))
+        images = self._images(batch)
+        self.inputs_of_step = images, batch.masks
+        logits, aux_logits = self.network.all_logits(images)
         losses = {"loss_main": self.loss(logits, target)}
         if aux_logits is not None:
             losses["loss_aux"] = self.aux_weight * self.loss(aux_logits, target)
@@ -130,6 +135,16 @@ class SegmentationModule(TaskModule):
 
     def galleries(self) -> list[Section]:
         return segmentation_galleries(self.results, self.examined)
+
+    def training_pictures(self, batch: SegmentationBatch, count: int) -> list[Picture]:
+        if self.inputs_of_step is None:
+            return []
+        images, masks = self.inputs_of_step
+        pairs = zip(as_seen(images, self.normalize, count), masks[:count].cpu().numpy(), strict=True)
+        return [
+            Picture(overlay(picture, mask, self.class_names), "", present(mask, self.class_names))
+            for picture, mask in pairs
+        ]
 
     def class_table(self) -> Table:
         return class_table(self.results)

@@ -18,7 +18,7 @@ from vertebra.tasks.segmentation.drawing import errors, legend, overlay
 from vertebra.tasks.segmentation.metrics import SegmentationResults
 
 NUM_WORST = 8  # images in the gallery
-_MAX_SIDE = 360  # pixels, of each of the four tiles of an image; keeps the page to a few MB
+_SIDE = 360  # pixels, of each of the four tiles of an image; keeps the page to a few MB
 
 
 class Example(NamedTuple):
@@ -93,9 +93,9 @@ def _picture(example: Example, class_names: Sequence[str]) -> Picture:
     except (OSError, ValueError):  # an image deleted since the evaluation must not fail the whole report
         return Picture(None, name, caption)
     height, width = example.mask.shape
-    scale = min(1.0, _MAX_SIDE / max(height, width))
+    scale = _SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     # nearest neighbor: an average of labels is another class
     mask, labels = (cv2.resize(x, size, interpolation=cv2.INTER_NEAREST_EXACT) for x in (example.mask, example.labels))
     tiles = {

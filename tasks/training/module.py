@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
@@ -21,7 +22,7 @@ from vertebra.backbones.cpu_convolutions import replace_convolutions
 from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
-from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.reporting.training_curves import last_logged, training_section
@@ -49,6 +50,9 @@ class Results(Protocol):
 
     def headline(self) -> dict[str, float]:
         """Return the main numbers, by their names in a report."""
+
+    def label_counts(self) -> np.ndarray:
+        """Return the number of labels of each of the K classes, (K,) int."""
 
 
 class Metric(Protocol):
@@ -85,8 +89,12 @@ class TaskModule(LightningModule, ABC):
 
     Attributes:
         monitor: logged metric that selects the best checkpoint, and whether its `max` or `min` is best.
+        labeled: plural noun for what has a label, such as `objects`.
+        epoch: of the checkpoint that was loaded, from 1 on; None for weights that are trained on.
         by_layer: whether the optimizer has parameter groups for each layer; set before it is created.
         losses_of_step: the losses of the last training step, as given to `log_losses`.
+        inputs_of_step: what the network was given in this training step, augmented, mixed and normalized, and the
+            targets; None between two steps.
         metric: metric that evaluation steps update.
         results: results of the last evaluation, None before the first.
         split: split of that evaluation, `val` or `test`.
@@ -97,6 +105,7 @@ class TaskModule(LightningModule, ABC):
     metric: Metric
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
+    labeled: ClassVar[str] = "samples"
 
     def __init__(
         self,
@@ -130,10 +139,12 @@ class TaskModule(LightningModule, ABC):
         self.head_lr_mult = head_lr_mult
         self.on_divergence = on_divergence
         self.losses_of_step: dict[str, Tensor] = {}
+        self.inputs_of_step: tuple[Any, Any] | None = None
         self.by_layer = layer_decay < 1 or head_lr_mult != 1
         self.results: Any = None
         self.split = ""
         self.examined: list[Any] = []
+        self.epoch: int | None = None
         self.skipped: dict[str, None] = {}  # a dictionary for its order
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TaskModule:
@@ -172,6 +183,7 @@ class TaskModule(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.inputs_of_step = None  # its memory is needed for the next step
         self._place_loader(self.current_epoch, batch_idx + 1)
 
     def on_train_epoch_end(self) -> None:
@@ -287,20 +299,24 @@ class TaskModule(LightningModule, ABC):
             self.log(f"{split}/{name}", score, prog_bar=f"val/{name}" == self.monitor[0], sync_dist=True)
         self.examined = [] if self.trainer.state.fn == TrainerFn.FITTING else self.collect_examples(loader)
 
-    def report(self, metrics_csv: Sequence[Path]) -> tuple[dict[str, float], list[Section]]:
+    def report(
+        self, metrics_csv: Sequence[Path], on_training: Sequence[Section] = ()
+    ) -> tuple[dict[str, float], list[Section]]:
         """Return the headline numbers and the sections of the report on the last evaluation.
 
         Every task has the same order: what was measured, how it was trained, and pictures.
 
         Args:
             metrics_csv: what Lightning's CSVLogger wrote, oldest first; a resumed run has several.
+            on_training: more sections on the data and the training, which come before the pictures.
         """
         if self.results is None:
             raise ValueError("nothing was measured yet; run validate or test before a report.")
         skipped = last_logged(metrics_csv, SKIPPED_STEPS)
         headline = self.results.headline() | ({"skipped steps": int(skipped)} if skipped else {})
-        training = training_section(metrics_csv)
-        return headline, [*self.report_sections(), *([training] if training else []), *self.galleries()]
+        curves = training_section(metrics_csv)
+        training = [*([curves] if curves else []), *on_training]
+        return headline, [*self.report_sections(), *training, *self.galleries()]
 
     @abstractmethod
     def prediction_writer(self) -> PredictionWriter:
@@ -319,13 +335,22 @@ class TaskModule(LightningModule, ABC):
     def report_sections(self) -> list[Section]:
         """Return the sections of the report on `results`: scores, curves, confusion."""
 
-    @abstractmethod
     def galleries(self) -> list[Section]:
         """Return the sections of the report with pictures of `examined`."""
+        return []
 
-    @abstractmethod
-    def class_table(self) -> Table:
-        """Return the scores of each class in `results`."""
+    def training_pictures(self, batch: Any, count: int) -> list[Picture]:
+        """Draw `inputs_of_step` with their targets; it may wait for the device.
+
+        Args:
+            batch: of the step.
+            count: of samples at most.
+        """
+        return []
+
+    def class_table(self) -> Table | None:
+        """Return the scores of each class in `results`, or None where there are none."""
+        return None
 
     def write_measured(self, folder: Path) -> Path | None:
         """Write the predictions behind `results` in the format of the field's own tools, and return the file.
@@ -342,6 +367,7 @@ class TaskModule(LightningModule, ABC):
         checkpoint["class_names"] = self.class_names
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.epoch = checkpoint["epoch"] + 1 if "epoch" in checkpoint else None
         names = checkpoint.get("class_names", self.class_names)
         if names != self.class_names:
             raise ValueError(

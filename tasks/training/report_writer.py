@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from vertebra.tasks.reporting.evaluated_table import write_evaluated
-from vertebra.tasks.reporting.report import report_numbers, write_report
+from vertebra.tasks.reporting.report import Section, note, report_numbers, write_report
+from vertebra.tasks.reporting.run_identity import identity, labels_section
 from vertebra.tasks.reporting.tables import format_number, json_value
+from vertebra.tasks.training import training_pictures
 from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.run_facts import network_facts, read_facts, versions
 
 _MAX_ROWS = 30  # of the table of classes in the terminal
 
@@ -45,9 +50,12 @@ class ReportWriter(Callback):
         folder = Path(trainer.default_root_dir)
         # several runs in a folder have a log each; sorted by time, since by name version_10 precedes version_9
         logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
-        headline, sections = pl_module.report(logs)
+        facts = {"network": network_facts(pl_module), "versions": versions(), **read_facts(folder)}
+        headline, sections = pl_module.report(logs, _on_training(folder, pl_module, facts))
+        sections += _configuration(folder)
         file = folder / "report.html"
-        write_report(file, folder.name, f"measured on the {split} split", headline, sections)
+        evaluated = _evaluated(trainer, pl_module, split)
+        write_report(file, folder.name, evaluated["evaluated on"], headline, sections, identity(facts, evaluated))
         metrics = {name: json_value(float(value)) for name, value in pl_module.results.scores().items()}
         _write_json(folder / f"metrics_{pl_module.split}.json", metrics)
         _write_json(folder / "metrics.json", {"split": pl_module.split, **report_numbers(headline, sections)})
@@ -56,7 +64,42 @@ class ReportWriter(Callback):
         if self.save and (written := pl_module.write_measured(folder)) is not None:
             rank_zero_info(f"predictions: {written}")
         numbers = ", ".join(f"{name} {format_number(value)}" for name, value in headline.items())
-        rank_zero_info(f"{pl_module.class_table().text(_MAX_ROWS)}\n{numbers}\nreport: {file}")
+        classes = pl_module.class_table()
+        rank_zero_info("\n".join([*([classes.text(_MAX_ROWS)] if classes else []), numbers, f"report: {file}"]))
+
+
+def _evaluated(trainer: Trainer, module: TaskModule, split: str) -> dict[str, str]:
+    """Return which checkpoint was measured on what."""
+    loader: Any = trainer.val_dataloaders if module.split == "val" else trainer.test_dataloaders
+    count = len(getattr(loader, "dataset", ()))
+    rows = {"evaluated on": f"{split} split, {count:,} samples"}
+    if module.epoch is not None:
+        file = Path(str(trainer.ckpt_path)).name if trainer.ckpt_path else ""
+        rows |= {"best epoch": str(module.epoch)} if file == "best.ckpt" else {"checkpoint": f"epoch {module.epoch}"}
+    return rows
+
+
+def _on_training(folder: Path, module: TaskModule, facts: dict[str, Any]) -> list[Section]:
+    """Return the histogram of labels and the picture of training samples, as far as there are any."""
+    evaluated = dict(zip(module.class_names, module.results.label_counts().tolist(), strict=True))
+    trained = facts.get("data", {}).get("train", {}).get("labels", {})
+    labels = labels_section({"training": trained, f"evaluated ({module.split})": evaluated}, module.labeled)
+    sections = [labels] if labels else []
+    file = folder / training_pictures.FILE
+    if file.is_file():
+        image = base64.b64encode(file.read_bytes()).decode()
+        shown = f'<img class="sheet" alt="training samples" src="data:image/jpeg;base64,{image}">'
+        text = "The first samples of the training as the network sees them, after augmentation, with their labels."
+        sections.append(Section("Training samples", shown, note(text)))
+    return sections
+
+
+def _configuration(folder: Path) -> list[Section]:
+    file = folder / "config.yaml"
+    if not file.is_file():
+        return []
+    text = escape(file.read_text(encoding="utf-8"))
+    return [Section("Configuration", f"<details><summary>{file.name}</summary><pre>{text}</pre></details>")]
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

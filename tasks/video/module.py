@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from vertebra.tasks.reporting.class_report import class_sections, class_table
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
-from vertebra.tasks.reporting.report import Section
+from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
@@ -21,12 +21,15 @@ from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.normalize import normalize_for
 from vertebra.tasks.training.prediction_writer import PredictionWriter
+from vertebra.tasks.training.training_pictures import as_seen, label_text
 from vertebra.tasks.training.views import Views, mean_logits
 from vertebra.tasks.video.classifier import ClipClassifier
 from vertebra.tasks.video.dataset import VideoBatch
 from vertebra.tasks.video.outputs import VideoOutput
 from vertebra.tasks.video.report import NUM_WORST, Example, video_galleries
 from vertebra.tasks.video.timeline import Prediction, TimelineWriter, merge_videos
+
+_FRAMES_OF_PICTURE = 4  # of a training clip
 
 
 class VideoModule(TaskModule):
@@ -49,6 +52,7 @@ class VideoModule(TaskModule):
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
+    labeled: ClassVar[str] = "videos"
     network: ClipClassifier
     metric: ClassificationMetric
 
@@ -77,6 +81,7 @@ class VideoModule(TaskModule):
             frames = clips.shape[2]
             mixed, target = self.mixing(clips.flatten(1, 2), target, len(self.class_names))  # all frames alike
             clips = self.to_memory_format(mixed.unflatten(1, (-1, frames)))
+        self.inputs_of_step = clips, target
         return self.log_losses({"loss": self.loss(self.network(clips).float(), target)}, len(clips))
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
@@ -119,6 +124,17 @@ class VideoModule(TaskModule):
 
     def galleries(self) -> list[Section]:
         return video_galleries(self.results, self.examined)
+
+    def training_pictures(self, batch: VideoBatch, count: int) -> list[Picture]:
+        if self.inputs_of_step is None:
+            return []
+        clips, targets = self.inputs_of_step
+        pictures = []
+        for clip, target in zip(clips[:count], targets[:count].cpu(), strict=True):
+            shown = torch.linspace(0, clip.shape[1] - 1, min(_FRAMES_OF_PICTURE, clip.shape[1])).long().tolist()
+            frames = as_seen(clip[:, shown].transpose(0, 1), self.normalize, len(shown))
+            pictures.append(Picture(np.concatenate(frames, axis=1), "", label_text(target, self.class_names)))
+        return pictures
 
     def class_table(self) -> Table:
         return class_table(self.results, "videos")

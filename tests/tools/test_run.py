@@ -47,6 +47,9 @@ trainer:
 """
 
 
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
 class Recorder(Callback):
     """Records the images of every batch, and sends SIGINT in a given step."""
 
@@ -96,7 +99,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path) -
     shutil.rmtree(folder)
 
 
-def test_a_run_writes_checkpoints_logs_report_and_configuration(fit, capsys):
+def test_a_run_writes_checkpoints_logs_report_and_configuration(fit, detection_samples):
+    def annotations(split):
+        return json.loads((detection_samples / f"annotations/{split}.json").read_text())["annotations"]
+
     fit()
     run = Path("runs/tiny")
     names = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()}
@@ -107,6 +113,31 @@ def test_a_run_writes_checkpoints_logs_report_and_configuration(fit, capsys):
     assert content["class_names"] == ["disc", "ring", "square", "triangle", "star"]
     assert content["category_ids"] == [1, 3, 7, 8, 12]
     assert "resnet18" in content["config"]
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["network"]["backbone"] == "resnet18"
+    assert facts["network"]["parameters"] == sum(
+        value.numel() for name, value in content["state_dict"].items() if not name.endswith(BUFFERS)
+    )
+    assert (facts["data"]["train"]["samples"], facts["data"]["val"]["samples"]) == (10, 5)
+    assert sum(facts["data"]["train"]["labels"].values()) == len(annotations("train"))
+    assert facts["command"].startswith("vertebra fit -c tiny.yaml --data.root ")
+    assert facts["settings"]["optimizer"].startswith("SGD(lr=0.02, momentum=0.9")
+    assert facts["input"] == [2, 3, 64, 96]
+    assert 0 < facts["seconds"] < 600
+    page = (run / "report.html").read_text()
+    for text in (
+        "Training samples",
+        "FasterRCNN",
+        "<dt>best epoch</dt><dd>",
+        "validation split, 5 samples",
+        "max_epochs",
+    ):
+        assert text in page
+    numbers = json.loads((run / "metrics.json").read_text())
+    assert numbers["split"] == "val"
+    assert numbers["headline"]["AP"] == json.loads((run / "metrics_val.json").read_text())["map"]
+    assert page.count("<table>") == len(numbers) - 2
+    assert [row["class"] for row in numbers["Classes"]] == content["class_names"]
 
 
 @pytest.mark.parametrize(("enabled", "kind"), [("true", ThrottledProgressBar), ("false", type(None))])

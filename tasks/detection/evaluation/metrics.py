@@ -104,6 +104,10 @@ class DetectionResults(CocoScores):
         masks = {} if self.masks is None else {"mask_map": self.masks.ap, "mask_map50": self.masks.ap50}
         return {"map": self.ap, "map50": self.ap50, **masks}
 
+    def label_counts(self) -> np.ndarray:
+        """Return the number of objects of each class, (K,) int64."""
+        return self.num_truth
+
     def headline(self) -> dict[str, float]:
         """Return the numbers that COCO's own tables show, by their usual names."""
         masks = {} if self.masks is None else {f"mask {name}": value for name, value in self.masks.table().items()}

@@ -37,6 +37,7 @@ class MetricsLog(Logger):
         numbers = [int(log.name[8:]) for log in (self._save_dir / name).glob("version_*") if log.name[8:].isdigit()]
         self._version = max(numbers, default=-1) + (0 if resumed and numbers else 1)
         self._columns: list[str] = []
+        self._is_finished = False
         self.num_rows = 0
 
     @property
@@ -63,8 +64,14 @@ class MetricsLog(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the configuration is saved in the run folder already."""
 
+    def finish(self) -> None:
+        """Ignore what is logged from now on: an evaluation after the training is no point of its curves."""
+        self._is_finished = True
+
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if self._is_finished:
+            return
         row = {**metrics, "step": self.num_rows if step is None else step}
         if new := row.keys() - set(self._columns):
             rows = _read(self.file) if self.num_rows else []

@@ -43,7 +43,7 @@ class Network(nn.Module):
 class Module(TaskModule):
     prediction_writer = sample_outputs = None
 
-    def report_sections(self, metrics_csv):
+    def report_sections(self):
         return []
 
     def training_step(self, batch, batch_idx):

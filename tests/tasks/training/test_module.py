@@ -27,7 +27,7 @@ class Regression(TaskModule):
     def sample_outputs(self, predictions, dataset):
         return []
 
-    def report_sections(self, metrics_csv):
+    def report_sections(self):
         return []
 
 

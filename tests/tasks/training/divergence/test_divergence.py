@@ -72,7 +72,7 @@ class Fragile(TaskModule):
     def sample_outputs(self, predictions, dataset):
         return []
 
-    def report_sections(self, metrics_csv):
+    def report_sections(self):
         return []
 
 

@@ -101,7 +101,7 @@ class Drawing(TaskModule):
         super().on_train_epoch_end()
         self.log("train/epochs", float(self.current_epoch))  # written when the checkpoint of the epoch is taken
 
-    def report_sections(self, metrics_csv):
+    def report_sections(self):
         return []
 
 

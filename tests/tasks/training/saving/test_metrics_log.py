@@ -42,3 +42,11 @@ def test_a_run_without_checkpoint_restarts_the_file(tmp_path):
     again = MetricsLog(tmp_path, resumed=True)
     again.log_metrics({"b": 2.0}, 5)
     assert again.file.read_text().split() == ["b,step", "2.0,5"]
+
+
+def test_nothing_is_logged_behind_the_end_of_the_training(tmp_path):
+    log = MetricsLog(tmp_path)
+    log.log_metrics({"val/map": 0.5}, step=3)
+    log.finish()
+    log.log_metrics({"val/map": 0.5}, step=4)
+    assert log.file.read_text().splitlines() == ["step,val/map", "3,0.5"]
