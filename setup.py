@@ -44,10 +44,12 @@ EXTRAS = {
         "ruff>=0.6",
         "mypy>=1.10",
         "types-PyYAML",
+        "h5py>=3.8",
         *REFERENCES,
     ],
     "notebooks": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "pandas>=2.2"],
     "trackers": ["wandb>=0.17", "mlflow-skinny>=2.14"],
+    "keras": ["h5py>=3.8"],  # weight files of Keras
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }
 

@@ -8,6 +8,7 @@ from vertebra.backbones import (  # noqa: F401  importing registers their networ
     resnet_attention,
     resnet_cifar,
     resnet_clips,
+    resnet_keras,
     resnet_preact,
     resnet_volumes,
     slowfast,

@@ -82,6 +82,9 @@ class BackboneOptions:
                 )
 
 
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
+
 class Backbone(nn.Module):
     """Base class: images, clips or volumes to a dict of named feature maps, fine to coarse.
 
@@ -93,9 +96,12 @@ class Backbone(nn.Module):
         levels: the maps that `forward` returns, in the same order.
         head_widths: channels of the hidden layers of the published classifier, before and after its pooling; None
             where a linear layer follows the pooling directly.
+        normalization: mean and standard deviation of red, green and blue in 0..1 that the published weights of this
+            network expect; None for ImageNet's.
     """
 
     name: str = ""
+    normalization: Normalization | None = None
 
     def __init__(self) -> None:
         super().__init__()

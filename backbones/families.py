@@ -18,11 +18,11 @@ CIFAR = (32, 32)
 
 
 class Family(NamedTuple):
-    """Family of networks for clips or volumes.
+    """Family of networks.
 
     Attributes:
         pattern: shell pattern of their names.
-        size: (T, H, W) of the input for operation counts.
+        size: (T, H, W) of the input for operation counts; unused for images.
         publisher: of weights, besides torchvision and timm, which use the same names; empty if there is none.
     """
 
@@ -42,6 +42,7 @@ FAMILIES = (
     Family("slow_*", (8, 256, 256), "pytorchvideo"),
     Family("i3d_*", (8, 256, 256), "pytorchvideo"),
     Family("c2d_*", (8, 256, 256), "pytorchvideo"),
+    Family("resnet*_v[12]", (1, 224, 224), "keras"),
     Family("resnet18s_3d", (28, 28, 28)),
     Family("*_3d", (64, 64, 64), "MedicalNet"),
     Family("*", (16, 112, 112)),

@@ -10,6 +10,7 @@ from os import PathLike
 from vertebra.backbones.backbone import Backbone, BackboneOptions
 from vertebra.backbones.cpu_convolutions import replace_convolutions
 from vertebra.backbones.layers import Norm
+from vertebra.backbones.normalization import published_normalization
 from vertebra.backbones.weights import load_weights
 
 Constructor = Callable[[BackboneOptions], Backbone]
@@ -99,6 +100,8 @@ def create_backbone(
         near = f"; close names: {', '.join(close)}" if close else ""
         raise ValueError(f"unknown backbone {name!r}{near}. All: vertebra backbones.")
     backbone.name = name
+    if backbone.normalization is None:
+        backbone.normalization = published_normalization(name)
     replace_convolutions(backbone)  # constructors of users and timm use PyTorch's own
     if weights is not None:
         load_weights(backbone, weights, name=name, adapt=True)

@@ -37,6 +37,7 @@ class TSN(Backbone):
                 "as it is, or wrap a 2-D network."
             )
         self.body = body
+        self.normalization = body.normalization
         self.levels = tuple(
             level._replace(reduction=(1, level.reduction, level.reduction))  # type: ignore[arg-type]
             for level in body.levels

@@ -58,6 +58,9 @@ class TimmBackbone(Backbone):
             )
 
         self.timm_name = name
+        config = whole.pretrained_cfg
+        if config.get("mean") and config.get("std"):
+            self.normalization = tuple(config["mean"]), tuple(config["std"])
         names = [level.name for level in self.levels]
         self.network = _convert_norms(build(name, options, [indices[level] for level in names]), options.norm, name)
         info = self.network.feature_info

@@ -12,6 +12,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone
+from vertebra.backbones.keras_files import SUFFIXES as KERAS_SUFFIXES
 from vertebra.backbones.pretrained import is_of_a_network, published_state_dict
 from vertebra.backbones.weight_files import open_saved, read_state_dict, unwrapped
 from vertebra.backbones.weights import BACKBONE, NETWORK, adapt_first_layer, fill
@@ -99,6 +100,8 @@ def _of_a_network(weights: str | PathLike[str] | None) -> bool:
         return False
     if not Path(weights).is_file():
         return is_of_a_network(str(weights))
+    if Path(weights).suffix in KERAS_SUFFIXES:
+        return False  # of a classifier, whose head `load_weights` of the network fills
     if Path(weights).suffix == ".safetensors":
         return any(key.startswith(_MARKS) for key in read_state_dict(weights))
     content = open_saved(weights)

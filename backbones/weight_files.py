@@ -14,6 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vertebra.backbones.keras_files import SUFFIXES
+from vertebra.backbones.keras_weights import keras_state_dict
+
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -62,7 +65,7 @@ def read_saved(path: str | PathLike[str]) -> Any:
 
 
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Read a state dict from a `.safetensors` file or one that `torch.save` wrote; never runs code from the file.
+    """Read a state dict from a file of safetensors, `torch.save` or Keras; never runs code from the file.
 
     Of a training checkpoint it returns the entry `state_dict`, `model_state` or `model`.
 
@@ -79,6 +82,9 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
             raise ValueError(
                 f"{path}: cannot be read as safetensors ({_reason(error)}). Copy or download it again."
             ) from error
+    if path.suffix in SUFFIXES:
+        _check_file(path)
+        return keras_state_dict(path)
     content = unwrapped(read_saved(path))
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"{path}: holds no state dict; save `model.state_dict()` with torch.save or safetensors.")
@@ -123,8 +129,8 @@ def _check_file(path: Path) -> None:
         raise ValueError(f"{path}: is a folder; give the path of a file in it, such as {path / 'best.ckpt'}.")
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; give the path of a .pth, .pt, .ckpt or .safetensors file, or the name of published "
-            "weights, such as resnet50.a1_in1k."
+            f"{path}: no such file; give the path of a .pth, .pt, .ckpt, .safetensors, .h5 or .keras file, or the name "
+            "of published weights, such as resnet50.a1_in1k."
         )
     try:
         with path.open("rb") as file:

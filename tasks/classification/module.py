@@ -44,8 +44,8 @@ class ClassificationModule(TaskModule):
         mixing: mixup and CutMix of training batches; None for neither.
         views: test-time flips and crops, in validation, test and prediction; None for the image alone.
         embeddings: whether `vertebra predict` also writes the features before the last layer.
-        mean: mean of each channel, on a scale where the brightest value is 1; ImageNet's by default, see
-            `normalize_for`.
+        mean: mean of each channel, on a scale where the brightest value is 1; by default what the published weights of
+            the backbone expect, see `normalize_for`.
         std: standard deviation of each channel, on the same scale.
         training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
     """

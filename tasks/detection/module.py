@@ -41,7 +41,8 @@ class DetectionModule(TaskModule):
     Args:
         network: the detector.
         class_names: the K classes; label k is `class_names[k - 1]`.
-        mean: of each channel, where the brightest value is 1; ImageNet's if not given, see `normalize_for`.
+        mean: of each channel, where the brightest value is 1; if not given what the published weights of the backbone
+            expect, see `normalize_for`.
         std: of each channel, as `mean`.
         views: test-time scales and flips, in validation, test and prediction; None for the image alone.
         training: optimizer, schedule and the like, see `TaskModule`.

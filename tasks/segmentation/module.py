@@ -47,8 +47,8 @@ class SegmentationModule(TaskModule):
         loss: loss of logits (N, K, H, W) and labels (N, H, W); cross-entropy by default.
         aux_weight: weight of the auxiliary head's loss, for networks that have one.
         views: test-time windows, scales and flips, in validation, test and prediction; the whole image by default.
-        mean: mean of each channel, on a scale where the brightest value is 1; ImageNet's by default, see
-            `normalize_for`.
+        mean: mean of each channel, on a scale where the brightest value is 1; by default what the published weights of
+            the backbone expect, see `normalize_for`.
         std: standard deviation of each channel, on the same scale.
         training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
     """

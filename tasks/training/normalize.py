@@ -1,4 +1,4 @@
-"""Input normalization on the device, with ImageNet statistics by default."""
+"""Input normalization on the device, by default with the statistics that the weights of the network expect."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-# of RGB in 0..1 over the training images of ILSVRC, as torchvision's and timm's weights expect them
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from vertebra.backbones.normalization import IMAGENET
+
+IMAGENET_MEAN, IMAGENET_STD = IMAGENET
 
 
 def input_channels(network: nn.Module) -> int:
@@ -26,8 +26,8 @@ def normalize_for(
 
     Args:
         network: the network.
-        mean: mean of each channel, for pixels in 0..1; by default ImageNet's, or its average over RGB if the network
-            does not have three input channels.
+        mean: mean of each channel, for pixels in 0..1; by default what the published weights of the network's backbone
+            expect, or its average over RGB if the network does not have three input channels.
         std: standard deviation of each channel, with the same default.
 
     Raises:
@@ -35,12 +35,13 @@ def normalize_for(
     """
     channels = input_channels(network)
     statistics = []
-    for name, given, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
+    published = getattr(getattr(network, "backbone", None), "normalization", None) or IMAGENET
+    for name, given, default in zip(("mean", "std"), (mean, std), published, strict=True):
         values = list(default if channels == 3 else [sum(default) / 3] * channels) if given is None else list(given)
         if len(values) != channels or (name == "std" and min(values) <= 0):
             raise ValueError(
                 f"model.{name} is {values}; expected {channels} numbers{' above 0' * (name == 'std')}, one for each "
-                "input channel of the network. Correct it, or leave it out for ImageNet's."
+                "input channel of the network. Correct it, or leave it out for that of the published weights."
             )
         statistics.append(values)
     return Normalize(*statistics)

@@ -45,8 +45,8 @@ class VideoModule(TaskModule):
         mixing: mixup and CutMix of training batches; None for neither.
         views: test-time flips and crops of each clip, in validation, test and prediction, in addition to the clips and
             crops of `data.val_clips` and `data.resize.crops`; None for the clip alone.
-        mean: mean of each channel, on a scale where the brightest value is 1; ImageNet's by default, see
-            `normalize_for`.
+        mean: mean of each channel, on a scale where the brightest value is 1; by default what the published weights of
+            the backbone expect, see `normalize_for`.
         std: standard deviation of each channel, on the same scale.
         training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
     """
