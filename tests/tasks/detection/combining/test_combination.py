@@ -72,16 +72,21 @@ def test_each_image_is_augmented_by_itself(instance_samples):
     assert seeds[0] == 5  # as without combinations
 
 
-def test_it_is_off_in_the_last_epochs_for_persistent_processes_too(instance_samples, tmp_path):
-    trainer = Trainer(accelerator="cpu", max_epochs=3, logger=False, default_root_dir=tmp_path)
-    loaded = data(instance_samples, [Mosaic(last_epochs_off=2)], num_workers=1, resize=Resize([64], 80))
+def sizes_of_epochs(loaded, trainer):
+    """Return the sizes of images in every epoch; the loader ends with this call, and its processes with it."""
     loaded.trainer = trainer
     loader = loaded.train_dataloader()
-    shapes = []
-    for epoch in range(3):
+    sizes = []
+    for epoch in range(trainer.max_epochs):
         loader.batch_sampler.set_epoch(epoch)
-        shapes.append({tuple(size) for batch in loader for size in batch.sizes.tolist()})
-    assert shapes == [{(64, 64)}, {(64, 80)}, {(64, 80)}]
+        sizes.append({tuple(size) for batch in loader for size in batch.sizes.tolist()})
+    return sizes
+
+
+def test_it_is_off_in_the_last_epochs_for_persistent_processes_too(instance_samples, tmp_path):
+    trainer = Trainer(accelerator="cpu", max_epochs=3, logger=False, default_root_dir=tmp_path)
+    loaded = [data(instance_samples, [Mosaic(last_epochs_off=2)], num_workers=1, resize=Resize([64], 80))]
+    assert sizes_of_epochs(loaded.pop(), trainer) == [{(64, 64)}, {(64, 80)}, {(64, 80)}]
 
 
 @pytest.mark.parametrize(("left", "calls"), [(None, 1), (9, 1), (2, 1), (1, 0), (0, 0)])
