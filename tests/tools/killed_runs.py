@@ -61,7 +61,8 @@ def part(name, **arguments):
 
 
 # task -> module, network, other arguments of the module, data, trainer; together they cover gradient accumulation,
-# validation inside an epoch, averaged weights, mixing, stochastic depth, and loaders with and without workers
+# validation inside an epoch, averaged weights, mixing, mosaics up to the last epoch, stochastic depth, and loaders with
+# and without workers
 RUNS = {
     "detection": (
         "vertebra.tasks.detection.DetectionModule",
@@ -77,6 +78,7 @@ RUNS = {
             "vertebra.tasks.detection.DetectionData",
             resize={"short": [64], "longest": 80},
             augment=[part("albumentations.HorizontalFlip")],
+            combine=[part("vertebra.tasks.detection.Mosaic", last_epochs_off=1)],
             batch_size=2,
             num_workers=0,
         ),
