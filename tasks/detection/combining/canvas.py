@@ -21,22 +21,20 @@ def blank(height: int, width: int, channels: int) -> np.ndarray:
     return np.full((height, width, channels), GRAY, dtype=np.uint8)
 
 
-def draw_image(canvas: np.ndarray, image: LabeledImage, corner: tuple[int, int], area: Area | None = None) -> Instances:
-    """Draw an image into an area of a canvas, and return the objects that are seen in it.
+def draw_image(canvas: np.ndarray, image: LabeledImage, corner: tuple[int, int]) -> Instances:
+    """Draw an image on a canvas, and return the objects that are seen there.
 
     Args:
         canvas: (H, W, C) uint8, which is drawn on.
         image: of as many channels.
         corner: x and y of its upper left pixel on the canvas, which may be outside.
-        area: of the canvas; all of it if not given.
 
     Returns:
         The objects in pixels of the canvas, see `seen_in`.
     """
     (x, y), (height, width) = corner, image.image.shape[:2]
-    x1, y1, x2, y2 = area or (0, 0, canvas.shape[1], canvas.shape[0])
-    left, top = max(x, x1), max(y, y1)
-    right, bottom = max(left, min(x + width, x2)), max(top, min(y + height, y2))
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = max(left, min(x + width, canvas.shape[1])), max(top, min(y + height, canvas.shape[0]))
     canvas[top:bottom, left:right] = image.image[top - y : bottom - y, left - x : right - x]
     return seen_in(image.instances, corner, (left, top, right, bottom))
 

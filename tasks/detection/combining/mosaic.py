@@ -43,9 +43,7 @@ class Mosaic(Combination):
             one = image if place == 0 else draw.another()
             one, _ = scaled(one, zoom * draw.side / max(one.image.shape[:2]))
             height, width = one.image.shape[:2]
-            is_right, is_low = place % 2, place // 2
-            # each touches the point with one corner
-            corner = x if is_right else x - width, y if is_low else y - height
-            area = (x, draw.side) if is_right else (0, x), (y, draw.side) if is_low else (0, y)
-            seen.append(draw_image(canvas, one, corner, (area[0][0], area[1][0], area[0][1], area[1][1])))
+            # each touches the point with a corner, and so stays in its quarter
+            corner = x if place % 2 else x - width, y if place // 2 else y - height
+            seen.append(draw_image(canvas, one, corner))
         return LabeledImage(canvas, Instances.concatenate(seen))
