@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +15,11 @@ from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks, batch_masks
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.combining.combination import Combination, Draw, combine
+from vertebra.tasks.detection.combining.further_images import FurtherImages
 from vertebra.tasks.detection.parts.batch import Targets, pad_pixels, pad_targets
 from vertebra.tasks.detection.tiles import TiledImage, Tiles
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
-from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.samplers import SampleRequest
 
@@ -39,6 +38,7 @@ class Source(NamedTuple):
         factors: by how much height and width were scaled for the network.
         truth: the objects; boxes are float64, and masks run lengths, in the pixels of the file.
         tiled: the image in tiles of the file's own pixels; None where it is detected on as a whole only.
+        others: files of the further images that a training sample is combined of.
     """
 
     image_id: int
@@ -47,6 +47,7 @@ class Source(NamedTuple):
     factors: tuple[float, float]
     truth: Instances
     tiled: TiledImage | None = None
+    others: tuple[str, ...] = ()
 
 
 class Sample(NamedTuple):
@@ -121,32 +122,35 @@ class DetectionDataset(TaskDataset[Sample]):
         self.tile_batch = tile_batch
 
     def read(self, index: int, draw: SampleRequest | None) -> Sample:
-        records, truth = self.annotations, self.annotations.of_image(index)
-        image = self._read_image(index)
-        pixels = image.image
-        short = None
-        skipped: list[str] = []
+        records = self.annotations
+        original = self._read_image(index)
+        pixels = original.image
+        image, short = original, None
+        others: tuple[str, ...] = ()
+        skipped: tuple[str, ...] = ()
         if draw is not None:
             # one length for the whole batch, which is padded to its largest image
             short = int(np.random.default_rng(draw.batch_seed).choice(self.resize.short))
-            image = self._augmented(image, draw.seed)
+            image = self._augmented(original, draw.seed)
             if self.combining:
                 # not the seed alone, from which `augment` draws
                 rng = np.random.default_rng((draw.seed, draw.batch_seed))
-                another = partial(self._read_another, rng, skipped)
-                drawn = Draw(rng, min(short, self.resize.longest), another)
-                image = combine(image, self.combining, drawn, draw.epochs_left)
+                further = FurtherImages(rng, self.size, self._read_augmented, self.missing == "skip")
+                side = min(short, self.resize.longest)
+                image = combine(image, self.combining, Draw(rng, side, further), draw.epochs_left)
+                others, skipped = tuple(records.files[further.indices].tolist()), tuple(further.skipped)
         image, factors = self.resize(image, short)
         source = Source(
             image_id=int(records.image_ids[index]),
             file=str(records.files[index]),
             size=(pixels.shape[0], pixels.shape[1]),
             factors=factors,
-            truth=truth,
+            truth=records.of_image(index),
             tiled=self._tiled(pixels) if draw is None else None,
+            others=others,
         )
         # filtered here, behind everything that can squeeze a box flat: such a box gives NaN much later
-        return Sample(image.without_flat_boxes(LEAST_SIZE), source, records.category_ids, tuple(skipped))
+        return Sample(image.without_flat_boxes(LEAST_SIZE), source, records.category_ids, skipped)
 
     def _read_image(self, index: int) -> LabeledImage:
         pixels = self.images.read(str(self.annotations.files[index]))
@@ -158,17 +162,8 @@ class DetectionDataset(TaskDataset[Sample]):
     def _augmented(self, image: LabeledImage, seed: int) -> LabeledImage:
         return self.augment(image, seed) if self.augment is not None else image
 
-    def _read_another(self, rng: np.random.Generator, skipped: list[str]) -> LabeledImage:
-        """Return an augmented image drawn from all of the split; messages about unreadable ones go to `skipped`."""
-        first, seed = rng.integers(self.size), int(rng.integers(2**31))
-        for step in range(self.size):
-            try:
-                return self._augmented(self._read_image(int(first + step) % self.size), seed)
-            except UnreadableFile as error:
-                if self.missing == "error":
-                    raise
-                skipped.append(str(error))
-        raise UnreadableFile(skipped[0])
+    def _read_augmented(self, index: int, seed: int) -> LabeledImage:
+        return self._augmented(self._read_image(index), seed)
 
     def _tiled(self, pixels: np.ndarray) -> TiledImage | None:
         if self.tiles is None:

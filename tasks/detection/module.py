@@ -120,7 +120,7 @@ class DetectionModule(TaskModule):
         return file
 
     def sample_names(self, batch: DetectionBatch) -> list[str]:
-        return [source.file for source in batch.sources]
+        return [" + ".join((source.file, *source.others)) for source in batch.sources]
 
     def _images(self, batch: DetectionBatch | TileBatch) -> ImageBatch:
         images = self.normalize(batch.images, batch.sizes)

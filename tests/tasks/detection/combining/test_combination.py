@@ -9,7 +9,16 @@ import pytest
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from vertebra.tasks.detection import CopyPaste, DetectionData, LargeScaleJitter, MixUp, Mosaic, Split
+from vertebra.tasks.detection import (
+    CopyPaste,
+    DetectionData,
+    DetectionModule,
+    LargeScaleJitter,
+    MixUp,
+    Mosaic,
+    Split,
+    faster_rcnn,
+)
 from vertebra.tasks.detection.combining.combination import Draw, check_epochs, combine
 from vertebra.tasks.detection.dataset import collate
 from vertebra.tasks.detection.transforms import Resize
@@ -159,6 +168,15 @@ def broken(instance_samples, tmp_path):
         return dataset
 
     return make
+
+
+def test_a_sample_names_all_files_that_it_is_combined_of(instance_samples):
+    batch = collate([training_set(data(instance_samples, [Mosaic(), MixUp()]))[SampleRequest(0, 3, 0)]])
+    module = DetectionModule(faster_rcnn("resnet20", 5, channels=8), ["a", "b", "c", "d", "e"])
+    files = module.sample_names(batch)[0].split(" + ")
+    assert files[0] == batch.sources[0].file
+    assert len(files) == 5
+    assert all(Path(file).is_file() for file in files)
 
 
 def test_another_image_replaces_one_that_cannot_be_read(broken):
