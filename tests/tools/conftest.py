@@ -11,12 +11,12 @@ NETWORKS = {
     "detection": """
         class_path: vertebra.tasks.detection.FasterRCNN
         init_args:
-          {backbone: resnet18, channels: 16, rois_per_image: 8, detections: {score_threshold: 0.0},
+          {backbone: "timm:test_resnet", channels: 16, rois_per_image: 8, detections: {score_threshold: 0.0},
            proposals: {per_level: 20, per_image: 20, per_level_eval: 20, per_image_eval: 20}}""",
     "segmentation": """
         class_path: vertebra.tasks.segmentation.DeepLabV3Plus
-        init_args: {backbone: resnet18, channels: 8}""",
-    "video": '{class_path: vertebra.tasks.video.VideoClassifier, init_args: {backbone: "tsm:resnet18"}}',
+        init_args: {backbone: "timm:test_resnet", channels: 8}""",
+    "video": '{class_path: vertebra.tasks.video.VideoClassifier, init_args: {backbone: "tsn:timm:test_resnet"}}',
     "medical": "{class_path: vertebra.tasks.medical.SliceClassifier, init_args: {backbone: resnet20}}",
 }
 DATA = {

@@ -68,7 +68,7 @@ RUNS = {
         "vertebra.tasks.detection.DetectionModule",
         part(
             "vertebra.tasks.detection.FasterRCNN",
-            backbone="resnet18",
+            backbone="timm:test_resnet",
             channels=16,
             rois_per_image=8,
             proposals={"per_level": 20, "per_image": 20, "per_level_eval": 20, "per_image_eval": 20},
@@ -86,7 +86,7 @@ RUNS = {
     ),
     "segmentation": (
         "vertebra.tasks.segmentation.SegmentationModule",
-        part("vertebra.tasks.segmentation.DeepLabV3Plus", backbone="resnet18", channels=16, aux=True),
+        part("vertebra.tasks.segmentation.DeepLabV3Plus", backbone="timm:test_resnet", channels=16, aux=True),
         {},
         part("vertebra.tasks.segmentation.SegmentationData", crop={"size": [48, 48]}, batch_size=2, num_workers=2),
         {"val_check_interval": 2},
@@ -95,7 +95,7 @@ RUNS = {
         "vertebra.tasks.classification.ClassificationModule",
         part(
             "vertebra.tasks.classification.ImageClassifier",
-            backbone="resnet18",
+            backbone="resnet20",
             drop_path_rate=0.2,
             drop_rate=0.2,
         ),
@@ -111,7 +111,7 @@ RUNS = {
     ),
     "video": (
         "vertebra.tasks.video.VideoModule",
-        part("vertebra.tasks.video.VideoClassifier", backbone="tsm:resnet18"),
+        part("vertebra.tasks.video.VideoClassifier", backbone="tsn:timm:test_resnet"),
         {"mixing": {"mixup": 0.2, "cutmix": 1.0}},
         part(
             "vertebra.tasks.video.VideoData",

@@ -17,7 +17,7 @@ model:
   init_args:
     network:
       class_path: vertebra.tasks.classification.ImageClassifier
-      init_args: {backbone: resnet18}
+      init_args: {backbone: resnet20}
 data:
   class_path: vertebra.tasks.classification.ClassificationData
   init_args:

@@ -15,6 +15,7 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_trains_and_prints_the_path_of_the_report(few_samples, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--trainer.max_epochs", "1", "--data.num_workers", "0", "--data.resize.short", "[64]"]
+    flags += ["--model.network.backbone", "timm:test_resnet", "--model.network.channels", "16"]
     for _ in range(2):  # the second run replaces the first
         assert demo.main(["detection", *flags]) == 0
         report = Path("runs/demo_detection/report.html")

@@ -9,11 +9,16 @@ import yaml
 
 from vertebra.tools import main, predict, replay, train
 
+TINY = "timm:test_resnet"
 NETWORKS = {
     "classification": ("ClassificationModule", "ImageClassifier", {"backbone": "resnet20"}),
-    "segmentation": ("SegmentationModule", "DeepLabV3Plus", {"backbone": "resnet18", "channels": 16}),
-    "detection": ("DetectionModule", "FasterRCNN", {"backbone": "resnet18", "channels": 16, "rois_per_image": 8}),
-    "video": ("VideoModule", "VideoClassifier", {"backbone": "tsm:resnet18"}),
+    "segmentation": ("SegmentationModule", "DeepLabV3Plus", {"backbone": TINY, "channels": 16}),
+    "detection": (
+        "DetectionModule",
+        "FasterRCNN",
+        {"backbone": TINY, "channels": 16, "rois_per_image": 8},
+    ),
+    "video": ("VideoModule", "VideoClassifier", {"backbone": f"tsn:{TINY}"}),
     "medical": ("MedicalModule", "SliceClassifier", {"backbone": "resnet20"}),
 }
 DATA = {

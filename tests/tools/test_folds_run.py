@@ -28,6 +28,7 @@ FLAGS = {
     "data.resize.size": "[16, 16]",
     "data.augment": "[]",
     "data.num_workers": "0",
+    "model.network.backbone": "tsn:timm:test_resnet",
     "trainer.max_epochs": "1",
     "trainer.accelerator": "cpu",
     "trainer.precision": "32-true",
@@ -65,6 +66,7 @@ def test_segmenters_are_scored_fold_by_fold(segmentation_samples, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     tiny = {name: value for name, value in FLAGS.items() if name.startswith("trainer")}
     tiny |= {"data.crop.size": "[32, 32]", "data.num_workers": "0", "model.network.channels": "8"}
+    tiny |= {"model.network.backbone": "timm:test_resnet"}
     flags = [part for name, value in tiny.items() for part in (f"--{name}", value)]
     args = ["-c", "segmentation/demo.yaml", "--folds", "2", "--data.root", str(segmentation_samples), *flags]
     assert folds.main(args) == 0

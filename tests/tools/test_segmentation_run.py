@@ -148,7 +148,7 @@ def test_the_demo_trains_and_writes_a_report(tmp_path, monkeypatch):
 
     monkeypatch.setattr(samples, "write_segmentation_samples", few)
     flags = ["--trainer.max_epochs", "1", "--data.batch_size", "2", "--data.num_workers", "0", "--data.crop.size"]
-    flags += ["[40, 48]", "--trainer.accelerator", "cpu"]
+    flags += ["[40, 48]", "--trainer.accelerator", "cpu", "--model.network.backbone", "timm:test_resnet"]
     assert demo.main(["segmentation", "--output", str(tmp_path / "run"), *flags]) == 0
     assert "mIoU" in (tmp_path / "run/report.html").read_text()
 

@@ -159,6 +159,9 @@ def test_demo_trains_two_networks_and_compares_them(tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(samples, "write_video_samples", few)
     flags = ["--trainer.max_epochs", "1", "--data.num_workers", "0", "--trainer.accelerator", "cpu"]
+    flags += ["--trainer.limit_train_batches", "1", "--data.batch_size", "3", "--data.val_clips", "1"]
+    flags += ["--data.resize.size", "[24, 24]", "--data.augment", "[]"]
+    flags += ["--checkpoint.save_last", "false"]  # one copy of 33 million weights is enough
     assert demo.main(["video", "--output", str(tmp_path / "run"), *flags]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| demo")]
     assert [row.split(" | ")[0] for row in rows] == ["| demo", "| demo_single_frame"]
