@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from vertebra.backbones import create_backbone
 from vertebra.backbones.necks import PAFPN, BiFPN
@@ -77,16 +78,27 @@ def flags_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             labels = {f"{split}_labels": np.arange(8, dtype=np.uint8)[:, None] % 2 for split in ("train", "val")}
             np.savez(folder / "images.npz", **arrays, **labels)
             fitting = {"data.root": folder / "images.npz", **OF_IMAGES[config]}
+        if any(network in (CONFIGS / config).read_text() for network in ("RCNN", "RetinaNet", "FCOS")):
+            fitting |= {"model.network.backbone": "timm:test_resnet", "model.network.channels": 64}
         if "RCNN" in (CONFIGS / config).read_text():
             fitting |= {"model.network.proposals": FEW_PROPOSALS, "model.network.rois_per_image": 16}
         if " weights: " in (CONFIGS / config).read_text():  # the published ones are not on every machine
-            name = BACKBONES.get(config, "resnet18")
+            name = BACKBONES.get(config, "timm:test_resnet")
             body = create_backbone(name.removeprefix("tsm:"), in_channels=1 if name.endswith("3d") else 3)
             torch.save(body.state_dict(), folder / "r.pth")
             fitting |= {"model.network.backbone": name, "model.network.weights": folder / "r.pth"}
         return arguments({**fitting, **SHORT})
 
     return flags
+
+
+@pytest.mark.parametrize("config", RECIPES)
+def test_the_backbone_of_a_recipe_exists(config: str) -> None:
+    network = yaml.safe_load((CONFIGS / config).read_text())["model"]["init_args"]["network"]["init_args"]
+    given = network["backbone"]
+    options = given["init_args"] if isinstance(given, dict) else {"name": given}
+    with torch.device("meta"):
+        assert create_backbone(**{key: value for key, value in options.items() if key != "weights"}).levels
 
 
 @pytest.mark.parametrize("config", RECIPES)

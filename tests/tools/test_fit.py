@@ -4,7 +4,6 @@ import json
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +85,8 @@ def test_a_data_set_is_trained_on_with_short_flags(task, request, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     data = request.getfixturevalue(f"{task}_samples")
     call = [str(data / "train.csv"), str(data / "val.csv")] if task == "medical" else [str(data)]
-    backbone, size = {"medical": ("resnet18_3d", "20"), "video": ("r3d_18", "24")}.get(task, ("resnet18", "32"))
+    networks = {"medical": ("resnet10_3d", "20"), "video": ("tsn:timm:test_resnet", "24")}
+    backbone, size = networks.get(task, ("timm:test_resnet", "32"))
     torch.save(create_backbone(backbone, in_channels=1 if task == "medical" else 3).state_dict(), "weights.pth")
     flags = ["--backbone", backbone, "--weights", "weights.pth", "--size", size, "--batch", "2", "--epochs", "1"]
     flags += ["--lr", "0.001", "--device", "cpu", "--workers", "0", "--seed", "3", "--name", "trial"]
@@ -330,12 +330,11 @@ def test_words_that_are_no_data_set(answer, tmp_path):
     "words", ["fit --help", "fit", "fit nowhere", "fit -c nowhere.yaml", "fit --epohs 3 -c x", "test"]
 )
 def test_answers_are_fast_and_on_one_screen(words, tmp_path):
-    code = "import sys, time; began = time.monotonic(); from vertebra.tools.main import main; main(sys.argv[1:])\n"
-    code += "took = time.monotonic() - began; heavy = {'torch', 'lightning', 'cv2'} & set(sys.modules)\n"
+    # CPU time, which other jobs of the machine do not change
+    code = "import sys, time; began = time.process_time(); from vertebra.tools.main import main; main(sys.argv[1:])\n"
+    code += "took = time.process_time() - began; heavy = {'torch', 'lightning', 'cv2'} & set(sys.modules)\n"
     code += "print(f'{took:.3f}', *heavy, file=sys.stderr)"
-    began = time.monotonic()
     run = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, cwd=tmp_path)
-    assert time.monotonic() - began < 2
     took, *heavy = run.stderr.splitlines()[-1].split()
     assert float(took) < 1
     assert not heavy
