@@ -1,12 +1,11 @@
 """Faults of labeled files are the same for the check and for training, kind by kind."""
 
+import io
 import json
 import os
 import re
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from vertebra.tasks.scoring.class_metrics import ClassificationMetric
 from vertebra.tasks.segmentation.formats import Split, read_split
 from vertebra.tasks.video import VideoData
 from vertebra.tasks.video.formats import read_labeled_videos
-from vertebra.tools import check
+from vertebra.tools import check, main
 
 SOUND = "path,label\nx/0.png,cat\nx/1.png,dog\n"
 
@@ -143,17 +142,17 @@ def test_masks_of_a_list_lie_below_the_root(root):
     assert [fault.kind for fault in found] == [faults.DUPLICATE_FILE, faults.OUTSIDE_ROOT, *[faults.MISSING_FILE] * 2]
 
 
-def test_names_that_are_not_utf8_are_printed(root):
+def test_names_that_are_not_utf8_are_printed(root, monkeypatch, capsys):
     (root / "train/cat").mkdir(parents=True)
     (root / "train/dog").mkdir()
     (root / os.fsdecode(b"train/cat/caf\xe9.png")).write_bytes(b"no image")
     (root / "x/0.png").rename(root / "train/dog/0.png")
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
-    command = [sys.executable, "-m", "vertebra.tools.main", "check", str(root)]
-    folder = Path(check.__file__).parents[1]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
-    assert result.stderr == ""
-    assert "caf\\udce9.png: not an image" in result.stdout
+    written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")  # as the terminal of a process
+    monkeypatch.setattr(sys, "stdout", written)
+    assert main.main(["check", str(root)]) == 1
+    written.flush()
+    assert "caf\\udce9.png: not an image" in written.buffer.getvalue().decode()
+    assert capsys.readouterr().err == ""
 
 
 def test_classes_that_are_not_measured_are_reported(root):
