@@ -1,7 +1,7 @@
 import importlib.metadata
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,18 @@ def test_version_names_the_libraries_without_importing_them():
     assert versions["python"].startswith(".".join(map(str, sys.version_info[:3])))
 
 
+def seconds_of_processes() -> float:
+    """Return the CPU time of the processes that have ended, which other jobs of the machine do not change."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_fast_and_lists_every_command():
-    started = time.monotonic()
+    before = seconds_of_processes()
     result = subprocess.run(
         [sys.executable, "-m", "vertebra.tools.main", "--help"], capture_output=True, text=True, check=True
     )
-    assert time.monotonic() - started < 1.5
+    assert seconds_of_processes() - before < 1.5
     lines = [line.split() for line in result.stdout.splitlines() if line.startswith("  ")]
     assert [line[0] for line in lines] == list(main.COMMANDS)
     assert all(len(line) > 2 for line in lines)

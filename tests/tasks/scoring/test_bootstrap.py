@@ -80,7 +80,7 @@ def test_one_group_has_no_interval(size):
 def test_it_is_quick():
     rng = np.random.default_rng(0)
     values = rng.random((10, 1000))
-    started = time.monotonic()
+    started = time.process_time()
     means = {str(k): accuracy(row) for k, row in enumerate(values)}
     bootstrap(lambda times: {name: mean(times)["accuracy"] for name, mean in means.items()}, np.arange(1000))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5

@@ -236,10 +236,10 @@ def test_a_string_that_is_the_path_of_a_file_is_refused(tmp_path, monkeypatch):
     ],
 )
 def test_invalid_configurations_are_refused_quickly(text, message):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match=f"its configuration.*({message})"):
         read_config(text)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_a_class_is_found_although_the_package_exports_the_name_of_its_file():

@@ -252,7 +252,7 @@ def listed(capsys):
 def test_check_names_it_and_fit_refuses_what_it_cannot_use(root, capsys, name):
     (source, write), kind, message = (REFUSED | MENDED)[name]
     write(root)
-    begun = time.monotonic()
+    begun = time.process_time()
     assert main([str(root / source)]) == 1
     lines = [line for line in listed(capsys) if line.endswith(f"[{kind}]")]
     assert len(lines) == 1, lines
@@ -266,7 +266,7 @@ def test_check_names_it_and_fit_refuses_what_it_cannot_use(root, capsys, name):
     else:
         with pytest.warns(UserWarning, match=f" {kind}; `vertebra check` lists them"):
             assert len(read_as_fit(root, source).instances.boxes)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_sound_files_have_no_fault(root, capsys):
