@@ -3,7 +3,9 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 
-from vertebra.tasks.detection import DetectionData, DetectionModule, Split, faster_rcnn
+from vertebra.backbones import ResNet
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks.detection import DetectionData, DetectionModule, ProposalSelection, Split, faster_rcnn
 from vertebra.tasks.detection.transforms import Resize
 from vertebra.tasks.training import auto_batch
 from vertebra.tasks.training.auto_batch import AutoBatch, largest
@@ -29,6 +31,11 @@ class Recorder(Callback):
         self.sizes.append(len(batch.images))
 
 
+def tiny_detector():
+    body = ResNet(BasicBlock, (1, 1, 1, 1), widths=(8, 16, 24, 32))
+    return faster_rcnn(body, 5, channels=16, proposals=ProposalSelection(50, 50, 50, 50), rois_per_image=16)
+
+
 def trained(data, callbacks, batch_size, tmp_path, checkpoint=None):
     """Return the weights after two steps, and the sizes of the batches."""
     torch.manual_seed(0)
@@ -36,7 +43,7 @@ def trained(data, callbacks, batch_size, tmp_path, checkpoint=None):
         name: Split(str(data / f"annotations/{name}.json"), str(data / f"images/{name}")) for name in ("train", "val")
     }
     module_data = DetectionData(**splits, resize=Resize((48, 64), 80), batch_size=batch_size, num_workers=0)
-    module = DetectionModule(faster_rcnn("resnet18", 5, channels=16), module_data.class_names)
+    module = DetectionModule(tiny_detector(), module_data.class_names)
     recorder = Recorder()
     recorder.sizes = []
     trainer = Trainer(
@@ -77,7 +84,7 @@ def test_little_memory_makes_batches_small_and_a_resumed_run_keeps_its_size(dete
 def test_saved_memory_grows_with_the_batch(detection_samples):
     train = Split(str(detection_samples / "annotations/train.json"), str(detection_samples / "images/train"))
     data = DetectionData(train=train, resize=Resize((48, 64), 80), num_workers=0)
-    module = DetectionModule(faster_rcnn("resnet18", 5, channels=16), data.class_names)
+    module = DetectionModule(tiny_detector(), data.class_names)
     trainer = Trainer(accelerator="cpu", logger=False)
     with auto_batch._trial(module, torch.device("cpu")) as step:
         step.precision = trainer.precision_plugin

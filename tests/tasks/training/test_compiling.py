@@ -5,8 +5,9 @@ from torch._dynamo.utils import counters
 
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
+from vertebra.backbones.slowfast import SlowFast
 from vertebra.tasks.classification import image_classifier
-from vertebra.tasks.detection import faster_rcnn
+from vertebra.tasks.detection import ProposalSelection, faster_rcnn
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.medical import medical_classifier, slice_classifier, study_classifier
 from vertebra.tasks.segmentation import deeplabv3, deeplabv3plus, fcn, pspnet, unet, upernet
@@ -35,7 +36,7 @@ def losses_of(detector, size):
 
 def test_a_compiled_detector_is_equal_and_not_recompiled_after_an_epoch():
     bodies = [ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(norm="frozen"), widths=(8, 8, 8, 8)) for _ in range(2)]
-    plain, compiled = (faster_rcnn(body, 3, channels=16) for body in bodies)
+    plain, compiled = (faster_rcnn(body, 3, channels=16, proposals=ProposalSelection(50, 50)) for body in bodies)
     compiled.load_state_dict(plain.state_dict())
     for detector in (plain, compiled):  # chance has no part in it
         detector.rpn.sampler = detector.roi_heads.sampler = BalancedSampler(1_000_000, 0.5)
@@ -78,7 +79,7 @@ NETWORKS = {
     "upernet": (lambda: upernet(body(), 3, norm="frozen"), IMAGES),
     "video_classifier": (lambda: video_classifier(body(dim=3), 3), CLIPS),
     "frame_classifier": (lambda: frame_classifier(body(), 3), CLIPS),
-    "slowfast_r50": (lambda: video_classifier("slowfast_r50", 3, norm="frozen"), CLIPS),
+    "slowfast": (lambda: video_classifier(SlowFast((1, 1, 1, 1), BackboneOptions(norm="frozen")), 3), CLIPS),
     "medical_classifier": (lambda: medical_classifier(body(dim=3, in_channels=1), 3), VOLUMES),
     "slice_classifier": (lambda: slice_classifier(body(in_channels=1), 3), VOLUMES),
     "study_classifier": (lambda: study_classifier(body(in_channels=1), 3), (2, 3, 1, 33, 33)),

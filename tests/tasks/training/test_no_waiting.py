@@ -14,6 +14,7 @@ from vertebra.tasks.classification.dataset import ClassificationBatch
 from vertebra.tasks.detection import (
     ATSS,
     DetectionModule,
+    ProposalSelection,
     cascade_rcnn,
     faster_rcnn,
     fcos,
@@ -109,15 +110,17 @@ def study_step(pooling):
 
 
 WEIGHTS = [1.0, 2.0, 3.0]
+# two blocks of a suppression, whose steps are launched one box at a time
+FEW = {"proposals": ProposalSelection(per_level=80, per_image=50)}
 STEPS = {
-    "detection": detection_step,
+    "detection": partial(detection_step, **FEW),
     "detection retinanet": partial(detection_step, retinanet),
     "detection retinanet GIoU": partial(detection_step, retinanet, box_loss=GIoU(), head_norm="group"),
     "detection fcos": partial(detection_step, fcos),
     "detection fcos ATSS": partial(detection_step, fcos, assigner=ATSS(scale=8.0)),
-    "detection masks": partial(detection_step, mask_rcnn),
+    "detection masks": partial(detection_step, mask_rcnn, **FEW),
     "detection ssd": partial(detection_step, ssd),
-    "detection cascade": partial(detection_step, cascade_rcnn, masks=True),
+    "detection cascade": partial(detection_step, cascade_rcnn, masks=True, **FEW),
     "detection yolox": partial(detection_step, yolox),
     **{
         f"segmentation {loss.__name__}": partial(segmentation_step, loss)
@@ -153,10 +156,11 @@ def test_no_training_step_synchronizes(name, monkeypatch, on_a_gpu, blocking_cop
     assert copies.count == 0
 
 
-@pytest.mark.parametrize("num_ignored", [0, 2])
-@pytest.mark.parametrize("options", [{}, {"class_agnostic": True}, {"neck": "bifpn", "head_norm": "batch"}])
+@pytest.mark.parametrize(
+    ("options", "num_ignored"), [({}, 2), ({"class_agnostic": True}, 0), ({"neck": "bifpn", "head_norm": "batch"}, 2)]
+)
 def test_no_synchronization_after_the_first_step(options, num_ignored, on_a_gpu, blocking_copies):
-    detector = on_a_gpu(faster_rcnn("resnet18", 3, **options))
+    detector = on_a_gpu(faster_rcnn(body(), 3, **FEW, **options))
     batch = batch_on_a_gpu(num_ignored)
     detector(*batch)  # which makes the anchors of this size
     with blocking_copies() as copies:

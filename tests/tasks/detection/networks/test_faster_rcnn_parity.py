@@ -64,7 +64,8 @@ def images_and_targets() -> tuple[list[torch.Tensor], list[dict[str, torch.Tenso
     return images, targets
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+# by default one of them with each block, as the networks differ in nothing else
+@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=pytest.mark.slow), "resnet50"])
 def test_detections_equal_torchvisions(name: str) -> None:
     images, _ = images_and_targets()
     theirs = build_theirs(name).eval()
@@ -81,7 +82,7 @@ def test_detections_equal_torchvisions(name: str) -> None:
         torch.testing.assert_close(ours_of_image["scores"], theirs_of_image["scores"], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_losses_and_gradients_equal_torchvisions(name: str) -> None:
     # every box is sampled, so that chance has no part in it
     theirs = build_theirs(

@@ -176,8 +176,12 @@ def test_levels_and_heads_of_ssdlite_equal_torchvisions(randomize):
 
 
 def test_torchvisions_classifier_starts_the_backbone():
-    theirs = VGG(nn.Sequential(), num_classes=10)  # the fully connected layers
-    state = {k: torch.randn(x.shape) for k, x in theirs.state_dict().items()}
+    with torch.device("meta"):
+        theirs = VGG(nn.Sequential(), num_classes=10)  # the fully connected layers
+    # sums of few random numbers, since there are 120 million weights
+    state = {
+        k: sum(torch.randn(n, *[1] * i) for i, n in enumerate(x.shape[::-1])) for k, x in theirs.state_dict().items()
+    }
     body = ssd300("vgg16_atrous", 2).backbone
     own = {k: x for k, x in body.state_dict().items() if k.startswith("features")}
     renamed = body.own_names(state | own)
