@@ -63,11 +63,9 @@ class Recorder(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.fixture
-def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Function that runs `vertebra fit` in an empty folder and returns the images trained on."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+def fit_in(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that runs `vertebra fit` in a folder and returns the images trained on."""
+    monkeypatch.chdir(folder)
     Path("tiny.yaml").write_text(CONFIG)
     instantiate = train.VertebraCLI.instantiate_trainer
 
@@ -81,11 +79,26 @@ def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def run(*flags: str, stop_at: int | None = None) -> list[tuple[int, int]]:
         Recorder.trained, Recorder.stop_at = [], stop_at
-        args = ["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples), *flags]
+        args = ["fit", "-c", "tiny.yaml", "--data.root", str(data), *flags]
         assert train.main(args) == (0 if stop_at is None else 130)
         return Recorder.trained
 
     return run
+
+
+@pytest.fixture
+def fit(detection_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Function that runs `vertebra fit` in an empty folder and returns the images trained on."""
+    return fit_in(tmp_path, detection_samples, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path):
+    """Folder of a run that was not interrupted, and the images trained on."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        images = fit_in(folder, detection_samples, monkeypatch)()
+    return folder / "runs/tiny", images
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +113,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path) -
     shutil.rmtree(folder)
 
 
-def test_a_run_writes_checkpoints_logs_report_and_configuration(fit, detection_samples):
+def test_a_run_writes_checkpoints_logs_report_and_configuration(uninterrupted, detection_samples):
     def annotations(split):
         return json.loads((detection_samples / f"annotations/{split}.json").read_text())["annotations"]
 
-    fit()
-    run = Path("runs/tiny")
+    run, _ = uninterrupted
     names = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()}
     assert {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", "report.html"} <= names
     assert "logs/version_0/metrics.csv" in names
@@ -153,27 +165,33 @@ def test_an_interrupted_run_keeps_its_best_checkpoint(fit):
     assert (best["global_step"], last["global_step"]) == (5, 7)
 
 
-def test_a_folder_with_a_run_is_refused(fit, detection_samples, capsys):
-    fit("--trainer.max_epochs", "1")
-    assert train.main(["fit", "-c", "tiny.yaml", "--data.root", str(detection_samples)]) == 1
+def test_a_folder_with_a_run_is_refused(uninterrupted, detection_samples, tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    args = ["-c", str(tmp_path / "tiny.yaml"), "--data.root", str(detection_samples)]
+    assert train.main(["fit", *args, "--trainer.default_root_dir", str(uninterrupted[0])]) == 1
     message = capsys.readouterr().err
     assert "runs/tiny already holds a run" in message
     assert "--ckpt_path last" in message
 
 
-def test_a_run_interrupted_in_an_epoch_resumes_with_the_remaining_images(fit):
-    uninterrupted = fit("--trainer.default_root_dir", "uninterrupted")
+def test_a_run_interrupted_in_an_epoch_resumes_with_the_remaining_images(fit, uninterrupted):
     before = fit(stop_at=3)
     assert len(before) == 6  # in the middle of the first epoch of five batches
     after = fit("--ckpt_path", "last")
-    assert before + after == uninterrupted
+    assert before + after == uninterrupted[1]
     assert sorted({image for epoch, image in before + after if epoch == 0}) == list(range(1, 11))
 
 
-def test_a_run_that_ended_after_an_epoch_resumes_with_the_next(fit):
-    uninterrupted = fit("--trainer.default_root_dir", "uninterrupted")
+def test_a_run_that_ended_after_an_epoch_resumes_with_the_next_and_its_record_names_no_checkpoint(fit, uninterrupted):
     before = fit("--trainer.max_epochs", "1")
-    assert before + fit("--ckpt_path", "last") == uninterrupted
+    assert before + fit("--ckpt_path", "last") == uninterrupted[1]
+    for text in (
+        Path("runs/tiny/config.yaml").read_text(),
+        torch.load("runs/tiny/checkpoints/best.ckpt", weights_only=True)["config"],
+    ):
+        record = yaml.safe_load(text)
+        assert record["ckpt_path"] is None
+        assert record["checkpoint"]["dirpath"] is None
 
 
 def test_a_renamed_run_is_measured_and_resumed_in_its_new_folder(fit, capsys):
@@ -196,18 +214,6 @@ def test_a_renamed_run_is_measured_and_resumed_in_its_new_folder(fit, capsys):
     assert best.stat().st_mtime_ns == before
     assert torch.load("renamed/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
     assert not Path("runs/tiny").exists()
-
-
-def test_the_record_of_a_resumed_run_names_no_checkpoint(fit):
-    fit("--trainer.max_epochs", "1")
-    fit("--ckpt_path", "last")
-    for text in (
-        Path("runs/tiny/config.yaml").read_text(),
-        torch.load("runs/tiny/checkpoints/best.ckpt", weights_only=True)["config"],
-    ):
-        record = yaml.safe_load(text)
-        assert record["ckpt_path"] is None
-        assert record["checkpoint"]["dirpath"] is None
 
 
 @pytest.mark.slow

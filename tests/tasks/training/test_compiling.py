@@ -86,7 +86,13 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# their parts are those of others: of DeepLab v3+, of PSPNet, and of the classifiers of clips
+OF_OTHERS = ("deeplabv3", "fcn", "slice_classifier", "medical_classifier")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in OF_OTHERS else name for name in NETWORKS]
+)
 def test_compiled_networks_of_other_tasks_are_equal(name):
     build, shape = NETWORKS[name]
     plain, compiled = build(), build()
