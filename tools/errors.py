@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -13,6 +14,11 @@ _RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 _DOWNLOAD = "could not be downloaded"  # of published weights, in messages of the backbones
 _WITHOUT_NETWORK = "As flags: --weights FILE, or --weights none for random ones."
 _ELSEWHERE = "write elsewhere with --trainer.default_root_dir FOLDER (predict: --output FOLDER)"
+# a process of torch's DataLoader, which the kernel kills where memory is short
+_LOST_WORKER = re.compile(r"DataLoader worker \(pid[^)]*\) (is killed by signal: \w+|exited unexpectedly)")
+_LOST_WORKER_REMEDY = (
+    "most often memory was short: use fewer with --workers N, or a smaller --batch, and continue with --ckpt_path last."
+)
 _NOT_A_FOLDER = "a folder is needed there; move the file, or give another folder"
 # Environment errors, which are never bugs, wherever they are raised. ENOENT is missing on purpose: a file that a
 # library fails to find may be the library's own.
@@ -55,6 +61,8 @@ def user_message(error: BaseException, folder: str = "") -> str | None:
             file = cause.filename2 or cause.filename or folder  # filename2 is the destination of a copy
             prefix = f"{file}: " if file else ""
             return f"{prefix}{cause.strerror}; {_REMEDIES[cause.errno]}."
+        elif found := _LOST_WORKER.search(text):
+            return f"a process that loads data {found[1]}; {_LOST_WORKER_REMEDY}"
         # torch's writer drops the errno; a full disk is by far the most frequent cause
         elif isinstance(cause, RuntimeError) and "PytorchStreamWriter failed" in text:
             return f"{folder}: a checkpoint could not be written; {_REMEDIES[errno.ENOSPC]}."

@@ -33,6 +33,7 @@ from vertebra.tools.arguments.library_errors import library_message
 from vertebra.tools.arguments.linked_arguments import link_classes, refuse_contradictions, refuse_linked
 from vertebra.tools.arguments.null_values import load_none_as_null
 from vertebra.tools.errors import user_message
+from vertebra.tools.experiment.console import RunHeader, silence_chatter
 from vertebra.tools.experiment.hardware import default_precision
 from vertebra.tools.experiment.progress import ThrottledProgressBar
 from vertebra.tools.experiment.run_folder import check_writable
@@ -83,6 +84,12 @@ class VertebraCLI(LightningCLI):
         trackers = f"also send pictures and tables to trackers: one or more of {', '.join(TRACKERS)}"
         parser.add_argument("--log", type=str | None, default=None, help=trackers)
         parser.add_argument("--save", action="store_true", help=help_text)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in ("validate", "test"):
+            parser.set_defaults(verbose=False)  # a table of 17 digits; the report writer prints the scores
+        return parser
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -174,7 +181,9 @@ class VertebraCLI(LightningCLI):
             log.finish()
         checkpoint = self.trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
-            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path="best", weights_only=True)
+            self.trainer.validate(
+                self.model, datamodule=self.datamodule, ckpt_path="best", verbose=False, weights_only=True
+            )
 
     @rank_zero_only
     def _acquire_lock(self, run: Path) -> None:
@@ -221,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `fit`, `validate`, `test` or `predict`, whichever the first argument names, and return the exit code."""
     given = sys.argv
     _enable_logging()
+    silence_chatter()
     load_none_as_null()
     try:
         args = in_own_folder(resolve_configs(given[1:] if argv is None else list(argv)))
@@ -241,7 +251,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "default_root_dir": f"runs/{config_name(args) or 'unnamed'}",
                     "use_distributed_sampler": False,  # the samplers of the data modules split samples across ranks
                     "log_every_n_steps": 10,
-                    "callbacks": [ReportWriter(), RunFacts(_command(given, args)), TrainingPictures(), CurvePoints()],
+                    "enable_model_summary": False,  # which counts no FLOPs and one network; `RunHeader` is in its place
+                    "callbacks": [
+                        ReportWriter(),
+                        RunFacts(_command(given, args)),
+                        TrainingPictures(),
+                        RunHeader(),
+                        CurvePoints(),
+                    ],
                 },
                 seed_everything_default=0,
                 # raised, and printed as one line

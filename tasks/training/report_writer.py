@@ -50,7 +50,7 @@ class ReportWriter(Callback):
         folder = Path(trainer.default_root_dir)
         # several runs in a folder have a log each; sorted by time, since by name version_10 precedes version_9
         logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
-        facts = {"network": network_facts(pl_module), "versions": versions(), **read_facts(folder)}
+        facts = {"network": network_facts(pl_module), "versions": versions(), **_facts(trainer, folder)}
         headline, sections = pl_module.report(logs, _on_training(folder, pl_module, facts))
         sections += _configuration(folder)
         file = folder / "report.html"
@@ -66,6 +66,12 @@ class ReportWriter(Callback):
         numbers = ", ".join(f"{name} {format_number(value)}" for name, value in headline.items())
         classes = pl_module.class_table()
         rank_zero_info("\n".join([*([classes.text(_MAX_ROWS)] if classes else []), numbers, f"report: {file}"]))
+
+
+def _facts(trainer: Trainer, folder: Path) -> dict[str, Any]:
+    """Return the record of the training; an evaluation elsewhere finds it beside the checkpoint."""
+    run = Path(str(trainer.ckpt_path)).parent.parent if trainer.ckpt_path else folder
+    return read_facts(folder) or read_facts(run)
 
 
 def _evaluated(trainer: Trainer, module: TaskModule, split: str) -> dict[str, str]:

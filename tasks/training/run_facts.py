@@ -50,7 +50,7 @@ class RunFacts(Callback):
             "data": _data_facts(trainer),
             "settings": _settings(trainer, pl_module),
             "seed": os.environ.get("PL_GLOBAL_SEED", ""),
-            "hardware": _hardware(trainer),
+            "hardware": hardware(trainer),
             "versions": versions(),
         }
         self._write(trainer)
@@ -158,11 +158,16 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _hardware(trainer: Trainer) -> str:
+def hardware(trainer: Trainer) -> str:
+    """Return the name of the device that this process trains on."""
     device = trainer.strategy.root_device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+    return (
+        f"{device.type}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+        if device.type == "cpu"
+        else device.type
+    )
 
 
 def _writes(trainer: Trainer) -> bool:

@@ -53,3 +53,11 @@ def test_a_failed_copy_is_named_by_its_destination():
 @pytest.mark.parametrize("error", [OSError("no number"), FileNotFoundError(errno.ENOENT, "no", "a"), KeyError("a")])
 def test_other_errors_are_bugs(error):
     assert user_message(error) is None
+
+
+@pytest.mark.parametrize("end", ["is killed by signal: Killed. ", "exited unexpectedly"])
+def test_a_lost_loader_process_is_one_line(end):
+    message = user_message(RuntimeError(f"DataLoader worker (pid 30606) {end}"))
+    assert message.startswith(f"a process that loads data {end.split('.')[0].strip()}; ")
+    assert "--workers" in message
+    assert "--ckpt_path last" in message

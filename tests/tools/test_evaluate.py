@@ -54,6 +54,9 @@ def test_folders_without_a_training_split(trained, classification_samples, capsy
     assert any("other/new: left out 1 x unknown category (new)" in text for text in messages)
     assert any(f"and none of {first}" in text for text in messages)
     assert f"report  {run}/test_other/report.html" in capsys.readouterr().out
+    page = (run / "test_other/report.html").read_text()
+    assert "<dt>best epoch</dt><dd>1</dd>" in page
+    assert "20 training samples" in page  # from the record of the run
     assert second in (run / "test_other/scores_test.csv").read_text()
 
 
