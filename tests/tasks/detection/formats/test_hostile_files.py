@@ -164,7 +164,7 @@ REFUSED = {
     "broken HTML for XML": (voc("<!DOCTYPE html><p>404<br>"), UNREADABLE, "cannot be read"),
     "binary XML": (voc(b"\x00\x01\xff"), UNREADABLE, "cannot be read"),
 }
-MENDED = {
+REPAIRED = {
     "two boxes in an object": (voc(XML.replace("<bndbox>", "<bndbox/><bndbox>")), DEGENERATE, "it has 2 bndbox"),
     "infinite width": (
         image(width=float("inf")),
@@ -248,9 +248,9 @@ def listed(capsys):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [*REFUSED, *MENDED])
+@pytest.mark.parametrize("name", [*REFUSED, *REPAIRED])
 def test_check_names_it_and_fit_refuses_what_it_cannot_use(root, capsys, name):
-    (source, write), kind, message = (REFUSED | MENDED)[name]
+    (source, write), kind, message = (REFUSED | REPAIRED)[name]
     write(root)
     begun = time.process_time()
     assert main([str(root / source)]) == 1
