@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vertebra import __version__
 from vertebra.backbones import Backbone
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.training.module import TaskModule
 
 FILE = "run.json"  # in the run folder
-_PACKAGES = ("vertebra", "torch", "torchvision", "lightning")
+_PACKAGES = ("torch", "torchvision", "lightning")
 _OPTIONS = ("lr", "momentum", "betas", "weight_decay", "nesterov")  # of an optimizer, those worth a look
 
 
@@ -103,7 +104,7 @@ def network_facts(module: TaskModule) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of this package, of what it runs on, and of Python."""
-    return {**{name: version(name) for name in _PACKAGES}, "python": platform.python_version()}
+    return {"vertebra": __version__, **{name: version(name) for name in _PACKAGES}, "python": platform.python_version()}
 
 
 def _data_facts(trainer: Trainer) -> dict[str, Any]:
