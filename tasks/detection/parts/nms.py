@@ -11,6 +11,7 @@ from torchvision.ops import nms
 
 from vertebra.tasks.detection.parts.boxes import iou
 
+MANY = 1000  # boxes, from which on comparing them all takes longer on a CPU than a loop over the groups
 BLOCK = 64  # boxes whose overlaps with all others are held at once
 
 
@@ -28,9 +29,22 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
     """
     if not len(boxes):
         return groups
+    if boxes.device.type == "cpu" and len(boxes) > MANY:
+        return _nms_group_by_group(boxes.double(), scores, groups, threshold)
     # groups are moved apart until they cannot touch; in double precision, since a shift costs digits
     shift = groups.double() * (boxes.detach().max().double() + 1)
     return nms(boxes.double() + shift[:, None], scores.double(), threshold)
+
+
+def _nms_group_by_group(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Return the same for one group after the other, whose boxes are compared with no others."""
+    order = groups.argsort(stable=True)
+    kept = [
+        rows[nms(boxes[rows], scores[rows].double(), threshold)]
+        for rows in order.split(groups.unique(return_counts=True)[1].tolist())
+    ]
+    survivors = torch.cat(kept).sort().values  # by their place, so that equal scores keep their order
+    return survivors[scores[survivors].argsort(descending=True, stable=True)]
 
 
 def nms_masks(levels: Sequence[Tensor], threshold: float, allow_sync: bool = True) -> list[Tensor]:

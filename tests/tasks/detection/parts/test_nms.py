@@ -34,6 +34,16 @@ def test_many_groups_of_large_boxes_keep_their_overlaps():
     assert kept.tolist() == [0, 1, 3]
 
 
+@pytest.mark.parametrize("num_groups", [1, 7, 900])
+def test_many_boxes_equal_few(num_groups, monkeypatch):
+    boxes, groups = random_boxes(1500), torch.randint(0, num_groups, (1500,))
+    scores = torch.randint(0, 40, (1500,)) / 40  # with ties
+    found = grouped_nms(boxes, scores, groups, 0.6)
+    monkeypatch.setattr("vertebra.tasks.detection.parts.nms.MANY", 10_000)
+    assert torch.equal(found, grouped_nms(boxes, scores, groups, 0.6))
+    assert len(found) < 1500
+
+
 @pytest.mark.parametrize("threshold", [0.6, 0.8])
 def test_masks_equal_torchvisions_level_by_level_and_image_by_image(threshold):
     levels = [random_boxes(3, 60), random_boxes(3, 17)]
