@@ -63,12 +63,12 @@ def evaluate(
         FileNotFoundError: a path holds no data set.
         ValueError: it holds one of another task.
     """
-    task, split = task_of(config), _SPLIT[command]
+    arguments = config["data"]["init_args"]
+    task, split = "instances" if arguments.get("masks") is True else task_of(config), _SPLIT[command]
     options = check.make_parser().parse_args([str(path) for path in paths])
     sources = [source for path in paths for source in find_data(path, task, options).sources]
     source = _choose(command, split, sources, checkpoint, paths)
     data = data_flags(task, {split: source}, paths)
-    arguments = config["data"]["init_args"]
     if arguments.get("classes") and (paths[0] / "classes.txt").is_file():
         del arguments["classes"]  # the data set's own come first
     if arguments.get("group") and not has_columns(source.path, [arguments["group"]]):

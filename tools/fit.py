@@ -98,6 +98,8 @@ def _fit_data(words: Words) -> int:
         print(f"data    {recipe.found}")
         print(f"recipe  vertebra fit -c {recipe.config} {shlex.join(_words(recipe.flags))}")
         print(f"run     {run}")
+        if recipe.also:
+            print(f"also    vertebra fit {shlex.join(words.paths)} {recipe.also}")
     _print_short(expanded)
     return _train(["fit", "-c", str(config), *_words(long)])
 

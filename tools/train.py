@@ -101,7 +101,7 @@ class VertebraCLI(LightningCLI):
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(run / "checkpoints")
         if config.checkpoint.monitor is None:
             module: Any = locate(config.model.class_path)
-            config.checkpoint.monitor, config.checkpoint.mode = module.monitor
+            config.checkpoint.monitor, config.checkpoint.mode = module.choose_monitor(vars(config.model.init_args))
         config.weights_only = True  # loading a checkpoint executes no code
         if not config.trainer.fast_dev_run:  # which writes nothing
             check_writable(run)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -36,7 +37,8 @@ class DetectionModule(TaskModule):
     """Trains a detector, and measures it as COCO does, in the pixels of the image files.
 
     Logs `train/loss` and its parts, `val/map`, `val/map50` (0..1), of masks also `val/mask_map`, `val/mask_map50`, and
-    the same under `test/`.
+    the same under `test/`. The best checkpoint is that of the highest `val/mask_map` where a network predicts masks,
+    else `val/map`.
 
     Args:
         network: the detector.
@@ -72,6 +74,14 @@ class DetectionModule(TaskModule):
         self.metric = CocoMetric(self.class_names)
         self.category_ids: np.ndarray = np.arange(1, len(self.class_names) + 1)
         self._measured_ids = self.category_ids  # of the data set that `results` are of
+
+    @classmethod
+    def choose_monitor(cls, options: Mapping[str, Any]) -> tuple[str, Literal["min", "max"]]:
+        network = options["network"]
+        build: Any = locate(network["class_path"])
+        arguments = network.get("init_args") or {}
+        has_masks = isinstance(build, type) and issubclass(build, Detector) and build.has_masks(arguments)
+        return ("val/mask_map", "max") if has_masks else cls.monitor
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)

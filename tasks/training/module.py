@@ -147,6 +147,15 @@ class TaskModule(LightningModule, ABC):
         self.epoch: int | None = None
         self.skipped: dict[str, None] = {}  # a dictionary for its order
 
+    @classmethod
+    def choose_monitor(cls, options: Mapping[str, Any]) -> tuple[str, Literal["min", "max"]]:
+        """Return the metric that selects the best checkpoint of a run, see `monitor`.
+
+        Args:
+            options: constructor arguments in the configuration; the network as `class_path` and `init_args`.
+        """
+        return cls.monitor
+
     def __deepcopy__(self, memo: dict[int, Any]) -> TaskModule:
         # shared, not copied: on the command line the factory refers to the trainer and the data, which averaging of
         # weights would copy with the module, and which cannot be copied if the trainer has started other processes

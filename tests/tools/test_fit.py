@@ -118,20 +118,80 @@ def test_names_of_splits_of_other_tools(words, tmp_path):
     assert words("photos")["data.val"] == "valid"
 
 
-def test_outlines_suit_two_tasks_and_the_answer_has_the_two_commands(answer, words, tmp_path):
+def test_outlines_suit_three_tasks_and_the_answer_has_the_commands(answer, words, tmp_path):
     for split in ("train", "val"):
         images(tmp_path / "set" / split)
         outline = [[2, 2, 9, 2, 9, 9]]
         write_coco(tmp_path / f"set/annotations/{split}.json", tmp_path / "set" / split, segmentation=outline)
     lines = answer("set", "--epochs", "3").splitlines()
-    assert lines[0] == "vertebra: set: suits detection and segmentation; choose one:"
+    assert lines[0] == "vertebra: set: suits detection and instances and segmentation; choose one:"
     assert [line.split("#")[0].strip() for line in lines[1:]] == [
         "vertebra fit set --task detection --epochs 3",
+        "vertebra fit set --task instances --epochs 3",
         "vertebra fit set --task segmentation --epochs 3",
     ]
     assert words("set", "--task", "detection")["data.train.annotations"] == "annotations/train.json"
+    long = words("set", "--task", "instances")
+    assert Path(long["-c"]).name == "finetune_instances.yaml"
+    assert long["data.train.annotations"] == "annotations/train.json"
     long = words("set", "--task", "segmentation")
     assert (long["data.val.masks"], long["data.val.images"]) == ("annotations/val.json", "val")
+
+
+def write_yolo(folder, line):
+    images(folder / "images/train")
+    (folder / "labels/train").mkdir(parents=True)
+    for i in range(2):
+        (folder / f"labels/train/{i}.txt").write_text(line)
+    (folder / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+
+
+def write_labelme(folder, kind):
+    images(folder / "train")
+    for i in range(2):
+        shape = {
+            "label": "cat",
+            "shape_type": kind,
+            "points": [[2, 2], [9, 2], [9, 9]][:: 2 if kind != "polygon" else 1],
+        }
+        content = {"shapes": [shape], "imagePath": f"{i}.png", "imageHeight": 20, "imageWidth": 24}
+        (folder / f"train/{i}.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("write", "outline", "box"),
+    [(write_yolo, "0 .1 .1 .5 .1 .5 .5", "0 .5 .5 .5 .5"), (write_labelme, "polygon", "rectangle")],
+)
+def test_boxes_of_outlines_are_trained_on_and_a_line_has_the_command_for_masks(
+    write, outline, box, words, answer, tmp_path, capsys
+):
+    write(tmp_path / "set", outline)
+    assert Path(words("set")["-c"]).name == "finetune.yaml"
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("also"))
+    command, _, purpose = line.removeprefix("also    vertebra fit ").partition("#")
+    assert purpose.strip() == "boxes around objects, and a mask of each"
+    assert Path(words(*command.split())["-c"]).name == "finetune_instances.yaml"
+    assert "also" not in capsys.readouterr().out
+
+    write(tmp_path / "boxes", box)
+    assert Path(words("boxes")["-c"]).name == "finetune.yaml"
+    assert "also" not in capsys.readouterr().out
+    assert "boxes: holds a data set of detection; expected one of instances" in answer("boxes", "--task", "instances")
+
+
+def test_a_tree_of_voc_has_boxes_and_masks_of_objects_in_lists_of_their_own(words, tmp_path, capsys):
+    images(tmp_path / "voc/JPEGImages")
+    for folder in ("Annotations", "SegmentationObject", "ImageSets/Main", "ImageSets/Segmentation"):
+        (tmp_path / "voc" / folder).mkdir(parents=True)
+    box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    for i in range(2):
+        text = f"<annotation><object><name>cat</name>{box}</object></annotation>"
+        (tmp_path / f"voc/Annotations/{i}.xml").write_text(text)
+    for folder in ("Main", "Segmentation"):
+        (tmp_path / f"voc/ImageSets/{folder}/train.txt").write_text("0\n1\n")
+    assert words("voc", "--task", "detection")["data.train.annotations"] == "ImageSets/Main/train.txt"
+    long = words("voc", "--task", "instances")
+    assert long["data.train.annotations"] == "ImageSets/Segmentation/train.txt"
 
 
 def test_an_archive_of_images_suits_two_tasks_and_one_of_volumes_does_not(answer, words, tmp_path):

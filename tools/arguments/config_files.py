@@ -37,6 +37,7 @@ class OwnData(NamedTuple):
 OWN_DATA: Mapping[str, OwnData] = {
     "classification": OwnData("classification/finetune.yaml", "classification/scratch.yaml"),
     "detection": OwnData("detection/finetune.yaml", "detection/scratch.yaml"),
+    "instances": OwnData("detection/finetune_instances.yaml", "detection/scratch_instances.yaml"),
     "medical images": OwnData("medical/finetune_images.yaml", "medical/scratch_images.yaml"),
     "medical volumes": OwnData("medical/finetune_volumes.yaml", "medical/scratch_volumes.yaml", is_published=False),
     "segmentation": OwnData("segmentation/finetune.yaml", "segmentation/scratch.yaml"),

@@ -43,7 +43,7 @@ _EXAMPLES = {
     "validate": ("vertebra validate runs/photos other_photos",),
     "test": ("vertebra test runs/photos/checkpoints/last.ckpt other_photos",),
 }
-_TASK = ("--task NAME", "where a data set suits several: detection, segmentation, ...")
+_TASK = ("--task NAME", "where a data set suits several: detection, instances (masks), ...")
 
 
 def short_help(command: str) -> str:

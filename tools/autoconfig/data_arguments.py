@@ -74,6 +74,7 @@ def _of_labels(source: Source, root: Path) -> dict[str, str]:
 _ARGUMENTS: Mapping[str, Arguments] = {
     "classification": _of_labels,
     "detection": _of_boxes,
+    "instances": _of_boxes,
     "medical": _of_labels,
     "segmentation": _of_masks,
     "video": _of_labels,

@@ -13,7 +13,7 @@ from vertebra.tasks.medical.scans import NIFTI_SUFFIXES
 from vertebra.tools.arguments.command_line import Flag
 from vertebra.tools.arguments.config_files import OWN_DATA
 from vertebra.tools.autoconfig.data_arguments import data_flags
-from vertebra.tools.autoconfig.rival_tasks import PATIENT, PURPOSES, RIVALS, array_shapes, has_patients
+from vertebra.tools.autoconfig.rival_tasks import FORMATS_OF, PATIENT, PURPOSES, RIVALS, array_shapes, has_patients
 from vertebra.tools.checks.finders import FINDERS, UNLABELED, find_splits
 from vertebra.tools.checks.split_names import Ambiguous, assign_splits
 
@@ -28,20 +28,23 @@ class Recipe(NamedTuple):
         config: name of the shipped configuration.
         flags: that adapt it to the data set.
         found: the data set in words.
+        also: another task that the data set suits, as flag and purpose; empty where there is none.
     """
 
     task: str
     config: str
     flags: list[Flag]
     found: str
+    also: str
 
 
 class Data(NamedTuple):
-    """The splits of a data set, of one task."""
+    """The splits of a data set, of one task, and another task that is no matter of choice."""
 
     task: str
     formats: Sequence[Format]
     sources: list[Source]
+    also: str = ""
 
 
 def choose_recipe(paths: Sequence[Path], task: str | None, weights: str | None, flags: argparse.Namespace) -> Recipe:
@@ -69,7 +72,8 @@ def choose_recipe(paths: Sequence[Path], task: str | None, weights: str | None, 
     if "val" not in splits:
         chosen.append(Flag("--data.val_fraction", str(HELD_OUT)))
     kind, adapted = _KIND_OF.get(data.task, _task_itself)(data.task, list(splits.values()))
-    return Recipe(data.task, OWN_DATA[kind].choose(weights), [*chosen, *adapted], _in_words(data, splits))
+    also = f"--task {data.also}  # {PURPOSES[data.also]}" if data.also else ""
+    return Recipe(data.task, OWN_DATA[kind].choose(weights), [*chosen, *adapted], _in_words(data, splits), also)
 
 
 def _assign(sources: Sequence[Source], paths: Sequence[Path], title: str) -> dict[str, Source]:
@@ -109,6 +113,8 @@ def find_data(path: Path, task: str | None, flags: argparse.Namespace, title: st
         for rival in RIVALS
         if rival.of == first.task and (sources := rival.find(path, first.sources, flags))
     }
+    if task is None and list(rivals) == ["instances"] and first.task == "detection":
+        return first._replace(also="instances")  # boxes are what was always trained on
     if task is None and rivals:
         choices = {f"{title} --task {name}": PURPOSES[name] for name in (first.task, *rivals)}
         raise Ambiguous(f"{path}: suits {' and '.join((first.task, *rivals))}", choices)
@@ -116,7 +122,7 @@ def find_data(path: Path, task: str | None, flags: argparse.Namespace, title: st
         return first
     if task not in rivals:
         raise ValueError(f"{path}: holds a data set of {first.task}; expected one of {task}. Give that.")
-    finder = next(each for each in FINDERS if each.task == task)
+    finder = next(each for each in FINDERS if each.task == FORMATS_OF.get(task, task))
     return Data(task, finder.formats, rivals[task])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vertebra.tasks.detection.formats import coco
+from vertebra.tasks.detection.formats.outlines_at_a_glance import mask_lists, shows_outlines
 from vertebra.tasks.loading.coco.content import mentions_outlines
 from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.formats import Source
@@ -43,6 +44,10 @@ def _outlines_beside_boxes(path: Path, found: Sequence[Source], flags: argparse.
     return files
 
 
+def _masks_of_objects(path: Path, found: Sequence[Source], flags: argparse.Namespace) -> list[Source]:
+    return mask_lists(path) or (list(found) if found and all(map(shows_outlines, found)) else [])
+
+
 def _arrays_of_images(path: Path, found: Sequence[Source], flags: argparse.Namespace) -> list[Source]:
     """Return the splits of an archive of images, which may be photos or X-rays."""
     shapes = array_shapes(path)
@@ -58,13 +63,17 @@ def _table_of_patients(path: Path, found: Sequence[Source], flags: argparse.Name
 
 RIVALS = (
     Rival("segmentation", "detection", _boxes_beside_masks),
+    Rival("segmentation", "instances", _masks_of_objects),
+    Rival("detection", "instances", _masks_of_objects),
     Rival("detection", "segmentation", _outlines_beside_boxes),
     Rival("medical", "classification", _arrays_of_images),
     Rival("classification", "medical", _table_of_patients),
 )
+FORMATS_OF = {"instances": "detection"}  # task -> that of the finder with its formats, where it is another
 PURPOSES = {
     "classification": "a class for each image",
     "detection": "boxes around objects",
+    "instances": "boxes around objects, and a mask of each",
     "medical": "a diagnosis for each study, with intervals over patients",
     "segmentation": "a class for each pixel",
     "video": "a class for each clip",

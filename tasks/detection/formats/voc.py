@@ -16,6 +16,8 @@ from vertebra.tasks.detection.annotations.raw_annotations import RawAnnotations,
 from vertebra.tasks.detection.annotations.validate import validate
 from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.formats.images_folder import refuse_folder
+from vertebra.tasks.detection.formats.voc_masks import FOLDER as MASKS
+from vertebra.tasks.detection.formats.voc_masks import boxes_of_masks, mask_file, read_object_masks
 from vertebra.tasks.detection.formats.voc_xml import VocImage, read_xml
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
@@ -34,7 +36,10 @@ class _Layout(NamedTuple):
 
 
 def read_voc(
-    file: Path, class_names: Sequence[str] | None = None, orientation: Orientation | None = None
+    file: Path,
+    class_names: Sequence[str] | None = None,
+    orientation: Orientation | None = None,
+    masks: bool | None = False,
 ) -> tuple[Annotations, list[Fault]]:
     """Read the images of a VOC list, or a folder of XML files.
 
@@ -46,6 +51,9 @@ def read_voc(
 
     `difficult` objects are marked as crowd: a detector is neither blamed nor praised for them, as in the challenge.
 
+    Masks are those of `SegmentationObject`, whose values number the objects in the order of the XML; boxes then are
+    those around the masks. Only the images that `ImageSets/Segmentation` lists have masks in the official sets.
+
     Args:
         file: a list `ImageSets/Main/train.txt` (a name a line; the -1, 0 or 1 behind it in the lists of one class is
             passed over) with `Annotations/` and `JPEGImages/` two folders up; or a folder of XML files, whose images
@@ -53,6 +61,7 @@ def read_voc(
             `0007` with any suffix, or else the file named in `<filename>`.
         class_names: names of the training split, which then number the labels; None takes the sorted names found.
         orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
+        masks: whether to read the masks, see `BoxOptions`; with None they are read if every image has them.
 
     Raises:
         FileNotFoundError: `file` does not exist.
@@ -69,6 +78,11 @@ def read_voc(
     outside = find_outside(file, files, layout.roots, "give a list or folder beside its image")
     found += [fault._replace(file=str(read[i][0])) for i, fault in outside.items()]
     read = [one for i, one in enumerate(read) if i not in outside]
+    masks = all(mask_file(source).is_file() for source, _, _ in read) if masks is None else masks
+    outlines: list[Any] = []
+    if masks:
+        read, outlines, of_masks = _with_masks(read)
+        found += of_masks
     files = [path for _, path, _ in read]
     titles = [f"image {os.path.basename(path)!r}" for path in files]
     for (source, _, image), title in zip(read, titles, strict=True):
@@ -84,6 +98,7 @@ def read_voc(
     names, category_ids, _ = number_classes(categories, class_names)
     label_of = {name: label for label, name in enumerate(names, start=1)}
     counts = [len(image.objects) for _, _, image in read]
+    boxes = np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4)
     annotations, of_boxes = validate(
         RawAnnotations(
             class_names=names,
@@ -96,7 +111,7 @@ def read_voc(
             sources=[str(source) for source, _, _ in read],
             image_of=np.repeat(np.arange(len(read), dtype=np.int64), counts),
             instances=Instances(
-                boxes=np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4),
+                boxes=boxes_of_masks(boxes, outlines) if masks else boxes,
                 labels=np.array([label_of.get(item.name or "", 0) for item in objects], dtype=np.int64),
                 crowd=np.array([item.difficult for item in objects], dtype=np.bool_),
                 areas=np.full(len(objects), np.nan),  # VOC has none: that of the box counts
@@ -107,6 +122,7 @@ def read_voc(
             categories=[item.name for item in objects],
             unit="object",
             positions=np.array([i for count in counts for i in range(1, count + 1)], dtype=np.int64),
+            outlines=outlines if masks else None,
         ),
         orientation,
     )
@@ -137,6 +153,25 @@ def _read_all(layout: _Layout, file: Path) -> tuple[list[tuple[Path, str, VocIma
                 found.append(Fault(faults.SHARED_LABELS, str(source), message))
             read.append((source, str((path or layout.folders[0] / f"{source.stem}.jpg").absolute()), image))
     return read, found
+
+
+def _with_masks(
+    read: Sequence[tuple[Path, str, VocImage]],
+) -> tuple[list[tuple[Path, str, VocImage]], list[Any], list[Fault]]:
+    """Return those images of which masks can be read, the outline of each of their objects, and the faults."""
+    kept, outlines, found = [], [], []
+    for one in read:
+        file = mask_file(one[0])
+        try:
+            outlines += read_object_masks(file, len(one[2].objects))
+        except FileNotFoundError:
+            message = "does not exist, but data.masks needs it; ImageSets/Segmentation lists the images with masks."
+            found.append(Fault(faults.MISSING_FILE, str(file), message))
+        except ValueError as error:
+            found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), f"{error}. Replace or remove it."))
+        else:
+            kept.append(one)
+    return kept, outlines, found
 
 
 def _of_list(file: Path) -> _Layout:
@@ -219,14 +254,20 @@ def _find_lists(wanted: Source, options: Any) -> list[Source]:
     return [Source(file) for file in sorted(path.glob("ImageSets/Main/*.txt")) if "_" not in file.name]
 
 
+def _has_masks(path: Path) -> bool:
+    folder = path.absolute()
+    return (folder.parent / MASKS).is_dir() if path.is_dir() else (folder.parents[2] / MASKS).is_dir()
+
+
 def _read(source: Source, options: BoxOptions, class_names: Sequence[str] | None) -> tuple[Annotations, list[Fault]]:
     refuse_folder(source)
-    if options.masks:
+    if options.masks and not _has_masks(source.path):
         raise ValueError(
-            f"{source.path}: the XML of Pascal VOC has boxes and no outlines; data.masks needs those of COCO, YOLO or "
-            "labelme. Convert the annotations, or train on boxes with data.masks=false."
+            f"{source.path}: the XML of Pascal VOC has boxes and no outlines, and no folder {MASKS} is beside it; "
+            "data.masks needs that, or the outlines of COCO, YOLO or labelme. Convert the annotations, or train on "
+            "boxes with data.masks=false."
         )
-    return read_voc(source.path, class_names, options.orientation)
+    return read_voc(source.path, class_names, options.orientation, options.masks)
 
 
 FOLDER = Format("VOC's folder of *.xml", _is_folder, _find_folder, _read)

@@ -8,6 +8,7 @@ https://arxiv.org/abs/1906.09756.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,6 +141,10 @@ class CascadeRCNN(Detector):
             *(f"roi_heads.stages.{i}.{x}.{part}" for i in range(3) for x in branches for part in ("head", "predictor")),
         )
         warm_start(self, weights)
+
+    @classmethod
+    def has_masks(cls, options: Mapping[str, Any]) -> bool:
+        return bool(options.get("masks"))
 
     def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         proposals, losses = self.rpn(features, batch.padded_size, batch.sizes, targets)

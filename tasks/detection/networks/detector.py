@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -90,6 +90,11 @@ class Detector(nn.Module, ABC):
         Raises:
             NonFiniteOutput: what the network computes for an image is not finite.
         """
+
+    @classmethod
+    def has_masks(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether a network with these constructor arguments predicts masks."""
+        return False
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict, of this network or of a peer's, under this network's names and in its shapes."""

@@ -6,6 +6,7 @@ Mask R-CNN, He et al. 2017, https://arxiv.org/abs/1703.06870
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.layers import Norm
@@ -31,6 +32,10 @@ class MaskRCNN(FasterRCNN):
 
     compiled = (*FasterRCNN.compiled, "roi_heads.branches.mask.head", "roi_heads.branches.mask.predictor")
     class_layers = (*FasterRCNN.class_layers, "roi_heads.branches.mask.predictor.mask_fcn_logits")
+
+    @classmethod
+    def has_masks(cls, options: Mapping[str, Any]) -> bool:
+        return True
 
     def branches(
         self, levels: Sequence[Level], channels: int, num_classes: int, norm: Norm | None

@@ -21,6 +21,7 @@ from vertebra.tasks.detection import (
 from vertebra.tasks.detection.parts.masks import paste_masks
 from vertebra.tasks.detection.transforms import Resize
 from vertebra.tasks.reporting.report import write_report
+from vertebra.tools import train
 
 
 def build(root: Path, masks: bool = True, **data) -> tuple[DetectionModule, DetectionData]:
@@ -112,3 +113,33 @@ def test_masks_cost_a_run_of_boxes_nothing(instance_samples, trainer):
     assert data.records("val").instances.masks is None
     with pytest.raises(ValueError, match="the targets have no masks"):
         trainer.fit(module, data)
+
+
+def test_the_best_checkpoint_is_that_of_the_best_masks_where_there_are_any():
+    def monitored(network, **options):
+        spec = {"class_path": f"vertebra.tasks.detection.{network}", "init_args": options}
+        return DetectionModule.choose_monitor({"network": spec})[0]
+
+    assert monitored("MaskRCNN") == monitored("CascadeRCNN", masks=True) == "val/mask_map"
+    assert monitored("FasterRCNN") == monitored("CascadeRCNN") == monitored("RTDETR") == "val/map"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_of_masks_records_what_it_monitors(instance_samples, tmp_path):
+    flags = {
+        "data.root": instance_samples,
+        "model.network.backbone": "resnet18",
+        "model.network.channels": "8",
+        "model.network.rois_per_image": "8",
+        "data.resize.short": "[48]",
+        "data.num_workers": "0",
+        "trainer.max_epochs": "1",
+        "trainer.limit_train_batches": "1",
+        "trainer.limit_val_batches": "1",
+        "trainer.accelerator": "cpu",
+        "trainer.default_root_dir": tmp_path / "run",
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    assert train.main(["fit", "-c", "detection/scratch_instances.yaml", *words]) == 0
+    assert "monitor: val/mask_map\n" in (tmp_path / "run/config.yaml").read_text()
+    assert (tmp_path / "run/checkpoints/best.ckpt").is_file()
