@@ -2,7 +2,9 @@ import pytest
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from vertebra.tasks.detection import DetectionData, DetectionModule, Split, faster_rcnn
+from vertebra.backbones import ResNet
+from vertebra.backbones.blocks import BasicBlock
+from vertebra.tasks.detection import DetectionData, DetectionModule, ProposalSelection, Split, faster_rcnn
 from vertebra.tasks.detection.transforms import Resize
 from vertebra.tasks.training import auto_rate
 from vertebra.tasks.training.auto_batch import AutoBatch
@@ -26,7 +28,9 @@ def rates(samples, tmp_path, callbacks, checkpoint=None, **options):
         for name in ("train", "val")
     }
     data = DetectionData(**splits, resize=Resize((48,), 64), batch_size=4, num_workers=0)
-    network = faster_rcnn("resnet18", data.num_classes, channels=8)
+    body = ResNet(BasicBlock, (1, 1, 1, 1), widths=(8, 16, 24, 32))
+    few = ProposalSelection(50, 50)
+    network = faster_rcnn(body, data.num_classes, channels=8, proposals=few, rois_per_image=16)
     module = DetectionModule(network, data.class_names, layer_decay=0.5)
     recorder = Rates()
     trainer = Trainer(
