@@ -61,10 +61,19 @@ def test_a_request_is_one_sample_in_any_process_and_order(instance_samples):
 
 
 def test_squares_have_the_side_of_their_batch(instance_samples):
-    dataset = training_set(data(instance_samples, [Mosaic()]))
-    sizes = [{dataset[SampleRequest(i, i, seed)].sample.image.image.shape for i in range(4)} for seed in range(8)]
-    assert all(len(of_batch) == 1 for of_batch in sizes)
-    assert set.union(*sizes) == {(48, 48, 3), (64, 64, 3)}
+    drawn = []
+
+    class Seen(Mosaic):
+        def __call__(self, image, draw):
+            drawn.append((draw.side, super().__call__(image, draw)))
+            return drawn[-1][1]
+
+    dataset = training_set(data(instance_samples, [Seen()], resize=Resize([48, 90], 64)))
+    for seed in range(8):
+        drawn.clear()
+        images = [dataset[SampleRequest(i, i, seed)].sample.image for i in range(3)]
+        assert {side for side, _ in drawn} in ({48}, {64})  # 64 is the longest
+        assert all(image.image is square.image for image, (_, square) in zip(images, drawn, strict=True))  # not resized
 
 
 def test_evaluation_sees_images_as_they_are(instance_samples):
