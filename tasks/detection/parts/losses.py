@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vertebra.tasks.detection.parts.assigners import IGNORE
 from vertebra.tasks.detection.parts.box_coder import Coder
@@ -100,13 +102,41 @@ def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: float = 0.25, gamm
         logits: (..., K).
         labels: (...) int64 in 1..K, 0 for background, `IGNORE` for a loss and gradient of 0.
         alpha: weight of the true class; the others have 1 - alpha.
-        gamma: how much less easy examples count: 0, which is cross-entropy, or at least 1.
+        gamma: how much less easy examples count; 0 is cross-entropy.
 
     Returns:
         (...) sums over the classes.
     """
-    is_class = labels[..., None] == torch.arange(1, logits.shape[-1] + 1, device=labels.device)
-    # the loss of a yes is that of a no with the sign turned: one formula, and few tensors to keep for the gradient
-    wrong = torch.where(is_class, -logits, logits)
-    loss = wrong.sigmoid().pow(gamma) * F.softplus(wrong) * torch.where(is_class, alpha, 1 - alpha)
-    return loss.sum(dim=-1).masked_fill(labels == IGNORE, 0.0)
+    return _FocalLoss.apply(logits, labels, alpha, gamma)
+
+
+class _FocalLoss(torch.autograd.Function):
+    """The focal loss with its gradient, computed in one go: logits are the largest tensor of a one-stage detector.
+
+    Every class is first taken to be absent, and the true one is then replaced, since hardly any candidate has one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+        probs, loss = logits.sigmoid(), F.softplus(logits)
+        factor = probs.pow(gamma).mul_(1 - alpha)
+        # of p^gamma * softplus(x), whose factors have the derivatives gamma * p^gamma * (1 - p) and p
+        gradient = (1 - probs).mul_(gamma).mul_(loss).add_(probs).mul_(factor)
+        loss.mul_(factor)
+
+        is_object, place = labels > 0, (labels - 1).clamp(min=0)[..., None]
+        wrong = -logits.gather(-1, place)
+        prob, own_loss = wrong.sigmoid(), F.softplus(wrong)
+        own_factor = alpha * prob.pow(gamma)
+        own_gradient = -own_factor * (gamma * (1 - prob) * own_loss + prob)
+        for dense, own in ((loss, own_factor * own_loss), (gradient, own_gradient)):
+            dense.scatter_(-1, place, own.where(is_object[..., None], dense.gather(-1, place)))
+        is_ignored = labels == IGNORE
+        ctx.save_for_backward(gradient, is_ignored)
+        return loss.sum(dim=-1).masked_fill_(is_ignored, 0.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        gradient, is_ignored = ctx.saved_tensors
+        return gradient * outputs[0].masked_fill(is_ignored, 0.0)[..., None], None, None, None

@@ -69,6 +69,13 @@ def test_focal_loss_equals_torchvisions(alpha, gamma):
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+def test_focal_loss_has_the_gradient_of_its_values():
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(9, 4, dtype=torch.float64)).requires_grad_()
+    labels = torch.tensor([IGNORE, 0, 0, 1, 2, 3, 4, 4, 0])
+    torch.autograd.gradcheck(lambda x: sigmoid_focal_loss(x, labels, 0.25, 2.0), logits)
+
+
 def test_focal_loss_of_extreme_logits_is_finite():
     logits = torch.tensor([[1e4, -1e4]] * 3, requires_grad=True)
     loss = sigmoid_focal_loss(logits, torch.tensor([1, 2, IGNORE]))
