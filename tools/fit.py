@@ -19,6 +19,7 @@ from vertebra.tools.arguments.flag_names import refuse_unknown, refuse_unknown_k
 from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.arguments.run_help import short_help
 from vertebra.tools.arguments.short_flags import expand_short
+from vertebra.tools.arguments.value_checks import check_values
 from vertebra.tools.errors import user_message
 
 _CONFIG = ("-c", "--config")
@@ -64,7 +65,9 @@ def _run_config(command: str, words: Words) -> int:
     files = [find_config(flag.value or "") for flag in words.flags if flag.name in _CONFIG]
     for file in files:
         refuse_unknown_keys(read_configs([file]), str(file))
-    expanded = _expand(words.flags, read_configs(files))
+    config = read_configs(files)
+    expanded = _expand(words.flags, config)
+    check_values(_long(expanded), config, ", ".join(map(str, files)))
     _print_short(expanded)
     return _train([command, *_words(_long(expanded))])
 
@@ -134,9 +137,14 @@ def _expand(flags: Sequence[Flag], config: dict[str, Any]) -> list[tuple[Flag, l
     """Return each flag with the long flags that it sets, once all are known to be sound."""
     refuse_unknown(flags, config)
     expanded = expand_short(flags, config)
-    check_paths(_long(expanded))
-    check_device(_long(expanded))
+    _check(_long(expanded), config)
     return expanded
+
+
+def _check(flags: Sequence[Flag], config: dict[str, Any]) -> None:
+    check_paths(flags)
+    check_device(flags)
+    check_values(flags, config)
 
 
 def _print_short(expanded: Sequence[tuple[Flag, list[Flag]]]) -> None:
@@ -152,17 +160,15 @@ def _long(expanded: Sequence[tuple[Flag, list[Flag]]]) -> list[Flag]:
 
 def _check_for_any_recipe(flags: Sequence[Flag]) -> None:
     """Refuse flags that no recipe has, before the data set is searched."""
-    errors: list[ValueError] = []
+    errors: list[ValueError | FileNotFoundError] = []
     for recipes in OWN_DATA.values():
         config = read_configs([find_config(recipes.scratch)])
         try:
             refuse_unknown(flags, config)
-            expanded = expand_short(flags, config)
-        except ValueError as error:
+            _check(_long(expand_short(flags, config)), config)
+        except (ValueError, FileNotFoundError) as error:
             errors.append(error)
         else:
-            check_paths(_long(expanded))
-            check_device(_long(expanded))
             return
     raise errors[0]
 

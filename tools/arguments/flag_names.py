@@ -8,7 +8,7 @@ from typing import Any
 
 from vertebra.tools.arguments.command_line import Flag
 from vertebra.tools.arguments.short_flags import SHORT_FLAGS
-from vertebra.tools.arguments.signatures import arguments_of
+from vertebra.tools.arguments.signatures import Arguments, arguments_of
 
 _TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
 _CHECKPOINT = "vertebra.tasks.training.saving.checkpoints.Checkpoints"
@@ -98,6 +98,25 @@ def unknown_flag(name: str, known: Iterable[str]) -> ValueError:
 
 def _names_beside(parts: Sequence[str], config: Mapping[str, Any], flags: Sequence[Flag]) -> list[str]:
     """Return the flags that there are beside an unknown one; none where the flag is known, or may be."""
+    for prefix, part, found in owners(parts, config, flags):
+        if found is not None and part not in found.types:
+            return [f"--{prefix}.{name}" for name in found.types] if found.is_complete else []
+    return []
+
+
+def owners(
+    parts: Sequence[str], config: Mapping[str, Any], flags: Sequence[Flag]
+) -> Iterator[tuple[str, str, Arguments | None]]:
+    """Yield the class of each part of a flag, as far as it can be found.
+
+    Args:
+        parts: of the flag, such as `model`, `network` and `backbone`.
+        config: the configuration that has the classes.
+        flags: those that choose classes.
+
+    Yields:
+        The flag before the part, the part, and the arguments of the class that it is one of.
+    """
     value: Any = config.get(parts[0])
     class_path = {"trainer": _TRAINER, "checkpoint": _CHECKPOINT}.get(parts[0], "")
     is_class = parts[0] in _CLASSES
@@ -110,14 +129,14 @@ def _names_beside(parts: Sequence[str], config: Mapping[str, Any], flags: Sequen
         chosen = next((flag.value for flag in flags if flag.name == f"--{prefix}"), None)
         class_path = chosen if chosen and "." in chosen else class_path
         if part in ("class_path", "init_args", "dict_kwargs", "help"):
-            return []
+            return
         found = arguments_of(class_path) if class_path and not (chosen and "." not in chosen) else None
         if found is None or not found.types:
-            return []
+            return
+        yield prefix, part, found
         if part not in found.types:
-            return [f"--{prefix}.{name}" for name in found.types] if found.is_complete else []
+            return
         value = value.get(part) if isinstance(value, Mapping) else None
         class_path, is_class = found.types[part], True
         if isinstance(value, Mapping) and "class_path" not in value:
             is_class = False  # a data class, whose fields are plain keys
-    return []

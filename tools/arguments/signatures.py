@@ -16,10 +16,12 @@ class Arguments(NamedTuple):
     Attributes:
         types: name of each argument -> dotted name of the class that annotates it, "" where that is none.
         is_complete: whether there are no others.
+        annotations: name of each argument -> its annotation as it is written, "" for none.
     """
 
     types: Mapping[str, str]
     is_complete: bool
+    annotations: Mapping[str, str]
 
 
 @cache
@@ -31,21 +33,36 @@ def arguments_of(class_path: str) -> Arguments | None:
     module, node = place
     init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
     if init is None:
-        fields = {
-            item.target.id: _type_of(item.annotation, module)
+        given: dict[str, ast.expr | None] = {
+            item.target.id: item.annotation
             for item in node.body
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
         }
+        own = _arguments(given, module, True)
         if _is_dataclass(node) and not node.bases:
-            return Arguments(fields, True)
+            return own
         inherited = _of_bases(node, module)
-        return Arguments({**inherited.types, **fields}, inherited.is_complete and (_is_dataclass(node) or not fields))
-    given = [*init.args.posonlyargs, *init.args.args, *init.args.kwonlyargs][1:]
-    types = {argument.arg: _type_of(argument.annotation, module) for argument in given}
+        return _joined(inherited, own, inherited.is_complete and (_is_dataclass(node) or not given))
+    listed = [*init.args.posonlyargs, *init.args.args, *init.args.kwonlyargs][1:]
+    own = _arguments({argument.arg: argument.annotation for argument in listed}, module, True)
     if init.args.kwarg is None:
-        return Arguments(types, True)
+        return own
     inherited = _of_bases(node, module)
-    return Arguments({**inherited.types, **types}, inherited.is_complete)
+    return _joined(inherited, own, inherited.is_complete)
+
+
+def is_found(class_path: str) -> bool:
+    """Return whether there is such a class, also one that its module imports from elsewhere."""
+    module = _module(class_path.rpartition(".")[0])
+    name = class_path.rpartition(".")[2]
+    return module is not None and (name in module.classes or name in module.imported or name in module.assigned)
+
+
+def class_names_of(package: str) -> list[str]:
+    """Return the names of the classes that a module defines or passes on."""
+    module = _module(package)
+    names = {*module.classes, *module.imported} if module else set()
+    return sorted(name for name in names if name[:1].isupper())
 
 
 class _Module(NamedTuple):
@@ -54,26 +71,38 @@ class _Module(NamedTuple):
     Attributes:
         name: dotted.
         classes: by their names.
+        assigned: names of its functions and variables, such as classes that are made by a function.
         imported: dotted names of what it imports, by their names in the module.
     """
 
     name: str
     classes: Mapping[str, ast.ClassDef]
+    assigned: frozenset[str]
     imported: Mapping[str, str]
 
 
+def _arguments(given: Mapping[str, ast.expr | None], module: _Module, is_complete: bool) -> Arguments:
+    types = {name: _type_of(annotation, module) for name, annotation in given.items()}
+    written = {name: "" if annotation is None else ast.unparse(annotation) for name, annotation in given.items()}
+    return Arguments(types, is_complete, written)
+
+
+def _joined(first: Arguments, second: Arguments, is_complete: bool) -> Arguments:
+    annotations = {**first.annotations, **second.annotations}
+    return Arguments({**first.types, **second.types}, is_complete, annotations)
+
+
 def _of_bases(node: ast.ClassDef, module: _Module) -> Arguments:
-    types: dict[str, str] = {}
-    is_complete = bool(node.bases)
+    inherited = Arguments({}, bool(node.bases), {})
     for base in node.bases:
         name = base.value if isinstance(base, ast.Subscript) else base  # of a generic class
         dotted = _dotted(name, module)
         if dotted.rpartition(".")[2] in ("ABC", "Generic", "Protocol"):
             continue
         found = arguments_of(dotted)
-        is_complete = is_complete and found is not None and found.is_complete
-        types |= found.types if found else {}
-    return Arguments(types, is_complete)
+        found = found or Arguments({}, False, {})
+        inherited = _joined(inherited, found, inherited.is_complete and found.is_complete)
+    return inherited
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:
@@ -119,9 +148,14 @@ def _module(name: str) -> _Module | None:
         return None
     classes: dict[str, ast.ClassDef] = {}
     imported: dict[str, str] = {}
+    assigned: set[str] = set()
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef):
             classes[node.name] = node
+        elif isinstance(node, ast.FunctionDef):
+            assigned.add(node.name)
+        elif isinstance(node, ast.Assign):
+            assigned |= {target.id for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.Import):
             imported |= {alias.asname or alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -130,7 +164,7 @@ def _module(name: str) -> _Module | None:
                 package = package.rpartition(".")[0]
             base = f"{package}.{node.module}" if node.level else node.module
             imported |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
-    return _Module(name, classes, imported)
+    return _Module(name, classes, frozenset(assigned), imported)
 
 
 def _file_of(name: str) -> Path | None:
