@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
+from vertebra.backbones.hub_access import one_attempt
 
 # arguments by which networks with position embeddings or windows accept any size; each family has one of them
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
@@ -134,7 +135,8 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
     if published is None or not published.has_weights:
         raise ValueError(f"timm publishes no weights for {name!r}; give the path of a state dict: weights=PATH.")
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        with one_attempt():
+            return timm.create_model(name, pretrained=True).state_dict()
     except OSError as error:
         where = f"https://huggingface.co/{published.hf_hub_id}" if published.hf_hub_id else published.url
         cache = HF_HUB_CACHE if published.hf_hub_id else torch.hub.get_dir()
