@@ -9,7 +9,7 @@ import torch
 
 from vertebra.tools.benchmark import CHOICES, main
 from vertebra.tools.benchmarks import decoding, defaults, detection, timing, video
-from vertebra.tools.benchmarks.detectors import yolox_detectors
+from vertebra.tools.benchmarks.detectors import torchvision_detectors, yolox_detectors
 from vertebra.tools.benchmarks.table import SPEEDUP, Table, plot, write
 from vertebra.tools.benchmarks.tasks import DETECTORS, TASKS
 from vertebra.tools.benchmarks.timing import Spread, speedups, time_interleaved
@@ -42,7 +42,8 @@ def test_our_detector_is_compared_with_torchvision(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [name for name in DETECTORS if name != "faster_rcnn"])
 def test_each_detector_is_compared_with_its_peer_if_that_is_installed(network, capsys):
-    assert main(["--rounds", "1", "detection", "--network", network, "--size", "64", "64", "--batch", "1"]) == 0
+    size = str(torchvision_detectors.SSD_LEAST if network == "ssd300" else 64)
+    assert main(["--rounds", "1", "detection", "--network", network, "--size", size, size, "--batch", "1"]) == 0
     text = capsys.readouterr().out
     peer, package, _ = detection.PEERS[network]
     found = [row[0].split(",")[0] for row in rows(text)]
@@ -81,6 +82,11 @@ def test_backbones_are_compared_with_both_libraries(capsys):
 def test_an_unknown_backbone_is_a_user_error(capsys):
     assert main(["backbones", "--only", "resnet50", "resnet5"]) == 1
     assert "vertebra: resnet5 is not among the benchmarked backbones; choose from resnet50" in capsys.readouterr().err
+
+
+def test_a_size_that_a_detector_cannot_take_is_a_user_error(capsys):
+    assert main(["detection", "--network", "ssd300", "--size", "256", "320"]) == 1
+    assert "size is (256, 320); torchvision's SSD300 needs at least 257 pixels" in capsys.readouterr().err
 
 
 def test_runs_are_interleaved_and_warm_up_is_not_measured():

@@ -23,6 +23,7 @@ OURS: dict[str, Callable[..., Detector]] = {
     "fcos": fcos,
     "ssd300": ssd300,
 }
+SSD_LEAST = 257  # pixels of height and width
 TWO_STAGES = {"faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
 ONE_STAGE = {"retinanet": RetinaNet, "fcos": FCOS}
 
@@ -52,6 +53,8 @@ def _theirs(network: str, backbone: str, size: tuple[int, int]) -> nn.Module:
     if network in ONE_STAGE:
         pyramid = body(returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
         return ONE_STAGE[network](pyramid, NUM_CLASSES + 1, **sizes)
+    if min(size) < SSD_LEAST:
+        raise ValueError(f"size is {size}; torchvision's SSD300 needs at least {SSD_LEAST} pixels for its last level.")
     detector = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=NUM_CLASSES + 1)
     detector.transform.fixed_size = (size[1], size[0])  # else every image is resized to 300 x 300
     return detector
