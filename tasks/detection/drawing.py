@@ -15,6 +15,8 @@ from vertebra.tasks.reporting.charts import class_color
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _NUM_BEST = 3  # detections drawn where all scores are below the threshold
 _SMALLEST_TEXT = 7  # pixels; capitals lower than this cannot be read
+_TAGGED = 0.25  # of the picture is what tags may cover
+_TAG_AREA = 14  # of a tag of some ten letters, in squares of the height of a capital
 
 
 def draw_detections(
@@ -55,8 +57,8 @@ def draw_boxes(
 ) -> np.ndarray:
     """Draw boxes, each with a tag of its class and score, in the color of its class.
 
-    Lines and text grow with the picture. A tag never leaves the picture; where even the smallest legible one does not
-    fit, the box goes without.
+    Lines and text grow with the picture, and shrink where there are so many boxes that tags would cover it. A tag never
+    leaves the picture; where even the smallest legible one does not fit, the box goes without.
 
     Args:
         image: (H, W, 3) uint8 RGB; it stays as it is.
@@ -71,7 +73,9 @@ def draw_boxes(
     """
     canvas = np.ascontiguousarray(image).copy()
     height, width = canvas.shape[:2]
-    thickness = max(1, round(np.hypot(height, width) / 400))
+    text_size = np.hypot(height, width) / 58  # height of a capital, pixels
+    text_size = min(text_size, np.sqrt(_TAGGED * height * width / (_TAG_AREA * max(1, len(boxes)))))
+    thickness = max(1, round(text_size * 58 / 400))
     # A box may reach over the edge, where its line would not be seen.
     corners = np.clip(np.rint(boxes), 0, [width - 1, height - 1] * 2).astype(int).tolist()
     order = range(len(corners) - 1, -1, -1)
@@ -80,7 +84,7 @@ def draw_boxes(
     for i in order:  # after all boxes, so that no line crosses a tag
         name = class_names[int(labels[i]) - 1]
         text = name if scores is None else f"{name} {scores[i]:.2f}"
-        _draw_tag(canvas, corners[i], text, class_color(int(labels[i])), thickness)
+        _draw_tag(canvas, corners[i], text, class_color(int(labels[i])), thickness, round(text_size))
     return canvas
 
 
@@ -108,9 +112,11 @@ def _draw_dashes(
         cv2.line(canvas, a, b, color, thickness)
 
 
-def _draw_tag(canvas: np.ndarray, box: Sequence[int], text: str, color: tuple[int, int, int], thickness: int) -> None:
+def _draw_tag(
+    canvas: np.ndarray, box: Sequence[int], text: str, color: tuple[int, int, int], thickness: int, text_size: int
+) -> None:
     height, width = canvas.shape[:2]
-    size = max(_SMALLEST_TEXT + 2, round(np.hypot(height, width) / 58))  # height of a capital, pixels
+    size = max(_SMALLEST_TEXT + 2, text_size)
     text_width = _text_width(text, size)
     if text_width + size > width:
         size = int(size * width / (text_width + size))

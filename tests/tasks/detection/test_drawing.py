@@ -90,3 +90,11 @@ def test_the_first_box_lies_on_top():
 def test_eighteen_classes_differ():
     assert len({class_color(label) for label in range(1, 19)}) == 18
     assert class_color(19) == class_color(1)
+
+
+def test_many_tags_leave_most_of_the_picture():
+    corners = np.array([(x, y) for y in range(10, 990, 60) for x in range(10, 990, 60)])
+    boxes, labels = np.concatenate([corners, corners + 20], axis=1), np.ones(len(corners), dtype=int)
+    drawn = draw_boxes(np.full((1000, 1000, 3), 128, np.uint8), boxes, labels, ["cell"], np.full(len(boxes), 0.5))
+    assert len(boxes) == 289
+    assert 0.05 < (drawn != 128).any(axis=2).mean() < 0.5
