@@ -10,7 +10,7 @@ import numpy as np
 from vertebra.tasks.reporting.charts import NUM_LOOKS, Line, line_chart
 from vertebra.tasks.reporting.report import Section, columns, note
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tasks.scoring.confidence import THRESHOLDS, ConfidenceCurves
+from vertebra.tasks.scoring.confidence import ConfidenceCurves
 
 _MOST_CURVES = 10
 _LIMITS = (-0.01, 1.01)  # lines along an edge of 0..1 would be clipped to half their width
@@ -37,10 +37,11 @@ def confidence_section(curves: ConfidenceCurves, class_names: Sequence[str], cou
     charts = []
     for title, values in (("F1", curves.f1), ("Precision", curves.precision), ("Recall", curves.recall)):
         lines = [
-            Line(class_names[k], THRESHOLDS, values[:, k], _look(k, i, shown)) for i, k in enumerate(shown.tolist())
+            Line(class_names[k], curves.thresholds, values[:, k], _look(k, i, shown))
+            for i, k in enumerate(shown.tolist())
         ]
         if len(known) > 1:
-            lines.append(Line("mean over classes", THRESHOLDS, _mean(values[:, known]), look=None))
+            lines.append(Line("mean over classes", curves.thresholds, _mean(values[:, known]), look=None))
         chart = line_chart(
             lines,
             title,
@@ -54,19 +55,22 @@ def confidence_section(curves: ConfidenceCurves, class_names: Sequence[str], cou
 
 
 def _best_thresholds(curves: ConfidenceCurves, class_names: Sequence[str], known: np.ndarray) -> Table:
-    rows = [_at_best(class_names[k], *(values[:, k] for values in curves)) for k in known.tolist()]
+    scores = (curves.precision, curves.recall, curves.f1)
+    rows = [_at_best(class_names[k], curves.thresholds, *(values[:, k] for values in scores)) for k in known.tolist()]
     if len(known) > 1:
-        rows.insert(0, _at_best("mean over classes", *(_mean(values[:, known]) for values in curves)))
+        rows.insert(0, _at_best("mean over classes", curves.thresholds, *(_mean(one[:, known]) for one in scores)))
     return Table("Best thresholds", ["class", "threshold", "F1", "precision", "recall"], rows)
 
 
-def _at_best(name: str, precision: np.ndarray, recall: np.ndarray, f1: np.ndarray) -> list[str | float]:
+def _at_best(
+    name: str, thresholds: np.ndarray, precision: np.ndarray, recall: np.ndarray, f1: np.ndarray
+) -> list[str | float]:
     # the middle of the thresholds with the best F1, which is the furthest from a change
     if not f1.max():
         return [name, float("nan"), 0.0, float("nan"), float("nan")]
     best = np.flatnonzero(f1 == f1.max())
     i = int(best[len(best) // 2])
-    return [name, float(THRESHOLDS[i]), float(f1[i]), float(precision[i]), float(recall[i])]
+    return [name, float(thresholds[i]), float(f1[i]), float(precision[i]), float(recall[i])]
 
 
 def _look(label: int, index: int, shown: np.ndarray) -> int:

@@ -80,7 +80,7 @@ def last_logged(metrics_csv: Sequence[Path], name: str) -> float | None:
 
 
 def _simplest_first(names: Sequence[str]) -> list[str]:
-    return sorted(names, key=lambda name: (name.count("/"), len(name)))
+    return sorted(names, key=lambda name: (name.count("/"), not name.startswith("train/"), len(name)))
 
 
 def _loss_name(column: str) -> str:

@@ -92,10 +92,10 @@ class SegmentationModule(TaskModule):
 
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)
-        for place, labels in self._labels(batch):
+        for place, labels, scores in self._labels(batch):
             height, width = batch.mask_sizes[place].tolist()
             mask = batch.masks[place, :height, :width]
-            self.metric.update(labels[None], mask[None], batch.indices[place : place + 1])
+            self.metric.update(labels[None], mask[None], batch.indices[place : place + 1], scores[None])
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -109,7 +109,7 @@ class SegmentationModule(TaskModule):
         self.warn_skipped(batch.skipped)
         return [
             Prediction(int(batch.indices[place]), batch.names[place], labels.to(torch.uint8).cpu().numpy())
-            for place, labels in self._labels(batch)
+            for place, labels, _ in self._labels(batch)
         ]
 
     def prediction_writer(self) -> PredictionWriter:
@@ -125,7 +125,7 @@ class SegmentationModule(TaskModule):
         for row in rows[~np.isnan(scores[rows])].tolist():
             batch = self.batch_of(loader, int(self.results.indices[row]))
             with self.trainer.precision_plugin.forward_context():
-                for place, labels in self._labels(batch):
+                for place, labels, _ in self._labels(batch):
                     mask, predicted = (x.to(torch.uint8).cpu().numpy() for x in (batch.masks[place], labels))
                     examples.append(Example(batch.names[place], float(scores[row]), mask, predicted))
         return examples
@@ -160,8 +160,8 @@ class SegmentationModule(TaskModule):
     def _images(self, batch: SegmentationBatch) -> Tensor:
         return self.to_memory_format(self.normalize(batch.images, batch.sizes))
 
-    def _labels(self, batch: SegmentationBatch) -> Iterator[tuple[int, Tensor]]:
-        """Yield the place in the batch and the labels (H, W) int64 of each image, in the pixels of its file.
+    def _labels(self, batch: SegmentationBatch) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield place in the batch, labels (H, W) int64 and their probabilities of each image, in pixels of its file.
 
         Images of one size go through the network together, others separately and without their padding, so that the
         prediction for an image does not depend on the rest of the batch.
@@ -176,4 +176,5 @@ class SegmentationModule(TaskModule):
                 size = batch.mask_sizes[place].tolist()
                 if size != [height, width]:
                     one = F.interpolate(one[None], size=size, mode="bilinear", align_corners=False)[0]
-                yield place, one.argmax(dim=0)
+                scores, labels = one.max(dim=0)
+                yield place, labels, scores

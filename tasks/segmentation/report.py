@@ -12,6 +12,7 @@ import numpy as np
 from vertebra.tasks.loading.files.images import read_for_display
 from vertebra.tasks.reporting.captions import labeled_tiles
 from vertebra.tasks.reporting.charts import color_legend, confusion_chart
+from vertebra.tasks.reporting.confidence_report import confidence_section
 from vertebra.tasks.reporting.report import Part, Picture, Section, gallery, note
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.segmentation.drawing import errors, legend, overlay
@@ -41,8 +42,12 @@ def segmentation_sections(results: SegmentationResults) -> list[Section]:
     """Return the report sections of an evaluation."""
     confusion = confusion_chart(results.confusion, results.class_names, results.class_names)
     text = "Rows: true class, columns: predicted class, in pixels. Color: fraction of the row."
+    curves = results.confidence_curves()
+    counted = "A prediction is the most probable class of a pixel."
+    confidence = confidence_section(curves, results.class_names, counted) if curves else None
     return [
         Section("Classes", *_classes(results)),
+        *([confidence] if confidence else []),
         Section("Confusion", confusion, note(text)),
     ]
 

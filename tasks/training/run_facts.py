@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
 from vertebra import __version__
 from vertebra.backbones import Backbone
@@ -135,7 +136,9 @@ def _settings(trainer: Trainer, module: TaskModule) -> dict[str, Any]:
         "schedule": _in_words(module.schedule, vars(module.schedule)),
         "precision": str(trainer.precision),
     }
+    averaging = [type(one).__name__ for one in getattr(trainer, "callbacks", ()) if isinstance(one, WeightAveraging)]
     optional = {
+        "averaged weights": (", ".join(averaging), ""),
         "gradient accumulation": (trainer.accumulate_grad_batches, 1),
         "gradient clipping": (trainer.gradient_clip_val, None),
         "layer decay": (module.layer_decay, 1.0),

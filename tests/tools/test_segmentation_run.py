@@ -71,7 +71,7 @@ def test_a_run_monitors_miou_and_writes_a_report(trained):
     report = (trained / "report.html").read_text()
     for word in ("mIoU", "boundary F1", "triangle", "fraction of pixels", "Confusion", "Training", "Worst images"):
         assert word in report
-    assert report.count("<img") == 5  # all five validation images have errors to show
+    assert report.count("<img alt") == 5  # all five validation images have errors to show
     rows = list(csv.DictReader((trained / "logs/version_0/metrics.csv").open()))
     assert {"train/loss", "train/loss_main", "train/loss_aux", "val/miou", "val/pixel_accuracy"} <= set(rows[0])
 
@@ -104,7 +104,7 @@ def test_predict_writes_masks_at_the_original_image_size(trained, segmentation_s
         np.add.at(confusion, (truth, np.array(Image.open(masks[index]))), 1)
     score = np.nanmean(ious(confusion))
     report = (trained / "report.html").read_text()
-    assert f"{score:.3f}" in report[report.index("<dl") : report.index("</dl>")]
+    assert f"<dd>{score:.3f}</dd>" in report[report.index('<dl class="headline">') :]
 
 
 def test_check_reports_all_planted_faults(segmentation_samples, tmp_path, capsys):

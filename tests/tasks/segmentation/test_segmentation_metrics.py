@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
+from vertebra.tasks.scoring.confidence import confidence_curves
 from vertebra.tasks.segmentation import SegmentationData, SegmentationModule, deeplabv3plus
 from vertebra.tasks.segmentation.formats import Split
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
@@ -158,3 +159,31 @@ def test_two_processes_measure_the_same_as_one(
     (together,) = make_trainer(2).validate(*build(segmentation_samples), verbose=False)
     assert together == alone
     assert set(alone) == {"val/miou", "val/pixel_accuracy"}
+
+
+def test_confidence_counts_pixels_by_the_probability_of_their_class():
+    rng = np.random.default_rng(0)
+    metric, kept = SegmentationMetric(["a", "b", "c"]), []
+    for index in range(3):
+        labels, masks = rng.integers(3, size=(2, 9, 11))
+        masks[0, :4] = IGNORE_INDEX
+        scores = rng.integers(7, 20, (9, 11)) / 20 + 0.02  # not at a threshold, which rounding would decide
+        kept.append((labels[masks < 3], masks[masks < 3], scores[masks < 3]))
+        for _ in range(2):  # a repeated image counts once
+            parts = (torch.from_numpy(part)[None] for part in (labels, masks))
+            metric.update(*parts, torch.tensor([index]), torch.from_numpy(scores)[None])
+    curves = metric.compute().confidence_curves()
+    expected = confidence_curves(
+        *(np.concatenate(part) for part in ([one[0] for one in kept], [one[2] for one in kept])),
+        np.concatenate([one[0] == one[1] for one in kept]),
+        np.bincount(np.concatenate([one[1] for one in kept]), minlength=3),
+    )
+    np.testing.assert_array_equal(curves.thresholds, np.linspace(0, 1, 21))
+    for name in ("precision", "recall", "f1"):
+        np.testing.assert_allclose(getattr(curves, name)[7:], getattr(expected, name)[35::5])
+
+
+def test_no_curves_without_probabilities():
+    metric = SegmentationMetric(["a"])
+    metric.update(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), torch.tensor([0]))
+    assert metric.compute().confidence_curves() is None
