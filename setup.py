@@ -36,6 +36,9 @@ REQUIRED = [
 # reference implementations of the parity tests
 REFERENCES = ["pytorchvideo>=0.1.5", "segmentation-models-pytorch>=0.5", "scikit-learn>=1.7"]
 
+# what `vertebra export` to ONNX needs
+EXPORT = ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"]
+
 EXTRAS = {
     "dev": [
         "pytest>=8.0",
@@ -46,11 +49,12 @@ EXTRAS = {
         "types-PyYAML",
         "h5py>=3.8",
         *REFERENCES,
+        *EXPORT,
     ],
     "notebooks": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "pandas>=2.2"],
     "trackers": ["wandb>=0.17", "mlflow-skinny>=2.14"],
     "keras": ["h5py>=3.8"],  # weight files of Keras
-    "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
+    "export": EXPORT,
 }
 
 setup(

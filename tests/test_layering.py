@@ -27,6 +27,7 @@ TOOLS = {
     "experiment": (),
     "samples": (),
     "benchmarks": (),
+    "exporting": (),
 }
 
 

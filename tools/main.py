@@ -52,6 +52,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         ),
     },
     "Inference": {
+        "export": Command("vertebra.tools.export", "write a model as ONNX, compared with the run: vertebra export RUN"),
         "share": Command("vertebra.tools.share", "write a model for others, with a card: vertebra share RUN FOLDER"),
         "predict": Command(
             "vertebra.tools.predict",

@@ -215,7 +215,7 @@ def _present(images: Tensor, indices: Tensor | None) -> Tensor | None:
 def _scatter(values: Tensor, images: Tensor, indices: Tensor | None) -> Tensor:
     """Scatter per-image values (M, ...) to studies, (N, I, ...), with zeros for padding."""
     if indices is None:
-        return values.unflatten(0, (len(images), -1))
+        return values.unflatten(0, (images.shape[0], -1))
     # index_copy and not assignment by a mask, which would synchronize with the device
     empty = values.new_zeros((images.shape[0] * images.shape[1], *values.shape[1:]))
     return empty.index_copy(0, indices, values).view(*images.shape[:2], *values.shape[1:])

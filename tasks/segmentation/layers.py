@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -76,6 +77,33 @@ def pooled_norm(channels: int, norm: Norm) -> nn.Module:
     return PooledSyncBatchNorm(channels) if norm == "sync" else norm_layer(2, channels, norm)
 
 
+class BinnedAvgPool2d(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling to `size` x `size` bins, which also exports with dynamic height and width.
+
+    The decomposition of PyTorch's operator has an index per pixel of the traced size, which is wrong for any other.
+
+    Shape:
+        (N, C, H, W) -> (N, C, size, size)
+    """
+
+    output_size: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.output_size == 1 or not torch.compiler.is_exporting():
+            return super().forward(x)
+        rows, columns = (bin_means(x.shape[axis], self.output_size, x) for axis in (2, 3))
+        return rows @ x @ columns.T
+
+
+def bin_means(length: int, bins: int, like: Tensor) -> Tensor:
+    """Return the matrix (bins, length) of adaptive average pooling along an axis, in type and device of `like`."""
+    numbers = torch.arange(bins, device=like.device)
+    first, after = numbers * length // bins, ((numbers + 1) * length + bins - 1) // bins
+    places = torch.arange(length, device=like.device)
+    inside = (places >= first[:, None]) & (places < after[:, None])
+    return inside.to(like.dtype) / (after - first)[:, None]
+
+
 def pooled_conv_norm(in_channels: int, channels: int, size: int, norm: Norm) -> nn.Sequential:
     """Build adaptive average pooling to `size` x `size`, a 1x1 convolution, norm and ReLU.
 
@@ -83,7 +111,7 @@ def pooled_conv_norm(in_channels: int, channels: int, size: int, norm: Norm) -> 
         (N, in_channels, H, W) -> (N, channels, size, size)
     """
     return nn.Sequential(
-        nn.AdaptiveAvgPool2d(size),
+        BinnedAvgPool2d(size),
         conv(2, in_channels, channels, kernel_size=1),
         pooled_norm(channels, norm),
         nn.ReLU(inplace=True),

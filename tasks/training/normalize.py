@@ -76,13 +76,14 @@ class Normalize(nn.Module):
         self.register_buffer("shift", -255 * torch.tensor(mean).view(-1, 1, 1) * scale, persistent=False)
 
     def forward(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
-        if len(images) and images.shape[1] != len(self.scale):
+        # `shape[0]` and not `len`, which fixes the number of images in an exported network
+        if images.shape[0] and images.shape[1] != len(self.scale):
             raise ValueError(
                 f"the images have {images.shape[1]} channels and the network takes {len(self.scale)}; expected the "
                 "same number. Set data.pixels.channels and model.network.in_channels alike (for a backbone given by "
                 "its class: its own in_channels)."
             )
-        if not len(images):  # a batch without readable images has no known number of channels
+        if not images.shape[0]:  # a batch without readable images has no known number of channels
             return images.to(self.scale.dtype)
         height, width = images.shape[-2:]
         heights, widths = (height, width) if sizes is None else (sizes[:, :1], sizes[:, 1:])
@@ -95,3 +96,8 @@ class Normalize(nn.Module):
         shift = (self.shift * columns).contiguous(memory_format=layout)
         pixels = images.to(scale.dtype, copy=True)  # the only allocation; all further operations are in place
         return pixels.mul_(scale).add_(shift).mul_(rows)
+
+    def clips(self, clips: Tensor) -> Tensor:
+        """Normalize clips (N, C, T, H, W) uint8 frame by frame; the result is a view of frames (N * T, C, H, W)."""
+        frames = clips.transpose(1, 2).flatten(0, 1)
+        return self(frames).unflatten(0, (clips.shape[0], clips.shape[2])).transpose(1, 2)

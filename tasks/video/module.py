@@ -145,9 +145,7 @@ class VideoModule(TaskModule):
 
     def _clips(self, batch: VideoBatch) -> Tensor:
         """Return all views of all videos, (N * V, 3, T, H, W), normalized."""
-        clips = batch.clips.flatten(0, 1)
-        frames = clips.transpose(1, 2).flatten(0, 1)  # (N * V * T, 3, H, W)
-        return self.to_memory_format(self.normalize(frames).unflatten(0, (len(clips), -1)).transpose(1, 2))
+        return self.to_memory_format(self.normalize.clips(batch.clips.flatten(0, 1)))
 
     def _probs(self, batch: VideoBatch) -> Tensor:
         """Return the probabilities of every view, (N, V, K) float32."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from vertebra.tasks.loading.data import TaskData
@@ -75,6 +77,34 @@ def set_annotations(config: dict[str, Any], file: Path) -> None:
     config["data"]["init_args"]["predict_annotations"] = str(file)
 
 
+def portable_config(checkpoint: Path, content: dict[str, Any], trust: bool = False) -> dict[str, Any]:
+    """Return `inference_config` without the classes, which are a separate entry of a file, and without inputs."""
+    config = inference_config(checkpoint, content, trust=trust)
+    del config["data"]["init_args"]["class_names"], config["data"]["init_args"]["predict"]
+    return config
+
+
+def training_data(config_file: Path) -> TaskData:
+    """Build the data module of a run with its data set.
+
+    Args:
+        config_file: `config.yaml` of a run; as for `vertebra validate`, its classes are not checked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not the configuration of a run.
+    """
+    if not config_file.is_file():
+        raise FileNotFoundError(f"{config_file} does not exist; give the run folder, or samples with --images PATH.")
+    data = yaml.safe_load(config_file.read_text(encoding="utf-8")).get("data")
+    if not isinstance(data, dict):
+        raise ValueError(f"{config_file}: has no data; the configuration of a run is expected.")
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(TaskData, "data", subclass_mode=True)
+    with _quiet_parsing():
+        return _instantiated(config_file, parser, {"data": data}).data
+
+
 def assemble(checkpoint: Path, trust: bool = False) -> Assembled:
     """Build the module and the data module of a checkpoint, and load the weights.
 
@@ -88,10 +118,7 @@ def assemble(checkpoint: Path, trust: bool = False) -> Assembled:
     """
     content = read_checkpoint(checkpoint)
     config = inference_config(checkpoint, content, trust=trust)
-    with warnings.catch_warnings():
-        # transforms are annotated with tuples but accept lists, which is how YAML writes a tuple
-        warnings.filterwarnings("ignore", message="(?s).*a tuple is serialized as list")
-        warnings.filterwarnings("ignore", message="(?s).*deprecated in v4")  # in Lightning's calls of jsonargparse
+    with _quiet_parsing():
         built = _instantiate(checkpoint, config)
     module = built.model
     try:
@@ -108,10 +135,23 @@ def _instantiate(checkpoint: Path, config: dict[str, Any]) -> Any:
     parser.add_lightning_class_args(TaskData, "data", subclass_mode=True)
     parser.add_lightning_class_args(TaskModule, "model", subclass_mode=True)
     link_classes(parser)
+    return _instantiated(checkpoint, parser, config)
+
+
+def _instantiated(file: Path, parser: LightningArgumentParser, config: dict[str, Any]) -> Any:
     try:
         return parser.instantiate_classes(parser.parse_object(config))
     except ArgumentError as error:
         raise ValueError(
-            f"{checkpoint}: its configuration does not fit this version of vertebra ({str(error).splitlines()[0]}). "
+            f"{file}: its configuration does not fit this version of vertebra ({str(error).splitlines()[0]}). "
             "Use the version that wrote it, or train again."
         ) from error
+
+
+@contextmanager
+def _quiet_parsing() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # transforms are annotated with tuples but accept lists, which is how YAML writes a tuple
+        warnings.filterwarnings("ignore", message="(?s).*a tuple is serialized as list")
+        warnings.filterwarnings("ignore", message="(?s).*deprecated in v4")  # in Lightning's calls of jsonargparse
+        yield

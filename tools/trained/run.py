@@ -113,6 +113,21 @@ class Run:
             FileNotFoundError: a path does not exist.
             ValueError: no file can be read, or a sample in memory has an unclear shape or range.
         """
+        loader = self.loader(inputs, batch_size, num_workers, annotations, tiles)
+        outputs, skipped = self._outputs(loader, progress)
+        if not outputs:
+            raise nothing_read(skipped)
+        return Predictions(outputs, self.module, loader.dataset, skipped)
+
+    def loader(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        annotations: str | os.PathLike[str] | None = None,
+        tiles: Any = None,
+    ) -> DataLoader:
+        """Return the batches of `predict`, in order; arguments and errors as there."""
         data = copy.copy(self._data)
         data.paths, data.given = named_inputs(inputs, data.sample_dims)
         data.batch_size = batch_size or data.batch_size
@@ -127,10 +142,7 @@ class Run:
         dataset = data.predict_dataset()
         if num_workers is not None or data.given or len(dataset) <= _FEW:
             data.num_workers = num_workers or 0
-        outputs, skipped = self._outputs(data.in_order(dataset), progress)
-        if not outputs:
-            raise nothing_read(skipped)
-        return Predictions(outputs, self.module, dataset, skipped)
+        return data.in_order(dataset)
 
     def _outputs(self, loader: DataLoader, progress: bool) -> tuple[list[Any], list[str]]:
         """Return what `predict_step` returns for all batches, and the messages about unreadable files."""

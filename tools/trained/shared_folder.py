@@ -47,14 +47,18 @@ def write_shared(folder: Path, content: dict[str, Any], config: dict[str, Any], 
         if name.startswith(_NETWORK)
     }
     save_file(weights, str(folder / WEIGHTS), {"format": "pt"})
-    entries = {
-        "format": FORMAT,
+    entries = {"format": FORMAT, **described_entries(content, config, described)}
+    (folder / CONFIG).write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def described_entries(content: dict[str, Any], config: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
+    """Return what prediction needs beside the weights; arguments as for `write_shared`."""
+    return {
         **described,
         "class_names": content["class_names"],
         **{name: content[name] for name in (*_STATE, *_PROGRESS) if name in content},
         "config": config,
     }
-    (folder / CONFIG).write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_shared(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable, read_evaluated
 from vertebra.tasks.scoring.bootstrap import bootstrap
 from vertebra.tools.folds import make_scorer
-from vertebra.tools.trained.assembly import inference_config
+from vertebra.tools.trained.assembly import portable_config
 from vertebra.tools.trained.location import BEST
 from vertebra.tools.trained.model_card import Score, model_card
 from vertebra.tools.trained.run import Run
@@ -42,9 +42,7 @@ def share(run: Run, content: dict[str, Any], folder: Path, name: str, trust: boo
     scores = measured(run)
     metrics = {one.name: None if math.isnan(one.value) else one.value for one in scores}
     described = {"task": run.task, "preprocessing": run.preprocessing, "metrics": metrics}
-    config = inference_config(run.path, content, trust=trust)
-    del config["data"]["init_args"]["class_names"], config["data"]["init_args"]["predict"]
-    write_shared(folder, content, config, described)
+    write_shared(folder, content, portable_config(run.path, content, trust), described)
     intervals = {one.name: {"value": metrics[one.name], "interval": one.interval or None} for one in scores}
     _write_json(folder / METRICS, intervals)
     _write_json(folder / PREPROCESSING, run.preprocessing)

@@ -16,7 +16,7 @@ from vertebra.tasks.segmentation import (
     unet,
     upernet,
 )
-from vertebra.tasks.segmentation.layers import PooledBatchNorm, PooledSyncBatchNorm
+from vertebra.tasks.segmentation.layers import PooledBatchNorm, PooledSyncBatchNorm, bin_means
 
 NARROW = {
     "deeplabv3": (deeplabv3, {"channels": 8}),
@@ -156,3 +156,10 @@ def test_parameter_counts_equal_the_reference_implementations():
 def test_invalid_networks_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("size", "bins"), [((7, 5), 3), ((6, 12), 6), ((2, 1), 3)])
+def test_means_of_bins_are_adaptive_average_pooling(size, bins):
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    rows, columns = (bin_means(length, bins, x) for length in size)
+    torch.testing.assert_close(rows @ x @ columns.T, nn.functional.adaptive_avg_pool2d(x, bins))

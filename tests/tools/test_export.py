@@ -1,0 +1,204 @@
+"""End-to-end tests of `vertebra export`: a file of every task, compared with the eager network."""
+
+import errno
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import vertebra
+from vertebra.tools import main
+from vertebra.tools.exporting import onnx_file
+from vertebra.tools.trained import exporting_run
+
+# shapes of inputs of other sizes than those of the runs, for batches of one and of three
+SHAPES = {
+    "classification": [(1, 3, 24, 24), (3, 3, 33, 40)],
+    "segmentation": [(1, 3, 64, 80), (3, 3, 51, 47)],
+    "video": [(1, 3, 4, 24, 24), (3, 3, 4, 33, 40)],
+    "medical": [(1, 1, 12, 12, 12), (3, 1, 5, 14, 17)],
+}
+AXES = {
+    "classification": ["batch", 3, "height", "width"],
+    "segmentation": ["batch", 3, "height", "width"],
+    "video": ["batch", 3, 4, "height", "width"],
+    "medical": ["batch", 1, "depth", "height", "width"],
+}
+
+
+@pytest.fixture(scope="session")
+def exported(made_once, trained):
+    """A function that returns the ONNX file of a tiny run."""
+
+    def export(task: str, *flags: str) -> Path:
+        run, _ = trained(task)
+
+        def write(folder: Path) -> None:
+            assert main.main(["export", str(run), "--output", str(folder / "model.onnx"), *flags]) == 0
+
+        return made_once(f"exported_{task}{''.join(flags)}", write) / "model.onnx"
+
+    return export
+
+
+@pytest.mark.parametrize("task", sorted(SHAPES))
+def test_a_file_equals_the_network_of_its_run_at_any_size(exported, trained, task):
+    file, run = exported(task), vertebra.load(trained(task)[0], device="cpu")
+    session = onnxruntime.InferenceSession(str(file))
+    (one,) = session.get_inputs()
+    assert one.shape == AXES[task]
+    for shape in SHAPES[task]:
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        inputs = torch.from_numpy(pixels)
+        if task == "medical":  # scans are scaled outside
+            pixels = pixels.astype(np.float32) / 255
+            seen = torch.from_numpy(pixels)
+        else:
+            frames = inputs if inputs.dim() == 4 else inputs.transpose(1, 2).flatten(0, 1)
+            seen = run.module.normalize(frames)
+            seen = seen if inputs.dim() == 4 else seen.unflatten(0, (shape[0], -1)).transpose(1, 2)
+        with torch.inference_mode():
+            expected = run.network(seen).numpy()
+        (logits,) = session.run(["logits"], {one.name: pixels})
+        np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("task", sorted(SHAPES))
+def test_the_record_has_the_metrics_of_the_run_and_of_the_file(exported, trained, task):
+    file, run = exported(task), trained(task)[0]
+    record = json.loads((file.parent / "export.json").read_text())["model.onnx"]
+    assert record["axes"] == AXES[task]
+    assert record["agreement"] == 1.0
+    assert 0 < record["relative_difference"] < 1e-5
+    assert {shape[0] for shape in record["shapes"]} >= {1, 3}
+    measured = json.loads((run / "metrics_val.json").read_text())
+    assert measured.keys() <= record["metrics"].keys() | {"loss"}
+    for name, (eager, other) in ((name, both.values()) for name, both in record["metrics"].items()):
+        assert eager == pytest.approx(other, abs=1e-4, nan_ok=True), name
+        if measured.get(name) is not None:
+            assert eager == pytest.approx(measured[name], abs=1e-4), name
+
+
+def test_the_metadata_has_classes_preprocessing_and_no_path_of_this_machine(exported, trained):
+    run, images = trained("segmentation")
+    entries = onnx_file.read_metadata(exported("segmentation"))
+    assert (entries["task"], entries["scores"]) == ("segmentation", "softmax")
+    assert entries["class_names"] == ["background", "disc", "ring", "square", "triangle", "star"]
+    assert entries["preprocessing"]["normalized_inside"] is True
+    assert entries["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert str(images.parents[1]) not in json.dumps(entries)
+    assert str(run.parent) not in json.dumps(entries)
+
+
+def test_a_file_of_a_medical_run_has_its_operating_point(exported, trained):
+    entries = onnx_file.read_metadata(exported("medical"))
+    run = vertebra.load(trained("medical")[0], device="cpu")
+    assert entries["operating_point"]["temperature"] == run.module.temperature
+    assert entries["preprocessing"]["normalized_inside"] is False
+
+
+def test_normalization_may_stay_outside(exported, trained):
+    session = onnxruntime.InferenceSession(str(exported("classification", "--normalized")))
+    assert session.get_inputs()[0].type == "tensor(float)"
+    images = torch.randn(2, 3, 24, 24)
+    with torch.inference_mode():
+        expected = vertebra.load(trained("classification")[0], device="cpu").network(images).numpy()
+    np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], expected, atol=1e-5)
+
+
+def quick(monkeypatch, off: float = 0.0) -> None:
+    """Replace the exporter, which takes seconds, by one that writes a few bytes, and its file by the eager network."""
+
+    class Network(torch.nn.Module):
+        def forward(self, inputs):
+            return written[-1](inputs) + off
+
+    written: list[torch.nn.Module] = []
+
+    def write(network, example, signature, entries, path):
+        written.append(network)
+        path.write_bytes(b"model")
+
+    monkeypatch.setattr(exporting_run, "write_onnx", write)
+    monkeypatch.setattr(exporting_run, "OnnxNetwork", lambda path: Network())
+
+
+def test_a_file_that_differs_is_not_written(trained, tmp_path, monkeypatch, capsys):
+    quick(monkeypatch, off=0.1)
+    file = tmp_path / "new" / "model.onnx"
+    assert main.main(["export", str(trained("classification")[0]), "--output", str(file)]) == 1
+    assert "the outputs differ from those of the run by up to 0.1" in capsys.readouterr().err
+    assert list(file.parent.iterdir()) == []
+
+
+def test_samples_without_labels_are_compared_by_their_outputs(trained, tmp_path, monkeypatch, capsys):
+    quick(monkeypatch)
+    run, images = trained("classification")
+    args = ["export", str(run), "--output", str(tmp_path / "model.onnx"), "--images", str(images)]
+    assert main.main(args) == 0
+    assert "compared on 13 samples" in capsys.readouterr().out
+    assert json.loads((tmp_path / "export.json").read_text())["model.onnx"]["metrics"] == {}
+
+
+def test_a_full_disk_leaves_nothing(trained, tmp_path, monkeypatch, capsys):
+    quick(monkeypatch)
+
+    def full(network, example, signature, entries, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exporting_run, "write_onnx", full)
+    (tmp_path / "model.onnx").write_bytes(b"the previous one")
+    args = ["export", str(trained("classification")[0]), "--output", str(tmp_path / "model.onnx")]
+    assert main.main(args) == 1
+    assert "could not be written (No space left on device); no file is left" in capsys.readouterr().err
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the previous one"]
+
+
+class FixedHeight(torch.nn.Module):
+    def forward(self, x):
+        return (x + torch.zeros(4, 1)).sum(dim=(1, 2, 3))
+
+
+class SingularValues(torch.nn.Module):
+    def forward(self, x):
+        return torch.linalg.svdvals(x)
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (FixedHeight(), "FixedHeight cannot be exported to ONNX: an operator fixes height at 4."),
+        (SingularValues(), "there is no ONNX translation of the operator aten._linalg_svd."),
+        (torch.nn.Linear(7, 2), "Linear cannot be exported to ONNX: "),
+    ],
+    ids=["axis", "operator", "other"],
+)
+def test_a_network_that_cannot_be_exported_is_named_with_the_reason(tmp_path, network, reason):
+    signature = exporting_run.signature_of("classification", torch.nn.Identity(), 4)
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        onnx_file.write_onnx(network.eval(), torch.zeros(2, 3, 4, 6), signature, {}, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_detectors_and_other_names_are_refused(trained, tmp_path, capsys):
+    assert main.main(["export", str(trained("detection")[0]), "--output", str(tmp_path / "model.onnx")]) == 1
+    assert "the model is of detection; networks of classification, medical, segm" in capsys.readouterr().err
+    assert main.main(["export", "runs/x", "--output", "model.pth"]) == 1
+    assert "--output is model.pth; expected a name that ends in .onnx" in capsys.readouterr().err
+    assert main.main(["export", str(tmp_path)]) == 1
+    assert "holds no best.ckpt" in capsys.readouterr().err
+
+
+def test_files_of_others_are_refused(tmp_path):
+    (tmp_path / "text.onnx").write_text("404 not found")
+    with pytest.raises(ValueError, match="onnxruntime cannot read it"):
+        onnx_file.read_metadata(tmp_path / "text.onnx")
+    with pytest.raises(FileNotFoundError, match=r"none\.onnx does not exist"):
+        onnx_file.read_metadata(tmp_path / "none.onnx")
+    with pytest.raises(ValueError, match=r"was not written by `vertebra export` of this version: it has no metadata"):
+        onnx_file.from_strings(tmp_path / "other.onnx", {"author": "someone"})

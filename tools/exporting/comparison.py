@@ -1,0 +1,202 @@
+"""Comparison of an exported file with the eager network: outputs, decisions and metrics on real samples."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vertebra.tasks.segmentation.views import Views as SegmentationViews
+from vertebra.tasks.segmentation.views import WholeImage
+from vertebra.tasks.training.module import TaskModule
+
+TOLERANCE = 1e-4  # of the largest difference, relative to the largest output; float32 sums in another order give 1e-6
+
+
+@dataclass
+class Comparison:
+    """Differences between the outputs of two networks.
+
+    Attributes:
+        samples: number of samples.
+        difference: largest absolute difference of two outputs.
+        largest: largest absolute output of the eager network.
+        agreement: part of the decisions that are equal, 0..1.
+        shapes: of the inputs, each once.
+        metrics: name -> metric of the eager network, and of the file; empty without labels.
+    """
+
+    samples: int = 0
+    difference: float = 0.0
+    largest: float = 0.0
+    agreement: float = 1.0
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _decisions: tuple[int, int] = (0, 0)  # equal, and all
+
+    @property
+    def relative(self) -> float:
+        """The largest difference, relative to the largest output."""
+        return self.difference / self.largest if self.largest else self.difference
+
+    def add(self, inputs: Tensor, eager: Tensor, exported: Tensor, exclusive: bool) -> None:
+        """Compare the outputs (N, K, ...) for one input.
+
+        Raises:
+            ValueError: they differ in shape.
+        """
+        if eager.shape != exported.shape:
+            raise ValueError(
+                f"the file gives {tuple(exported.shape)} for an input of {tuple(inputs.shape)}, and the eager network "
+                f"{tuple(eager.shape)}."
+            )
+        eager, exported = eager.float(), exported.float()
+        difference = float((eager - exported).abs().max())
+        # NaN in either is an infinite difference: comparisons with NaN are false
+        self.difference = max(self.difference, difference if difference == difference else float("inf"))
+        self.largest = max(self.largest, float(eager.abs().max()))
+        decided = [x.argmax(dim=1) if exclusive else x > 0 for x in (eager, exported)]
+        equal = decided[0] == decided[1]
+        self._decisions = self._decisions[0] + int(equal.sum()), self._decisions[1] + equal.numel()
+        self.agreement = self._decisions[0] / self._decisions[1]
+        if tuple(inputs.shape) not in self.shapes:
+            self.shapes.append(tuple(inputs.shape))
+
+
+class Recorder(nn.Module):
+    """Network that records what it is given and what it returns.
+
+    Args:
+        network: the network.
+        takes_studies: whether it takes studies of several images, each without padding.
+
+    Attributes:
+        calls: input and output of each call.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], takes_studies: bool = False) -> None:
+        super().__init__()
+        self._network = [network]  # in a list: neither a parameter nor a part
+        self._takes_studies = takes_studies
+        self.calls: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, inputs: Tensor, counts: list[int] | None = None) -> Tensor:
+        if self._takes_studies and counts is not None:
+            # a file takes no counts; studies of different numbers of images go one at a time
+            return torch.cat([self._call(one[None, :count]) for one, count in zip(inputs, counts, strict=True)])
+        return self._call(inputs)
+
+    def _call(self, inputs: Tensor) -> Tensor:
+        output = self._network[0](inputs)
+        self.calls.append((inputs, output))
+        return output
+
+
+class Pixels(nn.Module):
+    """No normalization: images stay as they are."""
+
+    def forward(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
+        return images
+
+    def clips(self, clips: Tensor) -> Tensor:
+        """Return clips as they are."""
+        return clips
+
+
+def prepared(module: TaskModule, normalizes: bool) -> Any:
+    """Return a copy of a task's module for a comparison: one view of each sample, and its input as a file takes it.
+
+    Args:
+        module: the module.
+        normalizes: whether the file normalizes its input.
+    """
+    copied: Any = copy.deepcopy(module).eval()
+    if hasattr(copied, "views"):
+        copied.views = WholeImage() if isinstance(copied.views, SegmentationViews) else None
+    if normalizes:
+        copied.normalize = Pixels()
+    return copied
+
+
+@torch.inference_mode()
+def first_input(module: Any, eager: nn.Module, batches: Iterable[Any]) -> Tensor:
+    """Return what the network is given of the first sample that can be read, as a batch of one.
+
+    Args:
+        module: of `prepared`.
+        eager: the network.
+        batches: of the task's data.
+
+    Raises:
+        ValueError: none can be read.
+    """
+    for batch in batches:
+        module.network = recorder = Recorder(eager)
+        module.predict_step(batch, 0)
+        if recorder.calls:
+            return recorder.calls[0][0][:1].clone()
+    raise ValueError("no sample of the data set can be read; give others with --images PATH.")
+
+
+@torch.inference_mode()
+def compare(
+    module: Any, eager: nn.Module, exported: nn.Module, batches: Iterable[Any], labeled: bool, studies: bool = False
+) -> Comparison:
+    """Run two networks on the same samples.
+
+    Args:
+        module: of `prepared`.
+        eager: the eager network.
+        exported: the network of the file.
+        batches: of the task's data.
+        labeled: whether they have labels; then the metrics are compared too.
+        studies: see `Recorder`.
+    """
+    result = Comparison()
+    exclusive = getattr(module, "exclusive", True)
+    metrics = [copy.deepcopy(module.metric) for _ in range(2)]
+    for index, batch in enumerate(tqdm(batches, delay=1, leave=False, desc="comparing")):
+        recorders = [Recorder(network, studies) for network in (eager, exported)]
+        for recorder, metric in zip(recorders, metrics, strict=True):
+            module.network, module.metric = recorder, metric
+            if labeled:
+                module.validation_step(batch, index)
+            else:
+                module.predict_step(batch, index)
+        for (inputs, output), (_, other) in zip(recorders[0].calls, recorders[1].calls, strict=True):
+            result.add(inputs, output, other, exclusive)
+        result.samples += len(batch.names)
+    if labeled and result.samples:
+        # calibrated as a test split is: with what the run has fitted
+        scores = [module.calibrate(metric.compute(), "test").scores() for metric in metrics]
+        result.metrics = {name: (value, scores[1][name]) for name, value in scores[0].items()}
+    return result
+
+
+@torch.inference_mode()
+def compare_shapes(
+    result: Comparison, eager: nn.Module, exported: nn.Module, example: Tensor, axes: tuple[str | None, ...]
+) -> None:
+    """Run two networks on batches of one and three samples, at the size of a real sample and at another one.
+
+    Args:
+        result: to add to.
+        eager: the eager network.
+        exported: the network of the file.
+        example: a real input of one sample.
+        axes: see `Signature`.
+    """
+    for batch, grow in itertools.product((1, 3), (False, True)):
+        inputs = example.repeat(batch, *[1] * (example.dim() - 1))
+        for place, axis in enumerate(axes if grow else ()):
+            if axis not in (None, "batch"):
+                length = inputs.shape[place]  # by an odd number of pixels, by different ones in height and width
+                more = inputs.narrow(place, 0, min(length, 2 * place + 1))
+                inputs = torch.cat([inputs, more], dim=place)
+        result.add(inputs, eager(inputs), exported(inputs), exclusive=True)

@@ -1,0 +1,159 @@
+"""ONNX files: writing by the exporter of torch, and running with onnxruntime."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vertebra.tools.exporting.metadata import from_strings, to_strings
+from vertebra.tools.exporting.signature import Signature
+
+OPSET = 18  # of the operators that torch's exporter is written for; a later one is converted from it
+
+# in messages of the exporter
+_UNTRANSLATED = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
+_FIXED = re.compile(r"inferred a static shape of (\d+) for dimension inputs\[0\]\.shape\[(\d+)\]")
+
+
+def write_onnx(
+    network: nn.Module, example: Tensor, signature: Signature, entries: Mapping[str, Any], path: Path
+) -> None:
+    """Write a network to an ONNX file.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        example: an input.
+        signature: names and dynamic axes.
+        entries: metadata.
+        path: of the file.
+
+    Raises:
+        ValueError: a library is missing, an operator of the network has no translation, or an axis cannot be dynamic.
+    """
+    _import("onnx", "onnxscript")
+    axes = {place: name for place, name in enumerate(signature.axes) if name is not None}
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=(axes,),
+                input_names=[signature.input],
+                output_names=[signature.output],
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except Exception as error:  # of torch.export or a translation; most have no public class
+            raise ValueError(f"{_name(network)} cannot be exported to ONNX: {_obstacle(error, axes)}.") from error
+    assert program is not None  # it is None where a file is written directly
+    program.model.metadata_props.update(to_strings(entries))
+    program.save(str(path))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of an ONNX file of `vertebra export`.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it is no ONNX file, or was not written by `vertebra export`.
+    """
+    return from_strings(path, _session(path).get_modelmeta().custom_metadata_map)
+
+
+class OnnxNetwork(nn.Module):
+    """Network of an ONNX file, run by onnxruntime on the CPU.
+
+    Args:
+        path: of the file.
+
+    Shape:
+        as the exported network
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it is no ONNX file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._session = _session(path)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        (name,) = (one.name for one in self._session.get_inputs())
+        (output,) = self._session.run(None, {name: inputs.contiguous().numpy(force=True)})
+        return torch.from_numpy(output).to(inputs.device)
+
+
+def _session(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give an ONNX file of `vertebra export`.")
+    (runtime,) = _import("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes, which are not public
+        raise ValueError(
+            f"{path}: onnxruntime cannot read it ({_reason(error).splitlines()[0][:200]}); give an ONNX file."
+        ) from error
+
+
+def _import(*names: str) -> list[Any]:
+    modules = []
+    for name in names:
+        try:
+            modules.append(__import__(name))
+        except ImportError as error:
+            raise ValueError(
+                f"ONNX needs {name}, which is not installed; install it with `pip install vertebra[export]`."
+            ) from error
+    return modules
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what the exporter prints and logs, which concerns its own code; its exceptions have the rest."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _name(network: nn.Module) -> str:
+    return type(getattr(network, "network", network)).__name__
+
+
+def _obstacle(error: BaseException, axes: Mapping[int, str]) -> str:
+    """Return what keeps a network from being exported: an operator, an axis, or what the exporter says."""
+    reason = _reason(error)
+    if match := _UNTRANSLATED.search(reason):
+        return f"there is no ONNX translation of the operator {match[1]}"
+    fixed = [f"{axes[int(place)]} at {size}" for size, place in _FIXED.findall(reason) if int(place) in axes]
+    if fixed:
+        return f"an operator fixes {', '.join(fixed)}"
+    return f"{type(_innermost(error)).__name__}: {reason.splitlines()[0][:300]}".rstrip(": .")
+
+
+def _reason(error: BaseException) -> str:
+    return str(_innermost(error)).strip() or type(error).__name__
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
