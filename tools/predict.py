@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "model",
         type=Path,
         metavar="RUN",
-        help="run folder such as runs/NAME (its best checkpoint), or a checkpoint of `vertebra fit`",
+        help="run folder such as runs/NAME (its best checkpoint), a checkpoint of `vertebra fit`, or an ONNX file of "
+        "`vertebra export`",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, and folders of files")
     parser.add_argument(
@@ -86,10 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vertebra.tools import train
     from vertebra.tools.trained.assembly import inference_config, set_annotations
     from vertebra.tools.trained.checkpoint_file import read_checkpoint
+    from vertebra.tools.trained.exported_file import is_exported
     from vertebra.tools.trained.location import find_checkpoint
 
     try:
         checkpoint = find_checkpoint(args.model)
+        if is_exported(checkpoint):
+            return _predict_exported(checkpoint, args, flags)
         config = inference_config(checkpoint, read_checkpoint(checkpoint), list(map(str, args.paths)), args.trust)
         if args.annotations is not None:
             set_annotations(config, args.annotations)
@@ -102,6 +106,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         run = ["--ckpt_path", str(checkpoint), "--trainer.default_root_dir", str(args.output)]
         return train.main(["predict", "-c", str(file), *run, *flags])
+
+
+def _predict_exported(file: Path, args: argparse.Namespace, flags: Sequence[str]) -> int:
+    """Predict with an exported file, which onnxruntime runs on the CPU.
+
+    Raises:
+        ValueError: there are flags of the long form, or no file can be read.
+    """
+    from vertebra.tools.trained.run import load
+
+    if flags:
+        raise ValueError(
+            f"{flags[0]} is given, but {file} is an exported network, which takes no flags of `vertebra fit`. Leave it "
+            "out, or predict with the run."
+        )
+    predictions = load(file, device="cpu", trust=args.trust).predict(args.paths, annotations=args.annotations)
+    print(f"{predictions.save(args.output)}: {len(predictions)} predictions")
+    return 0
 
 
 if __name__ == "__main__":

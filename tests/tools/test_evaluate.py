@@ -10,7 +10,10 @@ from vertebra.tools import fit
 
 FLAGS = {
     "classification": ["--backbone", "timm:test_resnet", "--weights", "none", "--size", "32"],
-    "detection": "--backbone timm:test_resnet --weights none --size 64 --model.network.channels 16".split(),
+    "detection": [
+        *("--backbone", "timm:test_resnet", "--weights", "none", "--size", "64"),
+        *("--model.network.channels", "16"),
+    ],
     "segmentation": ["--backbone", "timm:test_resnet", "--weights", "none", "--size", "32"],
 }
 SHORT = ["--batch", "4", "--workers", "0", "--device", "cpu", "--trainer.enable_progress_bar", "false"]

@@ -12,7 +12,7 @@ import torch
 
 import vertebra
 from vertebra.tools import main
-from vertebra.tools.exporting import onnx_file
+from vertebra.tools.exporting import metadata, onnx_file
 from vertebra.tools.trained import exporting_run
 
 # shapes of inputs of other sizes than those of the runs, for batches of one and of three
@@ -81,6 +81,47 @@ def test_the_record_has_the_metrics_of_the_run_and_of_the_file(exported, trained
         assert eager == pytest.approx(other, abs=1e-4, nan_ok=True), name
         if measured.get(name) is not None:
             assert eager == pytest.approx(measured[name], abs=1e-4), name
+
+
+def rows(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("task", sorted(SHAPES))
+def test_predict_takes_a_file_alone_and_writes_what_it_writes_with_the_run(
+    exported, trained, task, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("vertebra.tools.trained.run.default_precision", lambda: "32-true")  # that of the file
+    run, images = trained(task)
+    alone = tmp_path / "elsewhere" / "renamed.onnx"
+    alone.parent.mkdir()
+    alone.write_bytes(exported(task).read_bytes())
+    assert main.main(["predict", str(alone), str(images), "--output", str(tmp_path / "a")]) == 0
+    vertebra.load(run, device="cpu").predict(images).save(tmp_path / "b")
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    with_file, with_run = (vertebra.load(one, device="cpu").predict(images) for one in (alone, run))
+    for one, other in zip(with_file.rows(), with_run.rows(), strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert value == (pytest.approx(other[name], abs=1e-4) if isinstance(value, float) else other[name])
+
+
+def test_predict_with_a_file_refuses_flags_of_the_training(exported, trained, capsys):
+    args = ["predict", str(exported("classification")), str(trained("classification")[1])]
+    assert main.main([*args, "--model.embeddings", "true"]) == 1
+    assert "--model.embeddings is given, but" in capsys.readouterr().err
+
+
+def test_metadata_are_the_same_after_reading(tmp_path):
+    entries = {
+        "task": "video",
+        "version": "2.6",
+        "class_names": ["1", "ö"],
+        "epoch": 3,
+        "point": {"t": 1.5},
+        "no": None,
+    }
+    assert metadata.from_strings(tmp_path / "a.onnx", metadata.to_strings(entries)) == entries
 
 
 def test_the_metadata_has_classes_preprocessing_and_no_path_of_this_machine(exported, trained):
@@ -201,4 +242,4 @@ def test_files_of_others_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.onnx does not exist"):
         onnx_file.read_metadata(tmp_path / "none.onnx")
     with pytest.raises(ValueError, match=r"was not written by `vertebra export` of this version: it has no metadata"):
-        onnx_file.from_strings(tmp_path / "other.onnx", {"author": "someone"})
+        metadata.from_strings(tmp_path / "other.onnx", {"author": "someone"})

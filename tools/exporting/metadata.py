@@ -12,7 +12,7 @@ _FORMAT_KEY = "vertebra_format"
 
 
 def to_strings(entries: Mapping[str, Any]) -> dict[str, str]:
-    """Return metadata as strings: a string as it is, any other value as JSON."""
+    """Return metadata as strings: a word as it is, any other value, and a string that is JSON itself, as JSON."""
     texts = {name: _text(value) for name, value in entries.items()}
     return {_FORMAT_KEY: FORMAT, **texts}
 
@@ -37,11 +37,12 @@ def from_strings(file: Path, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and _value(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _value(text: str) -> Any:
-    # a plain string is no JSON, as those written here are words such as `segmentation`
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

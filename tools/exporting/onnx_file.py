@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ class OnnxNetwork(nn.Module):
         path: of the file.
 
     Shape:
-        as the exported network
+        - inputs: as of the exported network
+        - counts: of a network for studies: N integers, images of each study; None where none is padded
+        - output: (N, K, ...) logits
 
     Raises:
         FileNotFoundError: it does not exist.
@@ -87,10 +90,20 @@ class OnnxNetwork(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._session = _session(path)
+        (one,) = self._session.get_inputs()
+        self._input, self._takes_studies = one.name, not isinstance(one.shape[1], int)
+        # in the state dict, by which predictions record their model
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        self.register_buffer("sha256", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        (name,) = (one.name for one in self._session.get_inputs())
-        (output,) = self._session.run(None, {name: inputs.contiguous().numpy(force=True)})
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxNetwork:
+        return self  # a session cannot be copied, and is never changed
+
+    def forward(self, inputs: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+        if self._takes_studies and counts is not None and min(counts) < inputs.shape[1]:
+            # the file has no padding: studies of different numbers of images go one at a time
+            return torch.cat([self(one[None, :count]) for one, count in zip(inputs, counts, strict=True)])
+        (output,) = self._session.run(None, {self._input: inputs.contiguous().numpy(force=True)})
         return torch.from_numpy(output).to(inputs.device)
 
 

@@ -17,6 +17,7 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.arguments.linked_arguments import link_classes
 from vertebra.tools.trained.checkpoint_config import check_names, read_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
+from vertebra.tools.trained.exported_file import is_exported, run_exported
 
 
 class Assembled(NamedTuple):
@@ -121,6 +122,8 @@ def assemble(checkpoint: Path, trust: bool = False) -> Assembled:
     with _quiet_parsing():
         built = _instantiate(checkpoint, config)
     module = built.model
+    if is_exported(checkpoint):
+        content |= {"state_dict": run_exported(module, checkpoint, content)}
     try:
         module.on_load_checkpoint(content)
     except (ValueError, KeyError, TypeError) as error:

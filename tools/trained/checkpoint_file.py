@@ -9,6 +9,7 @@ from reprlib import repr as short_repr  # bounded: nested lists of a crafted fil
 from typing import Any
 
 from vertebra.backbones.weight_files import checked_state_dict, read_saved
+from vertebra.tools.trained.exported_file import is_exported, read_exported
 from vertebra.tools.trained.shared_folder import is_shared, read_shared
 
 # entries and types of every checkpoint, and those that resuming a training needs in addition
@@ -23,7 +24,7 @@ def read_checkpoint(path: Path, training: bool = False) -> dict[str, Any]:
     """Return the content of a checkpoint; no code in the file is executed, and tensors are memory-mapped.
 
     Args:
-        path: of the checkpoint, or of a shared folder.
+        path: of the checkpoint, of a shared folder, or of an exported file, which has no weights.
         training: whether to resume its training, which needs the optimizer state too.
 
     Raises:
@@ -31,7 +32,7 @@ def read_checkpoint(path: Path, training: bool = False) -> dict[str, Any]:
         ValueError: it was not written by `vertebra fit`, or is damaged.
     """
     # weights_only: tensors and plain containers, and checksums are compared
-    content = read_shared(path) if is_shared(path) else read_saved(path)
+    content = read_exported(path) if is_exported(path) else read_shared(path) if is_shared(path) else read_saved(path)
     required = {**REQUIRED, **(REQUIRED_TO_RESUME if training else {})}
     if not isinstance(content, dict):
         raise ValueError(f"{path}: is not a checkpoint of `vertebra fit`: it holds a {type(content).__name__}.")

@@ -29,8 +29,8 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None,
     """Load a trained model.
 
     Args:
-        path: a run folder such as `runs/NAME` (its best checkpoint), a checkpoint of `vertebra fit`, or a folder of
-            `vertebra share`.
+        path: a run folder such as `runs/NAME` (its best checkpoint), a checkpoint of `vertebra fit`, a folder of
+            `vertebra share`, or an ONNX file of `vertebra export`, which runs on the CPU.
         device: such as `cuda:1`; the first GPU, or the CPU without one, if not given.
         trust: allow classes outside this package in the configuration, which runs their code; only for files from a
             trusted source.
@@ -81,7 +81,7 @@ class Run:
         """What the network sees of a file: resizing, pixel rule or sampling, and normalization, as plain values."""
         found = {name: _plain(getattr(self._data, name)) for name in self._data.preprocessing}
         if (normalize := getattr(self.module, "normalize", None)) is not None:
-            found |= {"mean": normalize.mean, "std": normalize.std}
+            found |= {name: getattr(normalize, name) for name in ("mean", "std") if hasattr(normalize, name)}
         return found
 
     def predict(
@@ -179,8 +179,9 @@ class Run:
         names = ", ".join(self.class_names[:8]) + (", ..." if len(self.class_names) > 8 else "")
         metrics = ", ".join(f"{name} {value:.3f}" for name, value in list(self.metrics.items())[:4])
         parameters = sum(x.numel() for x in self.network.parameters()) / 1e6
+        size = f", {parameters:.1f} M parameters" if parameters else ""  # an exported network has none
         return (
-            f"Run({str(self.path)!r}, {self.task}: {type(self.network).__name__}, {parameters:.1f} M parameters, "
+            f"Run({str(self.path)!r}, {self.task}: {type(self.network).__name__}{size}, "
             f"{len(self.class_names)} classes ({names}); {metrics or 'not measured'})"
         )
 

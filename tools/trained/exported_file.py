@@ -1,0 +1,54 @@
+"""Exported files as trained models: configuration from the metadata, the network run by onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tools.exporting.comparison import Pixels
+from vertebra.tools.exporting.onnx_file import OnnxNetwork, read_metadata
+
+SUFFIX = ".onnx"
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path is an exported file, by its suffix."""
+    return path.suffix.lower() == SUFFIX
+
+
+def read_exported(path: Path) -> dict[str, Any]:
+    """Return the metadata of an exported file in the form of a checkpoint without weights.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: `vertebra export` has not written it.
+    """
+    entries = read_metadata(path)
+    # the configuration as text, which is how a checkpoint has it, and how it is checked
+    return {**entries, "state_dict": {}, "config": yaml.safe_dump(entries.get("config"), allow_unicode=True)}
+
+
+def run_exported(module: TaskModule, path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Replace the network of a module by that of an exported file, and its normalization if the file has one.
+
+    Args:
+        module: of the configuration in the file.
+        path: of the file.
+        content: of `read_exported`.
+
+    Returns:
+        The state dict of the module.
+
+    Raises:
+        ValueError: the metadata have no preprocessing.
+    """
+    preprocessing = content.get("preprocessing")
+    if not isinstance(preprocessing, dict):
+        raise ValueError(f"{path}: has no preprocessing in its metadata; export the run again.")
+    module.network = OnnxNetwork(path)
+    if preprocessing.get("normalized_inside"):
+        module.normalize = Pixels()
+    return module.state_dict()
