@@ -8,13 +8,11 @@ import pytest
 
 from vertebra.tools import fit
 
+TINY = ["--backbone", "timm:test_resnet", "--weights", "none"]
 FLAGS = {
-    "classification": ["--backbone", "timm:test_resnet", "--weights", "none", "--size", "32"],
-    "detection": [
-        *("--backbone", "timm:test_resnet", "--weights", "none", "--size", "64"),
-        *("--model.network.channels", "16"),
-    ],
-    "segmentation": ["--backbone", "timm:test_resnet", "--weights", "none", "--size", "32"],
+    "classification": [*TINY, "--size", "32"],
+    "detection": [*TINY, "--size", "64", "--model.network.channels", "16"],
+    "segmentation": [*TINY, "--size", "32"],
 }
 SHORT = ["--batch", "4", "--workers", "0", "--device", "cpu", "--trainer.enable_progress_bar", "false"]
 
