@@ -157,7 +157,15 @@ def test_no_training_step_synchronizes(name, monkeypatch, on_a_gpu, blocking_cop
 
 
 @pytest.mark.parametrize(
-    ("options", "num_ignored"), [({}, 2), ({"class_agnostic": True}, 0), ({"neck": "bifpn", "head_norm": "batch"}, 2)]
+    ("options", "num_ignored"),
+    [
+        ({}, 2),
+        ({"class_agnostic": True}, 0),
+        ({"neck": "bifpn", "head_norm": "batch"}, 2),
+        pytest.param({}, 0, marks=pytest.mark.slow),
+        pytest.param({"class_agnostic": True}, 2, marks=pytest.mark.slow),
+        pytest.param({"neck": "bifpn", "head_norm": "batch"}, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_no_synchronization_after_the_first_step(options, num_ignored, on_a_gpu, blocking_copies):
     detector = on_a_gpu(faster_rcnn(body(), 3, **FEW, **options))
