@@ -14,7 +14,7 @@ from urllib.request import getproxies
 def one_attempt() -> Iterator[None]:
     """Let the Hub's client use its cache alone if the Hub cannot be found, and print nothing about failed requests.
 
-    It would ask five times for each file, with pauses that grow, and write two lines each time; the error that it
+    It would try five times for each file, with pauses that grow, and write two lines each time; the error that it
     raises says the same.
     """
     from huggingface_hub import constants
@@ -31,7 +31,7 @@ def one_attempt() -> Iterator[None]:
 
 
 def _is_found(host: str) -> bool:
-    if getproxies():  # which know the addresses
+    if getproxies():  # which resolve the address
         return True
     try:
         socket.getaddrinfo(host, 443)

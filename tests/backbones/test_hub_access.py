@@ -10,7 +10,7 @@ from vertebra.backbones.hub_access import one_attempt
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def looked_up(monkeypatch):
     """Hosts whose address was looked up; none is found."""
     hosts = []
 
@@ -24,17 +24,17 @@ def asked(monkeypatch):
     return hosts
 
 
-def test_without_network_the_cache_is_used_once_and_nothing_is_printed(asked, tmp_path, monkeypatch, caplog):
+def test_without_network_the_cache_is_used_once_and_nothing_is_printed(looked_up, tmp_path, monkeypatch, caplog):
     waits = []
     monkeypatch.setattr("time.sleep", waits.append)
     with one_attempt(), pytest.raises(LocalEntryNotFoundError):
         hf_hub_download("timm/resnet10t.c3_in1k", "model.safetensors", cache_dir=tmp_path)
-    assert asked == ["huggingface.co"]
+    assert looked_up == ["huggingface.co"]
     assert waits == []
     assert caplog.records == []
 
 
-def test_the_client_is_as_before_even_after_an_error(asked):
+def test_the_client_is_as_before_even_after_an_error(looked_up):
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
 
@@ -48,11 +48,11 @@ def test_the_client_is_as_before_even_after_an_error(asked):
     assert logger.level == level
 
 
-def test_a_proxy_knows_the_address(asked, monkeypatch):
+def test_a_proxy_resolves_the_address(looked_up, monkeypatch):
     monkeypatch.setattr(hub_access, "getproxies", lambda: {"https": "http://proxy:3128"})
     with one_attempt():
         assert not constants.HF_HUB_OFFLINE
-    assert asked == []
+    assert looked_up == []
 
 
 def test_a_known_address_is_requested(monkeypatch):

@@ -147,7 +147,7 @@ PREFIXES = (*_OF_IMAGES, "timm")
 
 
 def refuse_unknown_backbone(name: str) -> None:
-    """Refuse a name that `create_backbone` will not know; those of timm are its own.
+    """Refuse a name that no backbone is registered by; names of timm are not checked.
 
     Raises:
         ValueError: the name is unknown; the message has the closest known ones.

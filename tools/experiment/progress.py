@@ -71,7 +71,7 @@ class TrainingClock:
         shown = {}
         if self._samples:
             shown = {"images/s": f"{self._samples / seconds:.3g}", "data wait": f"{self._waited / seconds:.0%}"}
-        if device.type == "cuda":  # counted by the allocator, which asks no device
+        if device.type == "cuda":  # counted by the allocator on the host
             shown["GPU memory"] = f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
         if step > self._first_step and self._total < float("inf"):
             left = (now - self._began) * (self._total - step) / (step - self._first_step)
