@@ -63,7 +63,7 @@ class RunFacts(Callback):
         if self._facts and "input" not in self._facts and isinstance(pl_module, TaskModule):
             images = pl_module.inputs_of_step[0] if pl_module.inputs_of_step else None
             tensor = images if isinstance(images, torch.Tensor) else getattr(images, "images", None)
-            # the host knows the shape of a tensor without waiting for the device
+            # the shape of a tensor is on the host, and reading it waits for nothing
             self._facts["input"] = list(tensor.shape) if isinstance(tensor, torch.Tensor) else []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
