@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import vertebra
+from vertebra.tasks.segmentation.views import SlidingWindow
 from vertebra.tools import main
-from vertebra.tools.exporting import metadata, onnx_file
-from vertebra.tools.trained import exporting_run
+from vertebra.tools.exporting import comparison, metadata, onnx_file
+from vertebra.tools.trained import exported_file, exporting_run
 
 # shapes of inputs of other sizes than those of the runs, for batches of one and of three
 SHAPES = {
@@ -104,6 +105,22 @@ def test_predict_takes_a_file_alone_and_writes_what_it_writes_with_the_run(
         assert one.keys() == other.keys()
         for name, value in one.items():
             assert value == (pytest.approx(other[name], abs=1e-4) if isinstance(value, float) else other[name])
+
+
+def test_outputs_that_need_the_weights_are_left_out(exported, trained):
+    file, run = exported("classification"), trained("classification")[0]
+    module, content = vertebra.load(run, device="cpu").module, exported_file.read_exported(file)
+    module.embeddings = True
+    assert exported_file.run_exported(module, file, content).keys() == {"network.sha256"}
+    assert module.embeddings is False
+    assert comparison.prepared(module, normalizes=True).embeddings is False
+
+
+def test_windows_need_a_file_without_normalization(exported, trained):
+    file, module = exported("segmentation"), vertebra.load(trained("segmentation")[0], device="cpu").module
+    module.views = SlidingWindow((32, 32))
+    with pytest.raises(ValueError, match="predicts with SlidingWindow, which pads or resizes normalized images"):
+        exported_file.run_exported(module, file, exported_file.read_exported(file))
 
 
 def test_predict_with_a_file_refuses_flags_of_the_training(exported, trained, capsys):

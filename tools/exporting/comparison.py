@@ -109,6 +109,13 @@ class Pixels(nn.Module):
         return clips
 
 
+def switch_off_extras(module: Any) -> None:
+    """Switch off outputs that need more than the logits of a network: embeddings, and activation maps."""
+    for name in ("embeddings", "explain"):
+        if hasattr(module, name):
+            setattr(module, name, False)
+
+
 def prepared(module: TaskModule, normalizes: bool) -> Any:
     """Return a copy of a task's module for a comparison: one view of each sample, and its input as a file takes it.
 
@@ -117,6 +124,7 @@ def prepared(module: TaskModule, normalizes: bool) -> Any:
         normalizes: whether the file normalizes its input.
     """
     copied: Any = copy.deepcopy(module).eval()
+    switch_off_extras(copied)
     if hasattr(copied, "views"):
         copied.views = WholeImage() if isinstance(copied.views, SegmentationViews) else None
     if normalizes:

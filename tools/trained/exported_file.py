@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from vertebra.tasks.segmentation.views import Views, WholeImage
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tools.exporting.comparison import Pixels
+from vertebra.tools.exporting.comparison import Pixels, switch_off_extras
 from vertebra.tools.exporting.onnx_file import OnnxNetwork, read_metadata
 
 SUFFIX = ".onnx"
@@ -43,12 +44,19 @@ def run_exported(module: TaskModule, path: Path, content: dict[str, Any]) -> dic
         The state dict of the module.
 
     Raises:
-        ValueError: the metadata have no preprocessing.
+        ValueError: the metadata have no preprocessing, or views need normalized images.
     """
     preprocessing = content.get("preprocessing")
     if not isinstance(preprocessing, dict):
         raise ValueError(f"{path}: has no preprocessing in its metadata; export the run again.")
     module.network = OnnxNetwork(path)
+    switch_off_extras(module)
     if preprocessing.get("normalized_inside"):
+        views = getattr(module, "views", None)
+        if isinstance(views, Views) and not isinstance(views, WholeImage):
+            raise ValueError(
+                f"{path}: the run predicts with {type(views).__name__}, which pads or resizes normalized images, but "
+                "the file normalizes inside; export the run with --normalized."
+            )
         module.normalize = Pixels()
     return module.state_dict()
