@@ -21,9 +21,11 @@ CHATTER = [
 
 
 @pytest.fixture
-def printed(caplog):
+def printed(caplog, monkeypatch):
     """Messages that are left of those given."""
     logger = logging.getLogger("lightning.pytorch")
+    # Lightning lets messages pass on to the root logger, whose handler is the same, if that has one at its import
+    monkeypatch.setattr(logger, "propagate", False)
     filters = {name: list(logging.getLogger(name).filters) for name in logging.root.manager.loggerDict}
     logger.addHandler(caplog.handler)
     silence_chatter()
