@@ -74,6 +74,7 @@ def batch_masks(masks: Sequence[PackedMasks], sizes: np.ndarray, count: int) -> 
         torch.from_numpy(bits),
         torch.from_numpy(offsets),
         torch.from_numpy(windows),
-        torch.from_numpy(sizes),
+        # a copy: a loader process moves each tensor of a batch to shared memory, and frees that of another behind it
+        torch.from_numpy(sizes.copy()),
         (height, width),
     )
