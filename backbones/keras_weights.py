@@ -37,8 +37,15 @@ def keras_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: is of another network, with layers such as {', '.join(list(layers)[:3])}; expected a ResNet or "
             "ResNetV2 of keras.applications."
         )
-    depths = [max(int(number) for stage, number in blocks if stage == str(index)) for index in range(2, 6)]
-    state = dict(_version_2(layers, depths) if "post_bn" in layers else _version_1(layers))
+    # a stage may be missing; loading then names the weights that are
+    depths = [max((int(n) for stage, n in blocks if stage == str(index)), default=0) for index in range(2, 6)]
+    try:
+        state = dict(_version_2(layers, depths) if "post_bn" in layers else _version_1(layers))
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: its layers have other weights than a ResNet or ResNetV2 of keras.applications ({error}); give a "
+            "file of one of these."
+        ) from error
     if "predictions" in layers:
         kernel, bias = layers["predictions"]
         state |= {"fc.weight": _tensor(kernel.T), "fc.bias": _tensor(bias)}

@@ -1,7 +1,7 @@
 """Mean and standard deviation that the published weights of a network expect, by the network's name.
 
-Weights do not name them, and a network that sees other ones still works, only worse. Networks of timm have their own,
-see `timm_bridge`; wherever nothing else is listed they are ImageNet's.
+Weight files do not record them, and with other values a network loses accuracy without an error. Networks of timm
+have their own, see `timm_bridge`; wherever nothing else is listed they are ImageNet's.
 """
 
 from __future__ import annotations

@@ -151,6 +151,9 @@ def test_other_networks_are_named(tmp_path):
     file = write(tmp_path / "vgg.h5", {"block1_conv1": [np.zeros((3, 3, 3, 4)), np.zeros(4)]})
     with pytest.raises(ValueError, match=r"vgg\.h5: is of another network, with layers such as block1_conv1"):
         read_state_dict(file)
+    without_bias = {name: arrays[:1] if len(arrays) == 2 else arrays for name, arrays in layers_of("ResNet50").items()}
+    with pytest.raises(ValueError, match=r"resnext\.h5: its layers have other weights"):
+        read_state_dict(write(tmp_path / "resnext.h5", {k: v for k, v in without_bias.items() if k != "predictions"}))
     with h5py.File(tmp_path / "none.h5", "w") as empty:
         empty["data"] = np.zeros(3)
     with pytest.raises(ValueError, match=r"none\.h5: has no named layers"):

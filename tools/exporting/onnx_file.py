@@ -152,7 +152,7 @@ def _name(network: nn.Module) -> str:
 
 
 def _obstacle(error: BaseException, axes: Mapping[int, str]) -> str:
-    """Return what keeps a network from being exported: an operator, an axis, or what the exporter says."""
+    """Return the reason why an export failed: an operator, an axis, or the message of the exporter."""
     reason = _reason(error)
     if match := _UNTRANSLATED.search(reason):
         return f"there is no ONNX translation of the operator {match[1]}"
