@@ -33,9 +33,9 @@ test-all: .venv/installed-dev
 test-kill: .venv/installed-dev
 	$(BIN)/python -m pytest -s -m slow tests/tools/test_kill.py
 
-# the system's Python: a GPU machine often has a torch build of its own
+# the system's Python: a GPU machine often has a torch build of its own. Only these files, since others need the peers
 test-gpu:
-	$(PYTHON) -m pytest -m gpu
+	$(PYTHON) -m pytest -m gpu $$(find tests -name "test_*gpu*.py")
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

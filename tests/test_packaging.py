@@ -1,5 +1,6 @@
 """Contents and imports of the installed package."""
 
+import importlib
 import os
 import re
 import runpy
@@ -57,6 +58,15 @@ import vertebra.tools.train, vertebra.tools.check
 from vertebra.tools.main import main
 sys.exit(main())
 """
+
+
+def test_albumentations_sends_no_request_for_newer_versions(monkeypatch):
+    import albumentations
+
+    calls = []
+    monkeypatch.setattr(albumentations.check_version, "check_for_updates", lambda: calls.append(1))
+    importlib.reload(albumentations)
+    assert not calls
 
 
 def test_a_detector_runs_beside_user_modules_named_like_our_folders_and_without_libraries_of_other_tasks(

@@ -6,6 +6,7 @@ The names below are imported on first use, so that `import vertebra` is instant 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from vertebra.tools.trained.training import fit
 
 __version__ = "0.1.0"
+
+# importing Albumentations would send a request to PyPI, and wait for the answer, to advertise newer versions
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __all__ = [
     "FPN",

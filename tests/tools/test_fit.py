@@ -67,8 +67,7 @@ def write_coco(file, folder, **annotation):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_data_set_chooses_task_recipe_and_splits(task, words, request, capsys):
     data = request.getfixturevalue(f"{task}_samples")
-    call = [data / "train.csv", data / "val.csv"] if task == "medical" else [data]
-    long = words(*call)
+    long = words(data)
     assert Path(long["-c"]).parent.name == task
     assert long["data.root"] == str(data)
     assert {"train", "val"} <= {name.split(".")[1] for name in long if name.startswith("data.")}
@@ -215,6 +214,18 @@ def test_several_training_splits_are_a_question(answer, tmp_path):
     assert "holds 2 possible training splits" in text
     assert "vertebra fit set/one.json set/two.json" in text
     assert "vertebra fit set/two.json set/one.json" in text
+
+
+@pytest.mark.parametrize("columns", ["path,label", "id,label"])
+def test_tables_of_splits_decide_where_folders_are_classes_as_well(columns, words, tmp_path):
+    for name in "ab":
+        images(tmp_path / f"set/pictures/{name}")
+        images(tmp_path / f"set/{name}")
+    for split in ("train", "val"):
+        lines = [columns, *(f"pictures/{name}/{split == 'val':d}.png,{name}" for name in "ab")]
+        (tmp_path / f"set/{split}.csv").write_text("\n".join(lines) + "\n")
+    are_tables = columns == "path,label"
+    assert words("set", "--task", "classification")["data.train"] == ("train.csv" if are_tables else ".")
 
 
 def test_a_table_of_patients_is_medical_and_its_column_is_used(answer, words, tmp_path):

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.formats import Format, Source, find_sources
-from vertebra.tools.checks.split_names import split_name
+from vertebra.tools.checks.split_names import is_split_name, split_name
 
 
 class Comparable(Protocol):
@@ -59,8 +60,22 @@ class Split(NamedTuple):
 
 
 def sources_at(formats: Sequence[Format[Any]], path: Path, flags: argparse.Namespace, options: Any) -> list[Source]:
-    """List the splits of a task's formats at a path that the user gives."""
-    return find_sources(formats, Source(path, flags.split or "", flags.images), options)
+    """List the splits of a task's formats at a path that the user gives.
+
+    In a folder, tables such as `train.csv` and `val.csv` define the splits, not the folders that their files are in.
+    """
+
+    def find(at: Path) -> list[Source]:
+        return find_sources(formats, Source(at, flags.split or "", flags.images), options)
+
+    return [source for table in _split_tables(path) for source in find(table)] or find(path)
+
+
+def _split_tables(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    files = sorted(file for file in folder.glob("*.csv") if file.is_file() and is_split_name(file.stem))
+    return [file for file in files if has_columns(file, ["path"])]
 
 
 def is_training(source: Source) -> bool:

@@ -16,7 +16,7 @@ from vertebra.tasks.training.run_facts import hardware, network_facts
 _CHATTER = re.compile(
     r"💡 Tip|(GPU|TPU|HPU) available|LOCAL_RANK: |You are using a CUDA device|Using .* Automatic Mixed Precision"
     r"|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped|Seed set to|Restor(ing|ed) (all )?states"
-    r"|Loaded model weights|Detected KeyboardInterrupt"
+    r"|Loaded model weights|Found current_model_state|Detected KeyboardInterrupt"
 )
 _LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
