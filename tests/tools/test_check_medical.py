@@ -145,6 +145,10 @@ def test_chest_xray14(tmp_path, capsys):
 
 def test_folders_without_labels(volumes, capsys):
     assert main([str(volumes)]) == 0
+    assert "4 studies, 4 labels" in capsys.readouterr().out  # of train.csv
+    for table in volumes.glob("*.csv"):
+        table.unlink()
+    assert main([str(volumes)]) == 0
     assert "8 studies, without labels" in capsys.readouterr().out
     for name in ("train", "val"):
         (volumes / name).mkdir()
