@@ -12,7 +12,8 @@ TESTS = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("*.py"
 LAYERS = ("loading", "scoring", "reporting", "training")
 # the packages of `tasks/detection/`, each with those that it may import
 DETECTION = {
-    "parts": (),
+    "kernels": (),
+    "parts": ("kernels",),
     "networks": ("parts",),
     "annotations": ("parts",),
     "formats": ("parts", "annotations"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -70,8 +72,12 @@ def fixed_shape_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
     """Return which boxes (..., B, 4), best first, survive, as (..., B) bool, without host-device synchronization.
 
     torchvision's operator returns one index per survivor. To allocate them the host waits until the GPU has drained its
-    queue, and launches nothing in the meantime. This takes a fixed number of steps instead.
+    queue, and launches nothing in the meantime. This takes a fixed number of steps instead: two kernels where Triton
+    runs, and otherwise one for every box.
     """
+    kernels = _kernels(boxes.device) if boxes.dtype == torch.float32 else None
+    if kernels is not None:
+        return kernels(boxes.reshape(boxes.shape[:-2].numel(), *boxes.shape[-2:]), threshold).view(boxes.shape[:-1])
     alive = boxes.new_ones(boxes.shape[:-1])  # 1, or 0 and less from the first suppression on
     for start in range(0, boxes.shape[-2], BLOCK):
         rest, alive_rest = boxes[..., start:, :], alive[..., start:]
@@ -80,6 +86,25 @@ def fixed_shape_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
         for i in range(hits.shape[-2]):
             alive_rest.addcmul_(hits[..., i, :], alive_rest[..., i : i + 1].clamp(min=0), value=-1)
     return alive > 0
+
+
+@cache
+def _kernels(device: torch.device) -> Callable[[Tensor, float], Tensor] | None:
+    """Return the same for boxes (G, B, 4) in Triton kernels, or None where Triton cannot run on the device."""
+    if device.type != "cuda":
+        return None
+    try:
+        from vertebra.tasks.detection.kernels.nms import suppress  # triton comes with torch for CUDA only
+
+        suppress(torch.zeros(1, 1, 4, device=device), 0.5)
+    except Exception as error:  # a missing package or C compiler, an old card: each layer below raises its own
+        warnings.warn(
+            f"Triton does not run on {device} ({type(error).__name__}: {error}); non-maximum suppression takes "
+            "thousands of launches there instead of two. Install triton and a C compiler.",
+            stacklevel=2,
+        )
+        return None
+    return suppress
 
 
 def _one_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
