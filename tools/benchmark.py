@@ -25,6 +25,7 @@ CHOICES = {
     "loading": "detection data loading against torchvision's reference transforms",
     "decoding": "random access to clips of a video, and data loader throughput",
     "coco": "COCO average precision against pycocotools",
+    "gpu": "all tasks at the sizes of a GPU, against their peers and against the limit of the arithmetic",
 }
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="vertebra benchmark",
         description=main.__doc__,
-        epilog="Without WHAT, all benchmarks run, which takes over 20 minutes on two CPU cores.",
+        epilog="Without WHAT, all benchmarks run, which takes over 20 minutes on two CPU cores; on a GPU only `gpu`.",
     )
     parser.add_argument(
         "--rounds",
@@ -54,25 +55,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         _add_flags(name, what.add_parser(name, help=help_text, description=f"Benchmark: {help_text}."))
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
 
-    from vertebra.tools.benchmarks.table import write  # imports torch and matplotlib, which would slow down --help
+    import torch  # as below: imported late, since it would slow down --help
 
+    from vertebra.tools.benchmarks.table import write_picture, write_results
+
+    names = ("gpu",) if torch.cuda.is_available() else tuple(name for name in CHOICES if name != "gpu")
     # parsed again for the defaults of each subcommand
-    selected = [args] if args.what else [parser.parse_args([name]) for name in CHOICES]
-    tables = []
+    selected = [args] if args.what else [parser.parse_args([name]) for name in names]
+    tables: list[Table] = []
     try:
         for options in selected:
             print(f"measuring {options.what} ...", file=sys.stderr, flush=True)
             for table in _tables(options, args.rounds):
                 tables.append(table)
                 print(table.markdown(), flush=True)  # a benchmark takes minutes, and stdout may be a pipe
-                files = write(tables, args.output)  # after every table, so that an interrupted run keeps its results
+                write_results(tables, args.output)  # after every table, so that an interrupted run keeps its results
     except ValueError as error:
         message = user_message(error)
         if message is None:
             raise
         print(f"vertebra: {message}", file=sys.stderr)
         return 1
-    print(f"wrote {' and '.join(map(str, files))}")
+    if not tables:
+        print("vertebra: nothing was measured, since the time was over; give more with --seconds.", file=sys.stderr)
+        return 1
+    print(f"wrote {write_results(tables, args.output)} and {write_picture(tables, args.output)}")
     return 0
 
 
@@ -80,6 +87,14 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
     if name == "backbones":
         parser.add_argument("--float32", action="store_true", help="disable bfloat16 autocast (default: bfloat16)")
         parser.add_argument("--only", nargs="+", metavar="NAME", help="backbones to measure (default: all)")
+    elif name == "gpu":
+        parser.add_argument(
+            "--only", nargs="+", metavar="NAME", help="cases to measure, in this order (default: all, see the module)"
+        )
+        parser.add_argument(
+            "--seconds", type=float, default=600, help="after which nothing further is started (default: 600)"
+        )
+        parser.add_argument("--eager", action="store_true", help="do not measure ours compiled, which takes minutes")
     elif name == "defaults":
         parser.add_argument(
             "--task", nargs="+", choices=tuple(TASKS), default=tuple(TASKS), help="tasks to measure (default: all)"
@@ -136,6 +151,10 @@ def _tables(args: argparse.Namespace, rounds: int) -> Iterator[Table]:
         from vertebra.tools.benchmarks import backbones
 
         yield backbones.measure(not args.float32, args.only, rounds)
+    elif args.what == "gpu":
+        from vertebra.tools.benchmarks import gpu
+
+        yield from gpu.measure(args.only, rounds, args.seconds, compiled=not args.eager)
     elif args.what == "defaults":
         from vertebra.tools.benchmarks import defaults
 

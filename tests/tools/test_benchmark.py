@@ -10,7 +10,7 @@ import torch
 from vertebra.tools.benchmark import CHOICES, main
 from vertebra.tools.benchmarks import decoding, defaults, detection, timing, video
 from vertebra.tools.benchmarks.detectors import torchvision_detectors, yolox_detectors
-from vertebra.tools.benchmarks.table import SPEEDUP, Table, plot, write
+from vertebra.tools.benchmarks.table import SPEEDUP, Table, plot, write_picture, write_results
 from vertebra.tools.benchmarks.tasks import DETECTORS, TASKS
 from vertebra.tools.benchmarks.timing import Spread, speedups, time_interleaved
 
@@ -215,7 +215,8 @@ def test_markdown_json_and_plot_hold_the_measured_values(folder):
     assert "torch " + torch.__version__.split("+")[0] in text
     assert "no-such-package (not installed)" in text
     assert "| b | 1.00 (0.50 to 1.50) | 2.00 (1.50 to 2.50) | 60 |" in text
-    results, picture = write([table], folder / "output")
+    results = write_results([table], folder / "output")
+    picture = write_picture([table], folder / "output")
     (result,) = json.loads(results.read_text())
     assert result["rows"][1] == {
         "name": "b",

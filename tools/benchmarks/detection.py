@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 from vertebra.tools.benchmarks.detectors import detectron2_detectors
 from vertebra.tools.benchmarks.timing import Contender, Workload, both_precisions, peer_and_ours
@@ -43,8 +44,14 @@ def contenders(backbone: str, batch: int, size: tuple[int, int], network: str = 
 
 
 def workload(
-    ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int, int], network: str = "faster_rcnn"
+    ours: bool,
+    fast: bool,
+    backbone: str,
+    batch: int,
+    size: tuple[int, int],
+    network: str = "faster_rcnn",
+    **options: Any,
 ) -> Workload:
-    """Return our or the peer's detector with its input; see `peer_and_ours`."""
+    """Return our or the peer's detector with its input; see `peer_and_ours`, and the options of the file in `PEERS`."""
     module = importlib.import_module(f"vertebra.tools.benchmarks.detectors.{PEERS[network][2]}")
-    return module.build(ours, fast, network, backbone, batch, size)
+    return module.build(ours, fast, network, backbone, batch, size, **options)

@@ -101,14 +101,19 @@ def compare_throughput(
     return table
 
 
-def write(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write `results.json` and `results.png` to a folder and return both paths."""
+def write_results(tables: Sequence[Table], folder: Path) -> Path:
+    """Write all tables to `results.json` in a folder and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "results.json", folder / "results.png"]
-    # all tables again, since results.json has to be complete after each of them
-    files[0].write_text(json.dumps([table.as_json() for table in tables], indent=2) + "\n")
-    plot(tables).savefig(files[1], dpi=120)
-    return files
+    file = folder / "results.json"
+    file.write_text(json.dumps([table.as_json() for table in tables], indent=2) + "\n")
+    return file
+
+
+def write_picture(tables: Sequence[Table], folder: Path) -> Path:
+    """Write the plot of all tables to `results.png` in a folder and return its path."""
+    file = folder / "results.png"
+    plot(tables).savefig(file, dpi=120)
+    return file
 
 
 def plot(tables: Sequence[Table]) -> Figure:

@@ -43,6 +43,8 @@ def workload(ours: bool, fast: bool, backbone: str, batch: int, size: tuple[int,
     clips = torch.randn(batch, 3, *size, device=device).contiguous(memory_format=layout)
     labels = torch.randint(NUM_CLASSES, (batch,), device=device)
     network = _theirs(backbone)
+    if network is None and not ours:
+        raise ImportError(f"there is no {backbone} to compare with; to compare: pip install pytorchvideo.")
     if ours or network is None:
         classifier = video_classifier(backbone, NUM_CLASSES)
         if network is not None:
