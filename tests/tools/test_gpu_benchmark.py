@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from vertebra.tasks.training.cuda_graphs import CudaGraphs
 from vertebra.tools.benchmark import main
 from vertebra.tools.benchmarks import gpu, timing
 from vertebra.tools.benchmarks.device import Device, count_flop
@@ -96,6 +97,17 @@ def test_three_dimensional_networks_are_also_measured_in_the_contiguous_format()
         (True, False),
         (True, True),
     ]
+
+
+def test_inference_is_also_measured_with_cuda_graphs_of_the_folded_network():
+    entries = contenders(small("faster_rcnn_eight"))
+    assert [entry.name for entry in entries] == ["torchvision", "ours", "ours, CUDA graphs"]
+    assert [entry.folded for entry in entries] == [False, True, True]
+    plain, graphed = (entry.build() for entry in entries[1:])
+    assert not isinstance(plain.network.graphs, CudaGraphs)
+    assert isinstance(graphed.network.graphs, CudaGraphs)
+    with torch.inference_mode():
+        assert len(graphed.infer(graphed.network.eval())) == 2  # all images of the batch
 
 
 def test_only_the_convolutions_of_a_finetuned_detector_that_train_have_gradients():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from vertebra.tasks.training.cuda_graphs import RECORD_AT
 from vertebra.tools.benchmarks.device import PRODUCT_SIZE, Device, count_flop
 from vertebra.tools.benchmarks.gpu_cases import CASES, Case, contenders
 from vertebra.tools.benchmarks.table import SPEEDUP, Table
@@ -27,7 +28,7 @@ class _Runner(NamedTuple):
     Attributes:
         run: one training step, or inference of one batch.
         peak: of the second step without what the other contenders hold, MiB.
-        waits: of the host for the GPU, in the third step.
+        waits: of the host for the GPU, in a later step.
         first: seconds of the first step: with compiling, and the choice of kernels for shapes not seen before.
     """
 
@@ -130,6 +131,8 @@ def _warmed_up(entry: Contender, case: Case, device: Device) -> _Runner:
     first = time.perf_counter() - started
     # the optimizer allocates its state in the first step, so the peak is in the second
     peak = device.peak(run) - before
+    for _ in range(RECORD_AT - 2):  # graphs are recorded at this call, with waits
+        run()
     waits = device.waits(run)
     if case.training and not work.loss().isfinite():
         raise ValueError("the loss is not finite, so the work is not that of a training.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from vertebra.tasks.training.cuda_graphs import replay_graphs
 from vertebra.tools.benchmarks.detectors.inputs import draw
 from vertebra.tools.benchmarks.timing import Contender, Workload
 
@@ -69,7 +70,9 @@ CASES = {
 
 
 def contenders(case: Case, compiled: bool = True) -> list[Contender]:
-    """Return the peer and ours in bfloat16 and channels_last, in 3-D also in the contiguous format, and ours compiled.
+    """Return the peer and ours in bfloat16 and channels_last, in 3-D also in the contiguous format, then ours compiled.
+
+    In place of a compiled training step there is inference with CUDA graphs.
 
     Args:
         case: the workload.
@@ -86,16 +89,21 @@ def contenders(case: Case, compiled: bool = True) -> list[Contender]:
             Contender(f"{name}, contiguous", partial(build, ours, False), bf16=True, fused=True)
             for name, ours in ((case.peer, False), ("ours", True))
         ]
-    if case.training and compiled:
+    if not case.training:
+        graphed = partial(build, True, True, graphed=True)
+        entries.append(Contender("ours, CUDA graphs", graphed, bf16=True, folded=True))
+    elif compiled:
         entries.append(Contender("ours, compiled", entries[1].build, bf16=True, fused=True, compiled=True))
     return entries
 
 
-def _workload(case: Case, ours: bool, fast: bool) -> Workload:
+def _workload(case: Case, ours: bool, fast: bool, graphed: bool = False) -> Workload:
     module = importlib.import_module(f"vertebra.tools.benchmarks.{case.task}")
     work = module.workload(ours, fast, case.backbone, case.batch, case.size, **case.options)
     if case.task == "detection":
         # the other benchmark of detectors infers on one image of its batch
         images = list(draw(case.batch, case.size, fast).images)  # type: ignore[arg-type]  # two sides
         work = work._replace(infer=lambda model: model(images))
+    if graphed:
+        replay_graphs(work.network)
     return work

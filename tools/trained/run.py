@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vertebra.backbones.folding import fold_norms
+from vertebra.tasks.training.cuda_graphs import replay_graphs
 from vertebra.tasks.training.prediction_writer import nothing_read
 from vertebra.tools.experiment.hardware import default_precision
 from vertebra.tools.trained.assembly import Assembled, assemble
@@ -172,6 +173,7 @@ class Run:
         if self._folded is None or self._folded[0] != version:
             folded = copy.deepcopy(self.network).eval()
             fold_norms(folded)
+            replay_graphs(folded)
             self._folded = version, folded
         return self._folded[1]
 

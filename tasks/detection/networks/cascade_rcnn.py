@@ -19,6 +19,7 @@ from vertebra.backbones.necks import NeckName, create_neck
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.networks.detector import Detector
+from vertebra.tasks.detection.networks.two_stage import TwoStageDetector
 from vertebra.tasks.detection.parts.anchors import AnchorGenerator, fitting_anchors
 from vertebra.tasks.detection.parts.assigners import IoUAssigner
 from vertebra.tasks.detection.parts.batch import ImageBatch, Targets
@@ -39,7 +40,7 @@ DEVIATIONS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067
 MASK_LAYER = "branches.mask.predictor.mask_fcn_logits"
 
 
-class CascadeRCNN(Detector):
+class CascadeRCNN(TwoStageDetector):
     """A two-stage detector whose second stage is a cascade of three.
 
     Loads mmdetection's `CascadeRCNN` with ResNet and FPN. Boxes are pooled as in torchvision's detectors, and masks are
@@ -73,6 +74,7 @@ class CascadeRCNN(Detector):
         FileNotFoundError: there are no such weights.
     """
 
+    roi_heads: CascadeHeads
     optional_parts = tuple(f"roi_heads.stages.{i}.branches.mask" for i in range(3))
     class_layers = tuple(
         f"roi_heads.stages.{i}.{layer}" for i in range(3) for layer in ("box.predictor.cls_score", MASK_LAYER)
@@ -149,10 +151,6 @@ class CascadeRCNN(Detector):
     def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         proposals, losses = self.rpn(features, batch.padded_size, batch.sizes, targets)
         return {**losses, **self.roi_heads.losses(features, proposals, targets, batch.sizes)}
-
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        proposals, _ = self.rpn(features, batch.padded_size, batch.sizes)
-        return self.roi_heads(features, proposals, batch.sizes)
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict with this network's keys; in mmdetection's, the background is last or has no channel."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,9 +14,23 @@ from vertebra.tasks.detection.parts.anchors import Anchors
 from vertebra.tasks.detection.parts.assigners import Assigner
 from vertebra.tasks.detection.parts.batch import ImageBatch, Targets
 from vertebra.tasks.detection.parts.candidates import Candidates
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks, refuse_peaks
 
 Outputs = Sequence[list[Tensor]]
+
+
+class DenseOutputs(NamedTuple):
+    """What a one-stage detector computes in fixed shapes.
+
+    Attributes:
+        of_head: lists, each with a tensor (N, B_l, ...) a level.
+        candidates: what they belong to.
+        peaks: of the outputs, see `OutputChecks`.
+    """
+
+    of_head: Outputs
+    candidates: Candidates
+    peaks: Tensor | None
 
 
 class DenseDetector(Detector):
@@ -46,12 +61,20 @@ class DenseDetector(Detector):
         return self.compare(self.head(maps), self.anchors.candidates(maps, batch.padded_size), targets)
 
     def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+        return self.finish(self.outputs(features, batch, OutputChecks()), batch)
+
+    def outputs(self, features: dict[str, Tensor], batch: ImageBatch, checks: OutputChecks) -> DenseOutputs:
         maps = list(features.values())
         outputs = self.head(maps)
         for levels in outputs:  # the sigmoid of an infinity is a number, and looks like an answer
             for output in levels:
-                refuse_nonfinite(output)
-        return self.select(outputs, self.anchors.candidates(maps, batch.padded_size), batch.sizes)
+                checks(output)
+        return DenseOutputs(outputs, self.anchors.candidates(maps, batch.padded_size), checks.peaks())
+
+    def finish(self, outputs: DenseOutputs, batch: ImageBatch) -> list[dict[str, Tensor]]:
+        if outputs.peaks is not None:
+            refuse_peaks(outputs.peaks)
+        return self.select(outputs.of_head, outputs.candidates, batch.sizes)
 
     @abstractmethod
     def compare(self, outputs: Outputs, candidates: Candidates, targets: Targets) -> dict[str, Tensor]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from vertebra.backbones import Backbone
 from vertebra.backbones.conventions import Renames, rename_keys
+from vertebra.tasks.detection.parts.anchors import Anchors
 from vertebra.tasks.detection.parts.batch import ImageBatch, Targets, pad_images, pad_targets
+from vertebra.tasks.training.cuda_graphs import no_graphs
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
 
 
 class Detector(nn.Module, ABC):
@@ -32,10 +35,12 @@ class Detector(nn.Module, ABC):
             `vertebra.tasks.training.compiling`.
         class_layers: layers whose size depends on the number of classes; see `vertebra.backbones.warm_start`.
         optional_parts: parts that a network may have and one that its weights come from may not; see there.
+        graphs: CUDA graphs of `outputs` in evaluation without gradients; none by default. See `replay_graphs`.
         renames: patterns of a peer's keys and what replaces them, in this order; here those of torchvision's backbone
             and pyramid, of before and since its version 0.13.
     """
 
+    graphs: Callable[..., Any]
     compiled: ClassVar[tuple[str, ...]] = ("backbone", "neck")
     class_layers: ClassVar[tuple[str, ...]] = ()
     optional_parts: ClassVar[tuple[str, ...]] = ()
@@ -49,6 +54,7 @@ class Detector(nn.Module, ABC):
         super().__init__()
         self.backbone = backbone
         self.neck = neck
+        self.graphs = no_graphs
 
     def forward(
         self,
@@ -63,8 +69,20 @@ class Detector(nn.Module, ABC):
                 f"there are {len(batch.images)} images and {len(targets.labels)} targets; give a dict of boxes and "
                 "labels for every image, with no rows where it shows nothing."
             )
-        features = self.neck(self.backbone(batch.images))
-        return self.detect(features, batch) if targets is None else self.losses(features, batch, targets)
+        if targets is not None:
+            return self.losses(self.neck(self.backbone(batch.images)), batch, targets)
+        replayed = None if self.training else self.graphs(self._fixed_part, *batch)
+        outputs = self._outputs(batch, OutputChecks()) if replayed is None else replayed[0]
+        return self.finish(outputs, batch)
+
+    def _outputs(self, batch: ImageBatch, checks: OutputChecks) -> Any:
+        return self.outputs(self.neck(self.backbone(batch.images)), batch, checks)
+
+    def _fixed_part(self, images: Tensor, sizes: Tensor) -> tuple[Any, list[Tensor]]:
+        """Return the outputs without waiting for the device, and the anchors, which a graph of this has to keep."""
+        outputs = self._outputs(ImageBatch(images, sizes), OutputChecks(deferred=True))
+        anchors = [module for module in self.modules() if isinstance(module, Anchors)]
+        return outputs, [tensor for module in anchors for tensor in module.cached()]
 
     @abstractmethod
     def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
@@ -90,6 +108,26 @@ class Detector(nn.Module, ABC):
         Raises:
             NonFiniteOutput: what the network computes for an image is not finite.
         """
+
+    def outputs(self, features: dict[str, Tensor], batch: ImageBatch, checks: OutputChecks) -> Any:
+        """Return what is computed in evaluation in fixed shapes, which a CUDA graph may replay; here the features.
+
+        A network overrides it together with `finish`, and then has `detect` as both in a row. Nothing in it waits
+        for the device if the checks are deferred.
+
+        Args:
+            features: the pyramid.
+            batch: the images that it was made of.
+            checks: is called with every output that must be finite.
+
+        Returns:
+            Tensors, in tuples and dicts.
+        """
+        return features
+
+    def finish(self, outputs: Any, batch: ImageBatch) -> list[dict[str, Tensor]]:
+        """Return the detections, as `detect`, given `outputs`."""
+        return self.detect(outputs, batch)
 
     @classmethod
     def has_masks(cls, options: Mapping[str, Any]) -> bool:

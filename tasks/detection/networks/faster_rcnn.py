@@ -18,6 +18,7 @@ from vertebra.backbones.necks import NeckName, create_neck
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.networks.detector import Detector
+from vertebra.tasks.detection.networks.two_stage import TwoStageDetector
 from vertebra.tasks.detection.parts.anchors import AnchorGenerator, fitting_anchors
 from vertebra.tasks.detection.parts.batch import ImageBatch, Targets
 from vertebra.tasks.detection.parts.box_branch import BoxBranch, BoxPredictor, ConvHead, MLPHead
@@ -28,7 +29,7 @@ from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.detection.parts.selection import DetectionSelection
 
 
-class FasterRCNN(Detector):
+class FasterRCNN(TwoStageDetector):
     """A two-stage detector: proposals from a feature pyramid, and what each of them is.
 
     With the backbone `resnet50` it is torchvision's `fasterrcnn_resnet50_fpn`, and with `head_norm` batch and
@@ -62,6 +63,7 @@ class FasterRCNN(Detector):
         FileNotFoundError: there are no such weights.
     """
 
+    roi_heads: RoIHeads
     compiled = (*Detector.compiled, "rpn.head", "roi_heads.box.head", "roi_heads.box.predictor")
     class_layers: ClassVar[tuple[str, ...]] = ("roi_heads.box.predictor",)
     optional_parts: ClassVar[tuple[str, ...]] = ("roi_heads.branches.mask",)
@@ -124,10 +126,6 @@ class FasterRCNN(Detector):
     def losses(self, features: dict[str, Tensor], batch: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         proposals, losses = self.rpn(features, batch.padded_size, batch.sizes, targets)
         return {**losses, **self.roi_heads.losses(features, proposals, targets)}
-
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        proposals, _ = self.rpn(features, batch.padded_size, batch.sizes)
-        return self.roi_heads(features, proposals, batch.sizes)
 
 
 faster_rcnn = FasterRCNN

@@ -39,6 +39,10 @@ class Anchors(nn.Module):
             self._cache[key] = self._make(grids, image_size).to(device)
         return self._cache[key]
 
+    def cached(self) -> list[Tensor]:
+        """Return the tensors of earlier calls, whose memory a CUDA graph goes on to read."""
+        return list(self._cache.values())
+
     def candidates(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> Candidates:
         """Return the anchors on maps (N, C, H_l, W_l) of a pyramid over padded images of `image_size` (H, W)."""
         grids = tuple((x.shape[2], x.shape[3]) for x in maps)

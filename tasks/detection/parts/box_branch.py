@@ -5,6 +5,8 @@ Fast R-CNN, Girshick 2015, https://arxiv.org/abs/1504.08083
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +22,21 @@ from vertebra.tasks.detection.parts.roi_align import RoIAlign
 from vertebra.tasks.detection.parts.rpn import Proposals
 from vertebra.tasks.detection.parts.sampling import RoISample
 from vertebra.tasks.detection.parts.selection import DetectionSelection, select_detections
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
+
+
+class ScoredBoxes(NamedTuple):
+    """Proposals with a score and a box for each class, of which detections are selected.
+
+    Attributes:
+        boxes: (N, R, K, 4) xyxy, clipped to their images.
+        scores: (N, R, K) in 0..1.
+        valid: (N, R) bool, False for padding.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    valid: Tensor
 
 
 class MLPHead(nn.Module):
@@ -136,13 +152,27 @@ class BoxBranch(nn.Module):
     @torch.no_grad()
     def detect(self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
         """Turn predictions for proposals into detections, in images of `sizes` (N, 2)."""
+        return self.select(self.score(logits, deltas, proposals, sizes, OutputChecks()))
+
+    @torch.no_grad()
+    def score(
+        self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor, checks: OutputChecks
+    ) -> ScoredBoxes:
+        """Turn predictions for proposals into a score and a box for each class."""
         num_images, num_boxes = proposals.valid.shape
         num_classes = logits.shape[1] - 1
         scores = logits.softmax(dim=-1)[:, 1:].view(num_images, num_boxes, num_classes)
         for output in (scores, deltas):  # a threshold on NaN would find nothing, which looks like an answer
-            refuse_nonfinite(output.reshape(num_images, -1))
+            checks(output.reshape(num_images, -1))
         boxes = self.coder.decode(deltas, proposals.boxes.reshape(-1, 1, 4))
         boxes = clip(boxes.view(num_images, num_boxes, -1, 4), sizes)
         boxes = boxes[:, :, 1:] if boxes.shape[2] > 1 else boxes.expand(-1, -1, num_classes, -1)
+        return ScoredBoxes(boxes, scores, proposals.valid)
+
+    @torch.no_grad()
+    def select(self, scored: ScoredBoxes) -> list[dict[str, Tensor]]:
+        """Select the detections of each image."""
+        boxes, scores, valid = scored
+        num_classes = scores.shape[-1]
         classes = torch.arange(num_classes, device=boxes.device)
-        return select_detections(boxes, scores, classes, num_classes, self.selection, proposals.valid[..., None])
+        return select_detections(boxes, scores, classes, num_classes, self.selection, valid[..., None])

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from vertebra.tasks.detection.parts.assigners import IGNORE
 from vertebra.tasks.detection.parts.batch import Targets
+from vertebra.tasks.detection.parts.box_branch import ScoredBoxes
 from vertebra.tasks.detection.parts.boxes import clip
 from vertebra.tasks.detection.parts.roi_heads import RoIHeads
 from vertebra.tasks.detection.parts.rpn import Proposals
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
 
 LOSS_WEIGHTS = (1.0, 0.5, 0.25)  # mmdetection's; the paper has 1 for all
 
@@ -42,19 +44,37 @@ class CascadeHeads(nn.Module):
         self.loss_weights = tuple(loss_weights)
 
     def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
+        return self.detections(features, self.score(features, proposals, sizes, OutputChecks()))
+
+    def score(
+        self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor, checks: OutputChecks
+    ) -> ScoredBoxes:
+        """Return a score and a box for each class of the proposals, in fixed shapes."""
         stages, all_logits = self._stages(), []
         for stage in stages:
             logits, deltas = stage.box.predict(features, proposals.boxes)
             all_logits.append(logits)
             if stage is not stages[-1]:
-                proposals = Proposals(_corrected(stage, proposals.boxes, deltas, sizes), proposals.valid)
+                boxes = _corrected(stage, proposals.boxes, deltas, sizes)
+                # NaN is refused later, and must not become an index of pixels until then
+                proposals = Proposals(boxes.nan_to_num() if checks.deferred else boxes, proposals.valid)
         mean = torch.stack(all_logits).mean(dim=0)
-        found = stages[-1].box.detect(mean, deltas, proposals, sizes)
+        return stages[-1].box.score(mean, deltas, proposals, sizes, checks)
+
+    def detections(self, features: dict[str, Tensor], scored: ScoredBoxes) -> list[dict[str, Tensor]]:
+        """Select detections, and add what the other branches find in them."""
+        stages = self._stages()
+        found = stages[-1].box.select(scored)
         with_masks = [stage.extend(features, found) for stage in stages]
         if "mask_probs" not in with_masks[0][0]:
             return found
         probs = [torch.stack([x["mask_probs"] for x in image]).mean(dim=0) for image in zip(*with_masks, strict=True)]
         return [{**detections, "mask_probs": x} for detections, x in zip(found, probs, strict=True)]
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether there are branches beside those of boxes, which then need the features."""
+        return self._stages()[0].has_branches
 
     def losses(
         self, features: dict[str, Tensor], proposals: Proposals, targets: Targets, sizes: Tensor

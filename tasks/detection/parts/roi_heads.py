@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from vertebra.tasks.detection.parts.assigners import Assigner, IoUAssigner
 from vertebra.tasks.detection.parts.batch import Targets
-from vertebra.tasks.detection.parts.box_branch import BoxBranch
+from vertebra.tasks.detection.parts.box_branch import BoxBranch, ScoredBoxes
 from vertebra.tasks.detection.parts.boxes import take
 from vertebra.tasks.detection.parts.candidates import Candidates
 from vertebra.tasks.detection.parts.rpn import Proposals
 from vertebra.tasks.detection.parts.sampling import BalancedSampler, RoISample, Sample
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
 
 
 class RoIBranch(nn.Module, ABC):
@@ -68,7 +69,23 @@ class RoIHeads(nn.Module):
         self.branches = nn.ModuleDict(branches)
 
     def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
-        return self.extend(features, self.box(features, proposals, sizes))
+        return self.detections(features, self.score(features, proposals, sizes, OutputChecks()))
+
+    def score(
+        self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor, checks: OutputChecks
+    ) -> ScoredBoxes:
+        """Return a score and a box for each class of the proposals, in fixed shapes."""
+        logits, deltas = self.box.predict(features, proposals.boxes)
+        return self.box.score(logits, deltas, proposals, sizes, checks)
+
+    def detections(self, features: dict[str, Tensor], scored: ScoredBoxes) -> list[dict[str, Tensor]]:
+        """Select detections, and add what the other branches find in them."""
+        return self.extend(features, self.box.select(scored))
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether there is a branch beside that of boxes, which then needs the features."""
+        return bool(self.branches)
 
     def losses(self, features: dict[str, Tensor], proposals: Proposals, targets: Targets) -> dict[str, Tensor]:
         """Return the losses of all branches over a sample of the proposals."""

@@ -24,7 +24,7 @@ from vertebra.tasks.detection.parts.layers import conv_stack
 from vertebra.tasks.detection.parts.losses import SmoothL1
 from vertebra.tasks.detection.parts.nms import nms_masks
 from vertebra.tasks.detection.parts.sampling import BalancedSampler, Sample
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
 
 LEAST_SIZE = 1e-3  # pixels; what clipping left of a box outside the image is no proposal
 
@@ -128,22 +128,39 @@ class RegionProposalNetwork(nn.Module):
         self.box_loss = SmoothL1(beta=1 / 9)
 
     def forward(
-        self, features: dict[str, Tensor], image_size: tuple[int, int], sizes: Tensor, targets: Targets | None = None
+        self,
+        features: dict[str, Tensor],
+        image_size: tuple[int, int],
+        sizes: Tensor,
+        targets: Targets | None = None,
+        checks: OutputChecks | None = None,
     ) -> tuple[Proposals, dict[str, Tensor]]:
         maps = list(features.values())
         logits, deltas = self.head(maps)
         anchors = self.anchors.candidates(maps, image_size)
+        checks = checks or OutputChecks()
         if targets is None:
             for output in (*logits, *deltas):
-                refuse_nonfinite(output)
-        proposals = self.propose(logits, deltas, anchors.boxes, sizes)
+                checks(output)
+        allow_sync = not self.training and not checks.deferred
+        proposals = self.propose(logits, deltas, anchors.boxes, sizes, allow_sync)
         if targets is None:
             return proposals, {}
         return proposals, self.losses(torch.cat(logits, dim=1), torch.cat(deltas, dim=1), anchors, targets)
 
     @torch.no_grad()
-    def propose(self, logits: list[Tensor], deltas: list[Tensor], anchors: Tensor, sizes: Tensor) -> Proposals:
-        """Correct the best anchors of each level, thin them out, and keep the best of each image."""
+    def propose(
+        self, logits: list[Tensor], deltas: list[Tensor], anchors: Tensor, sizes: Tensor, allow_sync: bool = True
+    ) -> Proposals:
+        """Correct the best anchors of each level, thin them out, and keep the best of each image.
+
+        Args:
+            logits: for each level (N, A_l).
+            deltas: for each level (N, A_l, 4).
+            anchors: (A, 4), level after level.
+            sizes: (N, 2) height and width of the images.
+            allow_sync: whether the host may wait for a GPU, as where detections are the end of it.
+        """
         chosen = self.selection
         per_level = chosen.per_level if self.training else chosen.per_level_eval
         per_image = chosen.per_image if self.training else chosen.per_image_eval
@@ -156,7 +173,7 @@ class RegionProposalNetwork(nn.Module):
             # what has no area suppresses nothing; filled and not multiplied, since a box of NaN stays one
             all_boxes.append(boxes.masked_fill(~keep[..., None], 0.0))
             all_scores.append(best.values.sigmoid().masked_fill(~keep, -1.0))
-        survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold, allow_sync=not self.training), dim=1)
+        survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold, allow_sync), dim=1)
         boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1).masked_fill(~survive, -1.0)
         best = scores.topk(min(per_image, scores.shape[1]), dim=1)
         valid = best.values >= 0

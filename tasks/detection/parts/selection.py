@@ -77,11 +77,14 @@ def select_detections(
     places = keep.nonzero(as_tuple=True)
     image, boxes, scores, classes = places[0], boxes[places], scores[places], classes.expand(keep.shape)[places]
     kept, scores = suppress(boxes, scores, image * num_classes + classes, selection)
-    image, boxes, classes = image[kept], boxes[kept], classes[kept]
+    image = image[kept]
+    by_image = image.argsort(stable=True)  # best first within each
+    # the numbers of all images at once: the host waits for them
+    counts = (image == torch.arange(len(keep), device=image.device)[:, None]).sum(dim=1).tolist()
     detections = []
-    for i in range(len(keep)):
-        of_image = (image == i).nonzero()[: selection.per_image, 0]
-        detections.append({"boxes": boxes[of_image], "scores": scores[of_image], "labels": classes[of_image] + 1})
+    for of_image in by_image.split(counts):
+        rows = of_image[: selection.per_image]
+        detections.append({"boxes": boxes[kept[rows]], "scores": scores[rows], "labels": classes[kept[rows]] + 1})
     return detections
 
 

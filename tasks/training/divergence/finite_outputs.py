@@ -42,9 +42,40 @@ def refuse_nonfinite(outputs: Tensor, names: Sequence[str] | None = None) -> Non
     Raises:
         NonFiniteOutput: a row contains NaN or infinity.
     """
-    if not outputs.numel():
-        return
-    # a maximum per row allocates less than `isfinite` on all values
-    peaks = torch.linalg.vector_norm(outputs.detach().flatten(1), float("inf"), dim=1)
+    if outputs.numel():
+        refuse_peaks(_peaks(outputs), names)
+
+
+def refuse_peaks(peaks: Tensor, names: Sequence[str] | None = None) -> None:
+    """Raise as `refuse_nonfinite`, given the largest magnitude of each row, (N,)."""
     if rows := (~peaks.isfinite()).nonzero().flatten().tolist():
         raise NonFiniteOutput(rows, names)
+
+
+class OutputChecks:
+    """Finiteness checks of the outputs of a network, one after the other, or all at the end.
+
+    Args:
+        deferred: only the peaks of the outputs are computed, without waiting for the device; whoever has the outputs
+            calls `refuse_peaks`.
+    """
+
+    def __init__(self, deferred: bool = False) -> None:
+        self.deferred = deferred
+        self._collected: list[Tensor] = []
+
+    def __call__(self, outputs: Tensor) -> None:
+        """Check outputs (N, ...) now or later, see `refuse_nonfinite`."""
+        if not self.deferred:
+            refuse_nonfinite(outputs)
+        elif outputs.numel():
+            self._collected.append(_peaks(outputs))
+
+    def peaks(self) -> Tensor | None:
+        """Return the peak of each row over all deferred outputs, (N,), not finite where one is not; None if none is."""
+        return torch.stack(self._collected).amax(dim=0) if self._collected else None
+
+
+def _peaks(outputs: Tensor) -> Tensor:
+    # a maximum per row allocates less than `isfinite` on all values
+    return torch.linalg.vector_norm(outputs.detach().flatten(1), float("inf"), dim=1)

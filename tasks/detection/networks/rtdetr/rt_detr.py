@@ -6,7 +6,7 @@ DETRs Beat YOLOs on Real-time Object Detection, Zhao et al. 2023, https://arxiv.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from vertebra.tasks.detection.parts.batch import ImageBatch, Targets
 from vertebra.tasks.detection.parts.boxes import clip, has_size, take
 from vertebra.tasks.detection.parts.layers import start_at_prior
 from vertebra.tasks.detection.parts.selection import LEAST_SIZE
-from vertebra.tasks.training.divergence.finite_outputs import refuse_nonfinite
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks, refuse_peaks
 
 
 @dataclass
@@ -43,6 +43,20 @@ class QueryDetections:
 
     score_threshold: float = 0.0
     per_image: int = 300
+
+
+class QueryOutputs(NamedTuple):
+    """What the queries predict.
+
+    Attributes:
+        logits: (N, Q, K).
+        boxes: (N, Q, 4), relative centers and sizes.
+        peaks: of both, see `OutputChecks`.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    peaks: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -186,13 +200,23 @@ class RTDETR(Detector):
         losses = {name: of_layers.sum() / count for name, of_layers in found.items()}
         return losses | {name: of_layers.sum() / count * some for name, of_layers in denoised.items()}
 
-    @torch.no_grad()
     def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+        return self.finish(self.outputs(features, batch, OutputChecks()), batch)
+
+    @torch.no_grad()
+    def outputs(self, features: dict[str, Tensor], batch: ImageBatch, checks: OutputChecks) -> QueryOutputs:
         pixels, grids = self.pixels(features)
         queries = self.selection(pixels, grids)
         (logits,), (boxes,) = self.decoder(queries.content, queries.references, pixels, grids, last_only=True)
         for output in (logits, boxes):  # the sigmoid of an infinity is a number, and looks like an answer
-            refuse_nonfinite(output)
+            checks(output)
+        return QueryOutputs(logits, boxes, checks.peaks())
+
+    @torch.no_grad()
+    def finish(self, outputs: QueryOutputs, batch: ImageBatch) -> list[dict[str, Tensor]]:
+        logits, boxes, peaks = outputs
+        if peaks is not None:
+            refuse_peaks(peaks)
         num_classes = logits.shape[-1]
         pairs = logits.sigmoid().flatten(1)  # (N, Q * K)
         best = pairs.topk(min(self.detections.per_image, pairs.shape[1]), dim=1)
