@@ -25,6 +25,7 @@ from vertebra.tools import main as command
 from vertebra.tools import train
 from vertebra.tools.samples.classification import write_classification_samples
 from vertebra.tools.samples.detection import write_detection_samples
+from vertebra.tools.samples.instances import write_instance_samples
 from vertebra.tools.samples.medical import write_medical_samples
 from vertebra.tools.samples.segmentation import write_segmentation_samples
 from vertebra.tools.samples.video import write_video_samples
@@ -36,16 +37,16 @@ KILLS_PER_RUN = 5
 EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
 WRITERS = {
     "detection": lambda root: write_detection_samples(root, train=10, val=2, size=(64, 80), max_objects=3),
+    "instances": lambda root: write_instance_samples(root, train=10, val=2, size=(64, 80)),
     "segmentation": lambda root: write_segmentation_samples(root, train=10, val=2, size=(64, 80)),
     "classification": lambda root: write_classification_samples(root, train=24, val=4),
     "video": lambda root: write_video_samples(root, train=18, val=9, size=32, frames=12),
     "medical": lambda root: write_medical_samples(root, train=24, val=12, size=20),
 }
+COCO = {name: {"annotations": f"annotations/{name}.json", "images": f"images/{name}"} for name in ("train", "val")}
 SPLITS = {
-    "detection": {
-        "train": {"annotations": "annotations/train.json", "images": "images/train"},
-        "val": {"annotations": "annotations/val.json", "images": "images/val"},
-    },
+    "detection": COCO,
+    "instances": COCO,
     "segmentation": {
         "train": {"images": "images/train", "masks": "masks/train"},
         "val": {"images": "images/val", "masks": "masks/val"},
@@ -54,6 +55,9 @@ SPLITS = {
     "video": {"train": "train", "val": "val"},
     "medical": {"train": "train.csv", "val": "val.csv"},
 }
+
+
+FEW_PROPOSALS = {"per_level": 20, "per_image": 20, "per_level_eval": 20, "per_image_eval": 20}
 
 
 def part(name, **arguments):
@@ -71,7 +75,7 @@ RUNS = {
             backbone="timm:test_resnet",
             channels=16,
             rois_per_image=8,
-            proposals={"per_level": 20, "per_image": 20, "per_level_eval": 20, "per_image_eval": 20},
+            proposals=FEW_PROPOSALS,
         ),
         {},
         part(
@@ -83,6 +87,27 @@ RUNS = {
             num_workers=0,
         ),
         {"accumulate_grad_batches": 2},
+    ),
+    "instances": (
+        "vertebra.tasks.detection.DetectionModule",
+        part(
+            "vertebra.tasks.detection.MaskRCNN",
+            backbone="timm:test_resnet",
+            channels=16,
+            rois_per_image=8,
+            proposals=FEW_PROPOSALS,
+        ),
+        {},
+        part(
+            "vertebra.tasks.detection.DetectionData",
+            masks=True,
+            resize={"short": [64], "longest": 80},
+            augment=[part("albumentations.HorizontalFlip")],
+            combine=[part("vertebra.tasks.detection.Mosaic", last_epochs_off=1)],
+            batch_size=2,
+            num_workers=2,
+        ),
+        {"callbacks": [EMA]},
     ),
     "segmentation": (
         "vertebra.tasks.segmentation.SegmentationModule",
