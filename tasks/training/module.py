@@ -1,40 +1,30 @@
-"""Base LightningModule: optimizer, schedule, memory format, checkpoints, evaluation and report."""
+"""Base LightningModule: optimizer, schedule, memory format, checkpoints."""
 
 from __future__ import annotations
 
 import copy
-import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
 
 from vertebra.backbones.cpu_convolutions import replace_convolutions
 from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
-from vertebra.tasks.reporting.evaluated_table import EvaluatedTable
-from vertebra.tasks.reporting.report import Picture, Section
-from vertebra.tasks.reporting.sample_output import SampleOutput
-from vertebra.tasks.reporting.tables import Table
-from vertebra.tasks.reporting.training_curves import last_logged, training_section
+from vertebra.tasks.reporting.report import Picture
 from vertebra.tasks.training.clipping import clip_gradients
 from vertebra.tasks.training.compiling import compile_parts
 from vertebra.tasks.training.data_wait import DataWait
-from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput, refuse_nonfinite
 from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
-from vertebra.tasks.training.divergence.guard import SKIPPED_STEPS, DivergenceGuard, OnDivergence
+from vertebra.tasks.training.divergence.guard import DivergenceGuard, OnDivergence
+from vertebra.tasks.training.evaluation import EvaluatedModule
 from vertebra.tasks.training.folded_norms import FoldedNorms
 from vertebra.tasks.training.parameter_groups import parameter_groups
-from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.training.schedules import Cosine, Schedule
 from vertebra.tasks.training.single_sample import SingleSampleCheck
 from vertebra.tasks.training.step_seed import StepSeed
@@ -42,36 +32,12 @@ from vertebra.tasks.training.step_seed import StepSeed
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 
-class Results(Protocol):
-    """The results of an evaluation."""
-
-    def scores(self) -> dict[str, float]:
-        """Return what is logged, under names without `val/`."""
-
-    def headline(self) -> dict[str, float]:
-        """Return the main numbers, by their names in a report."""
-
-    def label_counts(self) -> np.ndarray:
-        """Return the number of labels of each of the K classes, (K,) int."""
-
-
-class Metric(Protocol):
-    """Collects predictions, and scores them over all processes."""
-
-    def compute(self) -> Results:
-        """Return the results; every process must call this, and each gets the same."""
-
-    def reset(self) -> None:
-        """Discard what was collected."""
-
-
-class TaskModule(LightningModule, ABC):
+class TaskModule(EvaluatedModule):
     """Base LightningModule of every task: optimizer, schedule, checkpoints.
 
-    A task adds `training_step`, a `validation_step` that updates `metric`, a writer of predictions, and the sections of
-    its report. Its constructor passes these arguments on as `**training`. A module never reaches for its data module:
-    what a sample belongs to (its name, its group) travels in the batch, what a loss needs from the training set
-    comes by `prepare`, and examples for the report are read from the data set of the loader that was evaluated.
+    A task adds `training_step`, and what its evaluation requires. Its constructor passes these arguments on as
+    `**training`. A module never reaches for its data module: what a sample belongs to (its name, its group) travels in
+    the batch, and what a loss needs from the training set comes by `prepare`.
 
     Args:
         network: the network of the task.
@@ -88,24 +54,12 @@ class TaskModule(LightningModule, ABC):
             then changes no weight, momentum or norm statistics, and is counted.
 
     Attributes:
-        monitor: logged metric that selects the best checkpoint, and whether its `max` or `min` is best.
-        labeled: plural noun for what has a label, such as `objects`.
         epoch: of the checkpoint that was loaded, from 1 on; None for weights that are trained on.
         by_layer: whether the optimizer has parameter groups for each layer; set before it is created.
         losses_of_step: the losses of the last training step, as given to `log_losses`.
         inputs_of_step: what the network was given in this training step, augmented, mixed and normalized, and the
             targets; None between two steps.
-        metric: metric that evaluation steps update.
-        results: results of the last evaluation, None before the first.
-        split: split of that evaluation, `val` or `test`.
-        examined: examples of that evaluation for the report; none while training.
-        skipped: messages about files that could not be read, in order.
     """
-
-    metric: Metric
-
-    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
-    labeled: ClassVar[str] = "samples"
 
     def __init__(
         self,
@@ -141,11 +95,7 @@ class TaskModule(LightningModule, ABC):
         self.losses_of_step: dict[str, Tensor] = {}
         self.inputs_of_step: tuple[Any, Any] | None = None
         self.by_layer = layer_decay < 1 or head_lr_mult != 1
-        self.results: Any = None
-        self.split = ""
-        self.examined: list[Any] = []
         self.epoch: int | None = None
-        self.skipped: dict[str, None] = {}  # a dictionary for its order
 
     @classmethod
     def choose_monitor(cls, options: Mapping[str, Any]) -> tuple[str, Literal["min", "max"]]:
@@ -224,30 +174,6 @@ class TaskModule(LightningModule, ABC):
         """Return the names of a batch's samples, such as their files, as far as it has any."""
         return list(getattr(batch, "names", ()))
 
-    @property
-    def sanity_checking(self) -> bool:
-        """Whether this is the check before training, whose results are discarded."""
-        return self._trainer is not None and self._trainer.sanity_checking  # predictions from Python have no trainer
-
-    def finite(self, outputs: Tensor, names: Sequence[str]) -> Tensor:
-        """Return the outputs of the network in evaluation.
-
-        Args:
-            outputs: (N, ...), logits or probabilities.
-            names: of the samples.
-
-        Raises:
-            NonFiniteOutput: they are NaN or infinite.
-        """
-        try:
-            refuse_nonfinite(outputs, names)
-        except NonFiniteOutput:
-            if not self.sanity_checking:
-                raise
-            # its scores are discarded; an untrained network may well overflow in half precision
-            outputs = outputs.nan_to_num()
-        return outputs
-
     def configure_gradient_clipping(
         self,
         optimizer: Any,
@@ -265,89 +191,6 @@ class TaskModule(LightningModule, ABC):
             return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
         return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]
 
-    def warn_skipped(self, messages: Sequence[str]) -> None:
-        """Warn of files that could not be read, once each, and count them; every process warns of its own."""
-        for message in messages:
-            if message not in self.skipped:
-                self.skipped[message] = None
-                warnings.warn(f"skipped ({len(self.skipped)} so far): {message}", stacklevel=2)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        self._score("val", self.trainer.val_dataloaders)
-
-    def on_test_epoch_end(self) -> None:
-        self._score("test", self.trainer.test_dataloaders)
-
-    def calibrate(self, results: Any, split: str) -> Any:
-        """Return calibrated results of `val` or `test`; a task may fit on `val` what it then applies to both."""
-        return results
-
-    def collect_examples(self, loader: DataLoader) -> list[Any]:
-        """Return the samples that the report shows, such as the worst: to keep all of them would take too much memory.
-
-        Every process runs the network on all of them, so that sharded networks stay in step.
-
-        Args:
-            loader: of the evaluation that `results` are of.
-        """
-        return []
-
-    def batch_of(self, loader: DataLoader, index: int) -> Any:
-        """Return one sample of a loader's data set as a batch on the device of this module."""
-        batch = loader.collate_fn([loader.dataset[index]])
-        return self.transfer_batch_to_device(batch, self.device, 0)
-
-    def _score(self, split: str, loader: Any) -> None:
-        self.results, self.split = self.calibrate(self.metric.compute(), split), split
-        self.metric.reset()
-        # every process has the same results, so that the mean over them changes nothing
-        for name, score in self.results.scores().items():
-            self.log(f"{split}/{name}", score, prog_bar=f"val/{name}" == self.monitor[0], sync_dist=True)
-        self.examined = [] if self.trainer.state.fn == TrainerFn.FITTING else self.collect_examples(loader)
-
-    def report(
-        self, metrics_csv: Sequence[Path], on_training: Sequence[Section] = ()
-    ) -> tuple[dict[str, float], list[Section]]:
-        """Return the headline numbers and the sections of the report on the last evaluation.
-
-        Every task has the same order: what was measured, how it was trained, and pictures.
-
-        Args:
-            metrics_csv: what Lightning's CSVLogger wrote, oldest first; a resumed run has several.
-            on_training: more sections on the data and the training, which come before the pictures.
-        """
-        if self.results is None:
-            raise ValueError("nothing was measured yet; run validate or test before a report.")
-        skipped = last_logged(metrics_csv, SKIPPED_STEPS)
-        headline = self.results.headline() | ({"skipped steps": int(skipped)} if skipped else {})
-        curves = training_section(metrics_csv)
-        training = [*([curves] if curves else []), *on_training]
-        return headline, [*self.report_sections(), *training, *self.galleries()]
-
-    @abstractmethod
-    def prediction_writer(self) -> PredictionWriter:
-        """Return what writes the files of `vertebra predict`."""
-
-    @abstractmethod
-    def sample_outputs(self, predictions: Sequence[Any], dataset: Any) -> list[SampleOutput]:
-        """Return predictions as programs and notebooks use them, one per sample.
-
-        Args:
-            predictions: what `predict_step` returned, in order.
-            dataset: the samples that were predicted on.
-        """
-
-    @abstractmethod
-    def report_sections(self) -> list[Section]:
-        """Return the sections of the report on `results`: scores, curves, confusion."""
-
-    def galleries(self) -> list[Section]:
-        """Return the sections of the report with pictures of `examined`."""
-        return []
-
     def training_pictures(self, batch: Any, count: int) -> list[Picture]:
         """Draw `inputs_of_step` with their targets; it may wait for the device.
 
@@ -356,21 +199,6 @@ class TaskModule(LightningModule, ABC):
             count: of samples at most.
         """
         return []
-
-    def class_table(self) -> Table | None:
-        """Return the scores of each class in `results`, or None where there are none."""
-        return None
-
-    def write_measured(self, folder: Path) -> Path | None:
-        """Write the predictions behind `results` in the format of the field's own tools, and return the file.
-
-        None is returned where that is no file beyond the table of `evaluated`.
-        """
-        return None
-
-    def evaluated(self) -> EvaluatedTable | None:
-        """Return the prediction for each sample of the last evaluation, or None where a sample has no class."""
-        return None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["class_names"] = self.class_names
