@@ -146,6 +146,9 @@ class VertebraCLI(LightningCLI):
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{text}{remedy}") from error
 
+    def _add_instantiators(self) -> None:
+        """Omit Lightning's record of constructor arguments for `save_hyperparameters`, which serializes everything."""
+
     def _parse_ckpt_path(self) -> None:
         """Disable Lightning's override of the configuration with classes and arguments stored in a checkpoint."""
 
