@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
+from vertebra.backbones.frozen_norms import chain
 from vertebra.backbones.layers import Norm, conv, max_pool, norm_layer
 from vertebra.backbones.pyramid import (
     Extra,
@@ -132,5 +133,5 @@ class Node(nn.Module):
         weights = F.relu(self.weights)
         weights = weights / (weights.sum() + EPSILON)
         mixed = torch.stack([weight * x for weight, x in zip(weights.unbind(), maps, strict=True)]).sum(dim=0)
-        x = self.pointwise(self.depthwise(F.silu(mixed)))
-        return x if self.norm is None else self.norm(x)
+        norm = () if self.norm is None else (self.norm,)
+        return chain(F.silu(mixed), self.depthwise, self.pointwise, *norm)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from vertebra.backbones.attention import SqueezeExcite
+from vertebra.backbones.frozen_norms import chain
 from vertebra.backbones.layers import Convolution, Norm, conv, norm_layer
 from vertebra.backbones.shortcuts import Shortcut, projection
 
@@ -88,8 +89,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.bn2(self.conv2(x))
+        x = chain(x, self.conv1, self.bn1, self.relu)
+        x = chain(x, self.conv2, self.bn2)
         if self.se is not None:
             x = self.se(x)
         if self.drop_path is not None:
@@ -155,9 +156,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        x = self.bn3(self.conv3(x))
+        x = chain(x, self.conv1, self.bn1, self.relu)
+        x = chain(x, self.conv2, self.bn2, self.relu)
+        x = chain(x, self.conv3, self.bn3)
         if self.se is not None:
             x = self.se(x)
         if self.drop_path is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vertebra.backbones.blocks import BlockSpec
+from vertebra.backbones.frozen_norms import chain
 from vertebra.backbones.layers import conv, norm_layer
 
 
@@ -40,8 +41,7 @@ class PlainBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)))
+        return chain(x, self.conv1, self.bn1, self.relu, self.conv2, self.bn2, self.relu)
 
 
 class HighwayBlock(nn.Module):
@@ -80,7 +80,7 @@ class HighwayBlock(nn.Module):
             nn.init.constant_(self.gate.bias, -2.0)  # type: ignore[arg-type]  # starts by carrying the input, as in the paper
 
     def forward(self, x: Tensor) -> Tensor:
-        transformed = self.relu(self.bn1(self.conv1(x)))
+        transformed = chain(x, self.conv1, self.bn1, self.relu)
         if self.gate is None:
             return transformed
         gate = self.gate(x).sigmoid()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from vertebra.backbones.blocks import BlockSpec
+from vertebra.backbones.frozen_norms import chain
 from vertebra.backbones.layers import Norm, conv, norm_layer
 from vertebra.backbones.shortcuts import Shortcut, preact_projection
 
@@ -53,7 +54,7 @@ class PreActBasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.bn1(x))
         shortcut = x if self.downsample is None else self.downsample(activated)
-        x = self.conv2(self.relu(self.bn2(self.conv1(activated))))
+        x = chain(activated, self.conv1, self.bn2, self.relu, self.conv2)
         if self.drop_path is not None:
             x = self.drop_path(x)
         return x.add_(shortcut)
@@ -98,8 +99,7 @@ class PreActBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.bn1(x))
         shortcut = x if self.downsample is None else self.downsample(activated)
-        x = self.conv2(self.relu(self.bn2(self.conv1(activated))))
-        x = self.conv3(self.relu(self.bn3(x)))
+        x = chain(activated, self.conv1, self.bn2, self.relu, self.conv2, self.bn3, self.relu, self.conv3)
         if self.drop_path is not None:
             x = self.drop_path(x)
         return x.add_(shortcut)

@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import nn
 
+from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer, per_axis
 
 
@@ -78,7 +79,7 @@ def spatial_then_temporal(
     """
     middle = middle or matching_channels(in_channels, out_channels)
     (frames, *kernel), (step, *steps), (spread, *spreads) = (per_axis(s, dim) for s in (kernel_size, stride, dilation))
-    return nn.Sequential(
+    return Chain(
         OrderedDict(
             spatial=conv(dim, in_channels, middle, (1, *kernel), (1, *steps), (1, *spreads), groups),
             norm=norm_layer(dim, middle, norm),
@@ -103,7 +104,7 @@ def temporal_then_spatial(
     The paper (see `spatial_then_temporal`) has the other order; pytorchvideo's published bottleneck network has this.
     """
     (frames, *kernel), (step, *steps), (spread, *spreads) = (per_axis(s, dim) for s in (kernel_size, stride, dilation))
-    return nn.Sequential(
+    return Chain(
         OrderedDict(
             temporal=conv(dim, in_channels, out_channels, (frames, 1, 1), (step, 1, 1), (spread, 1, 1), groups),
             norm=norm_layer(dim, out_channels, norm),

@@ -23,12 +23,15 @@ class _ExplicitPadding(_ConvNd):
     _convolve: Callable[..., Tensor]
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or not torch.is_grad_enabled() or not self.weight.requires_grad:
-            return super().forward(x)
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve with other weights of the same shapes."""
+        if x.device.type != "cpu" or not torch.is_grad_enabled() or not weight.requires_grad:
+            return self._conv_forward(x, weight, bias)
         if self.padding_mode != "zeros" or not self._is_affected(x):  # the other modes pad explicitly anyway
-            return super().forward(x)
-        padded = F.pad(x, self._pads)
-        return self._convolve(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+            return self._conv_forward(x, weight, bias)
+        return self._convolve(F.pad(x, self._pads), weight, bias, self.stride, 0, self.dilation, self.groups)
 
     @property
     def _pads(self) -> list[int]:

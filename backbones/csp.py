@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import FrozenBatchNorm, Norm, conv, norm_layer
 
 # of batch norms, as published
@@ -25,7 +26,7 @@ def conv_norm(in_channels: int, channels: int, kernel_size: int, norm: Norm, str
     if isinstance(bn, _BatchNorm):
         bn.momentum = MOMENTUM
     convolution = conv(2, in_channels, channels, kernel_size, stride=stride)
-    return nn.Sequential(OrderedDict(conv=convolution, bn=bn, act=nn.SiLU(inplace=True)))
+    return Chain(OrderedDict(conv=convolution, bn=bn, act=nn.SiLU(inplace=True)))
 
 
 class CSPBottleneck(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,17 @@ class FrozenBatchNorm(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        scale, shift = scale_and_shift(self)
         shape = (1, -1) + (1,) * (x.dim() - 2)
         return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
+
+
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the factor and the summand of each channel, (C,) both, by which a batch norm in evaluation mode acts."""
+    layer = cast(nn.BatchNorm2d, norm)
+    mean, variance = cast(Tensor, layer.running_mean), cast(Tensor, layer.running_var)
+    scale = (variance + layer.eps).rsqrt()
+    if layer.weight is None:  # without learned factors
+        return scale, -mean * scale
+    scale = layer.weight * scale
+    return scale, layer.bias - mean * scale

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.fpn import FPN
+from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer
 from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialize, pyramid_levels, resized, steps
 
@@ -57,4 +58,4 @@ class PAFPN(nn.Module):
 
 def _block(dim: int, channels: int, stride: Size, norm: Norm | None) -> nn.Sequential:
     convolution = conv(dim, channels, channels, kernel_size=3, stride=stride, bias=norm is None)
-    return nn.Sequential(convolution, *([norm_layer(dim, channels, norm)] if norm else []), nn.ReLU())
+    return Chain(convolution, *([norm_layer(dim, channels, norm)] if norm else []), nn.ReLU())

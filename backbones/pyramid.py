@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
+from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import Norm, conv, norm_layer, per_axis
 
 Extra = Literal["pool", "conv", "conv_p5"]
@@ -53,7 +54,7 @@ def resized(x: Tensor, like: Tensor) -> Tensor:
 def pyramid_conv(dim: int, in_channels: int, channels: int, size: int, norm: Norm | None) -> nn.Sequential:
     """Build a convolution followed by a norm, or with a bias where `norm` is None."""
     convolution = conv(dim, in_channels, channels, size, bias=norm is None)
-    return nn.Sequential(convolution, *([norm_layer(dim, channels, norm)] if norm else []))
+    return Chain(convolution, *([norm_layer(dim, channels, norm)] if norm else []))
 
 
 def initialize(neck: nn.Module) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 from vertebra.backbones.blocks import BlockSpec
 from vertebra.backbones.checkpointing import checkpoint_block
+from vertebra.backbones.frozen_norms import chain
 from vertebra.backbones.layers import Norm, Size, per_axis
 from vertebra.backbones.stems import Stem, plain_stem
 
@@ -101,7 +102,7 @@ class ResNet(Backbone):
             self.freeze("conv1", "bn1", "maxpool", *self.stages[: options.frozen_stages - 1], *last)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = chain(images, self.conv1, self.bn1, self.relu, self.maxpool)
         wanted = {level.name for level in self.levels}
         features = {}
         for index, stage in enumerate(self.stages):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 from vertebra.backbones.blocks import BlockSpec, Bottleneck
 from vertebra.backbones.blocks_preact import norm_and_relu
+from vertebra.backbones.frozen_norms import chain
 from vertebra.backbones.layers import Norm, conv, norm_layer
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet, initialize
@@ -78,7 +79,7 @@ class PoolingPreActBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.bn1(x))
         shortcut = x[..., :: self.stride, :: self.stride] if self.downsample is None else self.downsample(activated)
-        x = self.conv3(self.relu(self.bn3(self.conv2(self.relu(self.bn2(self.conv1(activated)))))))
+        x = chain(activated, self.conv1, self.bn2, self.relu, self.conv2, self.bn3, self.relu, self.conv3)
         return x.add_(shortcut)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import Norm, Size, average_pool, conv, norm_layer, per_axis
 
 # (dim, in_channels, out_channels, stride, dilation, norm) -> a module, or None for the identity
@@ -26,7 +27,7 @@ def full_projection(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
     """Build option C of He et al. 2015: a strided 1x1 convolution with norm, everywhere."""
-    return nn.Sequential(
+    return Chain(
         conv(dim, in_channels, out_channels, kernel_size=1, stride=stride), norm_layer(dim, out_channels, norm)
     )
 
@@ -108,7 +109,7 @@ def full_average_projection(
     dim: int, in_channels: int, out_channels: int, stride: Size, dilation: Size, norm: Norm
 ) -> nn.Module | None:
     """Build the averaging projection also where the shapes agree."""
-    return nn.Sequential(
+    return Chain(
         _average(dim, stride, dilation),
         conv(dim, in_channels, out_channels, kernel_size=1),
         norm_layer(dim, out_channels, norm),

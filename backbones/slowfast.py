@@ -18,6 +18,7 @@ from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 from vertebra.backbones.blocks import BlockSpec, Bottleneck
 from vertebra.backbones.checkpointing import checkpoint_block
 from vertebra.backbones.convolutions import spatial_conv, temporal_conv
+from vertebra.backbones.frozen_norms import Chain, chain
 from vertebra.backbones.layers import conv, norm_layer
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet, initialize
@@ -60,7 +61,7 @@ class SlowFast(Backbone):
         self.fast = ResNet(_fast_block, depths, whole, dim=3, stem=stem, widths=thin, strides=NO_TEMPORAL_STRIDE)
         lateral_channels = [64 // BETA, *(level.channels for level in self.fast.levels[:-1])]
         self.fusions = nn.ModuleList(
-            nn.Sequential(
+            Chain(
                 conv(3, channels, channels * FUSED, kernel_size=(frames, 1, 1), stride=(ALPHA, 1, 1)),
                 norm_layer(3, channels * FUSED, options.norm),
                 nn.ReLU(inplace=True),
@@ -101,7 +102,7 @@ class SlowFast(Backbone):
 
 
 def _stem(path: ResNet, clips: Tensor) -> Tensor:
-    return path.maxpool(path.relu(path.bn1(path.conv1(clips))))
+    return chain(clips, path.conv1, path.bn1, path.relu, path.maxpool)
 
 
 def _contiguous_input(norm: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from vertebra.backbones.convolutions import spatial_then_temporal
+from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import Norm, conv, max_pool, norm_layer
 
 
@@ -65,7 +66,7 @@ def deep_stem(
             https://arxiv.org/abs/2103.07579).
     """
     first, second, channels = widths
-    conv1 = nn.Sequential(
+    conv1 = Chain(
         conv(dim, in_channels, first, kernel_size=3, stride=2),
         norm_layer(dim, first, norm),
         nn.ReLU(inplace=True),
@@ -76,7 +77,7 @@ def deep_stem(
     )
     pool = max_pool(dim, kernel_size=3, stride=2)
     if learned_pool:
-        pool = nn.Sequential(
+        pool = Chain(
             conv(dim, channels, channels, kernel_size=3, stride=2),
             norm_layer(dim, channels, norm),
             nn.ReLU(inplace=True),

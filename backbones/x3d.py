@@ -14,6 +14,7 @@ from vertebra.backbones.attention import SqueezeExcite
 from vertebra.backbones.backbone import BackboneOptions
 from vertebra.backbones.blocks import BlockSpec
 from vertebra.backbones.convolutions import depthwise
+from vertebra.backbones.frozen_norms import Chain, chain
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet
@@ -90,11 +91,11 @@ class X3DBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.bn2(self.conv2(x))
+        x = chain(x, self.conv1, self.bn1, self.relu)
+        x = chain(x, self.conv2, self.bn2)
         if self.se is not None:
             x = self.se(x)
-        x = self.bn3(self.conv3(self.swish(x)))
+        x = chain(x, self.swish, self.conv3, self.bn3)
         if self.drop_path is not None:
             x = self.drop_path(x)
         return self.relu(x.add_(shortcut))
@@ -118,7 +119,7 @@ def x3d_shortcut(
 
 def x3d_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
     """Build the stem: a spatial 3x3 convolution, directly followed by a depthwise temporal one of 5 frames."""
-    conv1 = nn.Sequential(
+    conv1 = Chain(
         OrderedDict(
             spatial=conv(dim, in_channels, 24, kernel_size=(1, 3, 3), stride=(1, 2, 2)),
             temporal=depthwise(dim, 24, 24, kernel_size=(5, 1, 1)),
