@@ -14,6 +14,7 @@ from vertebra.tasks.detection.parts.anchors import Anchors
 from vertebra.tasks.detection.parts.assigners import Assigner
 from vertebra.tasks.detection.parts.batch import ImageBatch, Targets
 from vertebra.tasks.detection.parts.candidates import Candidates
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.training.divergence.finite_outputs import OutputChecks, refuse_peaks
 
 Outputs = Sequence[list[Tensor]]
@@ -60,7 +61,7 @@ class DenseDetector(Detector):
         maps = list(features.values())
         return self.compare(self.head(maps), self.anchors.candidates(maps, batch.padded_size), targets)
 
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> DetectionRows:
         return self.finish(self.outputs(features, batch, OutputChecks()), batch)
 
     def outputs(self, features: dict[str, Tensor], batch: ImageBatch, checks: OutputChecks) -> DenseOutputs:
@@ -71,7 +72,7 @@ class DenseDetector(Detector):
                 checks(output)
         return DenseOutputs(outputs, self.anchors.candidates(maps, batch.padded_size), checks.peaks())
 
-    def finish(self, outputs: DenseOutputs, batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def finish(self, outputs: DenseOutputs, batch: ImageBatch) -> DetectionRows:
         if outputs.peaks is not None:
             refuse_peaks(outputs.peaks)
         return self.select(outputs.of_head, outputs.candidates, batch.sizes)
@@ -81,5 +82,5 @@ class DenseDetector(Detector):
         """Return the losses by name, as `Detector.losses`."""
 
     @abstractmethod
-    def select(self, outputs: Outputs, candidates: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def select(self, outputs: Outputs, candidates: Candidates, sizes: Tensor) -> DetectionRows:
         """Return detections in images of `sizes` (N, 2), height and width, as `Detector.detect`."""

@@ -12,6 +12,7 @@ from vertebra.backbones import Backbone
 from vertebra.backbones.conventions import Renames, rename_keys
 from vertebra.tasks.detection.parts.anchors import Anchors
 from vertebra.tasks.detection.parts.batch import ImageBatch, Targets, pad_images, pad_targets
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.training.cuda_graphs import no_graphs
 from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
 
@@ -69,8 +70,12 @@ class Detector(nn.Module, ABC):
                 f"there are {len(batch.images)} images and {len(targets.labels)} targets; give a dict of boxes and "
                 "labels for every image, with no rows where it shows nothing."
             )
-        if targets is not None:
-            return self.losses(self.neck(self.backbone(batch.images)), batch, targets)
+        if targets is None:
+            return self.find(batch).per_image()
+        return self.losses(self.neck(self.backbone(batch.images)), batch, targets)
+
+    def find(self, batch: ImageBatch) -> DetectionRows:
+        """Return what is found in all images of a batch, as one table."""
         replayed = None if self.training else self.graphs(self._fixed_part, *batch)
         outputs = self._outputs(batch, OutputChecks()) if replayed is None else replayed[0]
         return self.finish(outputs, batch)
@@ -98,8 +103,8 @@ class Detector(nn.Module, ABC):
         """
 
     @abstractmethod
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
-        """Return one dict an image: `boxes` (D, 4), `scores` (D,) and `labels` (D,), best score first.
+    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> DetectionRows:
+        """Return what is found in all images.
 
         Args:
             features: the pyramid, each (N, C, H_l, W_l), fine to coarse.
@@ -125,7 +130,7 @@ class Detector(nn.Module, ABC):
         """
         return features
 
-    def finish(self, outputs: Any, batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def finish(self, outputs: Any, batch: ImageBatch) -> DetectionRows:
         """Return the detections, as `detect`, given `outputs`."""
         return self.detect(outputs, batch)
 

@@ -25,6 +25,7 @@ from vertebra.tasks.detection.parts.batch import Targets
 from vertebra.tasks.detection.parts.box_coder import DistanceCoder
 from vertebra.tasks.detection.parts.boxes import take
 from vertebra.tasks.detection.parts.candidates import Candidates
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.layers import conv_stack, initialize_head
 from vertebra.tasks.detection.parts.losses import BoxLoss, GIoU, sigmoid_focal_loss
 from vertebra.tasks.detection.parts.selection import DenseSelection, select_dense
@@ -156,7 +157,7 @@ class FCOS(DenseDetector):
             "loss_centerness": loss_centerness / count,
         }
 
-    def select(self, outputs: Outputs, points: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def select(self, outputs: Outputs, points: Candidates, sizes: Tensor) -> DetectionRows:
         logits, distances, centerness = outputs
         scores = [
             (x.sigmoid() * center.sigmoid()[..., None]).sqrt() for x, center in zip(logits, centerness, strict=True)

@@ -24,6 +24,7 @@ from vertebra.tasks.detection.parts.batch import Targets
 from vertebra.tasks.detection.parts.box_coder import BoxCoder
 from vertebra.tasks.detection.parts.boxes import take
 from vertebra.tasks.detection.parts.candidates import Candidates
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.layers import conv_stack, initialize_head
 from vertebra.tasks.detection.parts.losses import BoxLoss, SmoothL1, sigmoid_focal_loss
 from vertebra.tasks.detection.parts.selection import DenseSelection, select_dense
@@ -58,8 +59,8 @@ class RetinaNetHead(nn.Module):
         logits, deltas = [], []
         for x in maps:
             of_classes, of_boxes = self.cls_logits(self.cls_conv(x)), self.bbox_reg(self.box_conv(x))
-            logits.append(of_classes.permute(0, 2, 3, 1).reshape(len(x), -1, self.num_classes).float())
-            deltas.append(of_boxes.permute(0, 2, 3, 1).reshape(len(x), -1, 4).float())
+            logits.append(of_classes.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.num_classes).float())
+            deltas.append(of_boxes.permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4).float())
         return logits, deltas
 
 
@@ -149,7 +150,7 @@ class RetinaNet(DenseDetector):
             "loss_box_reg": (box_loss.flatten(1).sum(dim=1) / count).mean(),
         }
 
-    def select(self, outputs: Outputs, anchors: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def select(self, outputs: Outputs, anchors: Candidates, sizes: Tensor) -> DetectionRows:
         logits, deltas = outputs
         scores = [x.sigmoid() for x in logits]
         return select_dense(scores, deltas, anchors, self.coder, sizes, self.selection)

@@ -10,6 +10,7 @@ from vertebra.tasks.detection.networks.detector import Detector
 from vertebra.tasks.detection.parts.batch import ImageBatch
 from vertebra.tasks.detection.parts.box_branch import ScoredBoxes
 from vertebra.tasks.detection.parts.cascade_heads import CascadeHeads
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.roi_heads import RoIHeads
 from vertebra.tasks.detection.parts.rpn import RegionProposalNetwork
 from vertebra.tasks.training.divergence.finite_outputs import OutputChecks, refuse_peaks
@@ -40,7 +41,7 @@ class TwoStageDetector(Detector):
     rpn: RegionProposalNetwork
     roi_heads: RoIHeads | CascadeHeads
 
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> DetectionRows:
         return self.finish(self.outputs(features, batch, OutputChecks()), batch)
 
     def outputs(self, features: dict[str, Tensor], batch: ImageBatch, checks: OutputChecks) -> TwoStageOutputs:
@@ -48,7 +49,7 @@ class TwoStageDetector(Detector):
         scored = self.roi_heads.score(features, proposals, batch.sizes, checks)
         return TwoStageOutputs(features if self.roi_heads.has_branches else {}, scored, checks.peaks())
 
-    def finish(self, outputs: TwoStageOutputs, batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def finish(self, outputs: TwoStageOutputs, batch: ImageBatch) -> DetectionRows:
         if outputs.peaks is not None:
             refuse_peaks(outputs.peaks)
         return self.roi_heads.detections(outputs.features, outputs.scored)

@@ -32,6 +32,8 @@ class Anchors(nn.Module):
         self._cache: dict[tuple[GridSizes, tuple[int, int], torch.device], Tensor] = {}
 
     def forward(self, grids: GridSizes, image_size: tuple[int, int], device: torch.device) -> Tensor:
+        if torch.compiler.is_exporting():  # sizes are symbols there
+            return self._make(grids, image_size).to(device)
         key = (grids, image_size, device)
         if key not in self._cache:
             if len(self._cache) >= 64:  # sizes of one training run; the oldest goes

@@ -16,6 +16,7 @@ from vertebra.tasks.detection.parts.assigners import IGNORE
 from vertebra.tasks.detection.parts.batch import Targets
 from vertebra.tasks.detection.parts.box_coder import BoxCoder
 from vertebra.tasks.detection.parts.boxes import clip, take
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.layers import conv_stack
 from vertebra.tasks.detection.parts.losses import BoxLoss, SmoothL1
 from vertebra.tasks.detection.parts.roi_align import RoIAlign
@@ -93,7 +94,7 @@ class BoxPredictor(nn.Module):
         self.bbox_pred = nn.Linear(in_channels, 4 * (1 if class_agnostic else num_classes + 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_score(x).float(), self.bbox_pred(x).view(len(x), -1, 4).float()
+        return self.cls_score(x).float(), self.bbox_pred(x).view(x.shape[0], -1, 4).float()
 
 
 class BoxBranch(nn.Module):
@@ -110,7 +111,7 @@ class BoxBranch(nn.Module):
     Shape:
         - features: dict of (N, C, H_l, W_l)
         - proposals: `Proposals` with R boxes an image
-        - output: one dict an image: `boxes` (D, 4), `scores` (D,), `labels` (D,) in 1..K
+        - output: `DetectionRows`
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class BoxBranch(nn.Module):
         self.coder = coder or BoxCoder((10.0, 10.0, 5.0, 5.0))
         self.box_loss = box_loss or SmoothL1(beta=1 / 9)
 
-    def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> DetectionRows:
         logits, deltas = self.predict(features, proposals.boxes)
         return self.detect(logits, deltas, proposals, sizes)
 
@@ -150,7 +151,7 @@ class BoxBranch(nn.Module):
         return {"loss_classifier": loss_classifier / count, "loss_box_reg": loss_box_reg.sum() / count}
 
     @torch.no_grad()
-    def detect(self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def detect(self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor) -> DetectionRows:
         """Turn predictions for proposals into detections, in images of `sizes` (N, 2)."""
         return self.select(self.score(logits, deltas, proposals, sizes, OutputChecks()))
 
@@ -170,7 +171,7 @@ class BoxBranch(nn.Module):
         return ScoredBoxes(boxes, scores, proposals.valid)
 
     @torch.no_grad()
-    def select(self, scored: ScoredBoxes) -> list[dict[str, Tensor]]:
+    def select(self, scored: ScoredBoxes) -> DetectionRows:
         """Select the detections of each image."""
         boxes, scores, valid = scored
         num_classes = scores.shape[-1]

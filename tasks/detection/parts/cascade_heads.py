@@ -15,10 +15,12 @@ from vertebra.tasks.detection.parts.assigners import IGNORE
 from vertebra.tasks.detection.parts.batch import Targets
 from vertebra.tasks.detection.parts.box_branch import ScoredBoxes
 from vertebra.tasks.detection.parts.boxes import clip
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.roi_heads import RoIHeads
 from vertebra.tasks.detection.parts.rpn import Proposals
 from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
 
+MASKS = "mask_probs"
 LOSS_WEIGHTS = (1.0, 0.5, 0.25)  # mmdetection's; the paper has 1 for all
 
 
@@ -43,7 +45,7 @@ class CascadeHeads(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.loss_weights = tuple(loss_weights)
 
-    def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> DetectionRows:
         return self.detections(features, self.score(features, proposals, sizes, OutputChecks()))
 
     def score(
@@ -61,15 +63,14 @@ class CascadeHeads(nn.Module):
         mean = torch.stack(all_logits).mean(dim=0)
         return stages[-1].box.score(mean, deltas, proposals, sizes, checks)
 
-    def detections(self, features: dict[str, Tensor], scored: ScoredBoxes) -> list[dict[str, Tensor]]:
+    def detections(self, features: dict[str, Tensor], scored: ScoredBoxes) -> DetectionRows:
         """Select detections, and add what the other branches find in them."""
         stages = self._stages()
         found = stages[-1].box.select(scored)
-        with_masks = [stage.extend(features, found) for stage in stages]
-        if "mask_probs" not in with_masks[0][0]:
+        extended = [stage.extend(features, found).columns for stage in stages]
+        if MASKS not in extended[0]:
             return found
-        probs = [torch.stack([x["mask_probs"] for x in image]).mean(dim=0) for image in zip(*with_masks, strict=True)]
-        return [{**detections, "mask_probs": x} for detections, x in zip(found, probs, strict=True)]
+        return found.with_column(MASKS, torch.stack([columns[MASKS] for columns in extended]).mean(dim=0))
 
     @property
     def has_branches(self) -> bool:

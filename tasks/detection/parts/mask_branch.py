@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones.layers import Norm
 from vertebra.tasks.detection.parts.batch import Targets
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.layers import conv_stack
 from vertebra.tasks.detection.parts.masks import sample_masks
 from vertebra.tasks.detection.parts.roi_align import RoIAlign
@@ -91,16 +92,11 @@ class MaskBranch(RoIBranch):
         return self.predictor(self.head(self.pooler(features, boxes, images)), labels)
 
     @torch.no_grad()
-    def forward(self, features: dict[str, Tensor], detections: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        counts = [len(found["boxes"]) for found in detections]
-        boxes, labels = (torch.cat([found[name] for found in detections]) for name in ("boxes", "labels"))
-        images = torch.arange(len(counts), device=boxes.device).repeat_interleave(
-            torch.tensor(counts, device=boxes.device), output_size=len(boxes)
-        )
-        logits = self.predict(features, boxes, images, labels).split(counts)
-        refuse_nonfinite(torch.stack([of_image.sum() for of_image in logits])[:, None])
-        probs = [of_image.sigmoid() for of_image in logits]
-        return [{**found, "mask_probs": of_image} for found, of_image in zip(detections, probs, strict=True)]
+    def forward(self, features: dict[str, Tensor], detections: DetectionRows) -> DetectionRows:
+        logits = self.predict(features, detections["boxes"], detections.images, detections["labels"])  # (D, M, M)
+        of_images = logits.new_zeros(detections.counts.shape)
+        refuse_nonfinite(of_images.index_add(0, detections.images, logits.sum(dim=(1, 2)))[:, None])
+        return detections.with_column("mask_probs", logits.sigmoid())
 
     def losses(self, features: dict[str, Tensor], sample: RoISample, targets: Targets) -> dict[str, Tensor]:
         """Return `loss_mask`, the cross-entropy of the pixels of those proposals that are objects."""

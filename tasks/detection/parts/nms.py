@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from vertebra.tasks.detection.parts.boxes import iou
+from vertebra.tasks.detection.parts.nms_operator import nms_mask
 
 MANY = 1000  # boxes, from which on comparing them all takes longer on a CPU than a loop over the groups
 BLOCK = 64  # boxes whose overlaps with all others are held at once
@@ -60,6 +61,8 @@ def nms_masks(levels: Sequence[Tensor], threshold: float, allow_sync: bool = Tru
     Returns:
         For each level (N, B_l) bool.
     """
+    if torch.compiler.is_exporting():
+        return [_nms_mask_of_operator(boxes, threshold) for boxes in levels]
     if allow_sync or levels[0].device.type == "cpu":
         return [torch.stack([_one_nms_mask(boxes, threshold) for boxes in level]) for level in levels]
     most = max(level.shape[1] for level in levels)
@@ -105,6 +108,12 @@ def _kernels(device: torch.device) -> Callable[[Tensor, float], Tensor] | None:
         )
         return None
     return suppress
+
+
+def _nms_mask_of_operator(boxes: Tensor, threshold: float) -> Tensor:
+    """Return the same for one level (N, B, 4), as (N, B) bool, by one operator of an exported graph."""
+    places = torch.arange(boxes.shape[1], 0, -1, device=boxes.device, dtype=boxes.dtype)  # as scores
+    return nms_mask(boxes, places.expand(boxes.shape[0], 1, -1), threshold, 0.0)[:, 0]
 
 
 def _one_nms_mask(boxes: Tensor, threshold: float) -> Tensor:

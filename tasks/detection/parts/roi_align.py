@@ -6,6 +6,7 @@ https://arxiv.org/abs/1612.03144. The numbers are those of `torchvision.ops.Mult
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -56,9 +57,9 @@ class RoIAlign(nn.Module):
             boxes = boxes.flatten(0, 1)
         table = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])
         rows, weights = self.rows_and_weights([x.shape[2:] for x in maps], boxes, images, num_images)
-        pooled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
+        pooled = weighted_sums(table, rows, weights.to(table.dtype))
         size = self.output_size
-        return pooled.view(len(boxes), size, size, channels).permute(0, 3, 1, 2)
+        return pooled.view(boxes.shape[0], size, size, channels).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def rows_and_weights(
@@ -85,7 +86,7 @@ class RoIAlign(nn.Module):
         rows = start.view(-1, 1, 1) + y * width.view(-1, 1, 1)
         rows = rows[:, :, None, :, None] + x[:, None, :, None, :]  # (B, size, size, 2 * ratio, 2 * ratio)
         weights = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
-        bins, terms = len(boxes) * self.output_size**2, (2 * self.sampling_ratio) ** 2
+        bins, terms = boxes.shape[0] * self.output_size**2, (2 * self.sampling_ratio) ** 2
         return rows.reshape(bins, terms), weights.reshape(bins, terms)
 
     def assign(self, boxes: Tensor) -> Tensor:
@@ -117,8 +118,17 @@ class RoIAlign(nn.Module):
         fraction = point - first
         pixels = torch.stack((first, torch.minimum(first + 1, last)), dim=-1)
         weights = torch.stack((1 - fraction, fraction), dim=-1) * (inside / ratio)[..., None]
-        shape = (len(low), size, 2 * ratio)
+        shape = (low.shape[0], size, 2 * ratio)
         return pixels.view(shape), weights.view(shape)
+
+
+def weighted_sums(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Return sums (B, C) of the rows (B, T) of a table (S, C), each times its weight (B, T)."""
+    if not torch.compiler.is_exporting():
+        return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+    # ONNX has no such operator; term by term, since all terms at once take T times the memory of the sums
+    pairs = zip(rows.unbind(1), weights.unbind(1), strict=True)
+    return functools.reduce(torch.add, (table[row] * weight[:, None] for row, weight in pairs))
 
 
 def _constants(values: Sequence[float], device: torch.device) -> Tensor:

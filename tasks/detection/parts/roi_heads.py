@@ -18,6 +18,7 @@ from vertebra.tasks.detection.parts.batch import Targets
 from vertebra.tasks.detection.parts.box_branch import BoxBranch, ScoredBoxes
 from vertebra.tasks.detection.parts.boxes import take
 from vertebra.tasks.detection.parts.candidates import Candidates
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.rpn import Proposals
 from vertebra.tasks.detection.parts.sampling import BalancedSampler, RoISample, Sample
 from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
@@ -28,12 +29,12 @@ class RoIBranch(nn.Module, ABC):
 
     Shape:
         - features: dict of (N, C, H_l, W_l)
-        - detections: one dict an image, of the box branch
-        - output: the same dicts with the fields of this branch, whose rows are those of `boxes`
+        - detections: of the box branch
+        - output: the same with the column of this branch
     """
 
     @abstractmethod
-    def forward(self, features: dict[str, Tensor], detections: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]: ...
+    def forward(self, features: dict[str, Tensor], detections: DetectionRows) -> DetectionRows: ...
 
     @abstractmethod
     def losses(self, features: dict[str, Tensor], sample: RoISample, targets: Targets) -> dict[str, Tensor]:
@@ -52,7 +53,7 @@ class RoIHeads(nn.Module):
     Shape:
         - features: dict of (N, C, H_l, W_l)
         - proposals: `Proposals` with R boxes an image
-        - output: one dict an image: `boxes` (D, 4), `scores` (D,), `labels` (D,) in 1..K, and what the branches add
+        - output: `DetectionRows` with what the branches add
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class RoIHeads(nn.Module):
         self.sampler = sampler or BalancedSampler(512, object_fraction=0.25)
         self.branches = nn.ModuleDict(branches)
 
-    def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> DetectionRows:
         return self.detections(features, self.score(features, proposals, sizes, OutputChecks()))
 
     def score(
@@ -78,7 +79,7 @@ class RoIHeads(nn.Module):
         logits, deltas = self.box.predict(features, proposals.boxes)
         return self.box.score(logits, deltas, proposals, sizes, checks)
 
-    def detections(self, features: dict[str, Tensor], scored: ScoredBoxes) -> list[dict[str, Tensor]]:
+    def detections(self, features: dict[str, Tensor], scored: ScoredBoxes) -> DetectionRows:
         """Select detections, and add what the other branches find in them."""
         return self.extend(features, self.box.select(scored))
 
@@ -102,7 +103,7 @@ class RoIHeads(nn.Module):
             losses |= branch.losses(features, sample, targets)
         return losses
 
-    def extend(self, features: dict[str, Tensor], detections: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    def extend(self, features: dict[str, Tensor], detections: DetectionRows) -> DetectionRows:
         """Add what the other branches find in detections of the box branch."""
         for branch in self._others():
             detections = branch(features, detections)

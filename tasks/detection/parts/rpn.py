@@ -89,7 +89,7 @@ class RPNHead(nn.Module):
         for x in maps:
             x = self.conv(x)
             logits.append(self.cls_logits(x).permute(0, 2, 3, 1).flatten(1).float())
-            deltas.append(self.bbox_pred(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4).float())
+            deltas.append(self.bbox_pred(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4).float())
         return logits, deltas
 
 
@@ -167,7 +167,7 @@ class RegionProposalNetwork(nn.Module):
         all_boxes, all_scores = [], []
         of_level = anchors.split([level.shape[1] for level in logits])
         for level_logits, level_deltas, level_anchors in zip(logits, deltas, of_level, strict=True):
-            best = level_logits.topk(min(per_level, level_logits.shape[1]), dim=1)  # best first
+            best = level_logits.topk(torch.sym_min(per_level, level_logits.shape[1]), dim=1)  # best first
             boxes = clip(self.coder.decode(take(level_deltas, best.indices), level_anchors[best.indices]), sizes)
             keep = has_size(boxes, LEAST_SIZE)
             # what has no area suppresses nothing; filled and not multiplied, since a box of NaN stays one
@@ -175,7 +175,7 @@ class RegionProposalNetwork(nn.Module):
             all_scores.append(best.values.sigmoid().masked_fill(~keep, -1.0))
         survive = torch.cat(nms_masks(all_boxes, chosen.nms_threshold, allow_sync), dim=1)
         boxes, scores = torch.cat(all_boxes, dim=1), torch.cat(all_scores, dim=1).masked_fill(~survive, -1.0)
-        best = scores.topk(min(per_image, scores.shape[1]), dim=1)
+        best = scores.topk(torch.sym_min(per_image, scores.shape[1]), dim=1)
         valid = best.values >= 0
         boxes = take(boxes, best.indices) * valid[..., None]
         return Proposals(boxes, valid)

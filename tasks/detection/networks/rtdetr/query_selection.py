@@ -56,7 +56,9 @@ class QuerySelection(nn.Module):
         content = self.project(pixels.masked_fill(~valid[:, None], 0.0))
         logits = self.score_head(content).float()
         references = self.box_head(content).float() + references
-        best = logits.amax(dim=-1).topk(min(self.num_queries, pixels.shape[1]), dim=1).indices[..., None]  # (N, Q, 1)
+        best = (
+            logits.amax(dim=-1).topk(torch.sym_min(self.num_queries, pixels.shape[1]), dim=1).indices[..., None]
+        )  # (N, Q, 1)
         return Queries(
             content.gather(1, best.expand(-1, -1, content.shape[-1])).detach(),
             references.gather(1, best.expand(-1, -1, 4)),

@@ -27,6 +27,7 @@ from vertebra.tasks.detection.networks.rtdetr.query_selection import QuerySelect
 from vertebra.tasks.detection.networks.rtdetr.transformers_names import TRANSFORMERS_NAMES
 from vertebra.tasks.detection.parts.batch import ImageBatch, Targets
 from vertebra.tasks.detection.parts.boxes import clip, has_size, take
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows, padded_rows
 from vertebra.tasks.detection.parts.layers import start_at_prior
 from vertebra.tasks.detection.parts.selection import LEAST_SIZE
 from vertebra.tasks.training.divergence.finite_outputs import OutputChecks, refuse_peaks
@@ -200,7 +201,7 @@ class RTDETR(Detector):
         losses = {name: of_layers.sum() / count for name, of_layers in found.items()}
         return losses | {name: of_layers.sum() / count * some for name, of_layers in denoised.items()}
 
-    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def detect(self, features: dict[str, Tensor], batch: ImageBatch) -> DetectionRows:
         return self.finish(self.outputs(features, batch, OutputChecks()), batch)
 
     @torch.no_grad()
@@ -213,18 +214,20 @@ class RTDETR(Detector):
         return QueryOutputs(logits, boxes, checks.peaks())
 
     @torch.no_grad()
-    def finish(self, outputs: QueryOutputs, batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def finish(self, outputs: QueryOutputs, batch: ImageBatch) -> DetectionRows:
         logits, boxes, peaks = outputs
         if peaks is not None:
             refuse_peaks(peaks)
         num_classes = logits.shape[-1]
         pairs = logits.sigmoid().flatten(1)  # (N, Q * K)
-        best = pairs.topk(min(self.detections.per_image, pairs.shape[1]), dim=1)
+        best = pairs.topk(torch.sym_min(self.detections.per_image, pairs.shape[1]), dim=1)
         boxes = absolute(to_corners(take(boxes, best.indices // num_classes)), batch.padded_size)
         boxes, labels = clip(boxes, batch.sizes), best.indices % num_classes + 1
         kept = (best.values > self.detections.score_threshold) & has_size(boxes, LEAST_SIZE)
-        rows = zip(boxes, best.values, labels, kept, strict=True)
-        return [{"boxes": b[keep], "scores": s[keep], "labels": c[keep]} for b, s, c, keep in rows]
+        if torch.compiler.is_exporting():
+            return padded_rows(boxes, best.values, labels, kept, self.detections.per_image)
+        places = kept.nonzero(as_tuple=True)
+        return DetectionRows.of(boxes[places], best.values[places], labels[places], places[0], kept.sum(dim=1))
 
 
 rt_detr = RTDETR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,9 +54,10 @@ class ExtraLevel(nn.Sequential):
         self.least = window.kernel_size - 2 * window.padding
 
     def forward(self, x: Tensor) -> Tensor:
-        missing = [max(0, self.least - size) for size in x.shape[:1:-1]]  # of the width, then of the height
-        if any(missing):
-            x = F.pad(x, (0, missing[0], 0, missing[1]))
+        missing = [torch.sym_max(0, self.least - size) for size in x.shape[:1:-1]]  # of the width, then of the height
+        # in an exported graph the sizes are symbols, and the padding may be 0
+        if torch.compiler.is_exporting() or any(missing):
+            x = F.pad(x, (0, missing[0], 0, missing[1]))  # type: ignore[arg-type]  # symbols are integers, too
         return super().forward(x)
 
 

@@ -53,8 +53,8 @@ class SSDHead(nn.Module):
     def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         logits, deltas = [], []
         for x, of_classes, of_boxes in zip(maps, self.cls_logits, self.bbox_reg, strict=True):
-            logits.append(of_classes(x).permute(0, 2, 3, 1).reshape(len(x), -1, self.num_logits).float())
-            deltas.append(of_boxes(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4).float())
+            logits.append(of_classes(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.num_logits).float())
+            deltas.append(of_boxes(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4).float())
         return logits, deltas
 
 

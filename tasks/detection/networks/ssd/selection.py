@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vertebra.tasks.detection.parts.boxes import take
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.selection import DetectionSelection, select_detections
 
 
@@ -30,19 +31,16 @@ class PerClassSelection(DetectionSelection):
 
 
 @torch.no_grad()
-def select_per_class(boxes: Tensor, scores: Tensor, selection: PerClassSelection) -> list[dict[str, Tensor]]:
+def select_per_class(boxes: Tensor, scores: Tensor, selection: PerClassSelection) -> DetectionRows:
     """Turn boxes with a score for each class into detections.
 
     Args:
         boxes: (N, B, 4) xyxy, clipped to their images.
         scores: (N, B, K) in 0..1.
         selection: the thresholds.
-
-    Returns:
-        As `select_detections`.
     """
     num_classes = scores.shape[-1]
-    best = scores.transpose(1, 2).topk(min(selection.per_class, scores.shape[1]), dim=2)  # (N, K, R)
+    best = scores.transpose(1, 2).topk(torch.sym_min(selection.per_class, scores.shape[1]), dim=2)  # (N, K, R)
     chosen = take(boxes, best.indices.flatten(1)).unflatten(1, best.indices.shape[1:])
     classes = torch.arange(num_classes, device=scores.device)[:, None]
     return select_detections(chosen, best.values, classes, num_classes, selection)

@@ -26,6 +26,7 @@ from vertebra.tasks.detection.parts.box_coder import BoxCoder
 from vertebra.tasks.detection.parts.boxes import clip, take
 from vertebra.tasks.detection.parts.candidates import Candidates
 from vertebra.tasks.detection.parts.default_boxes import DefaultBoxes
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.losses import BoxLoss, SmoothL1
 
 NEGATIVES = 3  # of the background, so many of the worst boxes for each that is an object's
@@ -114,7 +115,7 @@ class SSD(DenseDetector):
         loss_classifier = entropy.masked_fill(~is_object, 0.0).sum() + hard_negatives(entropy, labels).sum()
         return {"loss_classifier": loss_classifier / count, "loss_box_reg": loss_box_reg.sum() / count}
 
-    def select(self, outputs: Outputs, anchors: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def select(self, outputs: Outputs, anchors: Candidates, sizes: Tensor) -> DetectionRows:
         logits, deltas = (torch.cat(levels, dim=1) for levels in outputs)
         boxes = clip(self.coder.decode(deltas, anchors.boxes), sizes)
         return select_per_class(boxes, logits.softmax(dim=-1)[..., 1:], self.selection)

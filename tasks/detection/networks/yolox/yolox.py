@@ -27,6 +27,7 @@ from vertebra.tasks.detection.parts.box_coder import CellCoder
 from vertebra.tasks.detection.parts.boxes import clip, paired_iou, take
 from vertebra.tasks.detection.parts.candidates import Candidates
 from vertebra.tasks.detection.parts.default_boxes import DefaultBoxes
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 from vertebra.tasks.detection.parts.losses import SmoothL1, SquaredIoU
 from vertebra.tasks.detection.parts.selection import DetectionSelection, select_detections
 
@@ -136,7 +137,7 @@ class YOLOX(DenseDetector):
         return losses
 
     @torch.no_grad()
-    def select(self, outputs: Outputs, cells: Candidates, sizes: Tensor) -> list[dict[str, Tensor]]:
+    def select(self, outputs: Outputs, cells: Candidates, sizes: Tensor) -> DetectionRows:
         logits, deltas, objectness = (torch.cat(levels, dim=1) for levels in outputs)
         boxes = clip(self.coder.decode(deltas, cells.boxes), sizes)
         best = logits.sigmoid().max(dim=-1)

@@ -60,7 +60,7 @@ def test_every_stage_and_its_detections_equal_mmdetections(oracle, stored, ours)
         stage.box.predictor.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
     pyramid, proposals, sizes = inputs(oracle)
     with torch.no_grad():
-        found = ours.eval().roi_heads(pyramid, proposals, sizes)
+        found = ours.eval().roi_heads(pyramid, proposals, sizes).per_image()
     assert len(seen) == 3
     for i, (logits, deltas) in enumerate(seen):
         real = proposals.valid.flatten()

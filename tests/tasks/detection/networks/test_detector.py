@@ -8,6 +8,7 @@ from vertebra.backbones import FPN, BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import Detector, load_weights
 from vertebra.tasks.detection.parts.batch import pad_images, pad_targets
+from vertebra.tasks.detection.parts.detection_rows import DetectionRows
 
 
 class Brightest(Detector):
@@ -25,7 +26,10 @@ class Brightest(Detector):
         return {"loss_side": ((sides - self.side).square() * (targets.labels > 0)).sum()}
 
     def detect(self, features, batch):
-        return [{"sizes": size, "levels": list(features), "padded": batch.padded_size} for size in batch.sizes.tolist()]
+        assert (list(features), batch.padded_size) == (["P2", "P3"], (64, 64))
+        scores, labels, images = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 2, 1]), torch.tensor([0, 1, 1])
+        boxes = batch.sizes.float()[images].repeat(1, 2)
+        return DetectionRows.of(boxes, scores, labels, images, torch.tensor([1, 2]))
 
 
 IMAGES = [torch.zeros(3, 30, 50), torch.zeros(3, 40, 20)]
@@ -40,8 +44,9 @@ def test_losses_with_targets_and_detections_without(padded):
     network = Brightest()
     images, targets = (pad_images(IMAGES), pad_targets(TARGETS)) if padded else (IMAGES, TARGETS)
     assert {name: loss.item() for name, loss in network(images, targets).items()} == {"loss_side": 9.0}
-    expected = [{"sizes": size, "levels": ["P2", "P3"], "padded": (64, 64)} for size in ([30, 50], [40, 20])]
-    assert network(images) == expected
+    found = [{name: x.tolist() for name, x in of_image.items()} for of_image in network(images)]
+    assert [of_image["boxes"] for of_image in found] == [[[30, 50] * 2], [[40, 20] * 2] * 2]
+    assert [of_image["labels"] for of_image in found] == [[1], [2, 1]]
 
 
 def test_a_target_for_every_image():

@@ -26,7 +26,7 @@ from vertebra.tasks.detection import (
     ssd,
     yolox,
 )
-from vertebra.tasks.detection.parts.batch import pad_targets
+from vertebra.tasks.detection.parts.batch import pad_images, pad_targets
 from vertebra.tasks.detection.parts.losses import GIoU
 from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput
 
@@ -217,3 +217,24 @@ def test_another_number_of_classes_starts_from_a_checkpoint(name, tmp_path):
 def test_the_table_has_every_detector():
     public = {part for part in vars(detection).values() if inspect.isclass(part) and issubclass(part, Detector)}
     assert {part.func for part in DETECTORS.values()} == public - {Detector}
+
+
+@ALL
+def test_an_exported_network_finds_the_same_in_a_fixed_number_of_rows(name, monkeypatch, randomize):
+    network = detector(name).eval()
+    randomize(network)
+    batch = pad_images([torch.randn(3, *size) for size in ((64, 48), (33, 61), (1, 1))])
+    with torch.no_grad():
+        expected = network.find(batch)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        found = network.find(batch)
+    assert expected.counts.sum() > 10
+    assert torch.equal(found.counts, expected.counts)
+    assert found.columns.keys() == expected.columns.keys()
+    rows = len(found["scores"]) // 3
+    assert torch.equal(found.images, torch.arange(3).repeat_interleave(rows))
+    kept = (torch.arange(rows) < found.counts[:, None]).flatten()
+    for column, padded in found.columns.items():
+        torch.testing.assert_close(padded[kept], expected[column], atol=1e-4, rtol=1e-4)
+    assert not found["scores"][~kept].any()
+    assert not found["boxes"][~kept].any()

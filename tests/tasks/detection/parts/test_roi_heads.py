@@ -125,7 +125,7 @@ def test_detections_are_inside_their_image_and_above_the_thresholds(class_agnost
     network = heads(class_agnostic, score_threshold=0.2, nms_threshold=0.3, per_image=15).eval()
     inside = torch.tensor([[50, 96], [64, 70]])
     with torch.no_grad():
-        found = network(pyramid(), random_proposals(60), inside)
+        found = network(pyramid(), random_proposals(60), inside).per_image()
     assert len(found) == 2
     for detections, (height, width) in zip(found, inside.tolist(), strict=True):
         boxes, scores, labels = (detections[key] for key in ("boxes", "scores", "labels"))
@@ -149,7 +149,7 @@ def test_each_selection_is_obeyed():
     def count(**selection):
         network.box.selection = DetectionSelection(**({"score_threshold": 0.0, "nms_threshold": 1.0} | selection))
         with torch.no_grad():
-            return [len(detections["boxes"]) for detections in network(maps, proposals, sizes())]
+            return [len(detections["boxes"]) for detections in network(maps, proposals, sizes()).per_image()]
 
     assert count(per_image=10_000) == [60 * NUM_CLASSES] * 2
     assert count(per_image=7) == [7, 7]
@@ -162,9 +162,9 @@ def test_the_best_of_each_image_are_kept():
     maps, proposals = pyramid(), random_proposals(60)
     network = heads(score_threshold=0.0, per_image=10_000).eval()
     with torch.no_grad():
-        everything = network(maps, proposals, sizes())
+        everything = network(maps, proposals, sizes()).per_image()
         network.box.selection.per_image = 5
-        best = network(maps, proposals, sizes())
+        best = network(maps, proposals, sizes()).per_image()
     for some, all_of_them in zip(best, everything, strict=True):
         assert torch.equal(some["boxes"], all_of_them["boxes"][:5])
         assert torch.equal(some["scores"], all_of_them["scores"][:5])
@@ -173,9 +173,9 @@ def test_the_best_of_each_image_are_kept():
 def test_padding_is_never_detected():
     network = heads(score_threshold=0.0, nms_threshold=1.0, per_image=10_000).eval()
     with torch.no_grad():
-        assert [len(found["boxes"]) for found in network(pyramid(), random_proposals(4, 30), sizes())] == [12, 12]
+        assert network(pyramid(), random_proposals(4, 30), sizes()).counts.tolist() == [12, 12]
         boxes = random_proposals(30, 0).boxes  # even where the padding has an area
-        nothing = network(pyramid(), Proposals(boxes, torch.zeros(2, 30, dtype=torch.bool)), sizes())
+        nothing = network(pyramid(), Proposals(boxes, torch.zeros(2, 30, dtype=torch.bool)), sizes()).per_image()
     for found in nothing:
         assert found["boxes"].shape == (0, 4)
         assert found["scores"].shape == found["labels"].shape == (0,)
@@ -187,8 +187,8 @@ def test_images_do_not_suppress_each_other():
     maps, proposals = ({name: x[:1] for name, x in pyramid().items()}, random_proposals(20, num_images=1))
     twice = Proposals(*(torch.cat((x, x)) for x in proposals))
     with torch.no_grad():
-        alone = network(maps, proposals, sizes()[:1])[0]
-        together = network({name: x.expand(2, -1, -1, -1) for name, x in maps.items()}, twice, sizes())
+        alone = network(maps, proposals, sizes()[:1]).per_image()[0]
+        together = network({name: x.expand(2, -1, -1, -1) for name, x in maps.items()}, twice, sizes()).per_image()
     for found in together:
         for name, x in alone.items():
             torch.testing.assert_close(found[name], x)
@@ -202,7 +202,7 @@ def test_detections_by_hand():
     deltas[2, 2, 0] = 10.0  # of the class that it is: one width to the right
     deltas[0, 2] = 99.0  # of a class that it is not
     proposals = Proposals(boxes, torch.ones(1, 3, dtype=torch.bool))
-    found = network.box.detect(probs.log(), deltas, proposals, torch.tensor([[64, 70]]))[0]
+    found = network.box.detect(probs.log(), deltas, proposals, torch.tensor([[64, 70]])).per_image()[0]
     assert found["labels"].tolist() == [1, 2, 3]
     torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.6, 0.4]))
     torch.testing.assert_close(
@@ -236,7 +236,7 @@ class Areas(RoIBranch):
         self.weight = nn.Parameter(torch.ones(()))
 
     def forward(self, features, detections):
-        return [{**found, "areas": self.weight * area(found["boxes"])} for found in detections]
+        return detections.with_column("areas", self.weight * area(detections["boxes"]))
 
     def losses(self, features, sample, targets):
         boxes = take(targets.boxes, sample.objects)
@@ -253,8 +253,7 @@ def test_a_further_branch_trains_on_the_sample_and_adds_to_the_detections():
     assert {name: loss.item() for name, loss in losses.items()} == {"loss_area": 25.0 * 22.0}
     assert "branches.areas.weight" in dict(network.named_parameters())
     with torch.no_grad():
-        for found, expected in zip(
-            network.eval()(maps, proposals, sizes()), plain.eval()(maps, proposals, sizes()), strict=True
-        ):
-            assert torch.equal(found["areas"], area(expected["boxes"]))
-            assert torch.equal(found["boxes"], expected["boxes"])
+        found, expected = (x.eval()(maps, proposals, sizes()).per_image() for x in (network, plain))
+    for of_image, without in zip(found, expected, strict=True):
+        assert torch.equal(of_image["areas"], area(without["boxes"]))
+        assert torch.equal(of_image["boxes"], without["boxes"])

@@ -14,7 +14,7 @@ SCORES = torch.tensor([[0.5, 0.9, 0.3]])
 
 def select(classes, boxes=BOXES, valid=None, **options):
     selection = DetectionSelection(**(vars(EVERYTHING) | options))
-    return select_detections(boxes, SCORES, torch.tensor(classes), 4, selection, valid)[0]
+    return select_detections(boxes, SCORES, torch.tensor(classes), 4, selection, valid).per_image()[0]
 
 
 def test_labels_count_from_one_and_the_best_is_first():
@@ -43,7 +43,7 @@ def test_what_clipping_leaves_of_an_outside_box_is_no_detection():
 
 def test_classes_broadcast_over_boxes():
     boxes, scores = BOXES[:, :, None].expand(-1, -1, 2, -1), torch.stack((SCORES, 1 - SCORES), dim=-1)
-    found = select_detections(boxes, scores, torch.arange(2), 2, EVERYTHING)[0]
+    found = select_detections(boxes, scores, torch.arange(2), 2, EVERYTHING).per_image()[0]
     assert found["labels"].tolist()[:2] == [1, 2]  # 0.9 of the second box, 0.7 of the third
     assert len(found["scores"]) == 6
 
@@ -57,7 +57,7 @@ def test_dense_selection_takes_the_best_pairs_of_each_level(per_level):
     deltas = list((0.1 * torch.randn(2, 20, 4)).split(anchors.levels, dim=1))
     everything = DenseSelection(score_threshold=0.2, nms_threshold=1.0, per_image=1000, per_level=per_level)
     sizes = torch.tensor([[70, 75], [90, 60]])
-    found = select_dense(scores, deltas, anchors, BoxCoder(), sizes, everything)
+    found = select_dense(scores, deltas, anchors, BoxCoder(), sizes, everything).per_image()
     for i, (height, width) in enumerate(sizes.tolist()):
         expected = []
         for level, references in enumerate(anchors.boxes.split(anchors.levels)):

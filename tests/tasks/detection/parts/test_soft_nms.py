@@ -30,7 +30,7 @@ def test_a_batch_equals_the_published_loop_over_images_and_classes(soft, least):
     corner, size = 30 * torch.rand(3, 40, 2), 20 + 20 * torch.rand(3, 40, 2)
     boxes, scores, classes = torch.cat((corner, corner + size), dim=2), torch.rand(3, 40), torch.randint(0, 4, (3, 40))
     selection = DetectionSelection(least, nms_threshold=0.4, per_image=25, soft_nms=soft)
-    found = select_detections(boxes, scores, classes, 4, selection)
+    found = select_detections(boxes, scores, classes, 4, selection).per_image()
     dropped = 0
     for i in range(3):
         expected = []
@@ -49,9 +49,9 @@ def test_a_batch_equals_the_published_loop_over_images_and_classes(soft, least):
 def test_two_objects_that_overlap_are_both_kept():
     boxes = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [3.0, 0.0, 13.0, 10.0]]])
     scores, classes = torch.tensor([[0.9, 0.8]]), torch.tensor([0])
-    assert len(select_detections(boxes, scores, classes, 1, DetectionSelection())[0]["scores"]) == 1
+    assert len(select_detections(boxes, scores, classes, 1, DetectionSelection()).per_image()[0]["scores"]) == 1
     soft = DetectionSelection(soft_nms=SoftNMS("linear"))
-    kept = select_detections(boxes, scores, classes, 1, soft)[0]["scores"]
+    kept = select_detections(boxes, scores, classes, 1, soft).per_image()[0]["scores"]
     torch.testing.assert_close(kept, torch.tensor([0.9, 0.8 * (1 - 7 / 13)]))
 
 
