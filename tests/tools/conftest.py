@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vertebra.tools import train
+from vertebra.tools import main, train
 
 NETWORKS = {
     "classification": "{class_path: vertebra.tasks.classification.ImageClassifier, init_args: {backbone: resnet20}}",
@@ -69,3 +69,18 @@ def trained(made_once, request):
         return made_once(f"loaded_{task}", fit) / "run", root / VALIDATION[task]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(made_once, trained):
+    """A function that returns the ONNX file of a tiny run."""
+
+    def export(task: str, *flags: str) -> Path:
+        run, _ = trained(task)
+
+        def write(folder: Path) -> None:
+            assert main.main(["export", str(run), "--output", str(folder / "model.onnx"), *flags]) == 0
+
+        return made_once(f"exported_{task}{''.join(flags)}", write) / "model.onnx"
+
+    return export

@@ -6,10 +6,14 @@ import onnxruntime
 import pytest
 import torch
 
-from vertebra.tasks import classification, medical, segmentation, video
-from vertebra.tools.exporting.exported_network import folded
+from vertebra.tasks import classification, detection, medical, segmentation, video
+from vertebra.tasks.detection.parts.batch import ImageBatch
+from vertebra.tools.exporting.detection_comparison import DetectionComparison
+from vertebra.tools.exporting.exported_detector import ExportedDetector
+from vertebra.tools.exporting.exported_network import example_input, folded
+from vertebra.tools.exporting.onnx_detector import OnnxDetector
 from vertebra.tools.exporting.onnx_file import write_onnx
-from vertebra.tools.exporting.signature import signature_of
+from vertebra.tools.exporting.signature import COUNT, signature_of
 
 IMAGES = (2, 3, 64, 96), [(1, 3, 64, 64), (3, 3, 65, 97)]
 VOLUMES = (2, 1, 16, 64, 96), [(1, 1, 16, 64, 64), (3, 1, 17, 65, 97)]
@@ -63,3 +67,61 @@ def test_a_network_of_random_weights_exports_with_any_size(row, tmp_path):
         worst = max(worst, float((torch.from_numpy(logits) - expected).abs().max() / expected.abs().max()))
     print(f"{name_of(row)}: {worst:.0e}")  # for the table
     assert worst < 1e-5
+
+
+DETECTORS = [
+    *(
+        (getattr(detection, name), "resnet18", {})
+        for name in ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "ssd300")
+    ),
+    (detection.faster_rcnn, "timm:convnext_atto", {"neck": "pafpn"}),
+    (detection.cascade_rcnn, "resnet18", {"masks": True}),
+    (detection.retinanet, "resnet18", {"neck": "bifpn"}),
+    (detection.ssdlite320, "resnet18", {}),
+    (detection.yolox, "cspdarknet_tiny", {"size": "tiny"}),
+    (detection.rt_detr, "resnet18vd", {"size": "r18"}),
+]
+
+
+def detector_name(row):
+    build, backbone, options = row
+    name = getattr(build, "func", build).__name__
+    return "-".join((name, backbone, *(f"{key}={value}" for key, value in options.items())))
+
+
+def spread(network):
+    """Give random weights outputs that differ from place to place, so that detections have no equal scores."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, std=0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+        elif isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and module.weight.std() < 0.03:
+            torch.nn.init.kaiming_normal_(module.weight)
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and module.bias is not None:
+            module.bias.data.clamp_(min=-1.0)  # logits at a prior, below every threshold
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", DETECTORS, ids=detector_name)
+def test_a_detector_of_random_weights_exports_with_any_size(row, tmp_path):
+    build, backbone, options = row
+    torch.manual_seed(0)
+    network = build(backbone, 5, **options).eval()
+    spread(network)
+    columns = ("boxes", "scores", "labels", *(("mask_probs",) if network.has_masks(options) else ()))
+    signature = signature_of("detection", network, 4)._replace(outputs=(*columns, COUNT))
+    example = example_input((1, 3, 64, 96), signature, torch.float32)
+    file = tmp_path / "model.onnx"
+    write_onnx(ExportedDetector(folded(network), None).eval(), example, signature, {}, file)
+    exported, result = OnnxDetector(file), DetectionComparison()
+    for shape in ((1, 3, 160, 224), (3, 3, 97, 129), (2, 3, 33, 47)):
+        sizes = torch.tensor([shape[2:]]).repeat(shape[0], 1)
+        sizes[-1] -= 7  # padded
+        batch = ImageBatch(torch.randn(shape), sizes)
+        with torch.inference_mode():
+            expected, found = network(batch), exported(batch)
+        result.add(batch, expected, found)
+    print(f"{detector_name(row)}: {result.summary()}, {result.detections} detections")  # for the table
+    assert result.detections > 50
+    assert result.fault() is None
+    assert all(difference < 1e-3 for difference in result.further.values())

@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class Comparison:
     """Differences between the outputs of two networks.
 
     Attributes:
+        exclusive: whether a sample or pixel is of one class; otherwise each class is decided for itself.
         samples: number of samples.
         difference: largest absolute difference of two outputs.
         largest: largest absolute output of the eager network.
@@ -32,6 +33,7 @@ class Comparison:
         metrics: name -> metric of the eager network, and of the file; empty without labels.
     """
 
+    exclusive: bool = True
     samples: int = 0
     difference: float = 0.0
     largest: float = 0.0
@@ -45,7 +47,7 @@ class Comparison:
         """The largest difference, relative to the largest output."""
         return self.difference / self.largest if self.largest else self.difference
 
-    def add(self, inputs: Tensor, eager: Tensor, exported: Tensor, exclusive: bool) -> None:
+    def add(self, inputs: Tensor, eager: Tensor, exported: Tensor) -> None:
         """Compare the outputs (N, K, ...) for one input.
 
         Raises:
@@ -61,12 +63,59 @@ class Comparison:
         # NaN in either is an infinite difference: comparisons with NaN are false
         self.difference = max(self.difference, difference if difference == difference else float("inf"))
         self.largest = max(self.largest, float(eager.abs().max()))
-        decided = [x.argmax(dim=1) if exclusive else x > 0 for x in (eager, exported)]
+        decided = [x.argmax(dim=1) if self.exclusive else x > 0 for x in (eager, exported)]
         equal = decided[0] == decided[1]
         self._decisions = self._decisions[0] + int(equal.sum()), self._decisions[1] + equal.numel()
         self.agreement = self._decisions[0] / self._decisions[1]
         if tuple(inputs.shape) not in self.shapes:
             self.shapes.append(tuple(inputs.shape))
+
+    def fault(self) -> str | None:
+        """Return in what the outputs differ by more than is tolerated, or None."""
+        if self.relative <= TOLERANCE:
+            return None
+        return (
+            f"the outputs differ from those of the run by up to {self.difference:.3g} ({self.relative:.2g} of the "
+            f"largest), {TOLERANCE:.0e} is tolerated"
+        )
+
+    def summary(self) -> str:
+        """Return the comparison in a clause."""
+        return (
+            f"largest difference {self.difference:.2g} ({self.relative:.1g} of the largest output), "
+            f"{self.agreement:.2%} of the decisions equal"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return the comparison as entries of `export.json`."""
+        return {
+            "largest_difference": self.difference,
+            "relative_difference": self.relative,
+            "tolerance": TOLERANCE,
+            "agreement": self.agreement,
+        }
+
+
+class Result(Protocol):
+    """A comparison of the outputs of two networks.
+
+    Attributes:
+        samples: number of samples.
+        shapes: of the inputs, each once.
+        metrics: name -> metric of the eager network, and of the file; empty without labels.
+    """
+
+    samples: int
+    shapes: list[tuple[int, ...]]
+    metrics: dict[str, tuple[float, float]]
+
+    def add(self, inputs: Any, eager: Any, exported: Any) -> None: ...
+
+    def fault(self) -> str | None: ...
+
+    def summary(self) -> str: ...
+
+    def record(self) -> dict[str, Any]: ...
 
 
 class Recorder(nn.Module):
@@ -80,19 +129,19 @@ class Recorder(nn.Module):
         calls: input and output of each call.
     """
 
-    def __init__(self, network: Callable[[Tensor], Tensor], takes_studies: bool = False) -> None:
+    def __init__(self, network: Callable[[Any], Any], takes_studies: bool = False) -> None:
         super().__init__()
         self._network = [network]  # in a list: neither a parameter nor a part
         self._takes_studies = takes_studies
-        self.calls: list[tuple[Tensor, Tensor]] = []
+        self.calls: list[tuple[Any, Any]] = []
 
-    def forward(self, inputs: Tensor, counts: list[int] | None = None) -> Tensor:
+    def forward(self, inputs: Any, counts: list[int] | None = None) -> Any:
         if self._takes_studies and counts is not None:
             # a file takes no counts; studies of different numbers of images go one at a time
             return torch.cat([self._call(one[None, :count]) for one, count in zip(inputs, counts, strict=True)])
         return self._call(inputs)
 
-    def _call(self, inputs: Tensor) -> Tensor:
+    def _call(self, inputs: Any) -> Any:
         output = self._network[0](inputs)
         self.calls.append((inputs, output))
         return output
@@ -133,8 +182,8 @@ def prepared(module: TaskModule, normalizes: bool) -> Any:
 
 
 @torch.inference_mode()
-def first_input(module: Any, eager: nn.Module, batches: Iterable[Any]) -> Tensor:
-    """Return what the network is given of the first sample that can be read, as a batch of one.
+def first_input(module: Any, eager: nn.Module, batches: Iterable[Any]) -> Any:
+    """Return what the network is given for the first samples that can be read.
 
     Args:
         module: of `prepared`.
@@ -148,17 +197,24 @@ def first_input(module: Any, eager: nn.Module, batches: Iterable[Any]) -> Tensor
         module.network = recorder = Recorder(eager)
         module.predict_step(batch, 0)
         if recorder.calls:
-            return recorder.calls[0][0][:1].clone()
+            return recorder.calls[0][0]
     raise ValueError("no sample of the data set can be read; give others with --images PATH.")
 
 
 @torch.inference_mode()
 def compare(
-    module: Any, eager: nn.Module, exported: nn.Module, batches: Iterable[Any], labeled: bool, studies: bool = False
-) -> Comparison:
+    result: Result,
+    module: Any,
+    eager: nn.Module,
+    exported: nn.Module,
+    batches: Iterable[Any],
+    labeled: bool,
+    studies: bool = False,
+) -> None:
     """Run two networks on the same samples.
 
     Args:
+        result: to add to.
         module: of `prepared`.
         eager: the eager network.
         exported: the network of the file.
@@ -166,8 +222,6 @@ def compare(
         labeled: whether they have labels; then the metrics are compared too.
         studies: see `Recorder`.
     """
-    result = Comparison()
-    exclusive = getattr(module, "exclusive", True)
     metrics = [copy.deepcopy(module.metric) for _ in range(2)]
     for index, batch in enumerate(tqdm(batches, delay=1, leave=False, desc="comparing")):
         recorders = [Recorder(network, studies) for network in (eager, exported)]
@@ -178,18 +232,22 @@ def compare(
             else:
                 module.predict_step(batch, index)
         for (inputs, output), (_, other) in zip(recorders[0].calls, recorders[1].calls, strict=True):
-            result.add(inputs, output, other, exclusive)
-        result.samples += len(batch.names)
+            result.add(inputs, output, other)
+        result.samples += len(module.sample_names(batch))
     if labeled and result.samples:
         # calibrated as a test split is: with what the run has fitted
         scores = [module.calibrate(metric.compute(), "test").scores() for metric in metrics]
         result.metrics = {name: (value, scores[1][name]) for name, value in scores[0].items()}
-    return result
 
 
 @torch.inference_mode()
 def compare_shapes(
-    result: Comparison, eager: nn.Module, exported: nn.Module, example: Tensor, axes: tuple[str | None, ...]
+    result: Result,
+    eager: nn.Module,
+    exported: nn.Module,
+    example: Tensor,
+    axes: tuple[str | None, ...],
+    as_input: Callable[[Tensor], Any],
 ) -> None:
     """Run two networks on batches of one and three samples, at the size of a real sample and at another one.
 
@@ -199,6 +257,7 @@ def compare_shapes(
         exported: the network of the file.
         example: a real input of one sample.
         axes: see `Signature`.
+        as_input: a batch to what the networks take.
     """
     for batch, grow in itertools.product((1, 3), (False, True)):
         inputs = example.repeat(batch, *[1] * (example.dim() - 1))
@@ -207,4 +266,5 @@ def compare_shapes(
                 length = inputs.shape[place]  # by an odd number of pixels, by different ones in height and width
                 more = inputs.narrow(place, 0, min(length, 2 * place + 1))
                 inputs = torch.cat([inputs, more], dim=place)
-        result.add(inputs, eager(inputs), exported(inputs), exclusive=True)
+        given = as_input(inputs)
+        result.add(given, eager(given), exported(given))

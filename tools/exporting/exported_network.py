@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vertebra.backbones.folding import fold_norms
 from vertebra.tasks.training.normalize import Normalize
+from vertebra.tools.exporting.signature import Signature
+
+T = TypeVar("T", bound=nn.Module)
+
+_DETECTOR_LENGTHS = {"batch": 3, "height": 544, "width": 800}
 
 
 class ExportedNetwork(nn.Module):
@@ -35,7 +41,7 @@ class ExportedNetwork(nn.Module):
         return self.network(self.normalize(inputs) if inputs.dim() == 4 else self.normalize.clips(inputs))
 
 
-def folded(network: nn.Module) -> nn.Module:
+def folded(network: T) -> T:
     """Return a copy of a network for inference: norms folded into convolutions, contiguous weights, no gradients."""
     copied = copy.deepcopy(network).eval()
     fold_norms(copied)
@@ -44,14 +50,15 @@ def folded(network: nn.Module) -> nn.Module:
     return copied.requires_grad_(False)
 
 
-def example_input(shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: torch.dtype) -> Tensor:
+def example_input(shape: tuple[int, ...], signature: Signature, dtype: torch.dtype) -> Tensor:
     """Return an input of zeros to trace a network with.
 
     Args:
         shape: of a real input.
-        axes: see `Signature`.
+        signature: of the network.
         dtype: of the input.
     """
-    # two of each: a tracer takes an axis of length 1 for a fixed one
-    sizes = [2 if axis in ("batch", "count") else size for size, axis in zip(shape, axes, strict=True)]
+    # two of each: a tracer takes an axis of length 1 for a fixed one, and likewise the coarsest level of a detector
+    lengths = {"batch": 2, "count": 2, **(_DETECTOR_LENGTHS if signature.takes_sizes else {})}
+    sizes = [lengths.get(axis or "", size) for size, axis in zip(shape, signature.axes, strict=True)]
     return torch.zeros(sizes, dtype=dtype)

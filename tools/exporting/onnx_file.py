@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vertebra.tools.exporting.metadata import from_strings, to_strings
-from vertebra.tools.exporting.signature import Signature
+from vertebra.tools.exporting.signature import SIZES, Signature
 
 OPSET = 18  # of the operators that torch's exporter is written for; a later one is converted from it
 
@@ -32,7 +32,7 @@ def write_onnx(
 
     Args:
         network: in evaluation mode, on the CPU.
-        example: an input.
+        example: a batch of its first input.
         signature: names and dynamic axes.
         entries: metadata.
         path: of the file.
@@ -41,16 +41,22 @@ def write_onnx(
         ValueError: a library is missing, an operator of the network has no translation, or an axis cannot be dynamic.
     """
     _import("onnx", "onnxscript")
+    from vertebra.tools.exporting.translations import translations  # imports detection, which takes a second
+
     axes = {place: name for place, name in enumerate(signature.axes) if name is not None}
+    inputs = {signature.input: example}
+    if signature.takes_sizes:
+        inputs[SIZES] = torch.tensor([example.shape[-2:]]).repeat(example.shape[0], 1)
     with _quiet():
         try:
             program = torch.onnx.export(
                 network,
-                (example,),
+                tuple(inputs.values()),
                 dynamo=True,
-                dynamic_shapes=(axes,),
-                input_names=[signature.input],
-                output_names=[signature.output],
+                dynamic_shapes=(axes, {0: "batch"})[: len(inputs)],
+                input_names=list(inputs),
+                output_names=list(signature.outputs),
+                custom_translation_table=translations(),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -71,8 +77,37 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return from_strings(path, _session(path).get_modelmeta().custom_metadata_map)
 
 
-class OnnxNetwork(nn.Module):
+class OnnxModule(nn.Module):
     """Network of an ONNX file, run by onnxruntime on the CPU.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it is no ONNX file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.session = _session(path)
+        # in the state dict, by which predictions record their model
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        self.register_buffer("sha256", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxModule:
+        return self  # a session cannot be copied, and is never changed
+
+    def run(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Return the outputs by name, on the device of the first input."""
+        named = zip(self.session.get_inputs(), inputs, strict=True)
+        outputs = self.session.run(None, {one.name: x.contiguous().numpy(force=True) for one, x in named})
+        names = [output.name for output in self.session.get_outputs()]
+        return {name: torch.from_numpy(x).to(inputs[0].device) for name, x in zip(names, outputs, strict=True)}
+
+
+class OnnxNetwork(OnnxModule):
+    """Classifier or segmenter of an ONNX file.
 
     Args:
         path: of the file.
@@ -88,23 +123,14 @@ class OnnxNetwork(nn.Module):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._session = _session(path)
-        (one,) = self._session.get_inputs()
-        self._input, self._takes_studies = one.name, not isinstance(one.shape[1], int)
-        # in the state dict, by which predictions record their model
-        digest = hashlib.sha256(path.read_bytes()).digest()
-        self.register_buffer("sha256", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxNetwork:
-        return self  # a session cannot be copied, and is never changed
+        super().__init__(path)
+        self._takes_studies = not isinstance(self.session.get_inputs()[0].shape[1], int)
 
     def forward(self, inputs: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         if self._takes_studies and counts is not None and min(counts) < inputs.shape[1]:
             # the file has no padding: studies of different numbers of images go one at a time
             return torch.cat([self(one[None, :count]) for one, count in zip(inputs, counts, strict=True)])
-        (output,) = self._session.run(None, {self._input: inputs.contiguous().numpy(force=True)})
-        return torch.from_numpy(output).to(inputs.device)
+        return self.run(inputs)["logits"]
 
 
 def _session(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Signature of an exported network: names and dynamic axes of its input, and its output."""
+"""Signature of an exported network: names and dynamic axes of its inputs, and its outputs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ _AXES: Mapping[str, tuple[str | None, ...]] = {
     "images of studies": ("batch", "count", *_IMAGES[1:]),
     "volumes of studies": ("batch", "count", *_VOLUMES[1:]),
 }
-_TASKS = ("classification", "medical", "segmentation", "video")
+_TASKS = ("classification", "detection", "medical", "segmentation", "video")
+
+COUNT = "count"  # output of detectors: detections of each image, whose other rows are padding
+SIZES = "sizes"  # second input of detectors: height and width of each image within its padding
 
 
 class Signature(NamedTuple):
-    """Input and output of an exported network.
+    """Inputs and outputs of an exported network.
 
     Attributes:
         input: name of the input.
         axes: name of each axis of the input that may have any length; None for a fixed one.
-        output: name of the output.
+        outputs: names of the outputs.
+        takes_sizes: whether there is a second input `sizes` (batch, 2) int64, since images are padded to one size.
     """
 
     input: str
     axes: tuple[str | None, ...]
-    output: str = "logits"
+    outputs: tuple[str, ...] = ("logits",)
+    takes_sizes: bool = False
 
     @property
     def takes_studies(self) -> bool:
@@ -54,9 +59,11 @@ def signature_of(task: str, network: nn.Module, dims: int) -> Signature:
     """
     if task not in _TASKS:
         raise ValueError(
-            f"the model is of {task}; networks of {', '.join(_TASKS)} can be exported. A detector runs with `vertebra "
+            f"the model is of {task}; networks of {', '.join(_TASKS)} can be exported. Others run with `vertebra "
             "predict` or `vertebra.load`."
         )
+    if task == "detection":
+        return Signature("images", _IMAGES, ("boxes", "scores", "labels", COUNT), takes_sizes=True)
     grouped = isinstance(network, StudyClassifier) and not isinstance(network, SliceClassifier)
     kind = "clips" if task == "video" else "images" if dims - grouped == 4 else "volumes"
     return Signature(kind, _AXES[f"{kind} of studies" if grouped else kind])

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from vertebra.tasks.segmentation.views import Views, WholeImage
+from vertebra.tasks.segmentation.views import WholeImage
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.exporting.comparison import Pixels, switch_off_extras
 from vertebra.tools.exporting.onnx_file import OnnxNetwork, read_metadata
@@ -49,11 +49,17 @@ def run_exported(module: TaskModule, path: Path, content: dict[str, Any]) -> dic
     preprocessing = content.get("preprocessing")
     if not isinstance(preprocessing, dict):
         raise ValueError(f"{path}: has no preprocessing in its metadata; export the run again.")
-    module.network = OnnxNetwork(path)
+    task = content.get("task")
+    if task == "detection":
+        from vertebra.tools.exporting.onnx_detector import OnnxDetector
+
+        module.network = OnnxDetector(path)
+    else:
+        module.network = OnnxNetwork(path)
     switch_off_extras(module)
     if preprocessing.get("normalized_inside"):
         views = getattr(module, "views", None)
-        if isinstance(views, Views) and not isinstance(views, WholeImage):
+        if task in ("detection", "segmentation") and not isinstance(views, WholeImage | None):
             raise ValueError(
                 f"{path}: the run predicts with {type(views).__name__}, which pads or resizes normalized images, but "
                 "the file normalizes inside; export the run with --normalized."

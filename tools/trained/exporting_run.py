@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from vertebra.tools.exporting.comparison import TOLERANCE, Comparison, compare, compare_shapes, first_input, prepared
+from vertebra.tools.exporting.comparison import Result, compare, compare_shapes, prepared
 from vertebra.tools.exporting.draft import draft_of
-from vertebra.tools.exporting.exported_network import ExportedNetwork, example_input, folded
-from vertebra.tools.exporting.onnx_file import OnnxNetwork, write_onnx
-from vertebra.tools.exporting.signature import Signature, signature_of
+from vertebra.tools.exporting.exported_network import example_input
+from vertebra.tools.exporting.onnx_file import write_onnx
+from vertebra.tools.exporting.signature import SIZES, Signature, signature_of
 from vertebra.tools.trained.assembly import portable_config, training_data
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
+from vertebra.tools.trained.export_plan import plan_for
 from vertebra.tools.trained.run import Run, load
 from vertebra.tools.trained.shared_folder import described_entries
 
@@ -50,23 +51,17 @@ def export_run(
     normalize = None if normalized else getattr(run.module, "normalize", None)
     batches = _batches(run, images)
     module = prepared(run.module, normalizes=normalize is not None)
-    eager = ExportedNetwork(run.network, normalize).eval()
-    inputs = first_input(module, eager, batches)
-    signature = signature_of(run.task, run.network, inputs.dim())
-    network = ExportedNetwork(folded(run.network), normalize).eval()
+    plan = plan_for(run, normalize, module, batches)
+    signature, inputs = plan.signature, plan.inputs
     file = output or _run_folder(run.path) / "export" / "model.onnx"
     with draft_of(file) as draft:
-        example = example_input(tuple(inputs.shape), signature.axes, inputs.dtype)
-        write_onnx(network, example, signature, _entries(run, signature, inputs, trust), draft)
-        exported = OnnxNetwork(draft)
-        result = compare(module, eager, exported, batches, images is None, signature.takes_studies)
-        compare_shapes(result, eager, exported, inputs, signature.axes)
-        if not result.relative <= TOLERANCE:
-            raise ValueError(
-                f"{file}: is not written: the outputs differ from those of the run by up to {result.difference:.3g} "
-                f"({result.relative:.2g} of the largest), {TOLERANCE:.0e} is tolerated. Please report it with "
-                "the config.yaml of the run."
-            )
+        example = example_input(tuple(inputs.shape), signature, inputs.dtype)
+        write_onnx(plan.network, example, signature, _entries(run, signature, inputs, trust), draft)
+        exported, result = plan.read(draft), plan.result
+        compare(result, module, plan.eager, exported, batches, images is None, signature.takes_studies)
+        compare_shapes(result, plan.eager, exported, inputs, signature.axes, plan.as_input)
+        if (fault := result.fault()) is not None:
+            raise ValueError(f"{file}: is not written: {fault}. Please report it with the config.yaml of the run.")
     size = file.stat().st_size / 1e6
     _write_record(file, signature, inputs, result)
     return f"{file} ({size:.1f} MB)\n{_described(signature, inputs)}\n{_summary(result)}"
@@ -94,13 +89,14 @@ def _run_folder(checkpoint: Path) -> Path:
 
 def _entries(run: Run, signature: Signature, inputs: torch.Tensor, trust: bool) -> dict[str, Any]:
     content = read_checkpoint(run.path)
-    exclusive = getattr(run.module, "exclusive", True)
     described = {
         "task": run.task,
         "preprocessing": {**run.preprocessing, "normalized_inside": inputs.dtype == torch.uint8},
         "input": signature.input,
-        "scores": "softmax" if exclusive else "sigmoid",
+        "outputs": list(signature.outputs),
     }
+    if run.task != "detection":  # whose outputs are scores
+        described["scores"] = "softmax" if getattr(run.module, "exclusive", True) else "sigmoid"
     return described_entries(content, portable_config(run.path, content, trust), described)
 
 
@@ -108,20 +104,18 @@ def _described(signature: Signature, inputs: torch.Tensor) -> str:
     lengths = [name or str(size) for name, size in zip(signature.axes, inputs.shape, strict=True)]
     kind = str(inputs.dtype).removeprefix("torch.")
     meaning = "pixels 0..255, normalized inside" if inputs.dtype == torch.uint8 else "normalized outside"
-    return f"input   {signature.input} ({', '.join(lengths)}) {kind}, {meaning}; output {signature.output}"
+    sizes = f"; {SIZES} (batch, 2) int64, height and width without padding" * signature.takes_sizes
+    outputs = f"output{'s' * (len(signature.outputs) > 1)} {', '.join(signature.outputs)}"
+    return f"input   {signature.input} ({', '.join(lengths)}) {kind}, {meaning}{sizes}; {outputs}"
 
 
-def _summary(result: Comparison) -> str:
-    lines = [
-        f"compared on {result.samples} samples and {len(result.shapes)} input shapes: largest difference "
-        f"{result.difference:.2g} ({result.relative:.1g} of the largest output), {result.agreement:.2%} of the "
-        "decisions equal"
-    ]
+def _summary(result: Result) -> str:
+    lines = [f"compared on {result.samples} samples and {len(result.shapes)} input shapes: {result.summary()}"]
     lines += [f"  {name}: eager {eager:.5f}, file {file:.5f}" for name, (eager, file) in result.metrics.items()]
     return "\n".join(lines)
 
 
-def _write_record(file: Path, signature: Signature, inputs: torch.Tensor, result: Comparison) -> None:
+def _write_record(file: Path, signature: Signature, inputs: torch.Tensor, result: Result) -> None:
     """Add the comparison to the record beside the file, which has an entry for each file of the folder."""
     record = file.parent / RECORD
     try:
@@ -134,10 +128,7 @@ def _write_record(file: Path, signature: Signature, inputs: torch.Tensor, result
         "dtype": str(inputs.dtype).removeprefix("torch."),
         "samples": result.samples,
         "shapes": [list(shape) for shape in result.shapes],
-        "largest_difference": result.difference,
-        "relative_difference": result.relative,
-        "tolerance": TOLERANCE,
-        "agreement": result.agreement,
+        **result.record(),
         "metrics": {name: {"eager": eager, "file": other} for name, (eager, other) in result.metrics.items()},
     }
     with draft_of(record) as draft:
