@@ -14,7 +14,7 @@ from torch import Tensor
 BITS = 64  # boxes to a word
 
 
-def suppress(boxes: Tensor, threshold: float) -> Tensor:
+def run(boxes: Tensor, threshold: float) -> Tensor:
     """Return which boxes survive: those that no better survivor of their group overlaps by more than `threshold`.
 
     Args:
@@ -37,6 +37,11 @@ def suppress(boxes: Tensor, threshold: float) -> Tensor:
             _compare[groups, blocks, blocks](boxes, hits, threshold, count, BITS, words, enable_fp_fusion=False)
             _sweep[(groups,)](hits, alive, count, blocks, BITS, words, num_warps=max(1, min(words // 64, 8)))
     return alive.view(torch.bool)
+
+
+def check(device: torch.device) -> None:
+    """Launch both kernels on one box."""
+    run(torch.zeros(1, 1, 4, device=device), 0.5)
 
 
 @triton.jit(do_not_specialize=["count"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
 
+from vertebra.tasks.detection.kernels.availability import triton_kernel
 from vertebra.tasks.detection.parts.boxes import iou
 from vertebra.tasks.detection.parts.nms_operator import nms_mask
 
@@ -78,9 +77,9 @@ def fixed_shape_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
     queue, and launches nothing in the meantime. This takes a fixed number of steps instead: two kernels where Triton
     runs, and otherwise one for every box.
     """
-    kernels = _kernels(boxes.device) if boxes.dtype == torch.float32 else None
-    if kernels is not None:
-        return kernels(boxes.reshape(boxes.shape[:-2].numel(), *boxes.shape[-2:]), threshold).view(boxes.shape[:-1])
+    suppress = triton_kernel("nms", boxes.device) if boxes.dtype == torch.float32 else None
+    if suppress is not None:
+        return suppress(boxes.reshape(boxes.shape[:-2].numel(), *boxes.shape[-2:]), threshold).view(boxes.shape[:-1])
     alive = boxes.new_ones(boxes.shape[:-1])  # 1, or 0 and less from the first suppression on
     for start in range(0, boxes.shape[-2], BLOCK):
         rest, alive_rest = boxes[..., start:, :], alive[..., start:]
@@ -89,25 +88,6 @@ def fixed_shape_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
         for i in range(hits.shape[-2]):
             alive_rest.addcmul_(hits[..., i, :], alive_rest[..., i : i + 1].clamp(min=0), value=-1)
     return alive > 0
-
-
-@cache
-def _kernels(device: torch.device) -> Callable[[Tensor, float], Tensor] | None:
-    """Return the same for boxes (G, B, 4) in Triton kernels, or None where Triton cannot run on the device."""
-    if device.type != "cuda":
-        return None
-    try:
-        from vertebra.tasks.detection.kernels.nms import suppress  # triton comes with torch for CUDA only
-
-        suppress(torch.zeros(1, 1, 4, device=device), 0.5)
-    except Exception as error:  # a missing package or C compiler, an old card: each layer below raises its own
-        warnings.warn(
-            f"Triton does not run on {device} ({type(error).__name__}: {error}); non-maximum suppression takes "
-            "thousands of launches there instead of two. Install triton and a C compiler.",
-            stacklevel=2,
-        )
-        return None
-    return suppress
 
 
 def _nms_mask_of_operator(boxes: Tensor, threshold: float) -> Tensor:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
+from vertebra.tasks.detection.kernels.availability import triton_kernel
 
 CANONICAL_SIZE = 224.0  # a box as large as an ImageNet crop is pooled from P4, whose reduction is 2 ** 4
 CANONICAL_LEVEL = 4
+_KERNEL_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class RoIAlign(nn.Module):
@@ -52,14 +54,25 @@ class RoIAlign(nn.Module):
     def forward(self, features: dict[str, Tensor], boxes: Tensor, images: Tensor | None = None) -> Tensor:
         maps = [features[name] for name in self.names]
         num_images, channels = maps[0].shape[:2]
+        size = self.output_size
+        if images is None and (pool := self._kernels(maps)) is not None:
+            scales = [1 / reduction for reduction in self.reductions]
+            pooled = pool(boxes, self.assign(boxes), scales, size, self.sampling_ratio, *maps)
+            return pooled.view(-1, size, size, channels).permute(0, 3, 1, 2)
         if images is None:
             images = torch.arange(num_images, device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
             boxes = boxes.flatten(0, 1)
         table = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])
         rows, weights = self.rows_and_weights([x.shape[2:] for x in maps], boxes, images, num_images)
         pooled = weighted_sums(table, rows, weights.to(table.dtype))
-        size = self.output_size
         return pooled.view(boxes.shape[0], size, size, channels).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def _kernels(maps: Sequence[Tensor]) -> Callable[..., Tensor] | None:
+        """Return the same in Triton kernels for N images of as many boxes each, where they run on these maps."""
+        if maps[0].dtype not in _KERNEL_TYPES or any(x.dtype != maps[0].dtype for x in maps):
+            return None
+        return triton_kernel("roi_align", maps[0].device)
 
     @torch.no_grad()
     def rows_and_weights(
