@@ -3,8 +3,10 @@
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from multiprocessing import get_context
+from statistics import median
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,21 @@ def interpreted():
             patch.setenv("TRITON_INTERPRET", "1")
             process.submit(bool).result()  # the process starts, and takes the environment along
         yield run
+
+
+@pytest.fixture
+def gpu_time():
+    """A function that returns the median time of another one on the GPU, in milliseconds."""
+
+    def measure(function, repeats=10):
+        times = []
+        for _ in range(repeats + 3):
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            function()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end))
+        return median(times[3:])
+
+    return measure

@@ -52,3 +52,14 @@ def test_compiled_kernels_equal_the_plain_version(monkeypatch, count, threshold)
     found = fixed_shape_nms_mask(boxes, threshold)
     monkeypatch.setattr(nms, "triton_kernel", lambda *_: None)
     assert torch.equal(found, fixed_shape_nms_mask(boxes, threshold))
+
+
+@pytest.mark.gpu
+def test_compiled_kernels_are_faster(monkeypatch, gpu_time):
+    torch.manual_seed(0)
+    boxes = crowd(80, 2000, spread=800).cuda()  # 16 images, 5 levels
+    ours = gpu_time(lambda: fixed_shape_nms_mask(boxes, 0.7))
+    monkeypatch.setattr(nms, "triton_kernel", lambda *_: None)
+    plain = gpu_time(lambda: fixed_shape_nms_mask(boxes, 0.7))
+    print(f"NMS of 80 x 2000 boxes: {ours:.2f} ms, plain {plain:.2f} ms")
+    assert ours < 0.5 * plain
