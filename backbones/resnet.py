@@ -101,8 +101,19 @@ class ResNet(Backbone):
             last = ["closing"] if closing and options.frozen_stages > len(depths) else []
             self.freeze("conv1", "bn1", "maxpool", *self.stages[: options.frozen_stages - 1], *last)
 
+    @property
+    def compiled_blocks(self) -> list[str]:
+        """Names of the blocks, which `compile_parts` compiles once for all of a kind, beside the stem."""
+        if self.checkpointing:
+            return []
+        return [f"{stage}.{i}" for stage in self.stages for i in range(len(cast(nn.Sequential, getattr(self, stage))))]
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Return what the first stage is applied to."""
+        return chain(images, self.conv1, self.bn1, self.relu, self.maxpool)
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        x = chain(images, self.conv1, self.bn1, self.relu, self.maxpool)
+        x = self.stem(images)
         wanted = {level.name for level in self.levels}
         features = {}
         for index, stage in enumerate(self.stages):

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -18,7 +19,7 @@ from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.reporting.report import Picture
 from vertebra.tasks.training.clipping import clip_gradients
-from vertebra.tasks.training.compiling import compile_parts
+from vertebra.tasks.training.compiling import CompileMode, compile_parts, plan_compiling
 from vertebra.tasks.training.data_wait import DataWait
 from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
 from vertebra.tasks.training.divergence.guard import DivergenceGuard, OnDivergence
@@ -28,8 +29,6 @@ from vertebra.tasks.training.parameter_groups import parameter_groups
 from vertebra.tasks.training.schedules import Cosine, Schedule
 from vertebra.tasks.training.single_sample import SingleSampleCheck
 from vertebra.tasks.training.step_seed import StepSeed
-
-CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 
 class TaskModule(EvaluatedModule):
@@ -45,8 +44,9 @@ class TaskModule(EvaluatedModule):
         optimizer: class and arguments of the optimizer; weight decay is not applied to norms and biases.
         schedule: factor on the learning rate over the training; warmup and cosine annealing by default.
         channels_last: whether weights and images are in channels-last memory format, in which convolutions are fastest.
-        compile_mode: mode of `torch.compile` for training; `reduce-overhead` replays CUDA graphs. None does not
-            compile, which takes minutes, and needs a C++ compiler on a CPU.
+        compile_mode: mode of `torch.compile` for training; `reduce-overhead` replays CUDA graphs. `auto` compiles on a
+            CUDA device if the run has 5,000 steps or more, and says so. None does not compile, which takes a minute
+            and longer, and needs a C++ compiler on a CPU.
         layer_decay: ratio of the learning rate of each layer to that of the next, from the head down to the stem; 1
             for one rate. Layers are those of `vertebra.tasks.training.layers.layer_groups`.
         head_lr_mult: factor on the learning rate of the head.
@@ -115,8 +115,12 @@ class TaskModule(EvaluatedModule):
         return copied
 
     def on_fit_start(self) -> None:
-        if self.compile_mode:
-            compile_parts(self.network, mode=self.compile_mode)
+        steps = self.trainer.estimated_stepping_batches
+        plan = plan_compiling(self.compile_mode, self.device.type, steps)
+        if plan.message:
+            rank_zero_info(plan.message)
+        if plan.mode:
+            compile_parts(self.network, mode=plan.mode)
 
     def on_train_start(self) -> None:
         self.prepare(getattr(self.trainer.train_dataloader, "dataset", None))

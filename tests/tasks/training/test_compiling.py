@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +14,7 @@ from vertebra.tasks.detection import ProposalSelection, faster_rcnn
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.medical import medical_classifier, slice_classifier, study_classifier
 from vertebra.tasks.segmentation import deeplabv3, deeplabv3plus, fcn, pspnet, unet, upernet
-from vertebra.tasks.training.compiling import compile_parts
+from vertebra.tasks.training.compiling import EARNED_FROM, compile_parts, kind_of, plan_compiling
 from vertebra.tasks.video import frame_classifier, video_classifier
 
 SIZES = ((64, 96), (96, 64), (96, 96))
@@ -104,3 +107,96 @@ def test_compiled_networks_of_other_tasks_are_equal(name):
     torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)  # both drop the same
     assert counters["stats"]["unique_graphs"] > 0
     assert not counters["graph_break"]
+
+
+def deep_body():
+    """Ten blocks of six kinds: the first of each stage, and the others of the first two stages."""
+    return ResNet(BasicBlock, (4, 4, 1, 1), BackboneOptions(), widths=(8, 16, 24, 32))
+
+
+def run(body, size):
+    features = body(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1)))
+    sum(x.square().mean() for x in features.values()).backward()
+    return features
+
+
+def test_blocks_of_one_kind_are_compiled_once():
+    network = nn.ModuleDict({"body": deep_body()})
+    plain = copy.deepcopy(network)
+    names = compile_parts(network, backend="eager")
+    assert names == [f"body.layer{stage}.{i}" for stage, depth in enumerate((4, 4, 1, 1), 1) for i in range(depth)]
+    for name, value in run(network["body"], (64, 96)).items():
+        torch.testing.assert_close(value, run(plain["body"], (64, 96))[name])
+    assert counters["stats"]["unique_graphs"] == 6 + 1  # and the stem
+    assert not counters["graph_break"]
+    gradients = [x["body"].conv1.weight.grad for x in (network, plain)]
+    torch.testing.assert_close(gradients[0], gradients[1] / len(plain["body"].levels))
+
+
+def test_a_deeper_network_is_compiled_as_often():
+    found = []
+    for depth in (4, 9):
+        counters.clear()
+        body = ResNet(BasicBlock, (depth, depth), BackboneOptions(), widths=(8, 16), strides=(1, 2))
+        compile_parts(nn.ModuleDict({"body": body}), backend="eager")
+        run(body, (64, 96))
+        found.append(counters["stats"]["unique_graphs"])
+    assert found == [4 + 1, 4 + 1]
+
+
+def test_blocks_are_not_recompiled_in_an_epoch_of_sizes_after_some_batches():
+    body = deep_body()
+    compile_parts(nn.ModuleDict({"body": body}), backend="eager")
+    sizes = [(64, 96), (64, 128), (96, 64), (128, 64), (96, 128), (160, 96), (128, 128), (96, 160)]
+    graphs = []
+    for size in sizes:
+        run(body, size)
+        graphs.append(counters["stats"]["unique_graphs"])
+    # static, with a width that varies, and a height too
+    assert graphs == [7, 14] + [21] * 6
+    assert not counters["recompile_limit"]
+
+
+def test_a_network_of_different_blocks_is_compiled_as_a_whole():
+    body = ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(), widths=(8, 16, 24, 32))
+    assert compile_parts(nn.ModuleDict({"body": body}), backend="eager") == ["body"]
+    body = ResNet(BasicBlock, (4, 4), BackboneOptions(checkpointing=True), widths=(8, 16), strides=(1, 2))
+    assert compile_parts(nn.ModuleDict({"body": body}), backend="eager") == ["body"]
+
+
+def test_frozen_blocks_are_a_kind_of_their_own():
+    body = deep_body()
+    assert kind_of(body.layer1[1]) == kind_of(body.layer1[2])
+    body.layer1[1].requires_grad_(False)
+    assert kind_of(body.layer1[1]) != kind_of(body.layer1[2])
+
+
+def test_copies_and_pickles_of_a_network_compiled_by_block_are_not_compiled():
+    body = deep_body()
+    compile_parts(nn.ModuleDict({"body": body}), backend="eager")
+    before = counters["stats"]["unique_graphs"]
+    for other in (copy.deepcopy(body), pickle.loads(pickle.dumps(body))):
+        other.eval()
+        assert other.stem.__self__ is other
+        assert other.state_dict().keys() == body.state_dict().keys()
+        other(torch.zeros(1, 3, 33, 33))
+    assert counters["stats"]["unique_graphs"] == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "device", "steps", "expected"),
+    [
+        (None, "cuda", 1e6, None),
+        ("default", "cpu", 1, "default"),
+        ("auto", "cpu", 1e6, None),
+        ("auto", "cuda", EARNED_FROM - 1, None),
+        ("auto", "cuda", EARNED_FROM, "default"),
+        ("auto", "cuda", float("inf"), "default"),
+    ],
+)
+def test_auto_compiles_long_runs_on_a_gpu_and_says_so(mode, device, steps, expected):
+    plan = plan_compiling(mode, device, steps)
+    assert plan.mode == expected
+    assert bool(plan.message) == (mode == "auto" and device == "cuda")
+    if plan.message:
+        assert plan.message.startswith("compiled" if expected else "not compiled")
