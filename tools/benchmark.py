@@ -89,7 +89,10 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--only", nargs="+", metavar="NAME", help="backbones to measure (default: all)")
     elif name == "gpu":
         parser.add_argument(
-            "--only", nargs="+", metavar="NAME", help="cases to measure, in this order (default: all, see the module)"
+            "--only",
+            nargs="+",
+            metavar="NAME",
+            help="cases, in this order, such as faster_rcnn or resnet (default: all)",
         )
         parser.add_argument(
             "--seconds", type=float, default=600, help="after which nothing further is started (default: 600)"
