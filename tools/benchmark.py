@@ -92,7 +92,7 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
             "--only",
             nargs="+",
             metavar="NAME",
-            help="cases, in this order, such as faster_rcnn or resnet (default: all)",
+            help="cases, in this order, such as faster_rcnn (default: all)",
         )
         parser.add_argument(
             "--seconds", type=float, default=600, help="after which nothing further is started (default: 600)"

@@ -65,7 +65,8 @@ def compile_parts(network: nn.Module, **options: Any) -> list[str]:
     compiled: list[str] = []
     for name in names:
         part = network.get_submodule(name)
-        blocks = repeated_blocks(part)
+        # a CUDA graph reads its weights from fixed addresses, so that blocks cannot share one
+        blocks = repeated_blocks(part) if options.get("mode", "default") == "default" else []
         if blocks:
             compile_by_kind([part.get_submodule(block) for block in blocks], **options)
             if hasattr(part, "stem"):

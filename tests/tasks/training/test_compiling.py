@@ -160,6 +160,8 @@ def test_blocks_are_not_recompiled_in_an_epoch_of_sizes_after_some_batches():
 def test_a_network_of_different_blocks_is_compiled_as_a_whole():
     body = ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(), widths=(8, 16, 24, 32))
     assert compile_parts(nn.ModuleDict({"body": body}), backend="eager") == ["body"]
+    graphed = nn.ModuleDict({"body": deep_body()})
+    assert compile_parts(graphed, mode="reduce-overhead") == ["body"]
     body = ResNet(BasicBlock, (4, 4), BackboneOptions(checkpointing=True), widths=(8, 16), strides=(1, 2))
     assert compile_parts(nn.ModuleDict({"body": body}), backend="eager") == ["body"]
 
