@@ -79,6 +79,13 @@ def compile_parts(network: nn.Module, **options: Any) -> list[str]:
     return compiled
 
 
+def run_uncompiled_on_failure() -> None:
+    """Let whatever fails to compile run as it is, with a warning; for the whole process."""
+    import torch._dynamo.config  # takes a second, and most runs do not compile
+
+    torch._dynamo.config.suppress_errors = True
+
+
 def repeated_blocks(part: nn.Module) -> list[str]:
     """Return the blocks of a part, as its attribute `compiled_blocks` names them, if many are of one kind; else none.
 

@@ -19,7 +19,12 @@ from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.reporting.report import Picture
 from vertebra.tasks.training.clipping import clip_gradients
-from vertebra.tasks.training.compiling import CompileMode, compile_parts, plan_compiling
+from vertebra.tasks.training.compiling import (
+    CompileMode,
+    compile_parts,
+    plan_compiling,
+    run_uncompiled_on_failure,
+)
 from vertebra.tasks.training.data_wait import DataWait
 from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
 from vertebra.tasks.training.divergence.guard import DivergenceGuard, OnDivergence
@@ -45,8 +50,8 @@ class TaskModule(EvaluatedModule):
         schedule: factor on the learning rate over the training; warmup and cosine annealing by default.
         channels_last: whether weights and images are in channels-last memory format, in which convolutions are fastest.
         compile_mode: mode of `torch.compile` for training; `reduce-overhead` replays CUDA graphs. `auto` compiles on a
-            CUDA device if the run has 5,000 steps or more, and says so. None does not compile, which takes a minute
-            and longer, and needs a C++ compiler on a CPU.
+            CUDA device if the run has 5,000 steps or more, and says so; what fails to compile runs as it is. None does
+            not compile, which takes a minute and longer, and needs a C++ compiler on a CPU.
         layer_decay: ratio of the learning rate of each layer to that of the next, from the head down to the stem; 1
             for one rate. Layers are those of `vertebra.tasks.training.layers.layer_groups`.
         head_lr_mult: factor on the learning rate of the head.
@@ -120,6 +125,8 @@ class TaskModule(EvaluatedModule):
         if plan.message:
             rank_zero_info(plan.message)
         if plan.mode:
+            if self.compile_mode == "auto":  # which is a choice of ours, and must not end a run
+                run_uncompiled_on_failure()
             compile_parts(self.network, mode=plan.mode)
 
     def on_train_start(self) -> None:

@@ -14,7 +14,13 @@ from vertebra.tasks.detection import ProposalSelection, faster_rcnn
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.medical import medical_classifier, slice_classifier, study_classifier
 from vertebra.tasks.segmentation import deeplabv3, deeplabv3plus, fcn, pspnet, unet, upernet
-from vertebra.tasks.training.compiling import EARNED_FROM, compile_parts, kind_of, plan_compiling
+from vertebra.tasks.training.compiling import (
+    EARNED_FROM,
+    compile_parts,
+    kind_of,
+    plan_compiling,
+    run_uncompiled_on_failure,
+)
 from vertebra.tasks.video import frame_classifier, video_classifier
 
 SIZES = ((64, 96), (96, 64), (96, 96))
@@ -183,6 +189,23 @@ def test_copies_and_pickles_of_a_network_compiled_by_block_are_not_compiled():
         assert other.state_dict().keys() == body.state_dict().keys()
         other(torch.zeros(1, 3, 33, 33))
     assert counters["stats"]["unique_graphs"] == before
+
+
+def test_what_fails_to_compile_can_run_as_it_is(monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler")
+
+    layer = nn.Linear(4, 4)
+    network = nn.ModuleDict({"layer": layer})
+    x = torch.ones(2, 4)
+    expected = layer(x)
+    compile_parts(network, backend=broken)
+    with pytest.raises(Exception, match="no compiler"):
+        layer(x)
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch._dynamo.config, "suppress_errors", False)  # restored after the test
+    run_uncompiled_on_failure()
+    torch.testing.assert_close(layer(x), expected)
 
 
 @pytest.mark.parametrize(
