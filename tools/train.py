@@ -42,6 +42,7 @@ from vertebra.tools.experiment.tracked_samples import TrackedSamples
 from vertebra.tools.experiment.trackers import TRACKERS, make_tracker, tracker_names
 from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
+from vertebra.tools.trained.exported_file import is_exported, run_exported
 from vertebra.tools.trained.shared_folder import is_shared
 
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # keywords of --ckpt_path that are not paths
@@ -151,6 +152,15 @@ class VertebraCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Disable Lightning's override of the configuration with classes and arguments stored in a checkpoint."""
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        config = self.config_init[self.subcommand]
+        if self.subcommand in ("validate", "test") and config.ckpt_path and is_exported(Path(config.ckpt_path)):
+            file = Path(config.ckpt_path)
+            content = read_checkpoint(file)
+            self.model.on_load_checkpoint(content | {"state_dict": run_exported(self.model, file, content)})
+            config.ckpt_path = None  # there are no weights that Lightning could load
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")

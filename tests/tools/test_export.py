@@ -93,6 +93,19 @@ def test_predict_takes_a_file_alone_and_writes_what_it_writes_with_the_run(
             assert value == (pytest.approx(other[name], abs=1e-4) if isinstance(value, float) else other[name])
 
 
+@pytest.mark.parametrize("task", [*sorted(SHAPES), pytest.param("detection", marks=pytest.mark.slow)])
+def test_validate_measures_a_file_as_it_measures_the_run(exported, trained, task, tmp_path, request, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = request.getfixturevalue(f"{task}_samples")
+    data = data / "val.csv" if task == "medical" else data
+    measured = []
+    for model in (exported(task), trained(task)[0]):
+        flags = ["--trainer.default_root_dir", str(tmp_path / "out"), "--trainer.accelerator", "cpu"]
+        assert main.main(["validate", str(model), str(data), *flags, "--trainer.precision", "32-true"]) == 0
+        measured.append(json.loads((tmp_path / "out" / "metrics_val.json").read_text()))
+    assert measured[0] == pytest.approx(measured[1], abs=1e-4, nan_ok=True)
+
+
 def test_outputs_that_need_the_weights_are_left_out(exported, trained):
     file, run = exported("classification"), trained("classification")[0]
     module, content = vertebra.load(run, device="cpu").module, exported_file.read_exported(file)
