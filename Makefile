@@ -35,7 +35,7 @@ test-kill: .venv/installed-dev
 
 # the system's Python: a GPU machine often has a torch build of its own. Only these files, since others need the peers
 test-gpu:
-	$(PYTHON) -m pytest -m gpu $$(find tests -name "test_*gpu*.py")
+	$(PYTHON) -m pytest -m gpu $$(grep -rl "mark\.gpu" tests --include="test_*.py")
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
