@@ -14,7 +14,7 @@ from filelock import FileLock
 from vertebra.tools import demo
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import LightningModule, Trainer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -92,15 +92,23 @@ def medical_samples(made_once: Callable[..., Path]) -> Path:
     return made_once("medical", generated("medical", train=24, val=12, size=20))
 
 
+def own_weights(trainer: Trainer, module: LightningModule, stage: str) -> None:
+    """Copy the weights, which forked servers share between processes: each step would be taken by all of them."""
+    for x in (*module.parameters(), *module.buffers()):
+        x.data = x.data.clone()
+
+
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> Callable[[int], Trainer]:
     """A silent trainer of so many CPU processes, which share samples as the data modules say."""
 
     from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import LambdaCallback
     from lightning.pytorch.strategies import DDPStrategy
 
     def make(processes: int) -> Trainer:
         return Trainer(
+            callbacks=[LambdaCallback(setup=own_weights)],
             accelerator="cpu",
             devices=processes,
             strategy=DDPStrategy(start_method="forkserver") if processes > 1 else "auto",

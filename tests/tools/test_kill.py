@@ -35,4 +35,4 @@ def test_a_second_signal_ends_a_run_at_once_and_keeps_its_checkpoint(tmp_path):
 
 @pytest.mark.slow
 def test_runs_of_two_processes_resume_bit_for_bit(tmp_path):
-    assert run_script("killed_pairs.py", tmp_path, "classification").endswith("; 0 differences")
+    assert run_script("killed_pairs.py", tmp_path, "classification", "segmentation").endswith("; 0 differences")

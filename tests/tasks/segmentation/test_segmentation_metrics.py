@@ -15,6 +15,7 @@ from vertebra.tasks.segmentation.formats import Split
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.transforms import RandomCrop
+from vertebra.tasks.training.schedules import Cosine
 
 NUM_CLASSES = 5
 NAMES = [str(k) for k in range(NUM_CLASSES)]
@@ -140,25 +141,39 @@ def test_other_sizes_are_refused():
         SegmentationMetric(["a"]).update(torch.zeros(1, 4, 4), torch.zeros(1, 4, 5), torch.tensor([0]))
 
 
-def build(root: Path) -> tuple[SegmentationModule, SegmentationData]:
+def build(root: Path, batch_size: int) -> tuple[SegmentationModule, SegmentationData]:
     seed_everything(0)
     train, val = (Split(f"masks/{name}", f"images/{name}") for name in ("train", "val"))
     crop = RandomCrop((48, 48), (1.0, 1.0))
-    data = SegmentationData(str(root), train=train, val=val, crop=crop, batch_size=2, num_workers=0)
-    optimizer = partial(torch.optim.SGD, lr=0.01)  # unlike the default, it can be sent to another process
-    network = deeplabv3plus("resnet18", data.num_classes, channels=16)
-    return SegmentationModule(network, data.class_names, optimizer=optimizer), data
+    data = SegmentationData(str(root), train=train, val=val, crop=crop, batch_size=batch_size, num_workers=0)
+    optimizer = partial(torch.optim.SGD, lr=0.1)  # unlike the default, it can be sent to another process
+    # statistics of a batch and dropout are those of a process
+    network = deeplabv3plus("resnet18", data.num_classes, channels=16, norm="group", drop_rate=0.0)
+    network.decoder.aspp.project[3].p = 0.0
+    schedule = Cosine(warmup=0.0, end=1.0)  # not 0 in the only step
+    return SegmentationModule(network, data.class_names, optimizer=optimizer, schedule=schedule), data
 
 
-def test_two_processes_measure_the_same_as_one(
+def test_two_processes_train_and_measure_the_same_as_one(
     segmentation_samples: Path, make_trainer: Callable[[int], Trainer]
 ) -> None:
-    module, data = build(segmentation_samples)
+    # a step on all eight images, since batches of another size are drawn in another order
+    alone, data = build(segmentation_samples, batch_size=8)
     assert len(data.records("val")) == 5  # cannot be shared out evenly
-    (alone,) = make_trainer(1).validate(module, data, verbose=False)
-    (together,) = make_trainer(2).validate(*build(segmentation_samples), verbose=False)
-    assert together == alone
-    assert set(alone) == {"val/miou", "val/pixel_accuracy"}
+    before = [x.clone() for x in alone.state_dict().values()]
+    make_trainer(1).fit(alone, data)
+    together, data = build(segmentation_samples, batch_size=4)
+    trainer = make_trainer(2)
+    trainer.fit(together, data)
+    steps = [
+        [x - x0 for x, x0 in zip(module.state_dict().values(), before, strict=True)] for module in (alone, together)
+    ]
+    for name, expected, found in zip(alone.state_dict(), *steps, strict=True):
+        assert expected.abs().max() > 0, name
+        assert (found - expected).abs().max() < 1e-3 * expected.abs().max(), name
+    (measured,) = make_trainer(1).validate(together, data, verbose=False)
+    assert set(measured) == {"val/miou", "val/pixel_accuracy"}
+    assert {name: trainer.callback_metrics[name].item() for name in measured} == measured
 
 
 def test_confidence_counts_pixels_by_the_probability_of_their_class():
