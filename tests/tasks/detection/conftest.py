@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def randomize() -> Callable[[nn.Module], None]:
     """Give weights, norms and statistics values that no two layers share, so that swapped ones are seen."""
 

@@ -1,5 +1,6 @@
 """torchvision's FCOS is the oracle: same weights, same numbers."""
 
+import pytest
 import torch
 from torch import nn
 from torchvision.models.detection import FCOS as TheirFCOS
@@ -12,7 +13,7 @@ from vertebra.tasks.detection import DenseSelection, fcos, load_weights
 NUM_CLASSES = 5
 
 
-def build_theirs(randomize, **options):
+def build_theirs(randomize):
     """Build theirs on a ResNet-18, with a class for the background that is never seen, as in their trained weights."""
     torch.manual_seed(0)
     body = resnet_fpn_backbone(
@@ -23,7 +24,8 @@ def build_theirs(randomize, **options):
         returned_layers=[2, 3, 4],
         extra_blocks=LastLevelP6P7(256, 256),
     )
-    theirs = TheirFCOS(body, NUM_CLASSES + 1, image_mean=[0.0] * 3, image_std=[1.0] * 3, **options)
+    limits = {"topk_candidates": 100, "detections_per_img": 10_000, "score_thresh": 0.2}
+    theirs = TheirFCOS(body, NUM_CLASSES + 1, image_mean=[0.0] * 3, image_std=[1.0] * 3, **limits)
     theirs.transform.resize = lambda image, target: (image, target)
     randomize(theirs)
     layer = theirs.head.classification_head.cls_logits
@@ -35,15 +37,17 @@ def build_theirs(randomize, **options):
     return theirs
 
 
-def build_ours(theirs, **options):
-    ours = fcos("resnet18", NUM_CLASSES, **options)
+@pytest.fixture(scope="module")
+def networks(randomize):
+    """Theirs and ours with the same random weights."""
+    theirs = build_theirs(randomize)
+    ours = fcos("resnet18", NUM_CLASSES, detections=DenseSelection(0.2, 0.6, per_image=10_000, per_level=100))
     load_weights(ours, theirs.state_dict())
-    return ours
+    return theirs, ours
 
 
-def test_outputs_of_the_head_equal_torchvisions(randomize, images_and_targets):
-    theirs = build_theirs(randomize).eval()
-    ours = build_ours(theirs).eval()
+def test_outputs_of_the_head_equal_torchvisions(networks, images_and_targets):
+    theirs, ours = (network.eval() for network in networks)
     images = torch.stack([image[:, :96, :96] for image in images_and_targets[0]])
     with torch.no_grad():
         expected = theirs.head(list(theirs.backbone(images).values()))
@@ -56,11 +60,9 @@ def test_outputs_of_the_head_equal_torchvisions(randomize, images_and_targets):
     assert (distances > 0).float().mean() > 0.9
 
 
-def test_detections_equal_torchvisions(randomize, images_and_targets):
+def test_detections_equal_torchvisions(networks, images_and_targets):
     images, _ = images_and_targets
-    limits = {"topk_candidates": 100, "detections_per_img": 10_000, "score_thresh": 0.2}
-    theirs = build_theirs(randomize, **limits).eval()
-    ours = build_ours(theirs, detections=DenseSelection(0.2, 0.6, per_image=10_000, per_level=100)).eval()
+    theirs, ours = (network.eval() for network in networks)
     with torch.no_grad():
         expected, found = theirs(images), ours(images)
     for of_image, wanted in zip(found, expected, strict=True):
@@ -74,9 +76,8 @@ def test_detections_equal_torchvisions(randomize, images_and_targets):
         torch.testing.assert_close(of_image["scores"], wanted["scores"], atol=1e-5, rtol=0)
 
 
-def test_losses_and_gradients_equal_torchvisions(randomize, images_and_targets):
-    theirs = build_theirs(randomize)
-    ours = build_ours(theirs)
+def test_losses_and_gradients_equal_torchvisions(networks, images_and_targets):
+    theirs, ours = networks
     for network in (ours, theirs):
         network.train()
         for module in network.modules():

@@ -20,7 +20,7 @@ V2 = {"head_norm": "group", "extra": "conv", "box_loss": GIoU()}
 ANCHORS = tuple((x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512))
 
 
-def build_theirs(v2, randomize, **options):
+def build_theirs(v2, randomize):
     """Build theirs on a ResNet-18, with a class for the background that is never seen, as in their trained weights."""
     torch.manual_seed(0)
     body = resnet_fpn_backbone(
@@ -36,7 +36,15 @@ def build_theirs(v2, randomize, **options):
     head.regression_head._loss_type = "giou" if v2 else "l1"
     anchors = AnchorGenerator(ANCHORS, ((0.5, 1.0, 2.0),) * 5)
     theirs = TheirRetinaNet(
-        body, NUM_CLASSES + 1, image_mean=[0.0] * 3, image_std=[1.0] * 3, head=head, anchor_generator=anchors, **options
+        body,
+        NUM_CLASSES + 1,
+        image_mean=[0.0] * 3,
+        image_std=[1.0] * 3,
+        head=head,
+        anchor_generator=anchors,
+        topk_candidates=100,
+        detections_per_img=10_000,
+        score_thresh=0.1,
     )
     theirs.transform.resize = lambda image, target: (image, target)
     randomize(theirs)
@@ -48,16 +56,18 @@ def build_theirs(v2, randomize, **options):
     return theirs
 
 
-def build_ours(v2, theirs, **options):
-    ours = retinanet("resnet18", NUM_CLASSES, **(V2 if v2 else {}), **options)
+@pytest.fixture(scope="module", params=[False, True], ids=["v1", "v2"])
+def networks(request, randomize):
+    """Theirs and ours with the same random weights."""
+    theirs = build_theirs(request.param, randomize)
+    selection = DenseSelection(0.1, per_image=10_000, per_level=100)
+    ours = retinanet("resnet18", NUM_CLASSES, detections=selection, **(V2 if request.param else {}))
     load_weights(ours, theirs.state_dict())
-    return ours
+    return theirs, ours
 
 
-@pytest.mark.parametrize("v2", [False, True])
-def test_logits_and_deltas_equal_torchvisions(v2, randomize, images_and_targets):
-    theirs = build_theirs(v2, randomize).eval()
-    ours = build_ours(v2, theirs).eval()
+def test_logits_and_deltas_equal_torchvisions(networks, images_and_targets):
+    theirs, ours = (network.eval() for network in networks)
     images = torch.stack([image[:, :96, :96] for image in images_and_targets[0]])
     with torch.no_grad():
         expected = theirs.head(list(theirs.backbone(images).values()))
@@ -67,12 +77,9 @@ def test_logits_and_deltas_equal_torchvisions(v2, randomize, images_and_targets)
     assert torch.cat(logits, dim=1).std() > 0.5
 
 
-@pytest.mark.parametrize("v2", [False, True])
-def test_detections_equal_torchvisions(v2, randomize, images_and_targets):
+def test_detections_equal_torchvisions(networks, images_and_targets):
     images, _ = images_and_targets
-    limits = {"topk_candidates": 100, "detections_per_img": 10_000, "score_thresh": 0.1}
-    theirs = build_theirs(v2, randomize, **limits).eval()
-    ours = build_ours(v2, theirs, detections=DenseSelection(0.1, per_image=10_000, per_level=100)).eval()
+    theirs, ours = (network.eval() for network in networks)
     with torch.no_grad():
         expected, found = theirs(images), ours(images)
     for of_image, wanted in zip(found, expected, strict=True):
@@ -86,10 +93,8 @@ def test_detections_equal_torchvisions(v2, randomize, images_and_targets):
         torch.testing.assert_close(of_image["scores"], wanted["scores"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("v2", [False, True])
-def test_losses_and_gradients_equal_torchvisions(v2, randomize, images_and_targets):
-    theirs = build_theirs(v2, randomize)
-    ours = build_ours(v2, theirs)
+def test_losses_and_gradients_equal_torchvisions(networks, images_and_targets):
+    theirs, ours = networks
     for network in (ours, theirs):
         network.train()
         for module in network.modules():
