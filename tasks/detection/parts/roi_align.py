@@ -55,13 +55,15 @@ class RoIAlign(nn.Module):
         maps = [features[name] for name in self.names]
         num_images, channels = maps[0].shape[:2]
         size = self.output_size
-        if images is None and (pool := self._kernels(maps)) is not None:
-            scales = [1 / reduction for reduction in self.reductions]
-            pooled = pool(boxes, self.assign(boxes), scales, size, self.sampling_ratio, *maps)
-            return pooled.view(-1, size, size, channels).permute(0, 3, 1, 2)
+        per_image = None
         if images is None:
+            per_image = boxes.shape[1]
             images = torch.arange(num_images, device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
             boxes = boxes.flatten(0, 1)
+        if (run := self._kernels(maps)) is not None:
+            scales = [1 / reduction for reduction in self.reductions]
+            pooled = run(maps, boxes, self.assign(boxes), images, per_image, scales, size, self.sampling_ratio)
+            return pooled.view(-1, size, size, channels).permute(0, 3, 1, 2)
         table = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])
         rows, weights = self.rows_and_weights([x.shape[2:] for x in maps], boxes, images, num_images)
         pooled = weighted_sums(table, rows, weights.to(table.dtype))
@@ -69,7 +71,7 @@ class RoIAlign(nn.Module):
 
     @staticmethod
     def _kernels(maps: Sequence[Tensor]) -> Callable[..., Tensor] | None:
-        """Return the same in Triton kernels for N images of as many boxes each, where they run on these maps."""
+        """Return the same in Triton kernels, where they run on these maps."""
         if maps[0].dtype not in _KERNEL_TYPES or any(x.dtype != maps[0].dtype for x in maps):
             return None
         return triton_kernel("roi_align", maps[0].device)

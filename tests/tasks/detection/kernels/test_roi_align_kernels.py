@@ -1,5 +1,7 @@
 """RoIAlign in Triton kernels equals the plain version, forward and backward: in Triton's interpreter, and on a GPU."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -34,8 +36,14 @@ def boxes_of_every_kind(count, height=HEIGHT, width=WIDTH):
     return torch.cat((boxes, special.expand(2, -1, -1)), dim=1)
 
 
-@pytest.mark.parametrize(("channels", "size", "ratio"), [(6, 7, 2), (130, 2, 1), (3, 9, 1)])
-def test_interpreted_kernels_equal_the_plain_version(interpreted, monkeypatch, channels, size, ratio):
+@pytest.fixture
+def kernels():
+    pytest.importorskip("triton")
+    return import_module("vertebra.tasks.detection.kernels.roi_align")
+
+
+@pytest.mark.parametrize(("channels", "size", "ratio"), [(6, 3, 2), (130, 2, 1), (3, 6, 1)])
+def test_interpreted_kernels_equal_the_plain_version(interpreted, kernels, monkeypatch, channels, size, ratio):
     torch.manual_seed(0)
     boxes, pooler = boxes_of_every_kind(3), RoIAlign(LEVELS, size, ratio)
     features = {name: x.requires_grad_() for name, x in pyramid(channels).items()}
@@ -44,41 +52,53 @@ def test_interpreted_kernels_equal_the_plain_version(interpreted, monkeypatch, c
     gradients = torch.autograd.grad(expected, list(features.values()), gradient)
     calls = []
 
-    def pool(boxes, levels, scales, size, ratio, *maps):
-        calls.append((boxes, levels, scales, size, ratio))
-        return interpreted("roi_align", "pool", *calls[-1], maps)
+    def pool(maps, *boxes):
+        calls.append(kernels.Boxes(*boxes))
+        return interpreted("roi_align", "pool", calls[-1], maps)
 
     monkeypatch.setattr(roi_align, "triton_kernel", lambda *_: pool)
     with torch.no_grad():
         found = pooler({name: x.detach() for name, x in features.items()}, boxes)
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
-    of_bins = gradient.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+        # the same boxes in any order, each with its image
+        order = torch.randperm(expected.shape[0])
+        rows, images = boxes.flatten(0, 1)[order], order // boxes.shape[1]
+        found = pooler({name: x.detach() for name, x in features.items()}, rows, images)
+        torch.testing.assert_close(found, expected.detach()[order], rtol=1e-5, atol=1e-5)
+    of_bins = gradient.permute(0, 2, 3, 1).flatten(1, 2)
     shapes = [x.shape for x in features.values()]
-    collected = interpreted("roi_align", "collect", of_bins, *calls[0], shapes)
-    torch.testing.assert_close(collected, list(gradients), rtol=1e-5, atol=1e-4)
+    for of_boxes, inputs in zip((of_bins.contiguous(), of_bins[order]), calls, strict=True):
+        collected = interpreted("roi_align", "collect", of_boxes, inputs, shapes)
+        torch.testing.assert_close(collected, list(gradients), rtol=1e-5, atol=1e-4)
 
 
-def test_no_box_and_no_gradient(interpreted):
-    boxes, levels = torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64)
-    assert interpreted("roi_align", "pool", boxes, levels, [0.25], 3, 2, [torch.zeros(2, 5, 4, 4)]).shape == (0, 9, 5)
-    shapes = [None, (2, 5, 4, 4)]
-    nothing, zeros = interpreted("roi_align", "collect", torch.zeros(0, 9, 5), boxes, levels, [0.25, 0.5], 3, 2, shapes)
-    assert nothing is None
+def test_no_box_and_no_gradient(interpreted, kernels):
+    nothing = torch.zeros(0, dtype=torch.int64)
+    boxes = kernels.Boxes(torch.zeros(0, 4), nothing, nothing, None, [0.25, 0.5], 3, 2)
+    maps = [torch.zeros(2, 5, 4, 4), torch.zeros(2, 5, 2, 2)]
+    assert interpreted("roi_align", "pool", boxes, maps).shape == (0, 9, 5)
+    no_gradient, zeros = interpreted("roi_align", "collect", torch.zeros(0, 9, 5), boxes, [None, (2, 5, 4, 4)])
+    assert no_gradient is None
     assert torch.equal(zeros, torch.zeros(2, 5, 4, 4))
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("channels", "size", "ratio"), [(256, 7, 2), (256, 14, 2), (20, 2, 1), (130, 3, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_kernels_equal_the_plain_version(monkeypatch, channels, size, ratio, dtype):
+@pytest.mark.parametrize("ordered", [True, False])
+def test_compiled_kernels_equal_the_plain_version(monkeypatch, channels, size, ratio, dtype, ordered):
     torch.manual_seed(0)
     levels = tuple(Level(f"P{i}", 6, 2**i) for i in range(2, 6))
     boxes, pooler = boxes_of_every_kind(120, 480, 512).cuda(), RoIAlign(levels, size, ratio)
     features = {name: x.cuda().to(dtype).requires_grad_() for name, x in pyramid(channels, 480, 512, levels).items()}
+    images = None
+    if not ordered:
+        images = torch.randint(2, (boxes.shape[0] * boxes.shape[1],), device="cuda")
+        boxes = boxes.flatten(0, 1)
     assert roi_align.triton_kernel("roi_align", boxes.device) is not None
 
     def values_and_gradients(features):
-        pooled = pooler(features, boxes)
+        pooled = pooler(features, boxes, images)
         gradient = torch.randn(pooled.shape, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
         return pooled.detach(), torch.autograd.grad(pooled, list(features.values()), gradient.to(pooled.dtype))
 
@@ -116,10 +136,7 @@ def test_compiled_kernels_are_faster(monkeypatch, gpu_time):
     ours = times()
     monkeypatch.setattr(roi_align, "triton_kernel", lambda *_: None)
     plain = times()
-    print(
-        "RoIAlign of 16 x 512 boxes, forward and backward: {:.2f} and {:.2f} ms, plain {:.2f} and {:.2f}".format(
-            *ours, *plain
-        )
-    )
+    figures = "{:.2f} and {:.2f} ms, plain {:.2f} and {:.2f}".format(*ours, *plain)
+    print(f"RoIAlign of 16 x 512 boxes, forward and backward: {figures}")
     assert ours[0] < plain[0]
     assert ours[1] < plain[1]
