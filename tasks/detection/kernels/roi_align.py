@@ -175,9 +175,8 @@ def _shares(pixels, low, bin_size, bins, length, RATIO: tl.constexpr):
     shares = tl.zeros((pixels.shape[0], bins.shape[0]), tl.float32)
     for i in tl.static_range(RATIO):
         first, part, weight = _sample(low, bin_size, bins * RATIO + i, length, RATIO)
-        second = tl.minimum(first + 1, length - 1)
         shares += tl.where(pixels[:, None] == first[None, :], (weight * (1.0 - part))[None, :], 0.0)
-        shares += tl.where(pixels[:, None] == second[None, :], (weight * part)[None, :], 0.0)
+        shares += tl.where(pixels[:, None] == first[None, :] + 1, (weight * part)[None, :], 0.0)
     return shares
 
 

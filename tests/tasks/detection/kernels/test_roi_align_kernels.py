@@ -18,7 +18,7 @@ def pyramid(channels, height=HEIGHT, width=WIDTH, levels=LEVELS):
 
 
 def boxes_of_every_kind(count, height=HEIGHT, width=WIDTH):
-    """Boxes (2, count + 7, 4): random ones, beside the image, over its borders, as large as it, points, padding."""
+    """Boxes (2, count + 8, 4): random ones, beside the image, over its borders, as large as it, points, padding."""
     sizes = 2.0 ** (1 + 7 * torch.rand(2, count, 2))
     centers = torch.rand(2, count, 2) * torch.tensor([width, height])
     special = torch.tensor(
@@ -30,6 +30,7 @@ def boxes_of_every_kind(count, height=HEIGHT, width=WIDTH):
             [20.0, 20.0, 20.3, 20.2],
             [0.0, 0.0, 0.0, 0.0],
             [-900.0, 0.0, 900.0, 30.0],
+            [0.0, 0.0, 31.0, 31.0],  # ends in a tile, and its last points have pixels of the next
         ]
     )
     boxes = torch.cat((centers - sizes / 2, centers + sizes / 2), dim=-1)
@@ -124,7 +125,7 @@ def test_compiled_kernels_are_faster(monkeypatch, gpu_time):
         .requires_grad_()
         for level in levels
     }
-    boxes, pooler = boxes_of_every_kind(505, 800, 1344).repeat(8, 1, 1).cuda(), RoIAlign(levels)
+    boxes, pooler = boxes_of_every_kind(504, 800, 1344).repeat(8, 1, 1).cuda(), RoIAlign(levels)
     gradient = torch.randn_like(pooler(features, boxes))
 
     def times():
