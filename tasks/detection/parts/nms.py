@@ -62,7 +62,9 @@ def nms_masks(levels: Sequence[Tensor], threshold: float, allow_sync: bool = Tru
     """
     if torch.compiler.is_exporting():
         return [_nms_mask_of_operator(boxes, threshold) for boxes in levels]
-    if allow_sync or levels[0].device.type == "cpu":
+    # with kernels nothing waits; without them waiting once a level and image is faster than a launch per box
+    one_by_one = allow_sync and (levels[0].dtype != torch.float32 or triton_kernel("nms", levels[0].device) is None)
+    if one_by_one or levels[0].device.type == "cpu":
         return [torch.stack([_one_nms_mask(boxes, threshold) for boxes in level]) for level in levels]
     most = max(level.shape[1] for level in levels)
     padded = torch.stack([F.pad(level, (0, 0, 0, most - level.shape[1])) for level in levels])  # (L, N, most, 4)

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import batched_nms
 
+from vertebra.tasks.detection.parts import nms as nms_file
 from vertebra.tasks.detection.parts.nms import fixed_shape_nms_mask, grouped_nms, nms_masks
 
 
@@ -83,3 +85,24 @@ def test_nothing_to_suppress():
 def test_boxes_without_area_suppress_nothing(masks):
     boxes = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 10.0, 10.0]]])
     assert masks(boxes)[0, 2]
+
+
+@pytest.mark.parametrize("has_kernels", [False, True])
+def test_evaluation_suppresses_in_kernels_where_they_run(has_kernels, monkeypatch):
+    launched, one_by_one = [], []
+
+    def kernel(boxes, threshold):
+        launched.append(boxes.shape)
+        return torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+
+    def operator(boxes, threshold):
+        one_by_one.append(boxes.shape)
+        return torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+
+    monkeypatch.setattr(nms_file, "triton_kernel", lambda name, device: kernel if has_kernels else None)
+    monkeypatch.setattr(nms_file, "_one_nms_mask", operator)
+    with FakeTensorMode():
+        masks = nms_masks([torch.zeros(2, count, 4, device="cuda") for count in (8, 5)], 0.5)
+    assert [mask.shape for mask in masks] == [(2, 8), (2, 5)]
+    assert launched == ([(4, 8, 4)] if has_kernels else [])
+    assert one_by_one == ([] if has_kernels else [(8, 4), (8, 4), (5, 4), (5, 4)])
