@@ -55,14 +55,12 @@ class RoIAlign(nn.Module):
         maps = [features[name] for name in self.names]
         num_images, channels = maps[0].shape[:2]
         size = self.output_size
-        per_image = None
         if images is None:
-            per_image = boxes.shape[1]
             images = torch.arange(num_images, device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
             boxes = boxes.flatten(0, 1)
-        if (run := self._kernels(maps)) is not None:
+        if (pool := self._kernel(maps)) is not None:
             scales = [1 / reduction for reduction in self.reductions]
-            pooled = run(maps, boxes, self.assign(boxes), images, per_image, scales, size, self.sampling_ratio)
+            pooled = pool(maps, boxes, self.assign(boxes), images, scales, size, self.sampling_ratio)
             return pooled.view(-1, size, size, channels).permute(0, 3, 1, 2)
         table = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, channels) for x in maps])
         rows, weights = self.rows_and_weights([x.shape[2:] for x in maps], boxes, images, num_images)
@@ -70,8 +68,10 @@ class RoIAlign(nn.Module):
         return pooled.view(boxes.shape[0], size, size, channels).permute(0, 3, 1, 2)
 
     @staticmethod
-    def _kernels(maps: Sequence[Tensor]) -> Callable[..., Tensor] | None:
-        """Return the same in Triton kernels, where they run on these maps."""
+    def _kernel(maps: Sequence[Tensor]) -> Callable[..., Tensor] | None:
+        """Return the Triton kernel where it runs on these maps; it has no gradients."""
+        if torch.is_grad_enabled() and any(x.requires_grad for x in maps):
+            return None
         if maps[0].dtype not in _KERNEL_TYPES or any(x.dtype != maps[0].dtype for x in maps):
             return None
         return triton_kernel("roi_align", maps[0].device)
