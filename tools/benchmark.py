@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vertebra.tools.benchmarks.exports import NETWORKS as EXPORTED
 from vertebra.tools.benchmarks.tasks import DETECTORS, TASKS
 from vertebra.tools.errors import user_message
 
@@ -24,6 +25,7 @@ CHOICES = {
     "backbones": "backbones against timm and torchvision",
     "loading": "detection data loading against torchvision's reference transforms",
     "decoding": "random access to clips of a video, and data loader throughput",
+    "export": "exported ONNX files against the eager network, and against torchvision's own export",
     "coco": "COCO average precision against pycocotools",
     "gpu": "all tasks at the sizes of a GPU, against their peers and against the limit of the arithmetic",
 }
@@ -107,6 +109,21 @@ def _add_flags(name: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--clips", type=int, default=24, help="clips read per round (default: 24)")
     elif name == "loading":
         parser.add_argument("--images", type=int, default=16, help="images loaded per round (default: 16)")
+    elif name == "export":
+        names = ", ".join(EXPORTED)
+        parser.add_argument(
+            "--network",
+            nargs="+",
+            choices=tuple(EXPORTED),
+            default=tuple(EXPORTED),
+            metavar="NAME",
+            help=f"networks to measure, of {names} (default: all)",
+        )
+        parser.add_argument("--backbone", metavar="NAME", help="backbone (default: of each network its own)")
+        parser.add_argument("--batch", type=int, default=1, help="batch size (default: 1)")
+        parser.add_argument(
+            "--size", type=int, nargs=2, metavar=("H", "W"), help="height and width (default: of each network its own)"
+        )
     elif name == "coco":
         parser.add_argument("--images", type=int, default=500, help="images scored per round (default: 500)")
         parser.add_argument("--detections", type=int, default=100, help="detections per image (default: 100)")
@@ -171,6 +188,11 @@ def _tables(args: argparse.Namespace, rounds: int) -> Iterator[Table]:
         from vertebra.tools.benchmarks import loading
 
         yield loading.measure(args.images, rounds)
+    elif args.what == "export":
+        from vertebra.tools.benchmarks import exported
+
+        for name in args.network:
+            yield exported.measure(name, rounds, args.backbone, args.batch, args.size)
     elif args.what == "coco":
         from vertebra.tools.benchmarks import coco
 

@@ -69,6 +69,22 @@ def test_a_detector_whose_peer_is_missing_is_measured_alone(monkeypatch, capsys)
     assert entries[0].build().loss().isfinite()
 
 
+def test_a_file_is_compared_with_the_eager_network(capsys):
+    flags = ["--network", "image_classifier", "--backbone", "resnet20", "--size", "32", "32"]
+    assert main(["--rounds", "1", "export", *flags]) == 0
+    table = rows(capsys.readouterr().out)
+    assert [row[0].split(",")[0] for row in table] == ["eager", "eager", "ONNX file in onnxruntime"]
+    assert table[0][2] == "1.00 (1.00 to 1.00)"
+    assert all(float(row[1].split()[0]) > 0 for row in table)
+
+
+@pytest.mark.slow
+def test_a_file_of_a_detector_is_compared_with_torchvisions_export(capsys):
+    assert main(["--rounds", "1", "export", "--network", "faster_rcnn", "--size", "160", "192"]) == 0
+    table = rows(capsys.readouterr().out)
+    assert [row[0].split(",")[0] for row in table][:3] == ["eager", "eager", "ONNX file in onnxruntime"]
+
+
 @pytest.mark.slow
 def test_backbones_are_compared_with_both_libraries(capsys):
     assert main(["--rounds", "1", "backbones", "--only", "resnet50"]) == 0
