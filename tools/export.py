@@ -1,4 +1,4 @@
-"""`vertebra export RUN`: a trained network as an ONNX file, compared with the run before it is done."""
+"""`vertebra export RUN`: a trained network as an ONNX or torch.export file, compared with the run before it is done."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _DESCRIPTION = """\
-Write the network of a run to an ONNX file for onnxruntime and other runtimes, with dynamic batch, height and width.
-Classes, preprocessing and configuration are in the metadata of the file. It is compared with the network of the run on
-the validation split (or on --images): outputs, decisions and metrics are printed and written to export.json beside the
-file, and beyond the tolerance there is no file.
+Write the network of a run to an ONNX file for onnxruntime and other runtimes, or to a .pt2 file for torch.export.load,
+with dynamic batch, height and width. Classes, preprocessing and configuration are in the metadata of the file. It is
+compared with the network of the run on the validation split (or on --images): outputs, decisions and metrics are
+printed and written to export.json beside the file, and beyond the tolerance there is no file.
 """
 
 
@@ -22,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder such as runs/NAME, or a checkpoint")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="file to write (default: export/model.onnx in the run folder)"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="file to write: NAME.onnx or NAME.pt2 (default: export/model.onnx in the run folder)",
     )
     parser.add_argument(
         "--normalized",
@@ -40,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trust", action="store_true", help="allow classes outside this package in the configuration")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     try:
-        if args.output is not None and args.output.suffix != ".onnx":
-            raise ValueError(f"--output is {args.output}; expected a name that ends in .onnx.")
+        if args.output is not None and args.output.suffix not in (".onnx", ".pt2"):
+            raise ValueError(f"--output is {args.output}; expected a name that ends in .onnx or .pt2.")
         from vertebra.tools.trained.exporting_run import export_run  # imports torch, which takes seconds
 
         summary = export_run(args.run, args.output, args.normalized, args.images, args.trust)

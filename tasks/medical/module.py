@@ -139,6 +139,8 @@ class MedicalModule(TaskModule):
 
     def collect_examples(self, loader: DataLoader) -> list[Example]:
         examples: list[Example] = []
+        if not hasattr(self.network, "forward_features"):  # an exported file has no activation maps to show
+            return examples
         for condition, label in enumerate(self.results.conditions.classes[:_MOST_CONDITIONS].tolist()):
             for rows in (*self.results.errors(condition), self.results.hits(condition)):
                 examples += [self._examine(loader, row, condition, label) for row in rows[:NUM_SHOWN].tolist()]

@@ -180,7 +180,7 @@ def quick(monkeypatch, off: float = 0.0) -> None:
         written.append(network)
         path.write_bytes(b"model")
 
-    monkeypatch.setattr(exporting_run, "write_onnx", write)
+    monkeypatch.setitem(exporting_run._WRITERS, ".onnx", write)
     monkeypatch.setattr(export_plan, "OnnxNetwork", lambda path: Network())
 
 
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_nothing(trained, tmp_path, monkeypatch, capsys):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(exporting_run, "write_onnx", full)
+    monkeypatch.setitem(exporting_run._WRITERS, ".onnx", full)
     (tmp_path / "model.onnx").write_bytes(b"the previous one")
     args = ["export", str(trained("classification")[0]), "--output", str(tmp_path / "model.onnx")]
     assert main.main(args) == 1
@@ -246,7 +246,7 @@ def test_other_tasks_and_other_names_are_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="the model is of generation; networks of classification, detection, med"):
         signature_of("generation", torch.nn.Identity(), 4)
     assert main.main(["export", "runs/x", "--output", "model.pth"]) == 1
-    assert "--output is model.pth; expected a name that ends in .onnx" in capsys.readouterr().err
+    assert "--output is model.pth; expected a name that ends in .onnx or .pt2" in capsys.readouterr().err
     assert main.main(["export", str(tmp_path)]) == 1
     assert "holds no best.ckpt" in capsys.readouterr().err
 

@@ -143,7 +143,7 @@ def test_the_record_and_the_metadata_of_a_detector(exported, trained):
     file, run = exported("detection"), trained("detection")[0]
     record = json.loads((file.parent / "export.json").read_text())["model.onnx"]
     assert record["matched"] == 1.0
-    assert record["detections"] > 1000
+    assert record["detections"] > 500
     assert {shape[0] for shape in record["shapes"]} >= {1, 2, 3}
     measured = json.loads((run / "metrics_val.json").read_text())
     for name, both in record["metrics"].items():

@@ -11,8 +11,8 @@ from vertebra.tasks.detection.parts.batch import ImageBatch
 from vertebra.tools.exporting.detection_comparison import DetectionComparison
 from vertebra.tools.exporting.exported_detector import ExportedDetector
 from vertebra.tools.exporting.exported_network import example_input, folded
-from vertebra.tools.exporting.onnx_detector import OnnxDetector
-from vertebra.tools.exporting.onnx_file import write_onnx
+from vertebra.tools.exporting.onnx_file import OnnxDetector, write_onnx
+from vertebra.tools.exporting.program_file import ProgramDetector, write_program
 from vertebra.tools.exporting.signature import COUNT, signature_of
 
 IMAGES = (2, 3, 64, 96), [(1, 3, 64, 64), (3, 3, 65, 97)]
@@ -69,6 +69,24 @@ def test_a_network_of_random_weights_exports_with_any_size(row, tmp_path):
     assert worst < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("row", NETWORKS, ids=name_of)
+def test_a_network_of_random_weights_is_the_same_in_a_pt2_file(row, tmp_path):
+    task, make, backbone, example, shapes = row
+    torch.manual_seed(0)
+    network = make(backbone, 5).eval()
+    signature, file = signature_of(task, network, len(example)), tmp_path / "model.pt2"
+    write_program(folded(network), torch.zeros(example), signature, {}, file)
+    program, worst = torch.export.load(file).module(), 0.0
+    for shape in shapes:
+        inputs = torch.randn(shape)
+        with torch.inference_mode():
+            expected = network(inputs)
+            worst = max(worst, float((program(inputs) - expected).abs().max() / expected.abs().max()))
+    print(f"{name_of(row)}: {worst:.0e}")  # for the table
+    assert worst < 1e-5
+
+
 DETECTORS = [
     *((name, "resnet18", {}) for name in ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "ssd300")),
     ("faster_rcnn", "timm:convnext_atto", {"neck": "pafpn"}),
@@ -87,19 +105,22 @@ def detector_name(row):
 
 def spread(network):
     """Give random weights outputs that differ from place to place, so that detections have no equal scores."""
-    for module in network.modules():
+    for name, module in network.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, std=0.2)
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
         elif isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and module.weight.std() < 0.03:
             torch.nn.init.kaiming_normal_(module.weight)
+            if "bbox" in name or "reg_preds" in name:
+                module.weight.data.mul_(0.02)  # boxes near the anchors: others depend on the last digits
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and module.bias is not None:
             module.bias.data.clamp_(min=-1.0)  # logits at a prior, below every threshold
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 @pytest.mark.parametrize("row", DETECTORS, ids=detector_name)
-def test_a_detector_of_random_weights_exports_with_any_size(row, tmp_path):
+def test_a_detector_of_random_weights_exports_with_any_size(row, suffix, tmp_path):
     name, backbone, options = row
     torch.manual_seed(0)
     network = getattr(detection, name)(backbone, 5, **options).eval()
@@ -107,9 +128,10 @@ def test_a_detector_of_random_weights_exports_with_any_size(row, tmp_path):
     columns = ("boxes", "scores", "labels", *(("mask_probs",) if network.has_masks(options) else ()))
     signature = signature_of("detection", network, 4)._replace(outputs=(*columns, COUNT))
     example = example_input((1, 3, 64, 96), signature, torch.float32)
-    file = tmp_path / "model.onnx"
-    write_onnx(ExportedDetector(folded(network), None).eval(), example, signature, {}, file)
-    exported, result = OnnxDetector(file), DetectionComparison()
+    file, write = tmp_path / f"model{suffix}", write_onnx if suffix == ".onnx" else write_program
+    write(ExportedDetector(folded(network), None).eval(), example, signature, {}, file)
+    exported = OnnxDetector(file) if suffix == ".onnx" else ProgramDetector(file, signature)
+    result = DetectionComparison()
     for shape in ((1, 3, 160, 224), (3, 3, 97, 129), (2, 3, 33, 47)):
         sizes = torch.tensor([shape[2:]]).repeat(shape[0], 1)
         sizes[-1] -= 7  # padded
@@ -117,7 +139,7 @@ def test_a_detector_of_random_weights_exports_with_any_size(row, tmp_path):
         with torch.inference_mode():
             expected, found = network(batch), exported(batch)
         result.add(batch, expected, found)
-    print(f"{detector_name(row)}: {result.summary()}, {result.detections} detections")  # for the table
+    print(f"{detector_name(row)} {suffix}: {result.summary()}, {result.detections} detections")  # for the table
     assert result.detections > 50
     assert result.fault() is None
     assert all(difference < 1e-3 for difference in result.further.values())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vertebra.tasks.medical.study_network import SliceClassifier, StudyClassifier
 
@@ -39,6 +40,18 @@ class Signature(NamedTuple):
     axes: tuple[str | None, ...]
     outputs: tuple[str, ...] = ("logits",)
     takes_sizes: bool = False
+
+    def inputs(self, example: Tensor) -> dict[str, Tensor]:
+        """Return all inputs by name, for a batch of the first."""
+        inputs = {self.input: example}
+        if self.takes_sizes:
+            inputs[SIZES] = torch.tensor([example.shape[-2:]]).repeat(example.shape[0], 1)
+        return inputs
+
+    def dynamic_shapes(self, dimension: Any = None) -> tuple[dict[int, Any], ...]:
+        """Return for each input its dynamic axes, by their names or all as the same `dimension` of torch.export."""
+        axes = {place: dimension or name for place, name in enumerate(self.axes) if name is not None}
+        return (axes, {0: dimension or "batch"}) if self.takes_sizes else (axes,)
 
     @property
     def takes_studies(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 from vertebra.tasks.training.normalize import Normalize
 from vertebra.tools.exporting.comparison import Comparison, Result, first_input
 from vertebra.tools.exporting.exported_network import ExportedNetwork, folded
-from vertebra.tools.exporting.onnx_file import OnnxNetwork
+from vertebra.tools.exporting.onnx_file import OnnxDetector, OnnxNetwork
+from vertebra.tools.exporting.program_file import ProgramDetector, ProgramNetwork
 from vertebra.tools.exporting.signature import COUNT, Signature, signature_of
 from vertebra.tools.trained.run import Run
+
+Readers = Mapping[str, Callable[[Path], nn.Module]]
 
 
 class ExportPlan(NamedTuple):
@@ -23,8 +27,8 @@ class ExportPlan(NamedTuple):
     Attributes:
         signature: of the file.
         network: that is traced.
-        eager: the network of the run, which takes and returns what that of `read` does.
-        read: a file to its network.
+        eager: the network of the run, which takes and returns what that of `readers` does.
+        readers: suffix of a file -> file to its network.
         inputs: a real one, a batch of one.
         as_input: a batch of such inputs to what `eager` takes.
         result: of the comparison, to add to.
@@ -33,7 +37,7 @@ class ExportPlan(NamedTuple):
     signature: Signature
     network: nn.Module
     eager: nn.Module
-    read: Callable[[Path], nn.Module]
+    readers: Readers
     inputs: Tensor
     as_input: Callable[[Tensor], Any]
     result: Result
@@ -58,7 +62,8 @@ def plan_for(run: Run, normalize: Normalize | None, module: Any, batches: Iterab
     signature = signature_of(run.task, run.network, inputs.dim())
     network = ExportedNetwork(folded(run.network), normalize).eval()
     result = Comparison(getattr(module, "exclusive", True))
-    return ExportPlan(signature, network, eager, OnnxNetwork, inputs, lambda inputs: inputs, result)
+    readers: Readers = {".onnx": OnnxNetwork, ".pt2": partial(ProgramNetwork, signature=signature)}
+    return ExportPlan(signature, network, eager, readers, inputs, lambda inputs: inputs, result)
 
 
 def _detector_plan(run: Run, normalize: Normalize | None, module: Any, batches: Iterable[Any]) -> ExportPlan:
@@ -66,7 +71,6 @@ def _detector_plan(run: Run, normalize: Normalize | None, module: Any, batches: 
     from vertebra.tasks.detection.parts.batch import ImageBatch
     from vertebra.tools.exporting.detection_comparison import DetectionComparison
     from vertebra.tools.exporting.exported_detector import EagerDetector, ExportedDetector
-    from vertebra.tools.exporting.onnx_detector import OnnxDetector
 
     detector = cast(Detector, run.network)
     eager = EagerDetector(ExportedDetector(detector, normalize)).eval()
@@ -79,4 +83,5 @@ def _detector_plan(run: Run, normalize: Normalize | None, module: Any, batches: 
     def whole(images: Tensor) -> ImageBatch:
         return ImageBatch(images, torch.tensor([images.shape[2:]]).repeat(len(images), 1))
 
-    return ExportPlan(signature, network, eager, OnnxDetector, first.images, whole, DetectionComparison())
+    readers: Readers = {".onnx": OnnxDetector, ".pt2": partial(ProgramDetector, signature=signature)}
+    return ExportPlan(signature, network, eager, readers, first.images, whole, DetectionComparison())

@@ -10,7 +10,7 @@ import yaml
 from vertebra.tasks.segmentation.views import WholeImage
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.exporting.comparison import Pixels, switch_off_extras
-from vertebra.tools.exporting.onnx_file import OnnxNetwork, read_metadata
+from vertebra.tools.exporting.onnx_file import OnnxDetector, OnnxNetwork, read_metadata
 
 SUFFIX = ".onnx"
 
@@ -50,12 +50,7 @@ def run_exported(module: TaskModule, path: Path, content: dict[str, Any]) -> dic
     if not isinstance(preprocessing, dict):
         raise ValueError(f"{path}: has no preprocessing in its metadata; export the run again.")
     task = content.get("task")
-    if task == "detection":
-        from vertebra.tools.exporting.onnx_detector import OnnxDetector
-
-        module.network = OnnxDetector(path)
-    else:
-        module.network = OnnxNetwork(path)
+    module.network = OnnxDetector(path) if task == "detection" else OnnxNetwork(path)
     switch_off_extras(module)
     if preprocessing.get("normalized_inside"):
         views = getattr(module, "views", None)

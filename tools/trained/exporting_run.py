@@ -13,6 +13,7 @@ from vertebra.tools.exporting.comparison import Result, compare, compare_shapes,
 from vertebra.tools.exporting.draft import draft_of
 from vertebra.tools.exporting.exported_network import example_input
 from vertebra.tools.exporting.onnx_file import write_onnx
+from vertebra.tools.exporting.program_file import write_program
 from vertebra.tools.exporting.signature import SIZES, Signature, signature_of
 from vertebra.tools.trained.assembly import portable_config, training_data
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
@@ -21,6 +22,7 @@ from vertebra.tools.trained.run import Run, load
 from vertebra.tools.trained.shared_folder import described_entries
 
 RECORD = "export.json"
+_WRITERS = {".onnx": write_onnx, ".pt2": write_program}
 
 
 def export_run(
@@ -34,7 +36,7 @@ def export_run(
 
     Args:
         path: of the run.
-        output: the file; `export/model.onnx` in the run folder if not given.
+        output: the file, .onnx or .pt2; `export/model.onnx` in the run folder if not given.
         normalized: whether the file takes normalized inputs.
         images: samples to compare on; the validation split of the run if not given.
         trust: see `vertebra.load`.
@@ -56,8 +58,8 @@ def export_run(
     file = output or _run_folder(run.path) / "export" / "model.onnx"
     with draft_of(file) as draft:
         example = example_input(tuple(inputs.shape), signature, inputs.dtype)
-        write_onnx(plan.network, example, signature, _entries(run, signature, inputs, trust), draft)
-        exported, result = plan.read(draft), plan.result
+        _WRITERS[file.suffix](plan.network, example, signature, _entries(run, signature, inputs, trust), draft)
+        exported, result = plan.readers[file.suffix](draft), plan.result
         compare(result, module, plan.eager, exported, batches, images is None, signature.takes_studies)
         compare_shapes(result, plan.eager, exported, inputs, signature.axes, plan.as_input)
         if (fault := result.fault()) is not None:

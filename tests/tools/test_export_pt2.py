@@ -1,0 +1,79 @@
+"""Files of torch.export, run in a fresh process and compared with the run."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import vertebra
+from vertebra.tools import main
+from vertebra.tools.exporting import program_file
+from vertebra.tools.exporting.signature import signature_of
+
+ALONE = """
+import json, sys
+import numpy as np, torch
+extra = {"metadata.json": ""}
+program = torch.export.load(sys.argv[1], extra_files=extra)
+assert "vertebra" not in sys.modules
+np.save(sys.argv[3], program.module()(torch.from_numpy(np.load(sys.argv[2]))).numpy())
+print(json.loads(extra["metadata.json"])["class_names"])
+"""
+
+
+@pytest.mark.parametrize("task", ["classification", "medical", "video"])
+def test_a_file_needs_torch_alone(trained, task, tmp_path):
+    run, file = trained(task)[0], tmp_path / "model.pt2"
+    assert main.main(["export", str(run), "--output", str(file), "--normalized"]) == 0
+    record = json.loads((tmp_path / "export.json").read_text())["model.pt2"]
+    assert record["relative_difference"] < 1e-5
+    assert {shape[0] for shape in record["shapes"]} >= {1, 3}
+    loaded = vertebra.load(run, device="cpu")
+    inputs = torch.randn([3 if isinstance(axis, str) and axis == "batch" else axis if isinstance(axis, int) else 37
+                          for axis in record["axes"]])  # fmt: skip
+    np.save(tmp_path / "inputs.npy", inputs.numpy())
+    args = [file, tmp_path / "inputs.npy", tmp_path / "logits.npy"]
+    done = subprocess.run([sys.executable, "-c", ALONE, *args], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == list(loaded.class_names)
+    with torch.inference_mode():
+        expected = loaded.network(inputs).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_padding_that_a_file_cannot_hold_is_refused_in_one_sentence(trained, tmp_path, capsys):
+    # of timm's own average pooling, in the backbone of this run
+    assert main.main(["export", str(trained("segmentation")[0]), "--output", str(tmp_path / "model.pt2")]) == 1
+    expected = "DeepLabV3Plus cannot be exported to torch.export: a .pt2 file cannot hold the function ceil of a size"
+    assert expected in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+class FixedHeight(torch.nn.Module):
+    def forward(self, x):
+        return (x + torch.zeros(4, 1)).sum(dim=(1, 2, 3))
+
+
+class LargeOnly(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3)) if x.shape[2] > 10 else x.sum(dim=(2, 3))
+
+
+def test_a_fixed_axis_is_named(tmp_path):
+    signature = signature_of("classification", torch.nn.Identity(), 4)
+    with pytest.raises(ValueError, match=r"FixedHeight cannot be exported to torch\.export: an operator fixes height"):
+        program_file.write_program(FixedHeight().eval(), torch.zeros(2, 3, 4, 6), signature, {}, tmp_path / "a.pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_that_the_graph_does_not_take_is_refused_in_one_sentence(tmp_path):
+    signature, file = signature_of("classification", torch.nn.Identity(), 4), tmp_path / "a.pt2"
+    program_file.write_program(LargeOnly().eval(), torch.zeros(2, 3, 14, 16), signature, {}, file)
+    network = program_file.ProgramNetwork(file, signature)
+    images = torch.rand(1, 3, 11, 3)
+    torch.testing.assert_close(network(images), images.mean(dim=(2, 3)))
+    with pytest.raises(ValueError, match=r"the file does not take an input of \(1, 3, 9, 16\) \(.*11.*export to ONNX"):
+        network(torch.rand(1, 3, 9, 16))
