@@ -42,7 +42,8 @@ class BackboneOptions:
             https://arxiv.org/abs/1603.09382).
         checkpointing: store only the input of each block in training, and recompute its activations in the backward
             pass: much less memory for a third more time (Training Deep Nets with Sublinear Memory Cost, Chen et al.
-            2016, https://arxiv.org/abs/1604.06174).
+            2016, https://arxiv.org/abs/1604.06174). Names of maps, as `C2`, do so for the stages that end in them: the
+            first ones have most of the memory.
     """
 
     in_channels: int = 3
@@ -52,7 +53,7 @@ class BackboneOptions:
     frozen_stages: int = 0
     zero_init: bool = False
     drop_path_rate: float = 0.0
-    checkpointing: bool = False
+    checkpointing: bool | Sequence[str] = False
 
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):

@@ -59,7 +59,7 @@ def create_backbone(
     frozen_stages: int = 0,
     zero_init: bool = False,
     drop_path_rate: float = 0.0,
-    checkpointing: bool = False,
+    checkpointing: bool | Sequence[str] = False,
     weights: str | PathLike[str] | None = None,
 ) -> Backbone:
     """Build a backbone by name.
@@ -73,7 +73,8 @@ def create_backbone(
         frozen_stages: number of stages, from the input on, that are frozen: 0 none, 1 the stem, 2 the stem and C2, ...
         zero_init: start the last norm of every residual block at zero.
         drop_path_rate: stochastic depth at the last block, growing linearly up to there; in 0..1.
-        checkpointing: recompute activations in the backward pass: less memory, a third more time.
+        checkpointing: recompute activations in the backward pass: less memory, a third more time; or for some stages
+            only, by the names of their maps, such as `C2`.
         weights: a path (.pth, .safetensors), `pretrained`, or the name of published weights (see `load_weights`).
 
     Raises:

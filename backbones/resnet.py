@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level
 from vertebra.backbones.blocks import BlockSpec
-from vertebra.backbones.checkpointing import checkpoint_block
+from vertebra.backbones.checkpointing import checkpoint_block, checkpointed_stages
 from vertebra.backbones.frozen_norms import chain
 from vertebra.backbones.layers import Norm, Size, per_axis
 from vertebra.backbones.stems import Stem, plain_stem
@@ -59,7 +59,6 @@ class ResNet(Backbone):
         self.conv1, self.bn1, self.relu, self.maxpool, channels, reduction = stem(
             dim, options.in_channels, options.norm
         )
-        self.checkpointing = options.checkpointing
         self.stages = [f"layer{index + 1}" for index in range(len(depths))]
 
         dilation, built = (1,) * dim, 0
@@ -91,6 +90,7 @@ class ResNet(Backbone):
             reduction = tuple(r * s for r, s in zip(reduction, stride, strict=True))
             setattr(self, self.stages[index], nn.Sequential(*blocks))
             levels.append(Level(f"C{index + 2}", channels, cast("tuple[int, int, int]", reduction)))
+        self.checkpointing = checkpointed_stages(options.checkpointing, [level.name for level in levels], self.stages)
         self.closing = closing(dim, channels, options.norm) if closing else None
 
         initialize(self, options.zero_init)
@@ -118,7 +118,7 @@ class ResNet(Backbone):
         features = {}
         for index, stage in enumerate(self.stages):
             for block in cast(nn.Sequential, self.get_submodule(stage)):
-                x = checkpoint_block(block, x) if self.checkpointing and self.training else block(x)
+                x = checkpoint_block(block, x) if stage in self.checkpointing and self.training else block(x)
             if self.closing is not None and stage == self.stages[-1]:
                 x = self.closing(x)
             if (name := f"C{index + 2}") in wanted:

@@ -69,7 +69,6 @@ class SlowFast(Backbone):
             for channels in lateral_channels
         )
         initialize(self.fusions, zero_init=False)
-        self.checkpointing = options.checkpointing
         for module in self.fast.modules():
             if isinstance(module, nn.BatchNorm3d) and module.num_features < _FEW_CHANNELS:
                 module.register_forward_pre_hook(_contiguous_input)
@@ -97,7 +96,7 @@ class SlowFast(Backbone):
 
     def _stage(self, path: ResNet, stage: str, x: Tensor) -> Tensor:
         for block in cast(nn.Sequential, path.get_submodule(stage)):
-            x = checkpoint_block(block, x) if self.checkpointing and self.training else block(x)
+            x = checkpoint_block(block, x) if stage in path.checkpointing and path.training else block(x)
         return x
 
 

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from vertebra.backbones import BackboneOptions, ResNet
+from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
 
 
@@ -39,3 +39,41 @@ def test_checkpointing_stores_less():
         return total
 
     assert kept(True) < 0.5 * kept(False)  # the stem, which is not checkpointed, is most of what is left
+
+
+def kept_of_resnet50(**options):
+    """Bytes of the activations of one image that the backward pass of a ResNet-50 needs."""
+    body = create_backbone("resnet50", **options).train()
+    storages = {}
+
+    def keep(x):
+        if x.dim() > 1 and len(x) == 1:  # not a kernel
+            storages[x.untyped_storage().data_ptr()] = x.untyped_storage()  # alive, so that addresses differ
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        body(torch.randn(1, 3, 96, 96))
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+def test_the_first_stages_have_most_of_the_memory():
+    whole = kept_of_resnet50()
+    assert kept_of_resnet50(checkpointing=["C2"]) < 0.76 * whole
+    assert kept_of_resnet50(checkpointing=["C2", "C3"]) < 0.57 * whole
+    assert kept_of_resnet50(checkpointing=True) < 0.42 * whole
+
+
+def test_nothing_is_stored_for_frozen_stages():
+    options = {"norm": "frozen", "frozen_stages": 2}
+    assert kept_of_resnet50(checkpointing=["C2"], **options) == kept_of_resnet50(**options)
+
+
+def test_stages_are_chosen_by_their_maps():
+    plain, chosen = (create_backbone(name, checkpointing=["C3"]) for name in ("resnet18", "slowfast_r50"))
+    assert plain.checkpointing == ["layer2"]
+    assert chosen.slow.checkpointing == chosen.fast.checkpointing == ["layer2"]
+    assert create_backbone("resnet18", checkpointing=True).checkpointing == plain.stages
+    with pytest.raises(ValueError, match=r"checkpointing is \['C7'\]; give true, false, or a list of these: C2, C3"):
+        create_backbone("resnet18", checkpointing=["C7"])
+    with pytest.raises(ValueError, match="checkpointing is 'C2'"):
+        create_backbone("resnet18", checkpointing="C2")
