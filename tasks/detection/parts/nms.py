@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from vertebra.tasks.detection.parts.boxes import iou
 from vertebra.tasks.detection.parts.nms_operator import nms_mask
 
 MANY = 1000  # boxes, from which on comparing them all takes longer on a CPU than a loop over the groups
+MOST_PADDED = 16  # times the boxes
 BLOCK = 64  # boxes whose overlaps with all others are held at once
 
 
@@ -33,8 +34,14 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
         return groups
     if boxes.device.type == "cpu" and len(boxes) > MANY:
         return _nms_group_by_group(boxes.double(), scores, groups, threshold)
-    # groups are moved apart until they cannot touch; in double precision, since a shift costs digits
-    shift = groups.double() * (boxes.detach().max().double() + 1)
+    if boxes.dtype == torch.float32 and (suppress := triton_kernel("nms", boxes.device)) is not None:
+        return _nms_in_kernels(boxes, scores, groups, threshold, suppress)
+    return _nms_apart(boxes, scores, groups, threshold)
+
+
+def _nms_apart(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Return the same for groups that are moved apart until they cannot touch."""
+    shift = groups.double() * (boxes.detach().max().double() + 1)  # in double precision, since a shift costs digits
     return nms(boxes.double() + shift[:, None], scores.double(), threshold)
 
 
@@ -46,6 +53,26 @@ def _nms_group_by_group(boxes: Tensor, scores: Tensor, groups: Tensor, threshold
         for rows in order.split(groups.unique(return_counts=True)[1].tolist())
     ]
     survivors = torch.cat(kept).sort().values  # by their place, so that equal scores keep their order
+    return survivors[scores[survivors].argsort(descending=True, stable=True)]
+
+
+def _nms_in_kernels(
+    boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, suppress: Callable[[Tensor, float], Tensor]
+) -> Tensor:
+    """Return the same for all groups at once, padded to the largest; `suppress` is `run` of the kernels.
+
+    torchvision's operator visits the boxes one after the other, those of other groups too.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[groups[order].argsort(stable=True)]  # by group, and within it best score first
+    _, group, counts = groups[order].unique_consecutive(return_inverse=True, return_counts=True)
+    place = torch.arange(len(order), device=boxes.device) - (counts.cumsum(dim=0) - counts)[group]
+    most = int(counts.max())
+    if len(counts) * most > MOST_PADDED * len(boxes):  # one large group among many: mostly padding
+        return _nms_apart(boxes, scores, groups, threshold)
+    padded = boxes.new_zeros((len(counts), most, 4))
+    padded[group, place] = boxes[order]
+    survivors = order[suppress(padded, threshold)[group, place]].sort().values  # equal scores keep their order
     return survivors[scores[survivors].argsort(descending=True, stable=True)]
 
 

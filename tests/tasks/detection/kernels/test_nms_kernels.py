@@ -35,6 +35,18 @@ def test_interpreted_kernels_equal_the_plain_version(interpreted, monkeypatch, c
     assert torch.equal(fixed_shape_nms_mask(boxes.view(2, 3, count, 4), 0.5), expected.view(2, 3, count))
 
 
+def test_interpreted_kernels_suppress_within_groups_of_any_size(interpreted, monkeypatch):
+    torch.manual_seed(0)
+    boxes, groups = nasty(20)[:4].flatten(0, 1), torch.randint(7, (80,)).square() % 11
+    scores = torch.rand(80).mul(10).round() / 10  # ties
+    expected = nms.grouped_nms(boxes, scores, groups, 0.5)
+    monkeypatch.setattr(nms, "triton_kernel", lambda name, device: lambda *inputs: interpreted(name, "run", *inputs))
+    assert torch.equal(nms.grouped_nms(boxes, scores, groups, 0.5), expected)
+    assert 7 < len(expected) < 80
+    monkeypatch.setattr(nms, "MOST_PADDED", 1)  # too much padding
+    assert torch.equal(nms.grouped_nms(boxes, scores, groups, 0.5), expected)
+
+
 @pytest.mark.slow
 def test_interpreted_kernels_sweep_many_words(interpreted):
     torch.manual_seed(0)
