@@ -12,6 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 BITS = 64  # boxes to a word
+FEWEST_WORDS = 32  # in a row, so that the same kernel, compiled in seconds, takes any number of boxes up to 2048
+UNROLLED = 16  # rows whose loads are in flight at once; more are faster by microseconds, and compile for longer
 
 
 def run(boxes: Tensor, threshold: float) -> Tensor:
@@ -29,13 +31,13 @@ def run(boxes: Tensor, threshold: float) -> Tensor:
     alive = boxes.new_empty((groups, count), dtype=torch.int8)
     if alive.numel():
         blocks = triton.cdiv(count, BITS)
-        words = triton.next_power_of_2(blocks)
+        words = max(FEWEST_WORDS, triton.next_power_of_2(blocks))
         # row i holds in word j which boxes of block j box i suppresses; words before its own block are not written
         hits = boxes.new_empty((groups, blocks * BITS, words), dtype=torch.int64)
         with torch.cuda.device_of(boxes):
             # fused multiply-adds would round the unions otherwise than PyTorch does
             _compare[groups, blocks, blocks](boxes, hits, threshold, count, BITS, words, enable_fp_fusion=False)
-            _sweep[(groups,)](hits, alive, count, blocks, BITS, words, num_warps=max(1, min(words // 64, 8)))
+            _sweep[(groups,)](hits, alive, count, blocks, BITS, words, UNROLLED, num_warps=max(1, min(words // 64, 8)))
     return alive.view(torch.bool)
 
 
@@ -70,7 +72,7 @@ def _compare(boxes, hits, threshold, count, BITS: tl.constexpr, WORDS: tl.conste
 
 
 @triton.jit(do_not_specialize=["count", "blocks"])
-def _sweep(hits, alive, count, blocks, BITS: tl.constexpr, WORDS: tl.constexpr):
+def _sweep(hits, alive, count, blocks, BITS: tl.constexpr, WORDS: tl.constexpr, UNROLLED: tl.constexpr):
     """Visit the boxes of one group, best first, and let each that is still alive suppress others."""
     group = tl.program_id(0).to(tl.int64)
     hits += group * blocks * BITS * WORDS
@@ -80,12 +82,13 @@ def _sweep(hits, alive, count, blocks, BITS: tl.constexpr, WORDS: tl.constexpr):
         # a scalar for the block in turn, whose rows depend on each other; the words of later blocks only gather
         gone = tl.sum(tl.where(words == block, suppressed, 0), 0)
         later = (words > block) & (words < blocks)
-        for i in tl.static_range(BITS):  # unrolled, so that loads do not wait for the row before
-            within, beyond = tl.load(hits + i * WORDS + block), tl.load(hits + i * WORDS + words, later, 0)
-            lives = ((gone >> i) & 1) == 0
-            gone = tl.where(lives, gone | within, gone)
-            suppressed = tl.where(lives, suppressed | beyond, suppressed)
+        for first in range(0, BITS, UNROLLED):
+            for i in tl.static_range(UNROLLED):  # unrolled, so that loads do not wait for the row before
+                within, beyond = tl.load(hits + i * WORDS + block), tl.load(hits + i * WORDS + words, later, 0)
+                lives = ((gone >> (first + i)) & 1) == 0
+                gone = tl.where(lives, gone | within, gone)
+                suppressed = tl.where(lives, suppressed | beyond, suppressed)
+            hits += UNROLLED * WORDS
         column = block * BITS + places
         survives = ((gone >> places.to(tl.int64)) & 1) == 0
         tl.store(alive + group * count + column, survives.to(tl.int8), column < count)
-        hits += BITS * WORDS
