@@ -77,15 +77,18 @@ class Detector(nn.Module, ABC):
     def find(self, batch: ImageBatch) -> DetectionRows:
         """Return what is found in all images of a batch, as one table."""
         replayed = None if self.training else self.graphs(self._fixed_part, *batch)
-        outputs = self._outputs(batch, OutputChecks()) if replayed is None else replayed[0]
-        return self.finish(outputs, batch)
+        if replayed is not None:
+            return self.finish(replayed[0], batch)
+        # on a GPU the host waits once for all checks, and launches on until then
+        checks = OutputChecks(deferred=batch.images.device.type != "cpu")
+        return self.finish(self._outputs(batch, checks), batch)
 
     def _outputs(self, batch: ImageBatch, checks: OutputChecks) -> Any:
         return self.outputs(self.neck(self.backbone(batch.images)), batch, checks)
 
     def _fixed_part(self, images: Tensor, sizes: Tensor) -> tuple[Any, list[Tensor]]:
         """Return the outputs without waiting for the device, and the anchors, which a graph of this has to keep."""
-        outputs = self._outputs(ImageBatch(images, sizes), OutputChecks(deferred=True))
+        outputs = self._outputs(ImageBatch(images, sizes), OutputChecks(deferred=True, allow_sync=False))
         anchors = [module for module in self.modules() if isinstance(module, Anchors)]
         return outputs, [tensor for module in anchors for tensor in module.cached()]
 

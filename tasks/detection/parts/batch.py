@@ -60,7 +60,7 @@ def pad_images(images: Sequence[Tensor], divisor: int = 32) -> ImageBatch:
     height = -(-max(image.shape[1] for image in images) // divisor) * divisor
     width = -(-max(image.shape[2] for image in images) // divisor) * divisor
     padded = [F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
-    sizes = torch.tensor([image.shape[1:] for image in images], device=images[0].device)
+    sizes = torch.tensor([image.shape[1:] for image in images]).to(images[0].device, non_blocking=True)
     return ImageBatch(torch.stack(padded), sizes)
 
 

@@ -142,7 +142,7 @@ class RegionProposalNetwork(nn.Module):
         if targets is None:
             for output in (*logits, *deltas):
                 checks(output)
-        allow_sync = not self.training and not checks.deferred
+        allow_sync = not self.training and checks.allow_sync
         proposals = self.propose(logits, deltas, anchors.boxes, sizes, allow_sync)
         if targets is None:
             return proposals, {}

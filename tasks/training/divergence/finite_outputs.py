@@ -58,10 +58,12 @@ class OutputChecks:
     Args:
         deferred: only the peaks of the outputs are computed, without waiting for the device; whoever has the outputs
             calls `refuse_peaks`.
+        allow_sync: whether whoever computes the outputs may wait for the device in between.
     """
 
-    def __init__(self, deferred: bool = False) -> None:
+    def __init__(self, deferred: bool = False, allow_sync: bool = True) -> None:
         self.deferred = deferred
+        self.allow_sync = allow_sync
         self._collected: list[Tensor] = []
 
     def __call__(self, outputs: Tensor) -> None:

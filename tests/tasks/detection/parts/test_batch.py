@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vertebra.tasks.detection.parts.batch import pad_images, pad_targets
 
@@ -89,3 +90,12 @@ def test_boxes_of_other_types_are_taken():
 def test_targets_that_mean_nothing_are_refused(box, label, message):
     with pytest.raises(ValueError, match=message):
         pad_targets([target([0, 0, 2, 2]), target([1, 1, 3, 3], box, labels=[1, label])])
+
+
+def test_padding_of_images_on_a_gpu_waits_for_nothing(blocking_copies):
+    with FakeTensorMode():
+        images = [torch.zeros(3, 20, 30, device="cuda"), torch.zeros(3, 25, 10, device="cuda")]
+        with blocking_copies() as copies:
+            batch = pad_images(images)
+    assert batch.sizes.device.type == "cuda"
+    assert copies.count == 0
