@@ -27,8 +27,8 @@ TOOLS = {
     "autoconfig": ("arguments", "checks"),
     "experiment": (),
     "samples": (),
-    "benchmarks": (),
     "exporting": (),
+    "benchmarks": ("exporting",),
 }
 
 

@@ -51,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command, whose defaults `vertebra fit` searches a data set with."""
     parser = argparse.ArgumentParser(
         prog="vertebra check",
+        usage="vertebra check PATH [PATH ...] [flags]",
         description=_DESCRIPTION.format(formats="\n".join(_formats())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -13,6 +13,8 @@ from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.listing import contents, entries, files_below
 from vertebra.tasks.loading.labeled_files import LabeledFiles
 
+# folders of data sets whose labels are in files: taken for classes, images and masks would be told apart
+_PARTS = frozenset(["annotations", "data", "images", "imagesets", "img", "imgs", "jpegimages", "labels", "masks"])
 # a folder and the endings that count -> the paths of the samples below it, in order
 FindSamples = Callable[[Path, Collection[str]], Iterable[str]]
 
@@ -65,6 +67,9 @@ def read_folders(
 
 
 def is_folder_per_class(folder: Path, suffixes: Collection[str], find: FindSamples = files_below) -> bool:
-    """Return whether a folder holds folders that hold samples of this kind."""
+    """Return whether a folder holds folders that hold samples of this kind, and not only those of another layout."""
+    names = entries(folder)[0]
+    if names and {name.lower() for name in names} <= _PARTS:
+        return False
     # the first sample is enough: a class may have a million
-    return any(next(iter(find(folder / name, suffixes)), None) for name in entries(folder)[0])
+    return any(next(iter(find(folder / name, suffixes)), None) for name in names)

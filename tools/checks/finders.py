@@ -12,6 +12,7 @@ from vertebra.tasks import classification, detection, medical, segmentation, vid
 from vertebra.tasks.loading.formats import Format, expected
 from vertebra.tools.checks.boxes import find_boxes
 from vertebra.tools.checks.classes import find_images, find_videos
+from vertebra.tools.checks.foreign import name_foreign
 from vertebra.tools.checks.masks import find_masks
 from vertebra.tools.checks.medical import find_studies, find_unlabeled_scans
 from vertebra.tools.checks.source import Split
@@ -68,9 +69,13 @@ def find_splits(path: Path, flags: argparse.Namespace) -> Found:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give an annotation file, or a folder that holds some")
-    for finder in (*FINDERS, UNLABELED):
-        if splits := finder.find(path, flags):
-            return Found(finder, splits)
+    # a folder may hold such a file beside an export that can be read
+    if path.is_dir() or not name_foreign(path):
+        for finder in (*FINDERS, UNLABELED):
+            if splits := finder.find(path, flags):
+                return Found(finder, splits)
+    if foreign := name_foreign(path):
+        raise FileNotFoundError(foreign)
     raise FileNotFoundError(f"{path} holds no data set of a known format: {known_formats()}")
 
 

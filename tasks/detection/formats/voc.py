@@ -57,7 +57,7 @@ def read_voc(
     Args:
         file: a list `ImageSets/Main/train.txt` (a name a line; the -1, 0 or 1 behind it in the lists of one class is
             passed over) with `Annotations/` and `JPEGImages/` two folders up; or a folder of XML files, whose images
-            are beside them or in a folder `JPEGImages` or `images` beside that one. The image of `0007.xml` is
+            are beside them or in a folder `JPEGImages`, `images` or `data` beside that one. The image of `0007.xml` is
             `0007` with any suffix, or else the file named in `<filename>`.
         class_names: names of the training split, which then number the labels; None takes the sorted names found.
         orientation: in which frame the boxes of images with an EXIF rotation are, see `find_frames`.
@@ -194,12 +194,12 @@ def _of_list(file: Path) -> _Layout:
 
 
 def _of_folder(folder: Path) -> _Layout:
-    # images beside the XML, as labelImg has them, or in the folders of VOC and Roboflow
+    # images beside the XML, as labelImg has them, or in the folders of VOC, Label Studio and FiftyOne
     sources = visible_xml(folder)
     if not sources:
         raise ValueError(f"{folder} has no *.xml; expected one VOC file an image. Give the folder that holds them.")
     above = folder.absolute().parent
-    folders = [folder.absolute(), above / "JPEGImages", above / "images"]
+    folders = [folder.absolute(), above / "JPEGImages", above / "images", above / "data"]
     return _Layout(sources, folders, folders)
 
 
@@ -243,7 +243,9 @@ def _is_list(path: Path) -> bool:
 
 
 def _find_folder(wanted: Source, options: Any) -> list[Source]:
-    return [Source(wanted.path)] if _is_folder(wanted.path) else []
+    below = () if (wanted.path / "ImageSets").is_dir() else ("Annotations", "annotations", "labels")
+    folders = (wanted.path, *(wanted.path / name for name in below))
+    return next(([Source(folder)] for folder in folders if _is_folder(folder)), [])
 
 
 def _find_lists(wanted: Source, options: Any) -> list[Source]:

@@ -27,7 +27,14 @@ from vertebra.tasks.detection.formats.yolo_labels import (
     label_files,
     read_lines,
 )
-from vertebra.tasks.detection.formats.yolo_yaml import SPLITS, find_split, load_yaml, read_categories
+from vertebra.tasks.detection.formats.yolo_yaml import (
+    CLASS_FILE,
+    SPLITS,
+    find_split,
+    is_class_file,
+    load_yaml,
+    read_categories,
+)
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 from vertebra.tasks.loading.formats import Format, Source
@@ -45,14 +52,13 @@ def read_yolo(
     The labels of `a/images/b/0007.jpg` are in `a/labels/b/0007.txt`, or beside the image as Darknet has them: a line
     `class cx cy w h` an object, in fractions of the image's width and height. A fifth number in 0..1 is a confidence. A
     line `class x1 y1 x2 y2 x3 y3 ...` is a polygon or a rotated box, whose bounding box is taken, and with `masks` its
-    mask. Where the YAML has
-    `kpt_shape`, the box comes first and keypoints follow. An image without a label file has no objects, as long as
-    others have one; an image that cannot be read has no size, and is left out with a fault.
+    mask. Where the YAML has `kpt_shape`, the box comes first and keypoints follow. An image without a label file has no
+    objects, as long as others have one; an image that cannot be read has no size, and is left out with a fault.
 
     Args:
         file: the data.yaml with `names` (a list, a mapping from numbers, or the path of a file with a name a line),
             `path` (the root; none is the YAML's own folder) and for each split a folder, a list of folders, or a text
-            file that lists images.
+            file that lists images; or a classes.txt beside the folders images and labels.
         split: key of the split in the YAML.
         class_names: names of the training split, which then number the labels; None numbers them as the YAML does.
         orientation: whether fractions are of the image as shown (None, too) or as stored, before the EXIF rotation.
@@ -149,12 +155,13 @@ def _keypoint_numbers(content: dict[str, Any]) -> int:
 
 
 def _matches(path: Path) -> bool:
-    return path.suffix.lower() in (".yaml", ".yml")
+    return path.suffix.lower() in (".yaml", ".yml") or is_class_file(path)
 
 
 def _find(wanted: Source, options: Any) -> list[Source]:
     path = wanted.path
-    files = [path] if path.is_file() else sorted(path.glob("data.y*ml"))
+    files = [path] if path.is_file() else [*sorted(path.glob("data.y*ml")), *sorted(path.glob("dataset.y*ml"))]
+    files = files or [path / CLASS_FILE]
     return [
         Source(file, split)
         for file in files

@@ -16,8 +16,10 @@ from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.image_files import find_images
 from vertebra.tasks.loading.files.text_files import read_text
+from vertebra.tasks.loading.formats import SPLIT_FOLDERS, splits_in
 
 SPLITS = ("train", "val", "test")
+CLASS_FILE = "classes.txt"
 LONGEST = 16 << 20  # bytes
 DEEPEST = 100  # brackets within each other; PyYAML's time grows with the square of them
 ROOT_REMEDY = "give a folder above it as an absolute path: `path` in the data.yaml"
@@ -45,8 +47,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def is_class_file(file: Path) -> bool:
+    """Return whether a file is the classes.txt beside the folders images and labels, as Label Studio exports."""
+    return file.name == CLASS_FILE and (file.parent / "images").is_dir() and (file.parent / "labels").is_dir()
+
+
 def load_yaml(file: Path) -> dict[str, Any]:
-    """Read a data.yaml.
+    """Read a data.yaml, or return what it would be for a class file, see `is_class_file`.
 
     Raises:
         FileNotFoundError: it does not exist.
@@ -54,6 +61,10 @@ def load_yaml(file: Path) -> dict[str, Any]:
     """
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist; expected the data.yaml of a YOLO data set. Correct the path.")
+    if is_class_file(file):
+        found = [folder.name for folder in splits_in(file.parent / "images")]
+        splits = {_split_of(name): f"images/{name}" for name in found} or {"train": "images"}
+        return {"names": CLASS_FILE, **splits}
     text = read_text(file, LONGEST)
     if max(accumulate((character in "[{") - (character in "]}") for character in text), default=0) > DEEPEST:
         raise ValueError(f"{file}: brackets are nested deeper than {DEEPEST}; expected YOLO's data.yaml. Give that.")
@@ -66,6 +77,10 @@ def load_yaml(file: Path) -> dict[str, Any]:
         seen = ", ".join(short(key).strip("'") for key in content) if isinstance(content, dict) else short(content)
         raise ValueError(f"{file} has {seen:.80}; expected names and a path for each split. Give YOLO's data.yaml.")
     return content
+
+
+def _split_of(folder: str) -> str:
+    return next(split for split, names in zip(SPLITS, SPLIT_FOLDERS, strict=True) if folder in names)
 
 
 def read_categories(content: dict[str, Any], file: Path) -> tuple[list[tuple[int, str]], list[Fault]]:

@@ -247,4 +247,5 @@ def _file_names(records: Records, file: Path) -> list[str]:
         if not isinstance(record.get("file_name"), str):
             seen = short(record.get("file_name"))
             raise ValueError(f"{file}: images[{i}] has the file_name {seen}; expected a text. Fill it in.")
-    return [record["file_name"] for record in records]
+    # an export made on Windows may have backslashes
+    return [record["file_name"].replace("\\", "/") for record in records]

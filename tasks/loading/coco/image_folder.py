@@ -25,6 +25,7 @@ def find_image_folder(file: Path, names: Sequence[str]) -> Path:
     splits = dict.fromkeys((file.stem.rpartition("_")[2], file.stem))  # instances_train2017 -> train2017
     folders = [base / "images" for base in bases]
     folders += [base / split for split in splits for base in (*bases, *folders[:2])]
+    folders += [base / "data" for base in bases]  # of FiftyOne
     folders += bases
     for folder in folders:
         # os.path and not Path, which raises of a name that is too long

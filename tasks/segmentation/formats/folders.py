@@ -97,7 +97,13 @@ def _key(file: Path, folder: Path) -> str:
 
 _SPLITS = frozenset(name for names in SPLIT_FOLDERS for name in names)
 # folders of images and of masks, as data sets have them
-_PAIRS = (("images", "masks"), ("leftImg8bit", "gtFine"), ("images", "annotations"))
+_PAIRS = (
+    ("images", "masks"),
+    ("leftImg8bit", "gtFine"),
+    ("images", "annotations"),
+    ("images", "labels"),
+    ("data", "labels"),  # of FiftyOne
+)
 
 
 def _find(wanted: Source, options: MaskOptions) -> list[Source]:
