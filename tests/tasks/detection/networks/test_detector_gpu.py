@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vertebra.tasks.detection import cascade_rcnn, faster_rcnn, fcos, mask_rcnn, retinanet, rt_detr, ssd, yolox
-from vertebra.tasks.detection.parts.batch import ImageBatch, pad_targets
+from vertebra.tasks.detection.parts.batch import ImageBatch, pad_images, pad_targets
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.training.compiling import compile_parts
 
@@ -80,6 +80,15 @@ def test_the_host_waits_for_nothing_after_the_first_steps(waiting_is_an_error, m
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
+
+
+def test_images_are_padded_without_waiting(waiting_is_an_error) -> None:
+    images = [torch.randn(3, 64, 96, device="cuda"), torch.randn(3, 90, 50, device="cuda")]
+    pad_images(images)  # the first one allocates
+    waiting_is_an_error()
+    batch = pad_images(images)
+    torch.cuda.set_sync_debug_mode("default")
+    assert batch.sizes.tolist() == [[64, 96], [90, 50]]
 
 
 def test_rt_detr_waits_once_a_step_in_the_matcher(waiting_is_an_error) -> None:
