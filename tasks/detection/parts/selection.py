@@ -107,11 +107,11 @@ def _padded_selection(
         survive = suppress(boxes, scores[:, None].where(of_class & keep[:, None], -1.0)).any(dim=1)
     else:  # each class has boxes of its own
         axis = scores.dim() - classes.dim()
-        boxes, scores, keep = (x.movedim(axis, 1) for x in (boxes, scores, keep))  # (N, K, R, ...)
-        labels = torch.arange(num_classes, device=scores.device)[:, None].expand(scores.shape).flatten(1)
-        survive = suppress(boxes.flatten(0, 1), scores.masked_fill(~keep, -1.0).flatten(0, 1)[:, None])
-        survive = survive.view(scores.shape).flatten(1)
-        boxes, scores = boxes.flatten(1, 2), scores.flatten(1)
+        by_class = scores.masked_fill(~keep, -1.0).movedim(axis, 1)  # (N, K, R)
+        survive = suppress(boxes.movedim(axis, 1).flatten(0, 1), by_class.flatten(0, 1)[:, None])
+        # back in the order of the candidates, by which equal scores are ranked
+        survive = survive.view(by_class.shape).movedim(1, axis).flatten(1)
+        boxes, scores, labels = boxes.flatten(1, 2), scores.flatten(1), classes.expand(scores.shape).flatten(1)
     return padded_rows(boxes, scores, labels + 1, survive, selection.per_image)
 
 
