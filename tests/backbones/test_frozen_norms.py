@@ -55,7 +55,11 @@ def norms_run(monkeypatch):
     return norms
 
 
-@pytest.mark.parametrize(("name", "staying"), NAMES.items())
+# SlowFast has the blocks of the others, twice
+@pytest.mark.parametrize(
+    ("name", "staying"),
+    [pytest.param(*item, marks=pytest.mark.slow) if item[0] == "slowfast_r50" else item for item in NAMES.items()],
+)
 def test_frozen_norms_in_convolutions_change_no_output_and_no_gradient(norms_run, monkeypatch, name, staying):
     monkeypatch.setattr(frozen_norms, "_pays", lambda *_: True)  # maps are tiny here
     torch.manual_seed(0)

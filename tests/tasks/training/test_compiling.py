@@ -95,8 +95,8 @@ NETWORKS = {
 }
 
 
-# their parts are those of others: of DeepLab v3+, of PSPNet, and of the classifiers of clips
-OF_OTHERS = ("deeplabv3", "fcn", "slice_classifier", "medical_classifier")
+# their parts are those of others: of DeepLab v3+, of PSPNet, of detectors, and of the classifiers of clips
+OF_OTHERS = ("deeplabv3", "fcn", "upernet", "slowfast", "slice_classifier", "medical_classifier")
 
 
 @pytest.mark.parametrize(
