@@ -13,7 +13,7 @@ from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.listing import contents, entries, files_below
 from vertebra.tasks.loading.labeled_files import LabeledFiles
 
-# folders of data sets whose labels are in files: taken for classes, images and masks would be told apart
+# folders of data sets whose labels are in files: they are no classes
 _PARTS = frozenset(["annotations", "data", "images", "imagesets", "img", "imgs", "jpegimages", "labels", "masks"])
 # a folder and the endings that count -> the paths of the samples below it, in order
 FindSamples = Callable[[Path, Collection[str]], Iterable[str]]

@@ -124,7 +124,7 @@ class CudaRecorder:
 
 
 def no_graphs(function: Function, *inputs: Tensor) -> None:
-    """Stand in for `CudaGraphs` where nothing is to be recorded."""
+    """Return no outputs: the `CudaGraphs` of a network that records nothing."""
 
 
 def replay_graphs(network: nn.Module) -> None:

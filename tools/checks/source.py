@@ -10,8 +10,11 @@ from typing import Any, NamedTuple, Protocol
 from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.loading.formats import Format, Source, find_sources
+from vertebra.tasks.loading.formats import SPLIT_FOLDERS, Format, Source, find_sources
 from vertebra.tools.checks.split_names import is_split_name, split_name
+
+
+_SPLIT_NAMES = frozenset(name for names in SPLIT_FOLDERS for name in names)
 
 
 class Comparable(Protocol):
@@ -75,7 +78,9 @@ def _split_tables(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     files = sorted(file for file in folder.glob("*.csv") if file.is_file() and is_split_name(file.stem))
-    return [file for file in files if has_columns(file, ["path"])]
+    tables = [file for file in files if has_columns(file, ["path"])]
+    # beside train.csv and val.csv, a val_small.csv is a part of one
+    return [file for file in tables if file.stem.lower() in _SPLIT_NAMES] or tables
 
 
 def is_training(source: Source) -> bool:

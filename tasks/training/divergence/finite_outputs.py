@@ -56,9 +56,9 @@ class OutputChecks:
     """Finiteness checks of the outputs of a network, one after the other, or all at the end.
 
     Args:
-        deferred: only the peaks of the outputs are computed, without waiting for the device; whoever has the outputs
+        deferred: only the peaks of the outputs are computed, without waiting for the device; the caller then
             calls `refuse_peaks`.
-        allow_sync: whether whoever computes the outputs may wait for the device in between.
+        allow_sync: whether the computation of the outputs may wait for the device in between.
     """
 
     def __init__(self, deferred: bool = False, allow_sync: bool = True) -> None:

@@ -171,6 +171,7 @@ def test_tables_of_splits_decide_where_folders_are_classes_as_well(columns, word
     for split in ("train", "val"):
         lines = [columns, *(f"pictures/{name}/{split == 'val':d}.png,{name}" for name in "ab")]
         (tmp_path / f"set/{split}.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "set/val_small.csv").write_text((tmp_path / "set/val.csv").read_text())
     are_tables = columns == "path,label"
     assert words("set", "--task", "classification")["data.train"] == ("train.csv" if are_tables else ".")
 

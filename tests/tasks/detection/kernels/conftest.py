@@ -1,4 +1,4 @@
-"""A process in which Triton interprets kernels on a CPU; it decides so on import."""
+"""A process in which Triton interprets kernels on a CPU, which is chosen on import."""
 
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
