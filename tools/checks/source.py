@@ -13,7 +13,6 @@ from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.formats import SPLIT_FOLDERS, Format, Source, find_sources
 from vertebra.tools.checks.split_names import is_split_name, split_name
 
-
 _SPLIT_NAMES = frozenset(name for names in SPLIT_FOLDERS for name in names)
 
 
