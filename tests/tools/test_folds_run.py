@@ -62,6 +62,7 @@ def test_every_video_is_evaluated_once_and_no_camera_is_in_two_folds(video_list,
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == lines
 
 
+@pytest.mark.slow  # the folds themselves are those of videos, above
 def test_segmenters_are_scored_fold_by_fold(segmentation_samples, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny = {name: value for name, value in FLAGS.items() if name.startswith("trainer")}
