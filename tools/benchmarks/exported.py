@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ def measure(
         ValueError: the network cannot be exported.
     """
     case = NETWORKS[name]
-    tasks: Any = __import__(f"vertebra.tasks.{case.task}", fromlist=[case.task])
+    tasks: Any = importlib.import_module(f"vertebra.tasks.{case.task}")
     torch.manual_seed(0)
     network = getattr(tasks, name)(backbone or case.backbone, NUM_CLASSES).eval().requires_grad_(False)
     shape = (batch, *case.shape[:-2], *(size or case.shape[-2:]))

@@ -133,7 +133,7 @@ class BoxBranch(nn.Module):
 
     def forward(self, features: dict[str, Tensor], proposals: Proposals, sizes: Tensor) -> DetectionRows:
         logits, deltas = self.predict(features, proposals.boxes)
-        return self.detect(logits, deltas, proposals, sizes)
+        return self.select(self.score(logits, deltas, proposals, sizes, OutputChecks()))
 
     def predict(self, features: dict[str, Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (N * R, K + 1) and deltas (N * R, 1 or K + 1, 4) of boxes (N, R, 4)."""
@@ -151,15 +151,10 @@ class BoxBranch(nn.Module):
         return {"loss_classifier": loss_classifier / count, "loss_box_reg": loss_box_reg.sum() / count}
 
     @torch.no_grad()
-    def detect(self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor) -> DetectionRows:
-        """Turn predictions for proposals into detections, in images of `sizes` (N, 2)."""
-        return self.select(self.score(logits, deltas, proposals, sizes, OutputChecks()))
-
-    @torch.no_grad()
     def score(
         self, logits: Tensor, deltas: Tensor, proposals: Proposals, sizes: Tensor, checks: OutputChecks
     ) -> ScoredBoxes:
-        """Turn predictions for proposals into a score and a box for each class."""
+        """Turn predictions for proposals into a score and a box for each class, in images of `sizes` (N, 2)."""
         num_images, num_boxes = proposals.valid.shape
         num_classes = logits.shape[1] - 1
         scores = logits.softmax(dim=-1)[:, 1:].view(num_images, num_boxes, num_classes)

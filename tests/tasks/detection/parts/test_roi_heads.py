@@ -13,6 +13,7 @@ from vertebra.tasks.detection.parts.roi_heads import RoIBranch, RoIHeads
 from vertebra.tasks.detection.parts.rpn import Proposals
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 from vertebra.tasks.detection.parts.selection import DetectionSelection
+from vertebra.tasks.training.divergence.finite_outputs import OutputChecks
 
 HEIGHT, WIDTH = 64, 96
 LEVELS = (Level("P2", 4, 4), Level("P3", 4, 8))
@@ -202,7 +203,8 @@ def test_detections_by_hand():
     deltas[2, 2, 0] = 10.0  # of the class that it is: one width to the right
     deltas[0, 2] = 99.0  # of a class that it is not
     proposals = Proposals(boxes, torch.ones(1, 3, dtype=torch.bool))
-    found = network.box.detect(probs.log(), deltas, proposals, torch.tensor([[64, 70]])).per_image()[0]
+    scored = network.box.score(probs.log(), deltas, proposals, torch.tensor([[64, 70]]), OutputChecks())
+    found = network.box.select(scored).per_image()[0]
     assert found["labels"].tolist() == [1, 2, 3]
     torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.6, 0.4]))
     torch.testing.assert_close(
