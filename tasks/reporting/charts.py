@@ -89,7 +89,7 @@ def line_chart(
         axes.spines[["top", "right", "left"]].set_visible(False)
         if log_y:
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         for line in lines:
@@ -101,6 +101,8 @@ def line_chart(
             axes.plot(line.x, line.y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=3.5)
         axes.set(xlabel=x_label, ylabel=y_label, xlim=x_limits, ylim=y_limits)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        if not log_y:
+            axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         heading = f"<figcaption>{escape(title)}</figcaption>"
         return f'<figure class="chart">{heading}{_svg(figure, title)}{_legend(lines)}</figure>'
 
@@ -184,14 +186,31 @@ def _draw_cell(axes: Axes, row: int, column: int, count: int, share: float, writ
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     """Return an empty figure of a size in CSS pixels; at 72 points per inch a point is a pixel."""
-    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    figure = Figure(figsize=(width / 72, height / 72))
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     return figure, axes
 
 
+def _fill(figure: Figure, pad: float = 3) -> None:
+    """Move the edges of the only axes until their labels end `pad` pixels inside the figure.
+
+    The constrained layout of matplotlib does the same in several passes, which take as long as the drawing. One pass is
+    enough where the tick locators have a fixed number of ticks, so that labels do not change with the size of the axes.
+    """
+    (axes,) = figure.axes
+    inside, drawn = axes.get_window_extent(), axes.get_tightbbox()
+    assert drawn is not None  # of visible axes
+    dots = figure.dpi / 72
+    width, height = figure.get_size_inches() * figure.dpi
+    left, bottom = inside.x0 - drawn.x0 + pad * dots, inside.y0 - drawn.y0 + pad * dots
+    right, top = drawn.x1 - inside.x1 + pad * dots, drawn.y1 - inside.y1 + pad * dots
+    axes.set_position((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+
+
 def _svg(figure: Figure, label: str) -> str:
+    _fill(figure)
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(file, format="svg", metadata=nothing)

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from vertebra.tasks.reporting.charts import Line, bar_chart, confusion_chart, line_chart
@@ -69,6 +70,19 @@ def test_chart_takes_its_ink_from_the_page():
     assert "currentColor" in text
     assert "var(--line)" in text
     assert not re.search("#0[1-6]0[2-6]0[3-6]|#000000|#ffffff", text)
+
+
+@pytest.mark.parametrize("log_y", [False, True])
+@pytest.mark.parametrize("height", [0.9, 1.2345, 123456])
+def test_labels_of_charts_end_inside_the_figure(log_y, height, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: (drawn.append(figure), file.write("<svg></svg>")))
+    x = np.arange(40)
+    line_chart([Line("a", x, 1e-4 + height * (1 - np.cos(x / 9)), 0)], "t", "epoch", "loss", log_y=log_y)
+    box = drawn[0].axes[0].get_tightbbox()
+    right, top = drawn[0].get_size_inches() * drawn[0].dpi
+    assert min(box.x0, box.y0, right - box.x1, top - box.y1) > 0
+    assert max(box.x0, box.y0, right - box.x1, top - box.y1) < 10
 
 
 def test_names_in_charts_are_escaped():
