@@ -1,8 +1,8 @@
 """Crash test: a run of two processes (DDP on the CPU), killed or stopped and resumed, must equal the uninterrupted run.
 
-`python killed_pairs.py FOLDER [TASK...]` kills a run of each task with SIGKILL, resumes it, stops it with SIGTERM to
-one of its processes, and resumes it again. The exit code is 1 if weights, optimizer, averaged weights or metrics differ
-from those of a run of two processes without an interruption.
+`python killed_pairs.py FOLDER [TASK...]` kills a run of each task with SIGKILL, stops it with SIGTERM to its first and
+then to its second process, and resumes it after each. The exit code is 1 if weights, optimizer, averaged weights or
+metrics differ from those of a run of two processes without an interruption.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from killed_runs import RUNS, WRITERS, content, differences, rows, step_of, write_config
 
-FLAGS = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--ckpt_path", "last")
+FLAGS = ("--trainer.max_epochs=4", "--trainer.devices=2", "--trainer.strategy=ddp", "--ckpt_path=last")
 
 
 def start(root, folder):
@@ -33,6 +33,13 @@ def wait_for_step(process, folder, step):
         time.sleep(0.01)
 
 
+def second_process(first):
+    """Return the id of the process that Lightning started beside the first one."""
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    (found,) = (int(child) for child in children if b"LOCAL_RANK=1" in Path(f"/proc/{child}/environ").read_bytes())
+    return found
+
+
 def finish(process, folder, code):
     """Wait for the end of a run, and check its exit code."""
     if (found := process.wait(timeout=300)) != code:
@@ -40,21 +47,22 @@ def finish(process, folder, code):
 
 
 def kill_stop_and_resume(root):
-    """Interrupt a run twice and return where it differs from an uninterrupted one."""
+    """Interrupt a run three times and return where it differs from an uninterrupted one."""
     whole, cut = root / "whole", root / "cut"
     finish(start(root, whole), whole, 0)
     process = start(root, cut)
     wait_for_step(process, cut, 2)
     os.killpg(process.pid, signal.SIGKILL)
     finish(process, cut, -signal.SIGKILL)
-    killed = step_of(cut)
-    process = start(root, cut)
-    wait_for_step(process, cut, killed + 1)
-    process.send_signal(signal.SIGTERM)  # to the first process only
-    finish(process, cut, 128 + signal.SIGTERM)
-    stopped = step_of(cut)
+    ends = [step_of(cut)]
+    for find in (int, second_process):  # the process that gets the signal: the first, then the second
+        process = start(root, cut)
+        wait_for_step(process, cut, ends[-1] + 1)
+        os.kill(find(process.pid), signal.SIGTERM)
+        finish(process, cut, 128 + signal.SIGTERM)
+        ends.append(step_of(cut))
     finish(start(root, cut), cut, 0)
-    print(f"{root.name}: killed after step {killed}, stopped after step {stopped} of {step_of(cut)}")
+    print(f"{root.name}: killed after step {ends[0]}, stopped after {ends[1]} and {ends[2]} of {step_of(cut)}")
     found = []
     for name in ("last", "best"):
         found += differences(content(whole, name), content(cut, name), name)
