@@ -16,24 +16,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 # Okabe and Ito's color-blind-safe palette without black and yellow, which vanish on a dark and on a light page
-_PALETTE = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233))
+PALETTE = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233))
 _DASHES = ("solid", "dashed", "dotted")
-NUM_LOOKS = len(_PALETTE) * len(_DASHES)
+NUM_LOOKS = len(PALETTE) * len(_DASHES)
 _NO_POINTS = np.zeros(0)
 
 # placeholders for the page's own colors, replaced in the SVG text
-_INK, _FAINT = "#010203", "#040506"
-_PAGE_COLORS = {_INK: "currentColor", _FAINT: "var(--line)"}
-_STYLE: dict[Any, Any] = {  # not all releases of matplotlib type the names of settings
+INK, FAINT = "#010203", "#040506"
+PAGE_COLORS = {INK: "currentColor", FAINT: "var(--line)"}
+STYLE: dict[Any, Any] = {  # not all releases of matplotlib type the names of settings
     "svg.fonttype": "none",  # text stays text: it uses the font of the page and can be searched
     "svg.hashsalt": "vertebra",  # equal numbers give equal files
     "font.size": 11,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "grid.color": _FAINT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": FAINT,
+    "grid.color": FAINT,
     "axes.unicode_minus": False,
     "text.parse_math": False,  # a class may be called "$"
 }
@@ -57,8 +57,8 @@ class Line(NamedTuple):
 
 def class_color(label: int) -> tuple[int, int, int]:
     """Return the color of class `label` in 1..K as 8-bit RGB; colors repeat after 18 classes."""
-    shade, index = divmod((label - 1) % (3 * len(_PALETTE)), len(_PALETTE))
-    red, green, blue = ((c, 0.55 * c, c + 0.55 * (255 - c))[shade] for c in _PALETTE[index])
+    shade, index = divmod((label - 1) % (3 * len(PALETTE)), len(PALETTE))
+    red, green, blue = ((c, 0.55 * c, c + 0.55 * (255 - c))[shade] for c in PALETTE[index])
     return round(red), round(green), round(blue)
 
 
@@ -82,7 +82,7 @@ def line_chart(
         x_limits: limits of the x axis; None fits the data.
         y_limits: limits of the y axis; None fits the data.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = _figure(380, 250)
         axes.grid(linewidth=0.8)
         axes.set_axisbelow(True)
@@ -93,18 +93,24 @@ def line_chart(
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         for line in lines:
-            color = _INK if line.look is None else _hex(_PALETTE[line.look % len(_PALETTE)])
-            # mark the points of a short series; a single point has no line at all
-            marker = "o" if len(line.x) <= 20 else ""
-            style = "solid" if line.look is None else _DASHES[line.look // len(_PALETTE)]
-            width = 2.4 if line.look is None else 1.7
-            axes.plot(line.x, line.y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=3.5)
+            draw_line(axes, line)
         axes.set(xlabel=x_label, ylabel=y_label, xlim=x_limits, ylim=y_limits)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         if not log_y:
             axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         heading = f"<figcaption>{escape(title)}</figcaption>"
-        return f'<figure class="chart">{heading}{_svg(figure, title)}{_legend(lines)}</figure>'
+        return f'<figure class="chart">{heading}{inline_svg(_fill(figure), title)}{_legend(lines)}</figure>'
+
+
+def draw_line(axes: Axes, line: Line) -> None:
+    """Draw a line on axes; the points of a short series are marked, and a single point has no line at all."""
+    color = INK if line.look is None else hex_color(PALETTE[line.look % len(PALETTE)])
+    marker = "o" if len(line.x) <= 20 else ""
+    style = "solid" if line.look is None else _DASHES[line.look // len(PALETTE)]
+    width = 2.4 if line.look is None else 1.7
+    axes.plot(
+        line.x, line.y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=3.5, label=line.name
+    )
 
 
 def bar_chart(names: Sequence[str], bars: Mapping[str, Sequence[float]], title: str, x_label: str, y_label: str) -> str:
@@ -118,7 +124,7 @@ def bar_chart(names: Sequence[str], bars: Mapping[str, Sequence[float]], title: 
         y_label: what the categories are.
     """
     height = max(9, 22 // len(bars))  # of a bar, pixels
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = _figure(380, 60 + len(names) * (len(bars) * height + 8))
         axes.grid(axis="x", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -126,7 +132,7 @@ def bar_chart(names: Sequence[str], bars: Mapping[str, Sequence[float]], title: 
         places, step = np.arange(len(names)), 0.8 / len(bars)
         for i, lengths in enumerate(bars.values()):
             offset = (i - (len(bars) - 1) / 2) * step
-            axes.barh(places + offset, np.asarray(lengths), height=0.9 * step, color=_hex(_PALETTE[i]), linewidth=0)
+            axes.barh(places + offset, np.asarray(lengths), height=0.9 * step, color=hex_color(PALETTE[i]), linewidth=0)
         axes.set(xlabel=x_label, ylabel=y_label, ylim=(len(names) - 0.5, -0.5))
         axes.set_yticks(places, [_short(name) for name in names])
         axes.tick_params(axis="y", length=0)
@@ -134,7 +140,7 @@ def bar_chart(names: Sequence[str], bars: Mapping[str, Sequence[float]], title: 
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         heading = f"<figcaption>{escape(title)}</figcaption>"
         legend = _legend([Line(name, _NO_POINTS, _NO_POINTS, i) for i, name in enumerate(bars)])
-        return f'<figure class="chart">{heading}{_svg(figure, title)}{legend}</figure>'
+        return f'<figure class="chart">{heading}{inline_svg(_fill(figure), title)}{legend}</figure>'
 
 
 def confusion_chart(
@@ -155,7 +161,7 @@ def confusion_chart(
         shares[-1] = matrix[-1] / np.maximum(matrix.sum(axis=0), 1)
     cell, font = (64, 11) if num_columns <= 8 else (44, 10) if num_columns <= 16 else (13, 8)
     margin = 30 + 0.6 * font * max(len(_short(name)) for name in (*row_names, *column_names))
-    with matplotlib.rc_context({**_STYLE, "font.size": font}):
+    with matplotlib.rc_context({**STYLE, "font.size": font}):
         figure, axes = _figure(num_columns * cell + margin, num_rows * cell * 0.8 + margin)
         for (row, column), share in np.ndenumerate(shares):
             if matrix[row, column]:
@@ -167,19 +173,19 @@ def confusion_chart(
         axes.set_yticks(range(num_rows), [_short(name) for name in row_names])
         axes.tick_params(length=0)
         for edge in range(1, max(num_rows, num_columns)):
-            axes.axhline(edge - 0.5, color=_FAINT, linewidth=0.6, visible=edge < num_rows)
-            axes.axvline(edge - 0.5, color=_FAINT, linewidth=0.6, visible=edge < num_columns)
+            axes.axhline(edge - 0.5, color=FAINT, linewidth=0.6, visible=edge < num_rows)
+            axes.axvline(edge - 0.5, color=FAINT, linewidth=0.6, visible=edge < num_columns)
         if background_row:
-            axes.axhline(num_rows - 1.5, color=_INK, linewidth=1.2)
-        return f'<figure class="chart matrix">{_svg(figure, "confusion matrix")}</figure>'
+            axes.axhline(num_rows - 1.5, color=INK, linewidth=1.2)
+        return f'<figure class="chart matrix">{inline_svg(_fill(figure), "confusion matrix")}</figure>'
 
 
 def _draw_cell(axes: Axes, row: int, column: int, count: int, share: float, written: bool) -> None:
     # opacity, not lightness: an empty cell shows the page, light or dark; rare counts stay visible
-    color = (*(c / 255 for c in _PALETTE[0]), max(share, 0.06 if written else 0.25))
+    color = (*(c / 255 for c in PALETTE[0]), max(share, 0.06 if written else 0.25))
     axes.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, color=color, linewidth=0)
     if written:
-        ink = "#ffffff" if share > 0.55 else _INK
+        ink = "#ffffff" if share > 0.55 else INK
         axes.text(column, row - 0.02, f"{count:,}", ha="center", va="bottom", color=ink)
         axes.text(column, row + 0.08, f"{share:.0%}", ha="center", va="top", color=ink, alpha=0.75)
 
@@ -193,7 +199,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _fill(figure: Figure, pad: float = 3) -> None:
+def _fill(figure: Figure, pad: float = 3) -> Figure:
     """Move the edges of the only axes until their labels end `pad` pixels inside the figure.
 
     The constrained layout of matplotlib does the same in several passes, which take as long as the drawing. One pass is
@@ -207,17 +213,18 @@ def _fill(figure: Figure, pad: float = 3) -> None:
     left, bottom = inside.x0 - drawn.x0 + pad * dots, inside.y0 - drawn.y0 + pad * dots
     right, top = drawn.x1 - inside.x1 + pad * dots, drawn.y1 - inside.y1 + pad * dots
     axes.set_position((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+    return figure
 
 
-def _svg(figure: Figure, label: str) -> str:
-    _fill(figure)
+def inline_svg(figure: Figure, label: str) -> str:
+    """Return a figure drawn in `STYLE` as an SVG element in the colors of the page, described by `label`."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(file, format="svg", metadata=nothing)
     body = file.getvalue().partition("<svg")[2]
     width, height = (float(figure.get_size_inches()[i] * 72) for i in (0, 1))
     body = body.partition(">")[2]
-    for placeholder, color in _PAGE_COLORS.items():
+    for placeholder, color in PAGE_COLORS.items():
         body = body.replace(placeholder, color)
     # matplotlib numbers ids from 1 in every figure; without a prefix, charts on one page would share them
     prefix = "c" + hashlib.sha256(body.encode()).hexdigest()[:8]
@@ -229,7 +236,7 @@ def _svg(figure: Figure, label: str) -> str:
 def color_legend(names: Sequence[str], colors: Sequence[Sequence[int]]) -> str:
     """Return a legend of filled areas, names with 8-bit RGB colors, as HTML."""
     keys = [
-        f'<li><i style="border-top: 0.8rem solid {_hex(color)}"></i>{escape(name)}</li>'
+        f'<li><i style="border-top: 0.8rem solid {hex_color(color)}"></i>{escape(name)}</li>'
         for name, color in zip(names, colors, strict=True)
     ]
     return f'<ul class="legend">{"".join(keys)}</ul>'
@@ -239,13 +246,14 @@ def _legend(lines: Sequence[Line]) -> str:
     # in HTML, not in the SVG: it wraps on a narrow page and fits long class names
     keys = []
     for line in lines:
-        color = "var(--ink)" if line.look is None else _hex(_PALETTE[line.look % len(_PALETTE)])
-        style = "solid" if line.look is None else _DASHES[line.look // len(_PALETTE)]
+        color = "var(--ink)" if line.look is None else hex_color(PALETTE[line.look % len(PALETTE)])
+        style = "solid" if line.look is None else _DASHES[line.look // len(PALETTE)]
         keys.append(f'<li><i style="border-top: 3px {style} {color}"></i>{escape(line.name)}</li>')
     return f'<ul class="legend">{"".join(keys)}</ul>'
 
 
-def _hex(color: Sequence[int]) -> str:
+def hex_color(color: Sequence[int]) -> str:
+    """Return an 8-bit RGB color as in CSS."""
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 

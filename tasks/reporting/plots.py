@@ -1,0 +1,146 @@
+"""Figures of an analysis: on a page in its colors, and as SVG and PNG files in black on white."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+
+from vertebra.tasks.reporting.charts import INK, STYLE, Line, draw_line, inline_svg
+
+# in a file the placeholder for the color of text is black enough, that for lines is not faint
+_FILE_STYLE: dict[Any, Any] = {**STYLE, "axes.edgecolor": "#c9cdd1", "grid.color": "#dfe2e5"}
+_DPI = 160  # of a PNG
+_PANEL = (330, 250)  # width and height of a panel, CSS pixels
+
+
+class Plot:
+    """Figure that is drawn once for the page and once for each file.
+
+    Args:
+        name: of its files, without suffix.
+        title: heading on the page, plain text.
+        draw: draws on an empty figure, in the style of `charts`; `INK` is the color of text there.
+        size: width and height in CSS pixels.
+    """
+
+    def __init__(self, name: str, title: str, draw: Callable[[Figure], None], size: tuple[float, float]) -> None:
+        self.name = name
+        self.title = title
+        self._draw = draw
+        self._size = size
+
+    def html(self) -> str:
+        """Return the figure with its title, in the colors of the page."""
+        with matplotlib.rc_context(STYLE):
+            svg = inline_svg(self._figure(), self.title)
+        return f'<figure class="chart"><figcaption>{escape(self.title)}</figcaption>{svg}</figure>'
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write `<name>.svg` and `<name>.png` to an existing folder, and return their paths."""
+        files = [folder / f"{self.name}.{suffix}" for suffix in ("svg", "png")]
+        with matplotlib.rc_context(_FILE_STYLE):
+            figure = self._figure()
+            figure.patch.set(alpha=1, facecolor="white")
+            figure.savefig(files[0], metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+            figure.savefig(files[1], dpi=_DPI)
+        return files
+
+    def _figure(self) -> Figure:
+        # at 72 points per inch a point is a pixel
+        figure = Figure(figsize=(self._size[0] / 72, self._size[1] / 72), layout="constrained")
+        figure.patch.set_alpha(0)
+        self._draw(figure)
+        return figure
+
+
+class Panel(NamedTuple):
+    """One panel of a figure of lines.
+
+    Attributes:
+        title: above it.
+        lines: in drawing order; lines of one name and look share an entry of the legend.
+        x_label: what the x axis measures.
+        y_label: what the y axis measures.
+        log_y: use a logarithmic y axis; values that are not positive are left out.
+        log_x: use a logarithmic x axis.
+        marks: x positions of thin vertical lines, such as the transitions between stages.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    x_label: str
+    y_label: str
+    log_y: bool = False
+    log_x: bool = False
+    marks: Sequence[float] = ()
+
+
+def line_plot(name: str, title: str, panels: Sequence[Panel], columns: int = 3) -> Plot:
+    """Return a figure of panels side by side, with one legend for all.
+
+    Args:
+        name: of its files, without suffix.
+        title: heading.
+        panels: row by row.
+        columns: panels in a row at most.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        entries: dict[str, Any] = {}
+        for axes, panel in zip(grid, panels, strict=False):
+            draw_panel(axes, panel)
+            handles, names = axes.get_legend_handles_labels()
+            entries = dict(zip(names, handles, strict=True)) | entries
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+        if len(entries) > 1:
+            figure.legend(
+                entries.values(),
+                entries.keys(),
+                loc="outside lower left",
+                ncols=2 * columns,
+                frameon=False,
+                fontsize=10,
+            )
+
+    return Plot(name, title, draw, (columns * _PANEL[0], rows * _PANEL[1] + 26))
+
+
+def draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw lines, marks and labels of a panel on axes."""
+    axes.patch.set_alpha(0)
+    axes.grid(linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    for mark in panel.marks:
+        axes.axvline(mark, color=INK, linewidth=0.8, linestyle="dotted")
+    for line in panel.lines:
+        y = np.asarray(line.y, dtype=float)
+        draw_line(axes, line._replace(y=np.where(y > 0, y, np.nan) if panel.log_y else y))
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set_title(panel.title, fontsize=11, loc="left")
+    if panel.log_y and any((np.asarray(line.y, dtype=float) > 0).any() for line in panel.lines):
+        axes.set_yscale("log")
+        _label_powers(axes.yaxis)
+    if panel.log_x:
+        axes.set_xscale("log")
+        _label_powers(axes.xaxis)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _label_powers(axis: Axis) -> None:
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
