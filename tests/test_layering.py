@@ -27,6 +27,7 @@ TOOLS = {
     "samples": (),
     "exporting": (),
     "benchmarks": ("exporting",),
+    "analyses": ("samples", "trained", "backbones", "benchmarks"),
 }
 
 

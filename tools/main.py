@@ -66,6 +66,9 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "degradation": Command(
             "vertebra.tools.degradation", "train plain and residual networks of two depths, compare their errors"
         ),
+        "analyze": Command(
+            "vertebra.tools.analyze", "why residual networks work: vertebra analyze WHAT RUN_OR_NAME [--FLAG VALUE ...]"
+        ),
         "backbones": Command("vertebra.tools.backbones", "list the backbones: vertebra backbones [PATTERN]"),
         "benchmark": Command(
             "vertebra.tools.benchmark", "measure speed and memory against other libraries: vertebra benchmark [WHAT]"

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from vertebra.tasks.reporting.analyses import analyses_section
 from vertebra.tasks.reporting.evaluated_table import write_evaluated
 from vertebra.tasks.reporting.report import Section, note, report_numbers, write_report
 from vertebra.tasks.reporting.run_identity import identity, labels_section
@@ -52,7 +53,8 @@ class ReportWriter(Callback):
         logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
         facts = {"network": network_facts(pl_module), "versions": versions(), **_facts(trainer, folder)}
         headline, sections = pl_module.report(logs, _on_training(folder, pl_module, facts))
-        sections += _configuration(folder)
+        analyses = analyses_section(folder)
+        sections += [*([analyses] if analyses else []), *_configuration(folder)]
         file = folder / "report.html"
         evaluated = _evaluated(trainer, pl_module, split)
         write_report(file, folder.name, evaluated["evaluated on"], headline, sections, identity(facts, evaluated))

@@ -132,6 +132,14 @@ def assemble(checkpoint: Path, trust: bool = False) -> Assembled:
     return Assembled(module.eval(), built.data, content)
 
 
+def assemble_untrained(checkpoint: Path, trust: bool = False) -> TaskModule:
+    """Build the module of a checkpoint with random weights, by the current seed; arguments and errors as above."""
+    config = inference_config(checkpoint, read_checkpoint(checkpoint), trust=trust)
+    with _quiet_parsing():
+        module: TaskModule = _instantiate(checkpoint, config).model
+    return module.eval()
+
+
 def _instantiate(checkpoint: Path, config: dict[str, Any]) -> Any:
     """Return the objects that a configuration describes, as attributes `data` and `model`."""
     parser = LightningArgumentParser(exit_on_error=False)

@@ -18,6 +18,7 @@ from vertebra.tools.exporting.signature import SIZES, Signature, signature_of
 from vertebra.tools.trained.assembly import portable_config, training_data
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.export_plan import plan_for
+from vertebra.tools.trained.location import run_folder
 from vertebra.tools.trained.run import Run, load
 from vertebra.tools.trained.shared_folder import described_entries
 
@@ -55,7 +56,7 @@ def export_run(
     module = prepared(run.module, normalizes=normalize is not None)
     plan = plan_for(run, normalize, module, batches)
     signature, inputs = plan.signature, plan.inputs
-    file = output or _run_folder(run.path) / "export" / "model.onnx"
+    file = output or run_folder(run.path) / "export" / "model.onnx"
     with draft_of(file) as draft:
         example = example_input(tuple(inputs.shape), signature, inputs.dtype)
         _WRITERS[file.suffix](plan.network, example, signature, _entries(run, signature, inputs, trust), draft)
@@ -72,21 +73,14 @@ def export_run(
 def _batches(run: Run, images: Sequence[Path] | None) -> Iterable[Any]:
     if images is not None:
         return run.loader(list(images))
-    data = training_data(_run_folder(run.path) / "config.yaml")
+    data = training_data(run_folder(run.path) / "config.yaml")
     data.num_workers = 0
     if tuple(data.class_names) != run.class_names:
         raise ValueError(
-            f"{_run_folder(run.path)}: the data set has the classes {', '.join(data.class_names[:8])}, and the model "
+            f"{run_folder(run.path)}: the data set has the classes {', '.join(data.class_names[:8])}, and the model "
             f"{', '.join(run.class_names[:8])}; give samples with --images PATH."
         )
     return data.val_dataloader()
-
-
-def _run_folder(checkpoint: Path) -> Path:
-    """Return the folder of a run, or that of a lone checkpoint; a shared folder is its own."""
-    if checkpoint.is_dir():
-        return checkpoint
-    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
 def _entries(run: Run, signature: Signature, inputs: torch.Tensor, trust: bool) -> dict[str, Any]:

@@ -37,6 +37,13 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     )
 
 
+def run_folder(checkpoint: Path) -> Path:
+    """Return the folder of a run, or that of a lone checkpoint; a shared folder is its own."""
+    if checkpoint.is_dir():
+        return checkpoint
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
 def metrics_of(checkpoint: Path, content: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of a checkpoint, such as `{"val/map": 0.42}`.
 

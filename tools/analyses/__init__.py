@@ -1,0 +1,1 @@
+"""Analyses of why residual networks work; `vertebra analyze WHAT RUN_OR_NAME` runs them."""

@@ -1,0 +1,83 @@
+"""Findings of an analysis: figures, table and numbers, written as SVG, PNG, CSV, JSON and a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vertebra.tasks.reporting.plots import Plot
+from vertebra.tasks.reporting.report import Section, note, write_report
+from vertebra.tasks.reporting.tables import Table, json_value
+
+
+class Findings(NamedTuple):
+    """What an analysis found.
+
+    Attributes:
+        title: of the page, such as `Signal propagation of resnet56`.
+        setting: what was examined and how, a name to plain text: network, samples, seed.
+        headline: name to value, the most important first.
+        sentences: what was found, in plain text; also printed.
+        plots: the figures.
+        table: the numbers behind the figures, a row for each point; the CSV.
+        summary: a smaller table for the page in place of `table`; None shows that.
+        caveat: what one may and may not conclude, plain text.
+    """
+
+    title: str
+    setting: Mapping[str, str]
+    headline: Mapping[str, float]
+    sentences: Sequence[str]
+    plots: Sequence[Plot]
+    table: Table
+    summary: Table | None
+    caveat: str
+
+
+def write_findings(folder: Path, what: str, findings: Findings) -> list[Path]:
+    """Write `WHAT.html`, `WHAT.csv`, `WHAT.json` and the figures as SVG and PNG.
+
+    Args:
+        folder: created if missing.
+        what: name of the analysis.
+        findings: of the analysis.
+
+    Returns:
+        The files, the page first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page, table, numbers = (folder / f"{what}.{suffix}" for suffix in ("html", "csv", "json"))
+    pictures = [file for plot in findings.plots for file in plot.save(folder)]
+    with table.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(findings.table.header)
+        writer.writerows([[_cell(value) for value in row] for row in findings.table.rows])
+    shown = findings.summary or findings.table
+    content = {
+        "analysis": what,
+        "title": findings.title,
+        "setting": dict(findings.setting),
+        "headline": {name: json_value(value) for name, value in findings.headline.items()},
+        "sentences": list(findings.sentences),
+        "summary": shown.records(),
+    }
+    numbers.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in findings.sentences)
+    sections = [
+        Section("Findings", sentences, note(findings.caveat)),
+        Section("Figures", *(plot.html() for plot in findings.plots)),
+        Section(shown.title, shown),
+    ]
+    subtitle = f"vertebra analyze {what}"
+    write_report(page, findings.title, subtitle, findings.headline, sections, findings.setting)
+    return [page, table, numbers, *pictures]
+
+
+def _cell(value: Any) -> Any:
+    return float(value) if isinstance(value, np.floating) else value
