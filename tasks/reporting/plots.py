@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from vertebra.tasks.reporting.charts import INK, STYLE, Line, draw_line, inline_svg
 
@@ -142,5 +142,8 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _label_powers(axis: Axis) -> None:
+    low, high = axis.get_view_interval()
+    if high < 100 * low:  # powers of ten alone would leave one label or none
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

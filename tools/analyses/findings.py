@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ class Findings(NamedTuple):
         table: the numbers behind the figures, a row for each point; the CSV.
         summary: a smaller table for the page in place of `table`; None shows that.
         caveat: what one may and may not conclude, plain text.
+        further: more tables by a word for the name of their CSV, `WHAT_<word>.csv`.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Findings(NamedTuple):
     table: Table
     summary: Table | None
     caveat: str
+    further: Mapping[str, Table] = MappingProxyType({})
 
 
 def write_findings(folder: Path, what: str, findings: Findings) -> list[Path]:
@@ -54,12 +57,12 @@ def write_findings(folder: Path, what: str, findings: Findings) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     page, table, numbers = (folder / f"{what}.{suffix}" for suffix in ("html", "csv", "json"))
     pictures = [file for plot in findings.plots for file in plot.save(folder)]
-    with table.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(findings.table.header)
-        writer.writerows([[_cell(value) for value in row] for row in findings.table.rows])
+    tables = {table: findings.table}
+    tables |= {folder / f"{what}_{word}.csv": further for word, further in findings.further.items()}
+    for file, content in tables.items():
+        _write_csv(file, content)
     shown = findings.summary or findings.table
-    content = {
+    record = {
         "analysis": what,
         "title": findings.title,
         "setting": dict(findings.setting),
@@ -67,16 +70,23 @@ def write_findings(folder: Path, what: str, findings: Findings) -> list[Path]:
         "sentences": list(findings.sentences),
         "summary": shown.records(),
     }
-    numbers.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    numbers.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
     sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in findings.sentences)
     sections = [
         Section("Findings", sentences, note(findings.caveat)),
         Section("Figures", *(plot.html() for plot in findings.plots)),
-        Section(shown.title, shown),
+        *(Section(part.title, part) for part in (shown, *findings.further.values())),
     ]
     subtitle = f"vertebra analyze {what}"
     write_report(page, findings.title, subtitle, findings.headline, sections, findings.setting)
-    return [page, table, numbers, *pictures]
+    return [page, *tables, numbers, *pictures]
+
+
+def _write_csv(file: Path, table: Table) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(table.header)
+        writer.writerows([[_cell(value) for value in row] for row in table.rows])
 
 
 def _cell(value: Any) -> Any:
