@@ -26,6 +26,9 @@ class Analysis(NamedTuple):
 
 ANALYSES: Mapping[str, Analysis] = {
     "signal": Analysis("vertebra.tools.analyses.signal", "activations and gradients by depth, untrained and trained"),
+    "landscape": Analysis(
+        "vertebra.tools.analyses.landscape", "loss around the weights, roughness, path of the training"
+    ),
     "lesion": Analysis("vertebra.tools.analyses.lesion", "error without blocks or in another order; path lengths"),
 }
 _USAGE = "usage: vertebra analyze WHAT RUN_OR_NAME [--seed N] [--output FOLDER] [--FLAG VALUE ...]"

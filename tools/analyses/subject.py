@@ -56,13 +56,14 @@ class Subject(NamedTuple):
         return self.module.network
 
 
-def add_sample_flags(parser: ArgumentParser, samples: int, batch: int | None = None) -> None:
+def add_sample_flags(parser: ArgumentParser, samples: int, batch: int | None = None, split: str = "val") -> None:
     """Add the flags that `open_subject` reads.
 
     Args:
         parser: of the analysis.
         samples: default number of samples.
         batch: default number of samples in a batch; None for all in one.
+        split: default split of a run's data set.
     """
     parser.add_argument("--samples", type=int, default=samples, metavar="N", help=f"samples (default: {samples})")
     parser.add_argument(
@@ -73,7 +74,10 @@ def add_sample_flags(parser: ArgumentParser, samples: int, batch: int | None = N
         help=f"samples in a batch (default: {batch or samples})",
     )
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), default="val", help="split of a run's data set (default: val)"
+        "--split",
+        choices=("train", "val", "test"),
+        default=split,
+        help=f"split of a run's data set (default: {split})",
     )
     parser.add_argument(
         "--size", type=int, metavar="PIXELS", help="side of the samples that are drawn for an untrained backbone"
