@@ -30,6 +30,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "vertebra.tools.analyses.landscape", "loss around the weights, roughness, path of the training"
     ),
     "lesion": Analysis("vertebra.tools.analyses.lesion", "error without blocks or in another order; path lengths"),
+    "cost": Analysis("vertebra.tools.analyses.cost", "operations, memory and time of each block, with a roofline"),
 }
 _USAGE = "usage: vertebra analyze WHAT RUN_OR_NAME [--seed N] [--output FOLDER] [--FLAG VALUE ...]"
 

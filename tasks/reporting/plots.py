@@ -84,7 +84,7 @@ class Panel(NamedTuple):
     marks: Sequence[float] = ()
 
 
-def line_plot(name: str, title: str, panels: Sequence[Panel], columns: int = 3) -> Plot:
+def line_plot(name: str, title: str, panels: Sequence[Panel], columns: int = 3, legend: bool = True) -> Plot:
     """Return a figure of panels side by side, with one legend for all.
 
     Args:
@@ -92,6 +92,7 @@ def line_plot(name: str, title: str, panels: Sequence[Panel], columns: int = 3) 
         title: heading.
         panels: row by row.
         columns: panels in a row at most.
+        legend: whether the lines are named; those of panels of one line are by the titles.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -105,7 +106,7 @@ def line_plot(name: str, title: str, panels: Sequence[Panel], columns: int = 3) 
             entries = dict(zip(names, handles, strict=True)) | entries
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        if len(entries) > 1:
+        if legend and len(entries) > 1:
             figure.legend(
                 entries.values(),
                 entries.keys(),
