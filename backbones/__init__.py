@@ -14,6 +14,7 @@ from vertebra.backbones import (  # noqa: F401  importing registers their networ
     slowfast,
     temporal,
     vgg,
+    vit,
     x3d,
 )
 from vertebra.backbones.backbone import Backbone, BackboneOptions, Level

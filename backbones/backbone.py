@@ -129,6 +129,17 @@ class Backbone(nn.Module):
             )
         self.levels = tuple(level for level in available if level.name in wanted)
 
+    def embed(self, images: Tensor) -> Tensor:
+        """Return one vector for each input, for a classifier: the mean of the coarsest map, (N, C)."""
+        x = self(images)[self.levels[-1].name]
+        return x.mean(dim=tuple(range(2, x.dim())))
+
+    def trim_for_classifier(self) -> None:
+        """Remove parts that only serve maps on which neither the coarsest map nor `embed` depends; here none.
+
+        They would have no gradient, which distributed training refuses.
+        """
+
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return published weights under this network's names; unknown keys stay, for error messages."""
         return own_names(state)

@@ -54,6 +54,11 @@ _BLOCK = (
 
 CONVENTIONS = (
     Convention(
+        "timm's Vision Transformers",
+        r"cls_token",
+        ((r"^(cls_token|pos_embed)$", r"patch_embed.\1"),),
+    ),
+    Convention(
         "timm's pre-activation ResNets",
         r"stages\.1\.blocks\.0\.downsample\.conv\.weight",
         (

@@ -24,6 +24,7 @@ _BY_NAME = {
     "resnet*_v1": _CAFFE,  # keras.applications
     "resnet*_v2": _HALF,
     "resnetv2_*": _HALF,  # timm
+    "vit_*": _HALF,  # timm; DeiT expects ImageNet's
     "cspdarknet_*": _BYTES,  # YOLOX
     "vgg16_atrous": _SSD,  # torchvision
     **dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18"), _KINETICS),  # torchvision

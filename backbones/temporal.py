@@ -43,6 +43,11 @@ class TSN(Backbone):
             for level in body.levels
         )
 
+    def trim_for_classifier(self) -> None:
+        self.body.trim_for_classifier()
+        kept = {level.name for level in self.body.levels}
+        self.levels = tuple(level for level in self.levels if level.name in kept)
+
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state = {key.removeprefix("module.").removeprefix("body."): value for key, value in state.items()}
         of_body = self.body.state_dict().keys()

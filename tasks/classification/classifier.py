@@ -68,6 +68,7 @@ class ImageClassifier(nn.Module):
                 f"the backbone reduces {len(level.reduction)} axes (level {level.name}: {level.reduction}), but an "
                 "image has height and width; take a 2-D backbone."
             )
+        body.trim_for_classifier()
         if linear_probe:
             body.freeze(*(name for name, _ in body.named_children()))
         self.backbone = body
@@ -76,8 +77,8 @@ class ImageClassifier(nn.Module):
         warm_start(self, weights)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the pooled features before the head, (N, C): the mean of the coarsest map."""
-        return self.backbone(images)[self.backbone.levels[-1].name].mean(dim=(2, 3))
+        """Return the features before the head, (N, C): the mean of the coarsest map, or a Transformer's class token."""
+        return self.backbone.embed(images)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.embed(images))

@@ -84,6 +84,7 @@ class MedicalClassifier(nn.Module):
             norm=norm,
             defaults=IN_CHANNELS,
         )
+        self.backbone.trim_for_classifier()
         self.head = LinearHead(self.backbone.levels[-1].channels, num_classes, drop_rate)
         # last, since a checkpoint of this library also has weights for the head
         warm_start(self, weights)

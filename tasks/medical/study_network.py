@@ -74,6 +74,7 @@ class StudyClassifier(nn.Module):
             norm=norm,
             defaults=IN_CHANNELS,
         )
+        self.backbone.trim_for_classifier()
         channels = self.backbone.levels[-1].channels
         # head before pooling: the order of random initialization is part of a seeded run
         head = LinearHead(channels, num_classes, drop_rate)

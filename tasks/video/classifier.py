@@ -138,6 +138,7 @@ class FrameClassifier(ClipClassifier):
     ) -> None:
         _check_numbers(num_classes, drop_rate)
         body = TSN(resolve_backbone(backbone, weights=weights, norm=norm))
+        body.trim_for_classifier()
         channels = body.levels[-1].channels
         if hidden:
             head: nn.Module = RecurrentHead(channels, num_classes, drop_rate, hidden)

@@ -16,11 +16,19 @@ from vertebra.backbones import create_backbone, list_backbones
 # A gradient in bf16 is off by 0.0017 of its norm where only the result is rounded; norms and sums over many pixels
 # of one sign round a few times more. A wrong one is off by its norm.
 BOUND = 0.03
-LAYERS = (nn.Conv2d, nn.Conv3d, nn.Linear)
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.Linear)
 
 VIDEO = ("*3d_18", "mc3_18", "r2plus1d_*", "i3d_*", "c2d_*", "slow*", "csn_*", "x3d_*", "*_3d")
 OF_CLIPS = [name for name in list_backbones() if any(fnmatch(name, pattern) for pattern in VIDEO)]
-OF_IMAGES = ["resnet18", "resnet50d", "seresnext26t_32x4d", "resnetv2_18", "resnet20", "highway20"]
+OF_IMAGES = [
+    "resnet18",
+    "resnet50d",
+    "seresnext26t_32x4d",
+    "resnetv2_18",
+    "resnet20",
+    "highway20",
+    "vit_tiny_patch16_224",
+]
 QUICK = {"resnet10_3d", "resnet18s_3d", "resnet18", "resnet20"}
 
 

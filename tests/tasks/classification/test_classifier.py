@@ -7,6 +7,8 @@ from vertebra.backbones import create_backbone, list_backbones
 from vertebra.tasks.classification import image_classifier, load_weights
 from vertebra.tasks.training.layers import layer_groups
 
+ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}
+
 
 def randomize(network):
     """Randomize every weight and statistic: fresh norms are all alike, and swapped ones would go unnoticed."""
@@ -17,9 +19,10 @@ def randomize(network):
             module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
             if module.bias is not None:
                 module.bias.data.normal_(0, 0.5, generator=generator)
-        elif isinstance(module, torch.nn.BatchNorm2d):
+        elif isinstance(module, torch.nn.BatchNorm2d | torch.nn.LayerNorm):
             module.weight.data.uniform_(0.3, 0.8, generator=generator)
             module.bias.data.normal_(0, 0.2, generator=generator)
+        if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2, generator=generator)
             module.running_var.uniform_(0.6, 1.6, generator=generator)
     return network.eval()
@@ -37,6 +40,8 @@ def noise(number=2, height=65, width=49):
         ("resnet18", lambda: timm.create_model("resnet18", num_classes=7)),
         ("seresnet18", lambda: timm.create_model("seresnet18", num_classes=7)),
         ("resnetv2_18", lambda: timm.create_model("resnetv2_18", num_classes=7)),  # its last layer is a convolution
+        # from the class token, with the head that the published weights have
+        ("vit_tiny_patch16_224", lambda: timm.create_model("vit_tiny_patch16_224", num_classes=7, **ANY_SIZE)),
     ],
 )
 def test_weights_of_torchvision_and_timm_give_their_logits(name, build, tmp_path):
@@ -88,7 +93,16 @@ def create_and_copy(network):
     return body
 
 
-QUICK = ["resnet18", "resnet50d", "resnetv2_18", "seresnet18", "resnet20", "plain20", "densenet121"]
+QUICK = [
+    "resnet18",
+    "resnet50d",
+    "resnetv2_18",
+    "seresnet18",
+    "resnet20",
+    "plain20",
+    "densenet121",
+    "vit_tiny_patch16_224",
+]
 
 
 @pytest.mark.parametrize(
