@@ -2,6 +2,7 @@
 
 from vertebra.backbones import (  # noqa: F401  importing registers their networks
     bridged,
+    convnets,
     cspdarknet,
     resnet_2d,
     resnet_3d,

@@ -11,7 +11,11 @@ from vertebra.backbones import create_backbone, list_backbones, load_weights
 TORCHVISIONS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"]
 TORCHVISIONS += ["resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
 # post-activation networks of this package; the others have tests of their own
-TIMMS = [n for n in list_backbones() if timm.is_model(n) and not n.startswith(("densenet", "resnetv2"))]
+TIMMS = [
+    n
+    for n in list_backbones()
+    if timm.is_model(n) and not n.startswith(("densenet", "resnetv2", "vit_", "deit_", "vgg"))
+]
 QUICK = ["resnet18", "resnet34", "resnet50", "resnet18d", "resnet26t", "resnet50s", "resnext50_32x4d", "seresnet18"]
 QUICK += ["seresnext26d_32x4d", "resnetrs50"]
 

@@ -19,7 +19,7 @@ OF_CLIPS = ["*3d_18", "mc3_18", "r2plus1d_*", "i3d_*", "c2d_*", "slow*", "csn_*"
 OF_IMAGES = [name for name in list_backbones() if not any(fnmatch(name, pattern) for pattern in OF_CLIPS)]
 OF_TIMM = ["timm:regnetx_002", "timm:convnext_atto", "timm:vgg11_bn"]
 QUICK = ["resnet18", "resnet18d", "seresnet18", "resnetv2_18", "resnet20", "plain20", "densenet121", "timm:regnetx_002"]
-QUICK += ["vit_tiny_patch16_224"]
+QUICK += ["vit_tiny_patch16_224", "alexnet"]
 
 
 @pytest.fixture(

@@ -6,6 +6,8 @@ import difflib
 
 BACKBONES = frozenset(
     [
+        "alexnet",
+        "alexnet_cifar",
         "c2d_r50",
         "csn_r101",
         "cspdarknet_l",
@@ -142,7 +144,16 @@ BACKBONES = frozenset(
         "slow_r50",
         "slowfast_r101",
         "slowfast_r50",
+        "vgg11",
+        "vgg11_bn",
+        "vgg13",
+        "vgg13_bn",
+        "vgg16",
         "vgg16_atrous",
+        "vgg16_bn",
+        "vgg19",
+        "vgg19_bn",
+        "vgg_cifar",
         "vit_base_patch16_224",
         "vit_base_patch16_384",
         "vit_base_patch32_224",
