@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vertebra.tasks.classification.degradation import Curve
     from vertebra.tasks.classification.labeled_images import LabeledImages
 
 _DESCRIPTION = """\
@@ -45,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings per network (default: 1)")
     parser.add_argument(
+        "--history",
+        action="store_true",
+        help="train AlexNet and VGG, too, in versions for small images: the networks before residual ones",
+    )
+    parser.add_argument(
         "--output",
         type=Path,
         default=Path("runs/degradation"),
@@ -67,8 +73,13 @@ def _run(args: argparse.Namespace) -> None:
     import torch
 
     from vertebra.backbones import create_backbone
-    from vertebra.tasks.classification.degradation import Pair, conclusions, stack_runs, train_network
-    from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
+    from vertebra.tasks.classification.degradation import EARLIER, Pair, conclusions, stack_runs, train_network
+    from vertebra.tasks.classification.degradation_report import (
+        degradation_sections,
+        history_section,
+        write_figure,
+        write_history,
+    )
     from vertebra.tasks.reporting.report import write_report
 
     started = time.monotonic()
@@ -78,20 +89,20 @@ def _run(args: argparse.Namespace) -> None:
             for depth in depths:
                 create_backbone(f"{family}{depth}")
     train, val = _data(args.data, args.images)
-    pairs = []
-    for kind, family in (("plain", "plain"), ("residual", "resnet")):
-        curves = []
-        for depth in depths:
-            name = f"{family}{depth}"
-            runs = []
-            for seed in range(args.seeds):
-                runs.append(train_network(name, train, val, args.epochs, args.batch_size, seed))
-                errors = f"training error {runs[-1][0][-1]:.3f}, validation error {runs[-1][1][-1]:.3f}"
-                print(f"{name}, seed {seed}: {errors}, {time.monotonic() - started:.0f} s", flush=True)
-            curves.append(stack_runs(name, runs))
-        pairs.append(Pair(kind, *curves))
 
-    plain, residual = pairs
+    def curve_of(name: str) -> Curve:
+        runs = []
+        for seed in range(args.seeds):
+            runs.append(train_network(name, train, val, args.epochs, args.batch_size, seed))
+            errors = f"training error {runs[-1][0][-1]:.3f}, validation error {runs[-1][1][-1]:.3f}"
+            print(f"{name}, seed {seed}: {errors}, {time.monotonic() - started:.0f} s", flush=True)
+        return stack_runs(name, runs)
+
+    earlier = [curve_of(name) for name in EARLIER] if args.history else []
+    plain, residual = (
+        Pair(kind, *(curve_of(f"{family}{depth}") for depth in depths))
+        for kind, family in (("plain", "plain"), ("residual", "resnet"))
+    )
     side = train.read(0).shape[0]
     rate = 0.1 * args.batch_size / 128  # of the paper, scaled linearly with the batch, as `train_network` does
     setting = (
@@ -102,11 +113,17 @@ def _run(args: argparse.Namespace) -> None:
     )
     args.output.mkdir(parents=True, exist_ok=True)
     write_figure(args.output / "degradation.png", plain, residual)
-    headline = {f"{pair.deep.name} - {pair.shallow.name}": pair.gap for pair in pairs}
+    headline = {f"{pair.deep.name} - {pair.shallow.name}": pair.gap for pair in (plain, residual)}
     sections = degradation_sections(plain, residual, setting)
+    if earlier:
+        history = [*earlier, plain.shallow, plain.deep, residual.shallow, residual.deep]
+        write_history(args.output / "history.png", history)
+        sections.insert(1, history_section(history))
     subtitle = "training error of the deeper network minus that of the shallower one"
     write_report(args.output / "report.html", "Degradation", subtitle, headline, sections)
     print("", *conclusions(plain, residual), f"figure: {args.output / 'degradation.png'}", sep="\n")
+    if earlier:
+        print(f"figure: {args.output / 'history.png'}")
     print(f"report: {args.output / 'report.html'}, {time.monotonic() - started:.0f} s in total")
 
 

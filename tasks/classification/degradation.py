@@ -20,6 +20,7 @@ from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.training.normalize import Normalize
 from vertebra.tasks.training.schedules import MultiStep
 
+EARLIER = ("alexnet_cifar", "vgg_cifar")  # networks of 2012 and 2014, with 5 and 10 convolutions
 _EVALUATION_BATCH = 500  # divides CIFAR's 10,000 test images
 
 

@@ -16,6 +16,7 @@ from vertebra.tasks.reporting.report import Section, columns, note
 from vertebra.tasks.reporting.tables import Table
 
 _COLORS = ("#0072b2", "#d55e00")  # shallow and deep; blue and vermilion of Okabe and Ito, safe for color blindness
+_HEADER = ["network", "training error", "std over seeds", "validation error", "minimum validation error"]
 _DASHED = 6  # offset of the dashed line styles: charts number six colors solid, then the same six dashed
 
 
@@ -37,11 +38,10 @@ def degradation_sections(plain: Pair, residual: Pair, setting: str) -> list[Sect
     ]
     text = "Solid: training error during the epoch, on augmented images. Dashed: validation error after the epoch."
     rows = [_row(curve) for curve in curves]
-    header = ["network", "training error", "std over seeds", "validation error", "minimum validation error"]
     return [
         Section("Conclusion", sentences),
         Section("Learning curves", columns(*charts), note(text)),
-        Section("Final errors", Table("Final errors", header, rows), note(f"{setting} Errors are means over seeds.")),
+        Section("Final errors", Table("Final errors", _HEADER, rows), note(f"{setting} Errors are means over seeds.")),
     ]
 
 
@@ -70,6 +70,44 @@ def write_figure(file: Path, plain: Pair, residual: Pair) -> None:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize="small")
     left.set(ylabel="error (%)", ylim=(0, 1.03 * max(axes.get_ylim()[1] for axes in (left, right))))
+    figure.savefig(file)
+
+
+def history_section(history: Sequence[Curve]) -> Section:
+    """Return the section with the learning curves of the networks in the order of their publication."""
+    lines = [
+        Line(curve.name, np.arange(1, curve.train.shape[1] + 1), curve.train.mean(axis=0), style)
+        for style, curve in enumerate(history)
+    ]
+    text = (
+        "Training error during each epoch. AlexNet (2012) and VGG (2014) are versions for small images, with batch "
+        "norms and without fully connected layers, so that one recipe trains all networks; they differ from the others "
+        "in width, too."
+    )
+    rows = [_row(curve) for curve in history]
+    chart = line_chart(lines, "From AlexNet to ResNet", "epoch", "training error")
+    return Section("From AlexNet to ResNet", chart, Table("From AlexNet to ResNet", _HEADER, rows), note(text))
+
+
+def write_history(file: Path, history: Sequence[Curve]) -> None:
+    """Plot final training and validation errors of the networks side by side as a PNG.
+
+    Args:
+        file: path of the PNG in an existing folder.
+        history: curves of the networks, in the order of their publication.
+    """
+    figure = Figure(figsize=(8, 4.2), layout="constrained", dpi=150)
+    axes, places = figure.subplots(), np.arange(len(history))
+    for offset, color, split in ((-0.2, _COLORS[0], "training"), (0.2, _COLORS[1], "validation")):
+        finals = [100 * (curve.train if split == "training" else curve.val)[:, -1] for curve in history]
+        means = np.array([final.mean() for final in finals])
+        # the range over seeds
+        bars = np.array([(mean - final.min(), final.max() - mean) for mean, final in zip(means, finals, strict=True)]).T
+        axes.bar(places + offset, means, 0.38, color=color, label=f"{split} error", yerr=bars, capsize=3)
+    axes.set_xticks(places, [curve.name for curve in history])
+    axes.set(ylabel="error after the last epoch (%)")
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend(frameon=False, fontsize="small")
     figure.savefig(file)
 
 

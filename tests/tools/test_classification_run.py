@@ -206,6 +206,20 @@ def test_degradation_prints_a_conclusion_and_writes_figure_and_report(tmp_path, 
     assert (tmp_path / "degradation.png").stat().st_size > 10_000
 
 
+def test_the_history_adds_the_networks_before_residual_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(degradation, "_NUM_VAL", 20)
+    flags = ["--history", "--images", "20", "--epochs", "1", "--batch-size", "10", "--depths", "20", "32"]
+    assert degradation.main([*flags, "--output", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    order = ["alexnet_cifar", "vgg_cifar", "plain20", "plain32", "resnet20", "resnet32"]
+    assert [line.split(",")[0] for line in output.splitlines() if ", seed 0:" in line] == order
+    assert "history.png" in output
+    report = (tmp_path / "report.html").read_text()
+    assert report.count("<svg") == 3
+    assert "From AlexNet to ResNet" in report
+    assert (tmp_path / "history.png").stat().st_size > 10_000
+
+
 def test_degradation_refuses_invalid_arguments(tmp_path, capsys):
     assert degradation.main(["--data", str(tmp_path / "no.tar.gz")]) == 1
     assert "no.tar.gz does not exist" in capsys.readouterr().err
