@@ -50,6 +50,7 @@ def _run(file: Path) -> None:
     from vertebra.tasks.training.module import TaskModule
     from vertebra.tasks.training.step_seed import seed_step
     from vertebra.tools.arguments.linked_arguments import link_classes
+    from vertebra.tools.trained.teaching import add_teacher
 
     class ReplayCLI(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -70,6 +71,7 @@ def _run(file: Path) -> None:
             args=config,
         )
     data = cli.datamodule
+    add_teacher(cli.model, data)
     dataset = data.dataset(data.records("train"), True, data.missing)
     # the recorded requests carry the random seeds of the samples, so augmentation repeats too
     loader = DataLoader(dataset, batch_sampler=[replay.draws], collate_fn=data.collate)

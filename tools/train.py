@@ -44,6 +44,7 @@ from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.exported_file import is_exported, run_exported
 from vertebra.tools.trained.shared_folder import is_shared
+from vertebra.tools.trained.teaching import add_teacher
 
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # keywords of --ckpt_path that are not paths
 
@@ -156,6 +157,8 @@ class VertebraCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         config = self.config_init[self.subcommand]
+        if self.subcommand == "fit":
+            add_teacher(self.model, self.datamodule)
         if self.subcommand in ("validate", "test") and config.ckpt_path and is_exported(Path(config.ckpt_path)):
             file = Path(config.ckpt_path)
             content = read_checkpoint(file)

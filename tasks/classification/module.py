@@ -20,6 +20,7 @@ from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric, topk
+from vertebra.tasks.training.distillation.logits import LogitDistillation
 from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
@@ -47,7 +48,8 @@ class ClassificationModule(TaskModule):
         mean: mean of each channel, on a scale where the brightest value is 1; by default what the published weights of
             the backbone expect, see `normalize_for`.
         std: standard deviation of each channel, on the same scale.
-        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
+        distillation: loss beside that of the labels if the network learns from a `teacher`, see there.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer, teacher.
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
@@ -65,11 +67,13 @@ class ClassificationModule(TaskModule):
         embeddings: bool = False,
         mean: list[float] | None = None,
         std: list[float] | None = None,
+        distillation: LogitDistillation | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
         self.loss = loss or CrossEntropy()
         self.mixing = mixing
+        self.distillation = distillation or LogitDistillation()
         self.views = views
         self.embeddings = embeddings
         self.normalize = normalize_for(network, mean, std)
@@ -82,7 +86,11 @@ class ClassificationModule(TaskModule):
             images, target = self.mixing(images, target, len(self.class_names))
         self.inputs_of_step = images, target
         # the loss in float32: in bf16 a log-probability has two to three digits
-        return self.log_losses({"loss": self.loss(self.network(images).float(), target)}, len(images))
+        logits = self.network(images).float()
+        losses = {"loss": self.loss(logits, target)}
+        if self.teacher is not None:
+            losses["loss_teacher"] = self.distillation(logits, self.teacher.logits(images))
+        return self.log_losses(losses, len(images))
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vertebra.tasks.detection.annotations.instances import Detections
 from vertebra.tasks.detection.dataset import DetectionBatch
+from vertebra.tasks.detection.distillation import PyramidDistillation
 from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
 from vertebra.tasks.detection.evaluation.metrics import CocoMetric
 from vertebra.tasks.detection.file_detections import Found, merged_detections, whole_detections
@@ -47,7 +48,8 @@ class DetectionModule(TaskModule):
             expect, see `normalize_for`.
         std: of each channel, as `mean`.
         views: test-time scales and flips, in validation, test and prediction; None for the image alone.
-        training: optimizer, schedule and the like, see `TaskModule`.
+        distillation: loss beside that of the labels if the network learns from a `teacher`, see there.
+        training: optimizer, schedule, teacher and the like, see `TaskModule`.
 
     Attributes:
         category_ids: (K,) int64, the training data's own id of each class: of the batches trained on, or of the
@@ -66,11 +68,13 @@ class DetectionModule(TaskModule):
         mean: list[float] | None = None,
         std: list[float] | None = None,
         views: Views | None = None,
+        distillation: PyramidDistillation | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
         self.normalize = normalize_for(network, mean, std)
         self.views = views
+        self.distillation = distillation or PyramidDistillation()
         self.metric = CocoMetric(self.class_names)
         self.category_ids: np.ndarray = np.arange(1, len(self.class_names) + 1)
         self._measured_ids = self.category_ids  # of the data set that `results` are of
@@ -89,7 +93,12 @@ class DetectionModule(TaskModule):
             self.category_ids = batch.category_ids
         images = self._images(batch)
         self.inputs_of_step = images, batch.targets
-        return self.log_losses(self.network(images, batch.targets), len(batch.images))
+        if self.teacher is None:
+            return self.log_losses(self.network(images, batch.targets), len(batch.images))
+        pyramid = self.network.pyramid(images)
+        taught = self.teacher.apply(lambda network: network.pyramid(images), images.images)
+        losses = self.network.losses(pyramid, images, batch.targets)
+        return self.log_losses(losses | {"loss_teacher": self.distillation(pyramid, taught)}, len(batch.images))
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)

@@ -29,6 +29,7 @@ from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.conditions import condition_classes
 from vertebra.tasks.scoring.operating_point import DEFAULT_THRESHOLD, decide
+from vertebra.tasks.training.distillation.logits import LogitDistillation
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tasks.training.views import Views
@@ -53,7 +54,8 @@ class MedicalModule(TaskModule):
             alone. Set them in training, as temperature and thresholds are fitted with them. Grad-CAM maps are of the
             scan alone.
         explain: whether `vertebra predict` also writes a Grad-CAM map for every scan.
-        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
+        distillation: loss beside that of the labels if the network learns from a `teacher`, see there.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer, teacher.
 
     Attributes:
         temperature: that logits are divided by.
@@ -73,6 +75,7 @@ class MedicalModule(TaskModule):
         sensitivity: float | None = None,
         views: Views | None = None,
         explain: bool = False,
+        distillation: LogitDistillation | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
@@ -80,6 +83,7 @@ class MedicalModule(TaskModule):
         self.sensitivity = sensitivity
         self.views = views
         self.explain = explain
+        self.distillation = distillation or LogitDistillation()
         self.metric = MedicalMetric(self.class_names, self.target.kind)
         number = len(condition_classes(len(self.class_names), self.exclusive))
         # plain numbers and no buffers: they are float64, which some devices do not have
@@ -99,8 +103,12 @@ class MedicalModule(TaskModule):
     def training_step(self, batch: MedicalBatch, batch_idx: int) -> Tensor:
         self.warn_skipped(batch.skipped)
         self.inputs_of_step = batch.images, batch.labels
-        loss = self.target.loss(self._logits(batch), batch.labels)
-        return self.log_losses({"loss": loss}, len(batch.images))
+        logits = self._logits(batch)
+        losses = {"loss": self.target.loss(logits, batch.labels)}
+        if self.teacher is not None:
+            taught = self.teacher.logits(self.to_memory_format(batch.images), batch.counts)
+            losses["loss_teacher"] = self.distillation(logits, taught, self.exclusive)
+        return self.log_losses(losses, len(batch.images))
 
     def validation_step(self, batch: MedicalBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)

@@ -16,7 +16,9 @@ from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.segmentation.dataset import SegmentationBatch
+from vertebra.tasks.segmentation.distillation import ChannelDistillation
 from vertebra.tasks.segmentation.drawing import overlay, present
+from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.losses import CrossEntropy
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.outputs import SegmentationOutput
@@ -50,7 +52,8 @@ class SegmentationModule(TaskModule):
         mean: mean of each channel, on a scale where the brightest value is 1; by default what the published weights of
             the backbone expect, see `normalize_for`.
         std: standard deviation of each channel, on the same scale.
-        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
+        distillation: loss beside that of the labels if the network learns from a `teacher`, see there.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer, teacher.
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/miou", "max")
@@ -67,6 +70,7 @@ class SegmentationModule(TaskModule):
         views: Views | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
+        distillation: ChannelDistillation | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
@@ -74,6 +78,7 @@ class SegmentationModule(TaskModule):
             raise ValueError(f"aux_weight is {aux_weight}; it is the weight of a loss, 0 or more.")
         self.loss = loss or CrossEntropy()
         self.aux_weight = aux_weight
+        self.distillation = distillation or ChannelDistillation()
         self.views = views or WholeImage()
         self.normalize = normalize_for(network, mean, std)
         self.metric = SegmentationMetric(self.class_names)
@@ -88,6 +93,9 @@ class SegmentationModule(TaskModule):
         losses = {"loss_main": self.loss(logits, target)}
         if aux_logits is not None:
             losses["loss_aux"] = self.aux_weight * self.loss(aux_logits, target)
+        if self.teacher is not None:
+            taught = self.teacher.logits(images)
+            losses["loss_teacher"] = self.distillation(logits, taught, batch.masks != IGNORE_INDEX)
         return self.log_losses(losses, len(batch.images))
 
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> None:

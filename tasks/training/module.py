@@ -26,6 +26,8 @@ from vertebra.tasks.training.compiling import (
     run_uncompiled_on_failure,
 )
 from vertebra.tasks.training.data_wait import DataWait
+from vertebra.tasks.training.distillation.cost import TeacherCost
+from vertebra.tasks.training.distillation.teacher import Teacher, label_order
 from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
 from vertebra.tasks.training.divergence.guard import DivergenceGuard, OnDivergence
 from vertebra.tasks.training.evaluation import EvaluatedModule
@@ -57,8 +59,12 @@ class TaskModule(EvaluatedModule):
         head_lr_mult: factor on the learning rate of the head.
         on_divergence: reaction to a step with a non-finite loss or gradient: `stop` the run, or `skip` the step, which
             then changes no weight, momentum or norm statistics, and is counted.
+        teacher: run whose network this one learns from by distillation: a run folder, a checkpoint or a shared folder.
+            A path only, which the command line loads for `learn_from`; from Python, call that.
 
     Attributes:
+        teacher: the network that this one learns from, None without distillation.
+        teacher_path: the argument `teacher`.
         epoch: of the checkpoint that was loaded, from 1 on; None for weights that are trained on.
         by_layer: whether the optimizer has parameter groups for each layer; set before it is created.
         losses_of_step: the losses of the last training step, as given to `log_losses`.
@@ -79,6 +85,7 @@ class TaskModule(EvaluatedModule):
         layer_decay: float = 1.0,
         head_lr_mult: float = 1.0,
         on_divergence: OnDivergence = "stop",
+        teacher: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 < layer_decay <= 1:
@@ -97,6 +104,8 @@ class TaskModule(EvaluatedModule):
         self.layer_decay = layer_decay
         self.head_lr_mult = head_lr_mult
         self.on_divergence = on_divergence
+        self.teacher_path = teacher
+        self.teacher: Teacher | None = None
         self.losses_of_step: dict[str, Tensor] = {}
         self.inputs_of_step: tuple[Any, Any] | None = None
         self.by_layer = layer_decay < 1 or head_lr_mult != 1
@@ -128,6 +137,42 @@ class TaskModule(EvaluatedModule):
             if self.compile_mode == "auto":  # which is a choice of ours, and must not end a run
                 run_uncompiled_on_failure()
             compile_parts(self.network, mode=plan.mode)
+            if self.teacher is not None:
+                compile_parts(self.teacher.network, mode=plan.mode)
+
+    def learn_from(self, teacher: TaskModule, source: str) -> None:
+        """Add the distillation from a trained module of the same task to the training; the module is not changed.
+
+        Args:
+            teacher: with the same classes and the same normalization of its input.
+            source: where it is from, for messages.
+
+        Raises:
+            ValueError: the two differ in what has to be equal.
+        """
+        if not (isinstance(teacher, type(self)) or isinstance(self, type(teacher))):
+            raise ValueError(
+                f"{source}: the teacher is a {type(teacher).__name__} and the student a {type(self).__name__}; "
+                "distillation needs a teacher of the same task. Give a run of that."
+            )
+        order = label_order(self.class_names, teacher.class_names, source)
+        for name in ("mean", "std"):
+            own, other = (getattr(getattr(module, "normalize", None), name, None) for module in (self, teacher))
+            if own != other:
+                raise ValueError(
+                    f"{source}: the teacher's input is normalized with {name} {other}, and the student's with {own}, "
+                    f"but both are given the same images; set --model.{name} {other}, or take another teacher."
+                )
+        if getattr(self, "exclusive", True) != getattr(teacher, "exclusive", True):
+            raise ValueError(
+                f"{source}: one of teacher and student has exclusive classes and the other findings of which any "
+                "number may be there, whose probabilities cannot be compared; take a teacher with the same "
+                "--model.target."
+            )
+        network = copy.deepcopy(teacher.network)
+        self.teacher = Teacher(network, source, order)
+        for weight in network.parameters():
+            weight.data = self.to_memory_format(weight.data)
 
     def on_train_start(self) -> None:
         self.prepare(getattr(self.trainer.train_dataloader, "dataset", None))
@@ -197,7 +242,8 @@ class TaskModule(EvaluatedModule):
     def configure_callbacks(self) -> list[Callback]:
         stage = self.trainer.state.fn
         if stage == TrainerFn.FITTING:
-            return [DivergenceGuard(self.on_divergence), SingleSampleCheck(), StepSeed(), DataWait()]
+            cost = [] if self.teacher is None else [TeacherCost(self.teacher)]
+            return [DivergenceGuard(self.on_divergence), SingleSampleCheck(), StepSeed(), DataWait(), *cost]
         if stage == TrainerFn.PREDICTING:
             return [FiniteWeights(), FoldedNorms(), self.prediction_writer()]
         return [FiniteWeights(), *([FoldedNorms()] if stage == TrainerFn.TESTING else [])]

@@ -67,6 +67,8 @@ class RunFacts(Callback):
             self._facts["input"] = list(tensor.shape) if isinstance(tensor, torch.Tensor) else []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._facts and isinstance(pl_module, TaskModule) and pl_module.teacher is not None:
+            self._facts["settings"]["teacher"] = pl_module.teacher.described()
         self._write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -144,6 +146,7 @@ def _settings(trainer: Trainer, module: TaskModule) -> dict[str, Any]:
         "layer decay": (module.layer_decay, 1.0),
         "factor on the head's rate": (module.head_lr_mult, 1.0),
         "compile": (module.compile_mode, None),
+        "teacher": (module.teacher and module.teacher.described(), None),
     }
     return settings | {name: value for name, (value, usual) in optional.items() if value not in (usual, 0)}
 

@@ -16,6 +16,7 @@ from vertebra.tasks.reporting.report import Picture, Section
 from vertebra.tasks.reporting.sample_output import SampleOutput
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.scoring.class_metrics import ClassificationMetric
+from vertebra.tasks.training.distillation.logits import LogitDistillation
 from vertebra.tasks.training.losses import CrossEntropy
 from vertebra.tasks.training.mixing import Mixing
 from vertebra.tasks.training.module import TaskModule
@@ -48,7 +49,8 @@ class VideoModule(TaskModule):
         mean: mean of each channel, on a scale where the brightest value is 1; by default what the published weights of
             the backbone expect, see `normalize_for`.
         std: standard deviation of each channel, on the same scale.
-        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer.
+        distillation: loss beside that of the labels if the network learns from a `teacher`, see there.
+        training: arguments of `TaskModule`: optimizer, schedule, learning rates per layer, teacher.
     """
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
@@ -65,11 +67,13 @@ class VideoModule(TaskModule):
         views: Views | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
+        distillation: LogitDistillation | None = None,
         **training: Any,
     ) -> None:
         super().__init__(network, class_names, **training)
         self.loss = loss or CrossEntropy()
         self.mixing = mixing
+        self.distillation = distillation or LogitDistillation()
         self.views = views
         self.normalize = normalize_for(network, mean, std)
         self.metric = ClassificationMetric(self.class_names, keep_probs=True)
@@ -82,7 +86,11 @@ class VideoModule(TaskModule):
             mixed, target = self.mixing(clips.flatten(1, 2), target, len(self.class_names))  # all frames alike
             clips = self.to_memory_format(mixed.unflatten(1, (-1, frames)))
         self.inputs_of_step = clips, target
-        return self.log_losses({"loss": self.loss(self.network(clips).float(), target)}, len(clips))
+        logits = self.network(clips).float()
+        losses = {"loss": self.loss(logits, target)}
+        if self.teacher is not None:
+            losses["loss_teacher"] = self.distillation(logits, self.teacher.logits(clips))
+        return self.log_losses(losses, len(clips))
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         self.warn_skipped(batch.skipped)

@@ -22,7 +22,7 @@ def check_paths(flags: Iterable[Flag]) -> None:
     for flag in flags:
         value = flag.value or ""
         name = flag.name.lstrip("-")
-        is_path = name == "data.root" or (name == "ckpt_path" and value not in _CHOSEN_BY_LIGHTNING)
+        is_path = name in ("data.root", "model.teacher") or (name == "ckpt_path" and value not in _CHOSEN_BY_LIGHTNING)
         # other weights may be names of published ones
         is_path = is_path or (name.endswith(".weights") and value.lower().endswith(_WEIGHT_SUFFIXES))
         if is_path and value and not Path(value).exists():

@@ -38,11 +38,16 @@ def _read(data: TaskData, read_first: Callable[[TaskData], None], name: str) -> 
 
 
 def refuse_contradictions(config: Namespace) -> None:
-    """Refuse a kind of labels that is not that of the model's target.
+    """Refuse a kind of labels that is not that of the model's target, and options of a teacher that is not given.
 
     Raises:
-        ValueError: they differ.
+        ValueError: there are such.
     """
+    if config.get("model.init_args.distillation") is not None and not config.get("model.init_args.teacher"):
+        raise ValueError(
+            "model.distillation is given without a teacher, and would have no effect; give one with --model.teacher "
+            "RUN, or leave it out."
+        )
     kind, target = config.get("data.init_args.kind"), config.get("model.init_args.target")
     if kind is None:  # of tasks whose labels are of one kind
         return

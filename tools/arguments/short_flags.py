@@ -180,6 +180,7 @@ def _name(value: str, config: Mapping[str, Any]) -> list[Flag]:
 SHORT_FLAGS = (
     ShortFlag("--backbone", "NAME", "network; vertebra backbones lists them", _text("model.network.backbone")),
     ShortFlag("--weights", "FILE", "initial weights: a file, pretrained, or none", _weights),
+    ShortFlag("--teacher", "RUN", "run to learn from by distillation", _text("model.teacher")),
     ShortFlag("--epochs", "N", "passes over the training split", _whole("--epochs", "trainer.max_epochs", 1)),
     ShortFlag("--batch", "N", "samples in a batch of one device; auto: as many as fit", _batch),
     ShortFlag("--size", "PIXELS", "side of the network's input, or HxW, or DxHxW of volumes", _size),

@@ -19,7 +19,7 @@ import yaml
 
 OWN = ("vertebra.backbones", "vertebra.tasks")
 TRAINING = {
-    "model": ("optimizer", "schedule", "loss", "mixing", "compile_mode"),
+    "model": ("optimizer", "schedule", "loss", "mixing", "compile_mode", "teacher", "distillation"),
     "data": (
         "augment",
         "crop",

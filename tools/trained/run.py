@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vertebra.backbones.folding import fold_norms
+from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.training.cuda_graphs import replay_graphs
 from vertebra.tasks.training.prediction_writer import nothing_read
 from vertebra.tools.experiment.hardware import default_precision
@@ -80,7 +81,7 @@ class Run:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What the network sees of a file: resizing, pixel rule or sampling, and normalization, as plain values."""
-        found = {name: _plain(getattr(self._data, name)) for name in self._data.preprocessing}
+        found = read_settings(self._data)
         if (normalize := getattr(self.module, "normalize", None)) is not None:
             found |= {name: getattr(normalize, name) for name in ("mean", "std") if hasattr(normalize, name)}
         return found
@@ -186,6 +187,11 @@ class Run:
             f"Run({str(self.path)!r}, {self.task}: {type(self.network).__name__}{size}, "
             f"{len(self.class_names)} classes ({names}); {metrics or 'not measured'})"
         )
+
+
+def read_settings(data: TaskData) -> dict[str, Any]:
+    """Return how a data module reads a file for the network, as plain values: resizing, pixel rule or sampling."""
+    return {name: _plain(getattr(data, name)) for name in data.preprocessing}
 
 
 def _plain(value: Any) -> Any:

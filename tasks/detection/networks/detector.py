@@ -72,7 +72,11 @@ class Detector(nn.Module, ABC):
             )
         if targets is None:
             return self.find(batch).per_image()
-        return self.losses(self.neck(self.backbone(batch.images)), batch, targets)
+        return self.losses(self.pyramid(batch), batch, targets)
+
+    def pyramid(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """Return the feature maps that `losses` and `detect` are given, each (N, C, H_l, W_l), fine to coarse."""
+        return self.neck(self.backbone(batch.images))
 
     def find(self, batch: ImageBatch) -> DetectionRows:
         """Return what is found in all images of a batch, as one table."""
@@ -84,7 +88,7 @@ class Detector(nn.Module, ABC):
         return self.finish(self._outputs(batch, checks), batch)
 
     def _outputs(self, batch: ImageBatch, checks: OutputChecks) -> Any:
-        return self.outputs(self.neck(self.backbone(batch.images)), batch, checks)
+        return self.outputs(self.pyramid(batch), batch, checks)
 
     def _fixed_part(self, images: Tensor, sizes: Tensor) -> tuple[Any, list[Tensor]]:
         """Return the outputs without waiting for the device, and the anchors, which a graph of this has to keep."""
