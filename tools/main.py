@@ -81,6 +81,7 @@ LIGHTNING = ("fit", "validate", "test")  # subcommands of one LightningCLI, whic
 # names of the same commands in other libraries, too far in spelling for difflib
 _SYNONYMS = {"train": "fit", "training": "fit", "eval": "validate", "evaluate": "validate", "val": "validate"}
 _SYNONYMS |= {"infer": "predict", "inference": "predict", "cv": "folds", "bench": "benchmark", "models": "backbones"}
+_DEFAULT_WARNING_TEXT = warnings.formatwarning
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     # transforms are annotated with tuples but accept lists, which is how YAML writes a tuple
     warnings.filterwarnings("ignore", message="(?s).*a tuple is serialized as list")
+    warnings.formatwarning = _warning_text
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
     name, rest = args[0], args[1:]
@@ -119,6 +121,15 @@ def _versions() -> str:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             lines.append(f"{library} {importlib.metadata.version(library)}")
     return "\n".join(lines)
+
+
+def _warning_text(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning on data or a run as one line, others with the line of code that they are about."""
+    if issubclass(category, UserWarning):
+        return f"vertebra: warning: {message}\n"
+    return _DEFAULT_WARNING_TEXT(message, category, filename, lineno, line)
 
 
 def _unknown(name: str) -> str:

@@ -47,6 +47,13 @@ def test_help_does_not_import_heavy_libraries():
     assert not {"torch", "lightning", "cv2", "matplotlib"} & imported
 
 
+def test_a_warning_is_one_line_without_a_place_in_the_code():
+    code = "import warnings; from vertebra.tools.main import main; main(['nope'])"
+    code += "; warnings.warn('a.json: no boxes'); warnings.warn('later', FutureWarning)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr.splitlines()[1:] == ["vertebra: warning: a.json: no boxes", "<string>:1: FutureWarning: later"]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
