@@ -31,6 +31,7 @@ ANALYSES: Mapping[str, Analysis] = {
     ),
     "lesion": Analysis("vertebra.tools.analyses.lesion", "error without blocks or in another order; path lengths"),
     "cost": Analysis("vertebra.tools.analyses.cost", "operations, memory and time of each block, with a roofline"),
+    "alignment": Analysis("vertebra.tools.analyses.alignment", "Jacobians of the residual branches: do blocks align?"),
 }
 _USAGE = "usage: vertebra analyze WHAT RUN_OR_NAME [--seed N] [--output FOLDER] [--FLAG VALUE ...]"
 
