@@ -32,6 +32,7 @@ ANALYSES: Mapping[str, Analysis] = {
     "lesion": Analysis("vertebra.tools.analyses.lesion", "error without blocks or in another order; path lengths"),
     "cost": Analysis("vertebra.tools.analyses.cost", "operations, memory and time of each block, with a roofline"),
     "alignment": Analysis("vertebra.tools.analyses.alignment", "Jacobians of the residual branches: do blocks align?"),
+    "depth-flow": Analysis("vertebra.tools.analyses.depth_flow", "depth as time: steps, refinement, an ODE's path"),
 }
 _USAGE = "usage: vertebra analyze WHAT RUN_OR_NAME [--seed N] [--output FOLDER] [--FLAG VALUE ...]"
 
