@@ -33,6 +33,7 @@ ANALYSES: Mapping[str, Analysis] = {
     "cost": Analysis("vertebra.tools.analyses.cost", "operations, memory and time of each block, with a roofline"),
     "alignment": Analysis("vertebra.tools.analyses.alignment", "Jacobians of the residual branches: do blocks align?"),
     "depth-flow": Analysis("vertebra.tools.analyses.depth_flow", "depth as time: steps, refinement, an ODE's path"),
+    "information": Analysis("vertebra.tools.analyses.information", "information of layers about labels and input"),
 }
 _USAGE = "usage: vertebra analyze WHAT RUN_OR_NAME [--seed N] [--output FOLDER] [--FLAG VALUE ...]"
 
