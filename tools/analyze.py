@@ -34,6 +34,7 @@ ANALYSES: Mapping[str, Analysis] = {
     "alignment": Analysis("vertebra.tools.analyses.alignment", "Jacobians of the residual branches: do blocks align?"),
     "depth-flow": Analysis("vertebra.tools.analyses.depth_flow", "depth as time: steps, refinement, an ODE's path"),
     "information": Analysis("vertebra.tools.analyses.information", "information of layers about labels and input"),
+    "similarity": Analysis("vertebra.tools.analyses.similarity", "CKA of every pair of layers, of one or two networks"),
 }
 _USAGE = "usage: vertebra analyze WHAT RUN_OR_NAME [--seed N] [--output FOLDER] [--FLAG VALUE ...]"
 
