@@ -4,6 +4,7 @@ from vertebra.backbones import (  # noqa: F401  importing registers their networ
     bridged,
     convnets,
     cspdarknet,
+    momentum_resnet,
     resnet_2d,
     resnet_3d,
     resnet_attention,

@@ -34,6 +34,7 @@ class ResNet(Backbone):
         strides: of the stages.
         closing: builds the layers after the last stage from dim, channels and norm; pre-activation networks have a
             norm and an activation there.
+        stage: builds a stage from its blocks, for networks that do more than run one after the other.
 
     Shape:
         - images: (N, in_channels, H, W), or (N, in_channels, D, H, W) with `dim=3`
@@ -53,6 +54,7 @@ class ResNet(Backbone):
         widths: Sequence[int] = (64, 128, 256, 512),
         strides: Sequence[Size] = (1, 2, 2, 2),
         closing: Callable[[int, int, Norm], nn.Module] | None = None,
+        stage: Callable[..., nn.Sequential] = nn.Sequential,
     ) -> None:
         super().__init__()
         options = options or BackboneOptions()
@@ -88,7 +90,7 @@ class ResNet(Backbone):
                 channels = cast(int, blocks[-1].out_channels)
                 built += 1
             reduction = tuple(r * s for r, s in zip(reduction, stride, strict=True))
-            setattr(self, self.stages[index], nn.Sequential(*blocks))
+            setattr(self, self.stages[index], stage(*blocks))
             levels.append(Level(f"C{index + 2}", channels, cast("tuple[int, int, int]", reduction)))
         self.checkpointing = checkpointed_stages(options.checkpointing, [level.name for level in levels], self.stages)
         self.closing = closing(dim, channels, options.norm) if closing else None
@@ -104,9 +106,10 @@ class ResNet(Backbone):
     @property
     def compiled_blocks(self) -> list[str]:
         """Names of the blocks, which `compile_parts` compiles once for all of a kind, beside the stem."""
-        if self.checkpointing:
+        stages = {name: cast(nn.Sequential, self.get_submodule(name)) for name in self.stages}
+        if self.checkpointing or any(type(stage) is not nn.Sequential for stage in stages.values()):
             return []
-        return [f"{stage}.{i}" for stage in self.stages for i in range(len(cast(nn.Sequential, getattr(self, stage))))]
+        return [f"{name}.{i}" for name, stage in stages.items() for i in range(len(stage))]
 
     def stem(self, images: Tensor) -> Tensor:
         """Return what the first stage is applied to."""
@@ -117,8 +120,12 @@ class ResNet(Backbone):
         wanted = {level.name for level in self.levels}
         features = {}
         for index, stage in enumerate(self.stages):
-            for block in cast(nn.Sequential, self.get_submodule(stage)):
-                x = checkpoint_block(block, x) if stage in self.checkpointing and self.training else block(x)
+            blocks = cast(nn.Sequential, self.get_submodule(stage))
+            if stage in self.checkpointing and self.training:
+                for block in blocks:
+                    x = checkpoint_block(block, x)
+            else:
+                x = blocks(x)
             if self.closing is not None and stage == self.stages[-1]:
                 x = self.closing(x)
             if (name := f"C{index + 2}") in wanted:

@@ -28,6 +28,7 @@ OF_IMAGES = [
     "resnet20",
     "highway20",
     "vit_tiny_patch16_224",
+    "momentum_resnet20",
 ]
 QUICK = {"resnet10_3d", "resnet18s_3d", "resnet18", "resnet20"}
 
@@ -37,6 +38,8 @@ def steps(network, images):
     calls = []
 
     def hook(layer, inputs, output):
+        if not output.requires_grad:  # the first of two runs, from which nothing is stored
+            return
         call = [layer, inputs[0].detach().clone(), None]
         calls.append(call)
         output.register_hook(lambda gradient: call.__setitem__(2, gradient.detach().clone()))
