@@ -39,6 +39,9 @@ REFERENCES = ["pytorchvideo>=0.1.5", "segmentation-models-pytorch>=0.5", "scikit
 # what `vertebra export` to ONNX needs
 EXPORT = ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"]
 
+# the graph of layers that `vertebra prune` must prune together
+PRUNE = ["torch-pruning>=1.6"]
+
 EXTRAS = {
     "dev": [
         "pytest>=8.0",
@@ -50,11 +53,13 @@ EXTRAS = {
         "h5py>=3.8",
         *REFERENCES,
         *EXPORT,
+        *PRUNE,
     ],
     "notebooks": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "pandas>=2.2"],
     "trackers": ["wandb>=0.17", "mlflow-skinny>=2.14"],
     "keras": ["h5py>=3.8"],  # weight files of Keras
     "export": EXPORT,
+    "prune": PRUNE,
 }
 
 setup(

@@ -26,6 +26,7 @@ TOOLS = {
     "experiment": (),
     "samples": (),
     "exporting": (),
+    "pruning": (),
     "benchmarks": ("exporting",),
     "analyses": ("samples", "trained", "backbones", "benchmarks"),
 }

@@ -53,6 +53,9 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Inference": {
         "export": Command("vertebra.tools.export", "write a model as ONNX, compared with the run: vertebra export RUN"),
+        "prune": Command(
+            "vertebra.tools.prune", "remove channels of a network, fine-tune: vertebra prune RUN --speedup 2"
+        ),
         "share": Command("vertebra.tools.share", "write a model for others, with a card: vertebra share RUN FOLDER"),
         "predict": Command(
             "vertebra.tools.predict",

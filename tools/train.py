@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from pydoc import locate
@@ -46,6 +46,8 @@ from vertebra.tools.trained.exported_file import is_exported, run_exported
 from vertebra.tools.trained.shared_folder import is_shared
 from vertebra.tools.trained.teaching import add_teacher
 
+Start = Callable[[TaskModule], None]
+
 CHOSEN_BY_LIGHTNING = ("best", "last", "hpc")  # keywords of --ckpt_path that are not paths
 
 
@@ -59,6 +61,7 @@ class VertebraCLI(LightningCLI):
     Args:
         stop: signal handler, which ends a run between two batches.
         lock: lock on the run folder.
+        start: called with the module before it is trained, such as to fill in weights; None for nothing.
         options: arguments of LightningCLI.
 
     Attributes:
@@ -68,8 +71,8 @@ class VertebraCLI(LightningCLI):
 
     folder = ""
 
-    def __init__(self, stop: StopOnSignal, lock: RunLock, **options: Any) -> None:
-        self.stop, self.lock = stop, lock
+    def __init__(self, stop: StopOnSignal, lock: RunLock, start: Start | None = None, **options: Any) -> None:
+        self.stop, self.lock, self.start = stop, lock, start
         self.purge_step: int | None = None
         super().__init__(**options)
 
@@ -159,6 +162,8 @@ class VertebraCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         if self.subcommand == "fit":
             add_teacher(self.model, self.datamodule)
+            if self.start is not None:
+                self.start(self.model)
         if self.subcommand in ("validate", "test") and config.ckpt_path and is_exported(Path(config.ckpt_path)):
             file = Path(config.ckpt_path)
             content = read_checkpoint(file)
@@ -242,8 +247,13 @@ class RunRecord(SaveConfigCallback):
         return self.parser.dump(config, skip_none=False)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `fit`, `validate`, `test` or `predict`, whichever the first argument names, and return the exit code."""
+def main(argv: Sequence[str] | None = None, start: Start | None = None) -> int:
+    """Run `fit`, `validate` or `test`, whichever the first argument names, and return the exit code.
+
+    Args:
+        argv: the arguments; those of the process if not given.
+        start: see `VertebraCLI`.
+    """
     given = sys.argv
     _enable_logging()
     silence_chatter()
@@ -256,6 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             VertebraCLI(
                 stop,
                 lock,
+                start,
                 model_class=TaskModule,
                 datamodule_class=TaskData,
                 subclass_mode_model=True,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from vertebra.backbones.cpu_convolutions import replace_convolutions
+from vertebra.backbones.narrowing import narrow
 from vertebra.backbones.weights import differences
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.reporting.report import Picture
@@ -59,6 +60,8 @@ class TaskModule(EvaluatedModule):
         head_lr_mult: factor on the learning rate of the head.
         on_divergence: reaction to a step with a non-finite loss or gradient: `stop` the run, or `skip` the step, which
             then changes no weight, momentum or norm statistics, and is counted.
+        widths: channels of the layers that `vertebra prune` has narrowed, by name, see `vertebra.backbones.narrowing`;
+            None for a network as it is built.
         teacher: run whose network this one learns from by distillation: a run folder, a checkpoint or a shared folder.
             A path only, which the command line loads for `learn_from`; from Python, call that.
 
@@ -85,6 +88,7 @@ class TaskModule(EvaluatedModule):
         layer_decay: float = 1.0,
         head_lr_mult: float = 1.0,
         on_divergence: OnDivergence = "stop",
+        widths: dict[str, list[int]] | None = None,
         teacher: str | None = None,
     ) -> None:
         super().__init__()
@@ -92,6 +96,8 @@ class TaskModule(EvaluatedModule):
             raise ValueError(f"layer_decay is {layer_decay}; it is a factor above 0 and up to 1 (no decay).")
         if head_lr_mult <= 0:
             raise ValueError(f"head_lr_mult is {head_lr_mult}; it is a factor on the learning rate, above 0.")
+        if widths:
+            narrow(network, widths)
         self.channels_last = channels_last
         replace_convolutions(network)  # networks from elsewhere have right gradients, too
         self.network = network

@@ -81,7 +81,7 @@ def read_config(text: Any) -> dict[str, Any]:
         if _is_ours(part["class_path"]):
             for name in TRAINING[key]:
                 part["init_args"].pop(name, None)
-    _drop_initial_weights(parts)
+    drop_initial_weights(parts)
     return parts
 
 
@@ -123,10 +123,10 @@ def _copy_plain(value: Any, budget: list[int], depth: int = 0) -> Any:
     )
 
 
-def _drop_initial_weights(value: Any) -> None:
+def drop_initial_weights(value: Any) -> None:
     """Delete the source of initial weights from networks of this package, at any depth."""
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _drop_initial_weights(item)
+        drop_initial_weights(item)
     if isinstance(value, dict) and isinstance(value.get("init_args"), dict) and _is_ours(value.get("class_path")):
         for name in INITIAL_WEIGHTS:
             if isinstance(value["init_args"].get(name), str):

@@ -1,0 +1,79 @@
+"""Runs pruned from the command line: what is written, what takes it, and what is refused."""
+
+import json
+
+import pytest
+import torch
+
+import vertebra
+from vertebra.tools import main
+
+SPEEDUP = "1.3"
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("detection", "segmentation", "video", "medical")]
+QUICK = ["--trainer.enable_progress_bar", "false"]
+
+
+@pytest.mark.parametrize("task", ["classification", *SLOW])
+def test_a_pruned_run_is_a_run(task, trained, tmp_path, capsys):
+    run, files = trained(task)
+    pruned = tmp_path / "pruned"
+    assert main.main(["prune", str(run), "--speedup", SPEEDUP, "--output", str(pruned), "--epochs", "1", *QUICK]) == 0
+    output = capsys.readouterr().out
+    record = json.loads((pruned / "pruning.json").read_text())
+    assert list(record["metrics"]) == ["before", "pruned", "fine-tuned"]
+    assert record["macs"][0] >= float(SPEEDUP) * record["macs"][1]
+    assert record["parameters"][0] > record["parameters"][1]
+    for word in ("GMACs", "latency", "fine-tuned", f"{record['channels']['pruned']} of"):
+        assert word in output
+    before, after = vertebra.load(run), vertebra.load(pruned)
+    assert sum(x.numel() for x in after.network.parameters()) == record["parameters"][1]
+    monitor = next(iter(after.metrics))
+    assert after.metrics[monitor] == pytest.approx(record["metrics"]["fine-tuned"][monitor], abs=1e-6)
+    assert len(after.predict(files)) == len(before.predict(files))
+    assert main.main(["validate", str(pruned)]) == 0
+    if task == "classification":
+        assert main.main(["export", str(pruned)]) == 0
+        assert (pruned / "export/model.onnx").stat().st_size < (1 << 20)
+        assert main.main(["share", str(pruned), str(tmp_path / "shared")]) == 0
+        assert vertebra.load(tmp_path / "shared").predict(files).rows() == after.predict(files).rows()
+        # and once more, also from Python's side of the fine-tuning: its training can be resumed
+        again = ["prune", str(pruned), "--speedup", "1.2", "--output", str(tmp_path / "again"), "--epochs", "0"]
+        assert main.main([*again, "--importance", "l2"]) == 0
+        twice = vertebra.load(tmp_path / "again")
+        assert sum(x.numel() for x in twice.network.parameters()) < record["parameters"][1]
+        assert list(json.loads((tmp_path / "again/pruning.json").read_text())["metrics"]) == ["before", "pruned"]
+
+
+def message(capsys, *args):
+    assert main.main(["prune", *args]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vertebra: ")]
+    return line
+
+
+def test_what_cannot_be_pruned_is_one_sentence(trained, tmp_path, capsys, monkeypatch):
+    run, _ = trained("classification")
+    output = ("--output", str(tmp_path / "pruned"))
+    assert "--speedup is 1; expected" in message(capsys, str(run), "--speedup", "1", *output)
+    assert "nowhere does not exist" in message(capsys, str(tmp_path / "nowhere"))
+    assert "unknown flag --epoch" in message(capsys, str(run), "--epochz", "1", *output)
+    assert "a speedup of 1000 is not reached" in message(capsys, str(run), "--speedup", "1000", *output)
+    full = tmp_path / "full"
+    (full / "x").mkdir(parents=True)
+    assert f"{full} exists and is not empty" in message(capsys, str(run), "--output", str(full))
+    monkeypatch.setitem(__import__("sys").modules, "torch_pruning", None)
+    assert 'pip install "vertebra[prune]"' in message(capsys, str(run), *output)
+    assert not (tmp_path / "pruned").exists()
+
+
+def test_widths_in_a_checkpoint_only_narrow(trained, tmp_path):
+    run, _ = trained("classification")
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    content["config"] = (
+        content["config"]
+        .replace("    teacher: null", "    widths: {backbone.conv1: [3, 1000000000000]}\n    teacher: null")
+        .replace("    widths: null\n", "")
+    )
+    assert "1000000000000" in content["config"]
+    torch.save(content, tmp_path / "wide.ckpt")
+    with pytest.raises(ValueError, match=r"widths of backbone.conv1 are \[3, 1000000000000\]; expected 1 to \[3, 16\]"):
+        vertebra.load(tmp_path / "wide.ckpt")

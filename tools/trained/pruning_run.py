@@ -1,0 +1,292 @@
+"""Pruning of a run: groups, importance, plan and fine-tuning, measured before, between and after."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from vertebra.backbones.folding import fold_norms
+from vertebra.tasks.detection.networks.detector import Detector
+from vertebra.tasks.detection.parts.batch import ImageBatch
+from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.training.module import TaskModule
+from vertebra.tasks.training.saving.checkpoint_files import write_checkpoint
+from vertebra.tools import train
+from vertebra.tools.arguments.command_line import read_words
+from vertebra.tools.arguments.flag_names import refuse_unknown
+from vertebra.tools.arguments.short_flags import expand_short
+from vertebra.tools.experiment.hardware import default_precision
+from vertebra.tools.pruning.estimates import estimate_norms, latencies, macs_of
+from vertebra.tools.pruning.groups import find_groups
+from vertebra.tools.pruning.importance import Importance, taylor_importance, weight_importance
+from vertebra.tools.pruning.plan import Plan, changed_widths, make_plan, masked_network, pruned_network, set_levels
+from vertebra.tools.trained.assembly import training_data
+from vertebra.tools.trained.checkpoint_config import drop_initial_weights
+from vertebra.tools.trained.checkpoint_file import read_checkpoint
+from vertebra.tools.trained.run import Run, load
+
+RECORD = "pruning.json"
+TOLERANCE = 1e-3  # of the masked network, relative to the largest output: float32 sums in another order give 1e-5
+_BATCHES = 16  # of the training split, for importance and for the statistics of batch norms
+_COLLAPSED = 0.5  # of the metric before
+_RATE = 0.2  # of the fine-tuning, relative to that of the run
+
+
+class Trial(NamedTuple):
+    """One network of a comparison.
+
+    Attributes:
+        name: of it.
+        metrics: of the validation split, such as `val/map`.
+    """
+
+    name: str
+    metrics: dict[str, float]
+
+
+def prune_run(
+    path: Path, output: Path, speedup: float, importance: Importance, epochs: int | None, flags: Sequence[str]
+) -> str:
+    """Prune the network of a run and fine-tune it, in a run folder of its own.
+
+    Args:
+        path: of the run.
+        output: folder of the new run.
+        speedup: wanted ratio of multiply-accumulates, above 1.
+        importance: how channels are ranked.
+        epochs: of the fine-tuning, 0 for none; a quarter of those of the run if not given.
+        flags: further ones of `vertebra fit` for the fine-tuning.
+
+    Returns:
+        What was pruned, and how it compares.
+
+    Raises:
+        FileNotFoundError: there is no such run, or its data set is not there.
+        ValueError: the network cannot be pruned, or the speedup is not reached.
+    """
+    if output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} exists and is not empty; give a new folder with --output FOLDER.")
+    run = load(path)
+    file = run.path.parent.parent / "config.yaml"
+    data = training_data(file)
+    if tuple(data.class_names) != run.class_names:
+        raise ValueError(f"{file}: the data set has other classes than the run; give the data that it was trained on.")
+    more = _long_flags(flags, run.config)
+    module, network = run.module, run.network
+    batches = _training_batches(data, module, run.device)
+    inputs = _first_inputs(module, batches)
+    trials = [Trial("before", _measure(run, module, data))]
+    groups = find_groups(network, inputs, _forward)
+    with _silent(module):
+        scores = (
+            weight_importance(network, groups)
+            if importance == "l2"
+            else taylor_importance(network, groups, lambda batch: _loss(module, batch), batches)
+        )
+        plan = make_plan(network, groups, scores, lambda one: macs_of(partial(_infer, one, inputs)), speedup)
+        pruned = pruned_network(network, plan)
+        _check(network, pruned, plan, inputs)
+        set_levels(pruned, partial(_infer, pruned, inputs))
+        module.network = pruned
+        estimate_norms(pruned, lambda batch: _loss(module, batch), batches)
+    trials.append(Trial("pruned", _measure(run, module, data)))
+    config = _config(run, changed_widths(network, pruned, run.config["model"]["init_args"].get("widths")), output)
+    if epochs is None:
+        epochs = max(1, (config["trainer"]["max_epochs"] or 4) // 4)
+    record = {
+        "run": str(path),
+        "importance": importance,
+        "channels": {"all": sum(group.channels for group in groups), "pruned": plan.channels()},
+        "macs": [macs_of(partial(_infer, one, inputs)) for one in (network, pruned)],
+        "parameters": [sum(weight.numel() for weight in one.parameters()) for one in (network, pruned)],
+        "latency_ms": _latencies((network, pruned), inputs, run.device),
+        "epochs": epochs,
+        "metrics": {},
+    }
+    if epochs:
+        trials.append(_finetuned(config, pruned, epochs, more, output, data, run))
+    else:
+        _write(run, pruned, config, output)
+    metric = module.choose_monitor(run.config["model"]["init_args"])[0]
+    record["metrics"] = {trial.name: trial.metrics for trial in trials}
+    (output / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return _summary(record, trials, metric, output)
+
+
+def _long_flags(flags: Sequence[str], config: dict[str, Any]) -> list[str]:
+    """Return flags of `vertebra fit` with the short ones expanded, once all are known to be sound."""
+    words = read_words(flags)
+    refuse_unknown(words.flags, config)
+    return [word for _, long in expand_short(words.flags, config) for flag in long for word in flag.words()]
+
+
+def _training_batches(data: TaskData, module: TaskModule, device: torch.device) -> list[Any]:
+    data.num_workers = 0
+    loader = itertools.islice(data.train_dataloader(), _BATCHES)
+    return [module.transfer_batch_to_device(batch, device, 0) for batch in loader]
+
+
+@contextmanager
+def _silent(module: TaskModule) -> Iterator[None]:
+    """Silence the logs of training steps, which need a trainer."""
+    names = ("log", "log_dict")
+    vars(module).update(dict.fromkeys(names, lambda *args, **options: None))
+    try:
+        yield
+    finally:
+        for name in names:
+            del vars(module)[name]
+
+
+def _loss(module: TaskModule, batch: Any) -> Tensor:
+    return cast(Tensor, module.training_step(batch, 0))
+
+
+def _first_inputs(module: TaskModule, batches: Sequence[Any]) -> Any:
+    """Return what the network is given for one sample, in the layout of a training batch."""
+    with _silent(module), torch.no_grad():
+        module.prepare(None)
+        _loss(module, batches[0])
+    assert module.inputs_of_step is not None
+    inputs = module.inputs_of_step[0]
+    return ImageBatch(*(part[:1] for part in inputs)) if isinstance(inputs, ImageBatch) else inputs[:1]
+
+
+def _forward(network: Any, inputs: Any) -> Any:
+    """Return what is computed in layers that may be pruned: logits, or the pyramid of a detector before its heads."""
+    return network.pyramid(inputs) if isinstance(network, Detector) else network(inputs)
+
+
+def _infer(network: Any, inputs: Any) -> Any:
+    return network(inputs)
+
+
+def _check(network: nn.Module, pruned: nn.Module, plan: Plan, inputs: Any) -> None:
+    """Compare the pruned network with the whole one whose pruned channels are zero.
+
+    Raises:
+        ValueError: they differ, so that a layer depends on channels in a way that the graph does not have.
+    """
+    with torch.no_grad():
+        try:
+            found, expected = (_tensors(_forward(one, inputs)) for one in (pruned, masked_network(network, plan)))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{_NOT_COVERED} ({str(error).splitlines()[0][:200]}).") from error
+    largest = max(float(x.abs().max()) for x in expected)
+    difference = max(float((x - y).abs().max()) for x, y in zip(found, expected, strict=True))
+    if not difference <= TOLERANCE * largest:
+        raise ValueError(
+            f"{_NOT_COVERED}: without channels that are zero the outputs change by {difference:.3g}, of {largest:.3g}."
+        )
+
+
+_NOT_COVERED = "this network cannot be pruned, since torch-pruning's graph does not have all that its channels go into"
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs.values())
+
+
+def _measure(run: Run, module: TaskModule, data: TaskData) -> dict[str, float]:
+    """Return the metrics of a module on the validation split, as `vertebra validate` measures the run."""
+    device = run.device
+    trainer = Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=1,
+        precision=run.config["trainer"].get("precision") or cast(Any, default_precision()),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    (metrics,) = trainer.validate(module, datamodule=data, verbose=False)
+    module.to(device).eval()
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _config(run: Run, widths: dict[str, list[int]], output: Path) -> dict[str, Any]:
+    """Return the configuration of the new run: that of the old one with the widths, and without initial weights."""
+    config = copy.deepcopy(run.config)
+    drop_initial_weights(config["model"])
+    config["model"]["init_args"] |= {"widths": widths, "teacher": None, "distillation": None}
+    config["trainer"]["default_root_dir"] = str(output)
+    config["checkpoint"]["dirpath"] = None
+    optimizer = config["model"]["init_args"].get("optimizer") or {}
+    if (rate := (optimizer.get("init_args") or {}).get("lr")) is not None:
+        optimizer["init_args"]["lr"] = rate * _RATE
+    config["model"]["init_args"]["network"]["init_args"].pop("num_classes", None)
+    return config
+
+
+def _finetuned(
+    config: dict[str, Any], pruned: nn.Module, epochs: int, flags: Sequence[str], output: Path, data: TaskData, run: Run
+) -> Trial:
+    """Train the pruned network, and return the best checkpoint's metrics.
+
+    Raises:
+        ValueError: the training ended early.
+    """
+    weights = {name: value.cpu() for name, value in pruned.state_dict().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "config.yaml")
+        file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+        words = ["fit", "-c", str(file), "--trainer.max_epochs", str(epochs), "--trainer.devices", "1", *flags]
+        code = train.main(words, start=lambda module: cast(Any, module).network.load_state_dict(weights))
+    if code:
+        raise ValueError(f"{output}: the fine-tuning ended with exit code {code}; its output says why.")
+    best = load(output, device=run.device)
+    return Trial("fine-tuned", _measure(best, best.module, data))
+
+
+def _write(run: Run, pruned: nn.Module, config: dict[str, Any], output: Path) -> None:
+    """Write the pruned network as a checkpoint that was not trained since."""
+    text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
+    content = read_checkpoint(run.path)
+    state = {f"network.{name}": value.cpu() for name, value in pruned.state_dict().items()}
+    entries = ("class_names", "pytorch-lightning_version", "epoch", "global_step", "category_ids", "operating_point")
+    kept = {name: content[name] for name in entries if name in content}
+    write_checkpoint({**kept, "state_dict": state, "config": text}, output / "checkpoints" / "best.ckpt")
+    (output / "config.yaml").write_text(text, encoding="utf-8")
+
+
+def _latencies(networks: Sequence[nn.Module], inputs: Any, device: torch.device) -> list[float]:
+    """Return the median milliseconds of an inference on one sample, as `vertebra predict` runs it."""
+    folded = [copy.deepcopy(network) for network in networks]
+    for network in folded:
+        fold_norms(network)
+    with torch.autocast(device.type, torch.bfloat16, enabled=default_precision() == "bf16-mixed"):
+        return latencies([partial(_infer, one, inputs) for one in folded], device)
+
+
+def _summary(record: dict[str, Any], trials: Sequence[Trial], metric: str, output: Path) -> str:
+    scores = {trial.name: trial.metrics.get(metric, math.nan) for trial in trials}
+    macs, parameters, times = record["macs"], record["parameters"], record["latency_ms"]
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    lines = [
+        f"{output}: {record['channels']['pruned']} of {record['channels']['all']} channels pruned",
+        f"  GMACs         {macs[0] / 1e9:.3f} -> {macs[1] / 1e9:.3f} ({macs[0] / macs[1]:.2f} x)",
+        f"  parameters    {parameters[0] / 1e6:.2f} M -> {parameters[1] / 1e6:.2f} M",
+        f"  latency       {times[0]:.2f} ms -> {times[1]:.2f} ms ({times[0] / times[1]:.2f} x), one sample",
+        f"  {metric:<13} {shown}",
+    ]
+    if times[1] > times[0]:
+        lines.append("  the pruned network is slower than the whole one on this machine")
+    for name in ("pruned", "fine-tuned"):
+        if name in scores and not scores[name] >= _COLLAPSED * scores["before"]:
+            remedy = "train longer with --epochs" if name == "fine-tuned" else "only a fine-tuned one is of use"
+            lines.append(f"  {metric} of the {name} network has collapsed to {scores[name]:.4f}; {remedy}")
+    return "\n".join(lines)
