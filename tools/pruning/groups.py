@@ -114,7 +114,7 @@ class _Watched(nn.Module):
     def build(self, inputs: Any) -> None:
         """Make the probes for the outputs of an input."""
         kinds = {2: nn.Linear, 4: nn.Conv2d, 5: nn.Conv3d}
-        for output in _tensors(self.run(self.network, inputs)):
+        for output in tensors_of(self.run(self.network, inputs)):
             if output.dim() not in kinds:
                 raise ValueError(
                     f"the network returns {tuple(output.shape)}; expected logits or maps, whose second axis has the "
@@ -124,15 +124,16 @@ class _Watched(nn.Module):
             self.probes.append(kinds[output.dim()](output.shape[1], 1, *more).to(output.device, output.dtype))
 
     def forward(self, inputs: Any) -> list[Tensor]:
-        outputs = _tensors(self.run(self.network, inputs))
+        outputs = tensors_of(self.run(self.network, inputs))
         return [probe(output) for probe, output in zip(self.probes, outputs, strict=True)]
 
 
-def _tensors(outputs: Any) -> list[Tensor]:
+def tensors_of(outputs: Any) -> list[Tensor]:
+    """Return the tensors in the outputs of a network: one, or those of a dict or sequence."""
     if isinstance(outputs, Tensor):
         return [outputs]
     values = outputs.values() if isinstance(outputs, dict) else outputs
-    return [tensor for value in values if value is not None for tensor in _tensors(value)]
+    return [tensor for value in values if value is not None for tensor in tensors_of(value)]
 
 
 def _frozen_pruner(library: Any) -> type:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from vertebra.backbones import Backbone
 from vertebra.backbones.narrowing import narrow, widths_of
 from vertebra.tools.pruning.groups import Group
-from vertebra.tools.pruning.importance import weights_of
 
 _STEPS, _KEPT = 16, 2  # parts of a group that are pruned at once, and that at least stay
 
@@ -107,19 +106,6 @@ def pruned_network(network: nn.Module, plan: Plan) -> nn.Module:
     narrow(copied, widths)
     for layer in layers:
         _copy_channels(copied, layer, state, kept)
-    return copied
-
-
-def masked_network(network: nn.Module, plan: Plan) -> nn.Module:
-    """Return a copy of a network whose pruned channels are zero: it must compute what the pruned one does."""
-    copied = copy.deepcopy(network)
-    with torch.no_grad():
-        for group, pruned in zip(plan.groups, plan.pruned, strict=True):
-            for member in group.members:
-                if member.side == "out":
-                    indices = member.indices[torch.isin(member.roots, pruned)]
-                    for weight, axis in weights_of(copied, member):
-                        weight.index_fill_(axis, indices.to(weight.device), 0.0)
     return copied
 
 

@@ -29,17 +29,19 @@ from vertebra.tools.arguments.command_line import read_words
 from vertebra.tools.arguments.flag_names import refuse_unknown
 from vertebra.tools.arguments.short_flags import expand_short
 from vertebra.tools.experiment.hardware import default_precision
+from vertebra.tools.exporting.draft import draft_of
 from vertebra.tools.pruning.estimates import estimate_norms, latencies, macs_of
 from vertebra.tools.pruning.groups import find_groups
 from vertebra.tools.pruning.importance import Importance, taylor_importance, weight_importance
-from vertebra.tools.pruning.plan import Plan, changed_widths, make_plan, masked_network, pruned_network, set_levels
+from vertebra.tools.pruning.plan import changed_widths, make_plan, pruned_network, set_levels
+from vertebra.tools.pruning.soundness import TOLERANCE, deviation, sound_groups
 from vertebra.tools.trained.assembly import training_data
 from vertebra.tools.trained.checkpoint_config import drop_initial_weights
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
+from vertebra.tools.trained.exported_file import is_exported
 from vertebra.tools.trained.run import Run, load
 
 RECORD = "pruning.json"
-TOLERANCE = 1e-3  # of the masked network, relative to the largest output: float32 sums in another order give 1e-5
 _BATCHES = 16  # of the training split, for importance and for the statistics of batch norms
 _COLLAPSED = 0.5  # of the metric before
 _RATE = 0.2  # of the fine-tuning, relative to that of the run
@@ -62,6 +64,8 @@ def prune_run(
 ) -> str:
     """Prune the network of a run and fine-tune it, in a run folder of its own.
 
+    Importance is that for the default loss of the task: a loaded run has no loss of its own.
+
     Args:
         path: of the run.
         output: folder of the new run.
@@ -81,6 +85,11 @@ def prune_run(
         raise ValueError(f"{output} exists and is not empty; give a new folder with --output FOLDER.")
     run = load(path)
     file = run.path.parent.parent / "config.yaml"
+    if is_exported(run.path) or not file.is_file():
+        raise ValueError(
+            f"{path}: has no config.yaml with a data set, which is needed to measure and to fine-tune; give the folder "
+            "of a run."
+        )
     data = training_data(file)
     if tuple(data.class_names) != run.class_names:
         raise ValueError(f"{file}: the data set has other classes than the run; give the data that it was trained on.")
@@ -89,7 +98,7 @@ def prune_run(
     batches = _training_batches(data, module, run.device)
     inputs = _first_inputs(module, batches)
     trials = [Trial("before", _measure(run, module, data))]
-    groups = find_groups(network, inputs, _forward)
+    groups = sound_groups(network, find_groups(network, inputs, _forward), inputs, _forward)
     with _silent(module):
         scores = (
             weight_importance(network, groups)
@@ -98,7 +107,11 @@ def prune_run(
         )
         plan = make_plan(network, groups, scores, lambda one: macs_of(partial(_infer, one, inputs)), speedup)
         pruned = pruned_network(network, plan)
-        _check(network, pruned, plan, inputs)
+        if not (found := deviation(network, plan, inputs, _forward)) <= TOLERANCE:
+            raise ValueError(
+                "this network cannot be pruned, since torch-pruning's graph does not have all that its channels go "
+                f"into: without channels that are zero the outputs change by {found:.2g} of the largest."
+            )
         set_levels(pruned, partial(_infer, pruned, inputs))
         module.network = pruned
         estimate_norms(pruned, lambda batch: _loss(module, batch), batches)
@@ -122,7 +135,8 @@ def prune_run(
         _write(run, pruned, config, output)
     metric = module.choose_monitor(run.config["model"]["init_args"])[0]
     record["metrics"] = {trial.name: trial.metrics for trial in trials}
-    (output / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    with draft_of(output / RECORD) as draft:
+        draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return _summary(record, trials, metric, output)
 
 
@@ -135,8 +149,9 @@ def _long_flags(flags: Sequence[str], config: dict[str, Any]) -> list[str]:
 
 def _training_batches(data: TaskData, module: TaskModule, device: torch.device) -> list[Any]:
     data.num_workers = 0
-    loader = itertools.islice(data.train_dataloader(), _BATCHES)
-    return [module.transfer_batch_to_device(batch, device, 0) for batch in loader]
+    loader = data.train_dataloader()
+    module.prepare(loader.dataset)
+    return [module.transfer_batch_to_device(batch, device, 0) for batch in itertools.islice(loader, _BATCHES)]
 
 
 @contextmanager
@@ -158,7 +173,6 @@ def _loss(module: TaskModule, batch: Any) -> Tensor:
 def _first_inputs(module: TaskModule, batches: Sequence[Any]) -> Any:
     """Return what the network is given for one sample, in the layout of a training batch."""
     with _silent(module), torch.no_grad():
-        module.prepare(None)
         _loss(module, batches[0])
     assert module.inputs_of_step is not None
     inputs = module.inputs_of_step[0]
@@ -172,32 +186,6 @@ def _forward(network: Any, inputs: Any) -> Any:
 
 def _infer(network: Any, inputs: Any) -> Any:
     return network(inputs)
-
-
-def _check(network: nn.Module, pruned: nn.Module, plan: Plan, inputs: Any) -> None:
-    """Compare the pruned network with the whole one whose pruned channels are zero.
-
-    Raises:
-        ValueError: they differ, so that a layer depends on channels in a way that the graph does not have.
-    """
-    with torch.no_grad():
-        try:
-            found, expected = (_tensors(_forward(one, inputs)) for one in (pruned, masked_network(network, plan)))
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{_NOT_COVERED} ({str(error).splitlines()[0][:200]}).") from error
-    largest = max(float(x.abs().max()) for x in expected)
-    difference = max(float((x - y).abs().max()) for x, y in zip(found, expected, strict=True))
-    if not difference <= TOLERANCE * largest:
-        raise ValueError(
-            f"{_NOT_COVERED}: without channels that are zero the outputs change by {difference:.3g}, of {largest:.3g}."
-        )
-
-
-_NOT_COVERED = "this network cannot be pruned, since torch-pruning's graph does not have all that its channels go into"
-
-
-def _tensors(outputs: Any) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs.values())
 
 
 def _measure(run: Run, module: TaskModule, data: TaskData) -> dict[str, float]:

@@ -17,7 +17,8 @@ from vertebra.tasks.video import video_classifier
 from vertebra.tools.pruning.estimates import estimate_norms, macs_of
 from vertebra.tools.pruning.groups import Group, Member, find_groups
 from vertebra.tools.pruning.importance import taylor_importance, weight_importance
-from vertebra.tools.pruning.plan import Plan, Unreachable, make_plan, masked_network, pruned_network, set_levels
+from vertebra.tools.pruning.plan import Plan, Unreachable, make_plan, pruned_network, set_levels
+from vertebra.tools.pruning.soundness import deviation, masked_network, sound_groups
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -90,6 +91,20 @@ def test_pruning_channels_that_are_zero_changes_no_output(case):
     assert all(map(torch.equal, outputs(rebuilt, inputs), outputs(pruned, inputs)))
     frozen = [name for name, x in network.named_parameters() if not x.requires_grad]
     assert frozen == [name for name, x in pruned.named_parameters() if not x.requires_grad]
+
+
+def test_groups_that_a_layer_depends_on_the_number_of_are_left_out():
+    torch.manual_seed(0)
+    network = ImageClassifier("resnet20", num_classes=4).eval()  # whose shortcuts pad with a fixed number of zeros
+    groups = find_groups(network, IMAGES[:, :, :32, :32], forward)
+    sound = sound_groups(network, groups, IMAGES[:, :, :32, :32], forward)
+    names = [{member.layer for member in group.members if member.side == "out"} for group in sound]
+    blocks = [f"backbone.layer{stage}.{block}" for stage in (1, 2, 3) for block in range(3)]
+    assert sorted(map(sorted, names)) == sorted([f"{block}.bn1", f"{block}.conv1"] for block in blocks)
+    left_out = [group for group in groups if group.channels and all(group is not one for one in sound)]
+    assert left_out
+    plan = Plan(left_out, [torch.arange(0, group.channels - 1, 3) for group in left_out])
+    assert deviation(network, plan, IMAGES[:, :, :32, :32], forward) > 1e-2
 
 
 def chain():
