@@ -28,7 +28,7 @@ TOOLS = {
     "exporting": (),
     "pruning": (),
     "benchmarks": ("exporting",),
-    "analyses": ("samples", "trained", "backbones", "benchmarks"),
+    "analyses": ("samples", "trained", "degradation"),
 }
 
 

@@ -35,6 +35,7 @@ ANALYSES: Mapping[str, Analysis] = {
     "depth-flow": Analysis("vertebra.tools.analyses.depth_flow", "depth as time: steps, refinement, an ODE's path"),
     "information": Analysis("vertebra.tools.analyses.information", "information of layers about labels and input"),
     "similarity": Analysis("vertebra.tools.analyses.similarity", "CKA of every pair of layers, of one or two networks"),
+    "ablate": Analysis("vertebra.tools.analyses.ablate", "one part of a network changed at a time, trained small"),
 }
 _USAGE = "usage: vertebra analyze WHAT RUN_OR_NAME [--seed N] [--output FOLDER] [--FLAG VALUE ...]"
 

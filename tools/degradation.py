@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace) -> None:
         for family in ("plain", "resnet"):
             for depth in depths:
                 create_backbone(f"{family}{depth}")
-    train, val = _data(args.data, args.images)
+    train, val = read_images(args.data, args.images)
 
     def curve_of(name: str) -> Curve:
         runs = []
@@ -127,7 +127,17 @@ def _run(args: argparse.Namespace) -> None:
     print(f"report: {args.output / 'report.html'}, {time.monotonic() - started:.0f} s in total")
 
 
-def _data(archive: Path | None, num_images: int | None) -> tuple[LabeledImages, LabeledImages]:
+def read_images(archive: Path | None, num_images: int | None) -> tuple[LabeledImages, LabeledImages]:
+    """Return training and validation images in memory.
+
+    Args:
+        archive: of CIFAR or in the style of MedMNIST; None generates textures.
+        num_images: number of training images; None for all of the archive, or 1500 generated ones.
+
+    Raises:
+        FileNotFoundError: there is no such archive.
+        ValueError: it is of another kind, or damaged.
+    """
     import numpy as np
 
     from vertebra.tasks.classification.formats import read_labeled_images

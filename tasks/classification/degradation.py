@@ -7,7 +7,7 @@ shortcuts it has a lower one. The paper trains for 64,000 steps on CIFAR-10.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vertebra.backbones import Backbone
 from vertebra.tasks.classification.classifier import image_classifier
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.training.normalize import Normalize
@@ -75,7 +76,7 @@ class Pair(NamedTuple):
 
 
 def train_network(
-    name: str,
+    backbone: str | Callable[[], Backbone],
     train: LabeledImages,
     val: LabeledImages,
     epochs: int,
@@ -90,7 +91,7 @@ def train_network(
     padded by an eighth of its side, and horizontal flips. The order of images depends on the seed only.
 
     Args:
-        name: name of a registered backbone.
+        backbone: name of a registered backbone, or a function that builds one.
         train: training images, in memory.
         val: validation images of the same size, in memory.
         epochs: number of epochs E.
@@ -99,7 +100,8 @@ def train_network(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
-    network = image_classifier(name, len(train.class_names)).to(memory_format=torch.channels_last).to(device)
+    built = backbone if isinstance(backbone, str) else backbone()
+    network = image_classifier(built, len(train.class_names)).to(memory_format=torch.channels_last).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1 * batch_size / 128, momentum=0.9, weight_decay=1e-4)
     steps = epochs * -(-len(train) // batch_size)
     schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.75))
