@@ -53,12 +53,14 @@ class Compared(NamedTuple):
         rows: names of the P layers of the first network: `stem`, and the blocks.
         columns: names of the Q layers of the second network.
         values: (P, Q).
+        is_pair: whether they are two networks, not one whose layers are compared with each other.
     """
 
     title: str
     rows: list[str]
     columns: list[str]
     values: np.ndarray
+    is_pair: bool
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -111,7 +113,7 @@ def compare(title: str, first: nn.Module, second: nn.Module, images: Sequence[Te
         grams = _grams(first, batch)
         similarity.update(grams, grams if second is first else _grams(second, adapt(batch)))
     names = [["stem", *(block.name for block in blocks_of(network))] for network in (first, second)]
-    return Compared(title, names[0], names[1], similarity.compute().cpu().numpy())
+    return Compared(title, names[0], names[1], similarity.compute().cpu().numpy(), second is not first)
 
 
 def adapter(first: nn.Module, second: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -172,7 +174,7 @@ def _findings(subject: Subject, found: Sequence[Compared], args: Namespace) -> F
     square = [one for one in found if one.values.shape[0] == one.values.shape[1]]
     lines: dict[str, list[Line]] = {}
     for look, one in enumerate(square):
-        title, values = _SAME_DEPTH if is_pair(one) else _NEXT, one.values.diagonal(0 if is_pair(one) else 1)
+        title, values = _SAME_DEPTH if one.is_pair else _NEXT, one.values.diagonal(0 if one.is_pair else 1)
         lines.setdefault(title, []).append(Line(one.title, np.arange(len(values)), values, look))
     panels = [Panel(title, chosen, "block (0: stem)", "CKA") for title, chosen in lines.items()]
     rows = [
@@ -196,11 +198,6 @@ def _findings(subject: Subject, found: Sequence[Compared], args: Namespace) -> F
     )
 
 
-def is_pair(one: Compared) -> bool:
-    """Return whether two different networks were compared: a layer's similarity to itself is 1."""
-    return not np.allclose(one.values.diagonal(), 1) or one.values.shape[0] != one.values.shape[1]
-
-
 def _numbers(one: Compared) -> tuple[float, float, float, float]:
     """Return the mean over all pairs, mean and least at the same depth, and the mean of each block with the next."""
     if one.values.shape[0] != one.values.shape[1]:
@@ -219,6 +216,6 @@ def _sentence(one: Compared) -> str:
     text = f"{one.title[:1].upper()}{one.title[1:]}: the mean CKA of all pairs of layers is {mean:.2f}"
     if np.isnan(same):
         return f"{text}."
-    if is_pair(one):
+    if one.is_pair:
         return f"{text}, at the same depth {same:.3f} (least {least:.3f})."
     return f"{text}, of a block with the next {following:.2f}."

@@ -42,6 +42,7 @@ def test_a_network_inflated_in_the_center_is_the_2d_network_on_constant_clips(tm
     (row,) = content["summary"]
     assert row["same depth, least"] == pytest.approx(1, abs=1e-4)
     assert content["title"] == "Similarity of representations of resnet18 and resnet18_3d"
+    assert "at the same depth 1.000 (least 1.000)" in content["sentences"][0]
 
 
 def test_a_network_inflated_by_the_mean_differs_at_the_ends_of_a_clip(tmp_path):
