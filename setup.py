@@ -42,6 +42,9 @@ EXPORT = ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"]
 # the graph of layers that `vertebra prune` must prune together
 PRUNE = ["torch-pruning>=1.6"]
 
+# solvers of ODE-Nets beyond Euler's
+ODE = ["torchdiffeq>=0.2.4"]
+
 EXTRAS = {
     "dev": [
         "pytest>=8.0",
@@ -54,12 +57,14 @@ EXTRAS = {
         *REFERENCES,
         *EXPORT,
         *PRUNE,
+        *ODE,
     ],
     "notebooks": ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "pandas>=2.2"],
     "trackers": ["wandb>=0.17", "mlflow-skinny>=2.14"],
     "keras": ["h5py>=3.8"],  # weight files of Keras
     "export": EXPORT,
     "prune": PRUNE,
+    "ode": ODE,
 }
 
 setup(

@@ -5,6 +5,7 @@ from vertebra.backbones import (  # noqa: F401  importing registers their networ
     convnets,
     cspdarknet,
     momentum_resnet,
+    odenet,
     resnet_2d,
     resnet_3d,
     resnet_attention,

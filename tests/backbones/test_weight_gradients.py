@@ -29,6 +29,7 @@ OF_IMAGES = [
     "highway20",
     "vit_tiny_patch16_224",
     "momentum_resnet20",
+    "odenet20",
 ]
 QUICK = {"resnet10_3d", "resnet18s_3d", "resnet18", "resnet20"}
 
