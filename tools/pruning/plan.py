@@ -134,7 +134,8 @@ def set_levels(network: nn.Module, run: Callable[[], Any]) -> None:
         body.levels = tuple(level._replace(channels=maps[level.name].shape[1]) for level in body.levels)
 
     hooks = [body.register_forward_hook(read) for body in bodies]
-    run()
+    with torch.no_grad():
+        run()
     for hook in hooks:
         hook.remove()
 

@@ -28,6 +28,7 @@ from vertebra.tools import train
 from vertebra.tools.arguments.command_line import read_words
 from vertebra.tools.arguments.flag_names import refuse_unknown
 from vertebra.tools.arguments.short_flags import expand_short
+from vertebra.tools.experiment.console import silence_chatter
 from vertebra.tools.experiment.hardware import default_precision
 from vertebra.tools.exporting.draft import draft_of
 from vertebra.tools.pruning.estimates import estimate_norms, latencies, macs_of
@@ -44,7 +45,6 @@ from vertebra.tools.trained.run import Run, load
 RECORD = "pruning.json"
 _BATCHES = 16  # of the training split, for importance and for the statistics of batch norms
 _COLLAPSED = 0.5  # of the metric before
-_RATE = 0.2  # of the fine-tuning, relative to that of the run
 
 
 class Trial(NamedTuple):
@@ -83,6 +83,7 @@ def prune_run(
     """
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} exists and is not empty; give a new folder with --output FOLDER.")
+    silence_chatter()
     run = load(path)
     file = run.path.parent.parent / "config.yaml"
     if is_exported(run.path) or not file.is_file():
@@ -213,9 +214,6 @@ def _config(run: Run, widths: dict[str, list[int]], output: Path) -> dict[str, A
     config["model"]["init_args"] |= {"widths": widths, "teacher": None, "distillation": None}
     config["trainer"]["default_root_dir"] = str(output)
     config["checkpoint"]["dirpath"] = None
-    optimizer = config["model"]["init_args"].get("optimizer") or {}
-    if (rate := (optimizer.get("init_args") or {}).get("lr")) is not None:
-        optimizer["init_args"]["lr"] = rate * _RATE
     config["model"]["init_args"]["network"]["init_args"].pop("num_classes", None)
     return config
 
