@@ -151,7 +151,10 @@ class _Traffic(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         returns = function._schema.returns
-        is_view = any(one.alias_info is not None and not one.alias_info.is_write for one in returns)
+        # a reshape that has to copy ends in an operation that is declared as none
+        is_view = function is torch.ops.aten._unsafe_view.default or any(
+            one.alias_info is not None and not one.alias_info.is_write for one in returns
+        )
         if not is_view:
             tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
             self.total += sum(x.numel() * x.element_size() for x in tensors)

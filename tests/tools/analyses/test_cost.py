@@ -97,3 +97,17 @@ def test_a_run_has_the_cost_of_its_input_size(trained, tmp_path):
     folder, _ = trained("classification")
     assert main(["analyze", "cost", str(folder), "--rounds", "1", "--output", str(tmp_path)]) == 0
     assert "1 x 3 x 24 x 24" in (tmp_path / "cost.html").read_text()
+
+
+class Turned(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2).reshape(x.shape[0], -1)[:, :5]
+
+
+def test_views_move_no_bytes():
+    turned = Turned()
+    net = nn.Sequential(nn.Sequential(turned))
+    net[0].register_parameter("weight", nn.Parameter(torch.zeros(2, 2, device="meta")))
+    costs = count_costs(net, [Block("0", "", net[0], None)], (2, 3, 4))
+    # only the reshape copies: it reads and writes 24 values
+    assert costs["0"].traffic == 4 * 2 * 24
