@@ -29,6 +29,7 @@ TOOLS = {
     "pruning": (),
     "benchmarks": ("exporting",),
     "analyses": ("samples", "trained", "degradation"),
+    "quantizing": ("exporting", "benchmarks"),
 }
 
 

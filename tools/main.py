@@ -56,6 +56,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "prune": Command(
             "vertebra.tools.prune", "remove channels of a network, fine-tune: vertebra prune RUN --speedup 2"
         ),
+        "quantize": Command("vertebra.tools.quantize", "write a model as int8 ONNX, measured: vertebra quantize RUN"),
         "share": Command("vertebra.tools.share", "write a model for others, with a card: vertebra share RUN FOLDER"),
         "predict": Command(
             "vertebra.tools.predict",

@@ -43,9 +43,18 @@ class Comparison:
     _decisions: tuple[int, int] = (0, 0)  # equal, and all
 
     @property
+    def deviation(self) -> float:
+        """How far the outputs are apart: the largest difference, relative to the largest output."""
+        return self.relative
+
+    @property
     def relative(self) -> float:
         """The largest difference, relative to the largest output."""
         return self.difference / self.largest if self.largest else self.difference
+
+    def empty(self) -> Comparison:
+        """Return a comparison of the same kind without samples."""
+        return Comparison(self.exclusive)
 
     def add(self, inputs: Tensor, eager: Tensor, exported: Tensor) -> None:
         """Compare the outputs (N, K, ...) for one input.
@@ -103,11 +112,17 @@ class Result(Protocol):
         samples: number of samples.
         shapes: of the inputs, each once.
         metrics: name -> metric of the eager network, and of the file; empty without labels.
+        deviation: how far the outputs are apart, 0 for equal ones.
     """
 
     samples: int
     shapes: list[tuple[int, ...]]
     metrics: dict[str, tuple[float, float]]
+
+    @property
+    def deviation(self) -> float: ...
+
+    def empty(self) -> Result: ...
 
     def add(self, inputs: Any, eager: Any, exported: Any) -> None: ...
 
@@ -222,7 +237,8 @@ def compare(
         labeled: whether they have labels; then the metrics are compared too.
         studies: see `Recorder`.
     """
-    metrics = [copy.deepcopy(module.metric) for _ in range(2)]
+    unused = module.metric
+    metrics = [copy.deepcopy(unused) for _ in range(2)]
     for index, batch in enumerate(tqdm(batches, delay=1, leave=False, desc="comparing")):
         recorders = [Recorder(network, studies) for network in (eager, exported)]
         for recorder, metric in zip(recorders, metrics, strict=True):
@@ -234,6 +250,7 @@ def compare(
         for (inputs, output), (_, other) in zip(recorders[0].calls, recorders[1].calls, strict=True):
             result.add(inputs, output, other)
         result.samples += len(module.sample_names(batch))
+    module.metric = unused  # for the next comparison
     if labeled and result.samples:
         # calibrated as a test split is: with what the run has fitted
         scores = [module.calibrate(metric.compute(), "test").scores() for metric in metrics]

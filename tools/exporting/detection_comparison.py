@@ -46,6 +46,15 @@ class DetectionComparison:
         """Part of the detections of either network that the other has."""
         return self._matched / self._all if self._all else 1.0
 
+    @property
+    def deviation(self) -> float:
+        """How far the outputs are apart: part of the detections without a match."""
+        return 1 - self.matched
+
+    def empty(self) -> DetectionComparison:
+        """Return a comparison without samples."""
+        return DetectionComparison()
+
     def add(self, inputs: ImageBatch, eager: list[dict[str, Tensor]], exported: list[dict[str, Tensor]]) -> None:
         """Compare the detections in one batch."""
         for one, other in zip(eager, exported, strict=True):

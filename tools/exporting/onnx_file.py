@@ -33,7 +33,7 @@ def write_onnx(
     Raises:
         ValueError: a library is missing, an operator of the network has no translation, or an axis cannot be dynamic.
     """
-    _import("onnx", "onnxscript")
+    require("onnx", "onnxscript")
     from vertebra.tools.exporting.translations import translations  # imports detection, which takes a second
 
     inputs = signature.inputs(example)
@@ -64,7 +64,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         FileNotFoundError: it does not exist.
         ValueError: it is no ONNX file, or was not written by `vertebra export`.
     """
-    return from_strings(path, _session(path).get_modelmeta().custom_metadata_map)
+    return from_strings(path, open_session(path).get_modelmeta().custom_metadata_map)
 
 
 class OnnxModule(nn.Module):
@@ -80,7 +80,7 @@ class OnnxModule(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.session = _session(path)
+        self.session = open_session(path)
         self.takes_studies = not isinstance(self.session.get_inputs()[0].shape[1], int)
         # in the state dict, by which predictions record their model
         digest = hashlib.sha256(path.read_bytes()).digest()
@@ -105,10 +105,16 @@ class OnnxDetector(DetectorCalls, OnnxModule):
     """Detector of an ONNX file."""
 
 
-def _session(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """Return an `onnxruntime.InferenceSession` on the CPU.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it is no ONNX file.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give an ONNX file of `vertebra export`.")
-    (runtime,) = _import("onnxruntime")
+    (runtime,) = require("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
@@ -120,7 +126,12 @@ def _session(path: Path) -> Any:
         ) from error
 
 
-def _import(*names: str) -> list[Any]:
+def require(*names: str) -> list[Any]:
+    """Return libraries of the extra `export`.
+
+    Raises:
+        ValueError: one is not installed.
+    """
     modules = []
     for name in names:
         try:

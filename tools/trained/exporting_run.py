@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vertebra.tools.exporting.comparison import Result, compare, compare_shapes, prepared
 from vertebra.tools.exporting.draft import draft_of
@@ -15,11 +16,12 @@ from vertebra.tools.exporting.exported_network import example_input
 from vertebra.tools.exporting.onnx_file import write_onnx
 from vertebra.tools.exporting.program_file import write_program
 from vertebra.tools.exporting.signature import SIZES, Signature, signature_of
-from vertebra.tools.trained.assembly import portable_config, training_data
+from vertebra.tools.trained.assembly import portable_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
-from vertebra.tools.trained.export_plan import plan_for
+from vertebra.tools.trained.export_plan import ExportPlan, plan_for
 from vertebra.tools.trained.location import run_folder
 from vertebra.tools.trained.run import Run, load
+from vertebra.tools.trained.run_data import validation_batches
 from vertebra.tools.trained.shared_folder import described_entries
 
 RECORD = "export.json"
@@ -52,39 +54,58 @@ def export_run(
     run = load(path, device="cpu", trust=trust)
     signature_of(run.task, run.network, 4)  # before any data are read
     normalize = None if normalized else getattr(run.module, "normalize", None)
-    batches = _batches(run, images)
+    batches = run.loader(list(images)) if images is not None else validation_batches(run)
     module = prepared(run.module, normalizes=normalize is not None)
     plan = plan_for(run, normalize, module, batches)
     signature, inputs = plan.signature, plan.inputs
     file = output or run_folder(run.path) / "export" / "model.onnx"
     with draft_of(file) as draft:
-        example = example_input(tuple(inputs.shape), signature, inputs.dtype)
-        _WRITERS[file.suffix](plan.network, example, signature, _entries(run, signature, inputs, trust), draft)
-        exported, result = plan.readers[file.suffix](draft), plan.result
-        compare(result, module, plan.eager, exported, batches, images is None, signature.takes_studies)
-        compare_shapes(result, plan.eager, exported, inputs, signature.axes, plan.as_input)
-        if (fault := result.fault()) is not None:
-            raise ValueError(f"{file}: is not written: {fault}. Please report it with the config.yaml of the run.")
-    size = file.stat().st_size / 1e6
-    _write_record(file, signature, inputs, result)
+        write_compared(plan, module, batches, images is None, entries_of(run, plan, trust), draft, file)
+    size, result = file.stat().st_size / 1e6, plan.result
+    add_record(file, RECORD, _recorded(signature, inputs, result))
     return f"{file} ({size:.1f} MB)\n{_described(signature, inputs)}\n{_summary(result)}"
 
 
-def _batches(run: Run, images: Sequence[Path] | None) -> Iterable[Any]:
-    if images is not None:
-        return run.loader(list(images))
-    data = training_data(run_folder(run.path) / "config.yaml")
-    data.num_workers = 0
-    if tuple(data.class_names) != run.class_names:
-        raise ValueError(
-            f"{run_folder(run.path)}: the data set has the classes {', '.join(data.class_names[:8])}, and the model "
-            f"{', '.join(run.class_names[:8])}; give samples with --images PATH."
-        )
-    return data.val_dataloader()
+def write_compared(
+    plan: ExportPlan,
+    module: Any,
+    batches: Iterable[Any],
+    labeled: bool,
+    entries: Mapping[str, Any],
+    draft: Path,
+    file: Path,
+) -> nn.Module:
+    """Write the network of a plan, and compare what is written with the eager network.
+
+    Args:
+        plan: see `plan_for`; the comparison is added to its result.
+        module: see `plan_for`.
+        batches: of the task's data.
+        labeled: whether they have labels.
+        entries: metadata.
+        draft: file to write.
+        file: its later name, whose suffix chooses the format.
+
+    Returns:
+        The network of the file.
+
+    Raises:
+        ValueError: the network cannot be exported, or the file differs from it.
+    """
+    signature, inputs, result = plan.signature, plan.inputs, plan.result
+    example = example_input(tuple(inputs.shape), signature, inputs.dtype)
+    _WRITERS[file.suffix](plan.network, example, signature, entries, draft)
+    exported = plan.readers[file.suffix](draft)
+    compare(result, module, plan.eager, exported, batches, labeled, signature.takes_studies)
+    compare_shapes(result, plan.eager, exported, inputs, signature.axes, plan.as_input)
+    if (fault := result.fault()) is not None:
+        raise ValueError(f"{file}: is not written: {fault}. Please report it with the config.yaml of the run.")
+    return exported
 
 
-def _entries(run: Run, signature: Signature, inputs: torch.Tensor, trust: bool) -> dict[str, Any]:
-    content = read_checkpoint(run.path)
+def entries_of(run: Run, plan: ExportPlan, trust: bool) -> dict[str, Any]:
+    """Return the metadata of an exported file of a run."""
+    signature, inputs, content = plan.signature, plan.inputs, read_checkpoint(run.path)
     described = {
         "task": run.task,
         "preprocessing": {**run.preprocessing, "normalized_inside": inputs.dtype == torch.uint8},
@@ -111,14 +132,8 @@ def _summary(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _write_record(file: Path, signature: Signature, inputs: torch.Tensor, result: Result) -> None:
-    """Add the comparison to the record beside the file, which has an entry for each file of the folder."""
-    record = file.parent / RECORD
-    try:
-        entries = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        entries = {}
-    entries[file.name] = {
+def _recorded(signature: Signature, inputs: torch.Tensor, result: Result) -> dict[str, Any]:
+    return {
         "input": signature.input,
         "axes": [name or size for name, size in zip(signature.axes, inputs.shape, strict=True)],
         "dtype": str(inputs.dtype).removeprefix("torch."),
@@ -127,5 +142,15 @@ def _write_record(file: Path, signature: Signature, inputs: torch.Tensor, result
         **result.record(),
         "metrics": {name: {"eager": eager, "file": other} for name, (eager, other) in result.metrics.items()},
     }
-    with draft_of(record) as draft:
+
+
+def add_record(file: Path, name: str, record: Mapping[str, Any]) -> None:
+    """Add the record of a file to `name` beside it, which has an entry for each file of the folder."""
+    path = file.parent / name
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        entries = {}
+    entries[file.name] = record
+    with draft_of(path) as draft:
         draft.write_text(json.dumps(entries, indent=1), encoding="utf-8")

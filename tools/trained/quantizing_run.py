@@ -1,0 +1,156 @@
+"""Quantization of a run: the int8 file, what it gains and loses, and their record."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from vertebra.tools.exporting.comparison import Result, prepared
+from vertebra.tools.exporting.draft import draft_of
+from vertebra.tools.exporting.signature import signature_of
+from vertebra.tools.quantizing.inputs import recorded_inputs
+from vertebra.tools.quantizing.int8_file import METHOD, Int8Writer
+from vertebra.tools.quantizing.latency import describe_latency, measure_latency
+from vertebra.tools.trained.export_plan import ExportPlan, plan_for
+from vertebra.tools.trained.exported_file import is_exported
+from vertebra.tools.trained.exporting_run import add_record, entries_of, write_compared
+from vertebra.tools.trained.location import run_folder
+from vertebra.tools.trained.quantized_layers import Choice, Trials
+from vertebra.tools.trained.run import Run, load
+from vertebra.tools.trained.run_data import training_batches, validation_batches
+
+RECORD = "quantize.json"
+_CALIBRATION = 128  # samples of the training split
+_RANKED = 32  # for the effect of each group of layers
+
+
+class _Samples(NamedTuple):
+    """Batches for calibration, for the effects of layers, and for the comparison."""
+
+    calibration: DataLoader
+    ranked: DataLoader
+    compared: DataLoader
+
+    @property
+    def calibrated(self) -> int:
+        return len(self.calibration.dataset)  # type: ignore[arg-type]
+
+
+def quantize_run(
+    path: Path,
+    output: Path | None = None,
+    normalized: bool = False,
+    images: Sequence[Path] | None = None,
+    report: bool = False,
+    trust: bool = False,
+) -> str:
+    """Write the network of a run to an int8 ONNX file, and measure it beside the float32 file.
+
+    Args:
+        path: of the run.
+        output: the file, .onnx; `export/model_int8.onnx` in the run folder if not given.
+        normalized: whether the file takes normalized inputs.
+        images: samples to calibrate and compare on; those of the training and the validation split if not given.
+        report: whether to rank the layers by their effect also where all of them can be int8.
+        trust: see `vertebra.load`.
+
+    Returns:
+        What was written, and what it gains and loses.
+
+    Raises:
+        FileNotFoundError: there is no such run, or its data set is not there.
+        ValueError: the network cannot be exported or has no layer for int8, or the file cannot be written.
+    """
+    run = load(path, device="cpu", trust=trust)
+    if is_exported(run.path):
+        raise ValueError(f"{run.path}: is an exported file; give the run that it was exported from.")
+    signature_of(run.task, run.network, 4)  # before any data are read
+    normalize = None if normalized else getattr(run.module, "normalize", None)
+    samples = _samples(run, images)
+    module = prepared(run.module, normalizes=normalize is not None)
+    plan = plan_for(run, normalize, module, samples.calibration)
+    file = output or run_folder(run.path) / "export" / "model_int8.onnx"
+    with draft_of(file) as draft, tempfile.TemporaryDirectory() as folder:
+        float_path = Path(folder) / "float32.onnx"
+        entries = entries_of(run, plan, trust)
+        float_file = write_compared(
+            plan, module, samples.compared, images is None, entries, float_path, run_folder(run.path) / "model.onnx"
+        )
+        writer = Int8Writer(float_path, Path(folder))
+        if not writer.layers:
+            raise ValueError(
+                f"{type(run.network).__name__} has no convolution and no linear layer that can be int8; export it in "
+                "float32 with `vertebra export`."
+            )
+        writer.calibrate(recorded_inputs(module, samples.calibration, plan.signature.takes_studies))
+        trials = Trials(plan, module, float_file, writer, Path(folder) / "trial.onnx", images is None)
+        choice = trials.choose(samples.calibration, samples.ranked, samples.calibrated, run.task, report)
+        described = {"method": METHOD, "calibration": samples.calibrated, "float32": choice.float32}
+        writer.write(draft, choice.int8, {"quantization": json.dumps(described)})
+        int8_file = plan.readers[".onnx"](draft)
+        result = trials.compare(int8_file, samples.compared)
+        latency = measure_latency(plan.eager, float_file, int8_file, plan.as_input(plan.inputs))
+        sizes = float_path.stat().st_size, draft.stat().st_size
+    add_record(file, RECORD, {**described, **_recorded(plan, result, choice, sizes, latency)})
+    return "\n".join(
+        [
+            f"{file} ({sizes[1] / 1e6:.1f} MB, the float32 file {sizes[0] / 1e6:.1f} MB)",
+            f"calibrated on {samples.calibrated} samples: {METHOD}",
+            *_layers(choice),
+            *_metrics(plan, result),
+            describe_latency(latency, tuple(plan.inputs.shape)),
+        ]
+    )
+
+
+def _samples(run: Run, images: Sequence[Path] | None) -> _Samples:
+    if images is not None:
+        return _Samples(*[run.loader(list(images))] * 3)
+    return _Samples(training_batches(run, _CALIBRATION), training_batches(run, _RANKED), validation_batches(run))
+
+
+def _recorded(
+    plan: ExportPlan, result: Result, choice: Choice, sizes: tuple[int, int], latency: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "int8": choice.int8,
+        "calibration_loss": choice.loss,
+        "sensitivity": {group: effect._asdict() for group, effect in choice.effects.items()},
+        "bytes": dict(zip(("float32", "int8"), sizes, strict=True)),
+        "samples": result.samples,
+        "deviation": result.deviation,
+        "metrics": {
+            name: {"eager": plan.result.metrics[name][0], "float32": before, "int8": after}
+            for name, (before, after) in result.metrics.items()
+        },
+        "latency": {"shape": list(plan.inputs.shape), "threads": torch.get_num_threads(), "seconds": latency},
+    }
+
+
+def _layers(choice: Choice) -> list[str]:
+    lines = [f"int8: {len(choice.int8)} of {len(choice.int8) + len(choice.float32)} layers"]
+    if choice.float32:
+        lines[0] += f"; in float32, since the metric loses more than is tolerated: {', '.join(choice.float32)}"
+    if choice.effects:
+        by = "the metric loses" if choice.by_loss else "the outputs differ by (the metric is too coarse to rank by)"
+        lines.append(f"layers by what {by} with each group alone in int8, on {_RANKED} samples at most:")
+        for group, (loss, deviation) in choice.effects.items():
+            lost = "" if loss is None else f"metric {0.0 - loss:+.4f}, "
+            lines.append(f"  {group}: {lost}outputs {deviation:.4f}")
+    return lines
+
+
+def _metrics(plan: ExportPlan, result: Result) -> list[str]:
+    lines = [f"compared with the float32 file on {result.samples} samples: {result.summary()}"]
+    for name, (before, after) in result.metrics.items():
+        eager = plan.result.metrics[name][0]
+        lines.append(
+            f"  {name}: eager {eager:.4f}, float32 file {before:.4f}, int8 file {after:.4f} ({after - before:+.4f})"
+        )
+    return lines
