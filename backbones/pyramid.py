@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,7 +49,10 @@ def steps(levels: Sequence[Level]) -> list[tuple[int, ...]]:
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
     """Resize `x` to the size of `like` by nearest neighbors; where odd sizes were halved the scale is not exactly 2."""
-    return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, size=like.shape[2:], mode="nearest")
+    # an exported network runs at other sizes than it was traced with, where these may differ
+    if not torch.compiler.is_exporting() and x.shape[2:] == like.shape[2:]:
+        return x
+    return F.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
 def pyramid_conv(dim: int, in_channels: int, channels: int, size: int, norm: Norm | None) -> nn.Sequential:

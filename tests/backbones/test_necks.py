@@ -226,3 +226,29 @@ def test_repeats():
     assert len(BiFPN(LEVELS, 6, repeats=5).rounds) == 5
     with pytest.raises(ValueError, match="repeats is 0; a BiFPN has"):
         BiFPN(LEVELS, 6, repeats=0)
+
+
+class RoundedDown(nn.Module):
+    """A neck on a backbone that halves odd sizes downwards, as ConvNeXt does."""
+
+    def __init__(self, neck):
+        super().__init__()
+        self.neck = neck
+
+    def forward(self, images):
+        maps = [nn.functional.avg_pool2d(images, 2**i) for i in range(3)]
+        return tuple(self.neck(dict(zip(("C2", "C3", "C4"), maps, strict=True))).values())
+
+
+@pytest.mark.parametrize("neck", NECKS)
+def test_an_exported_neck_takes_sizes_that_are_halved_otherwise_than_those_of_the_trace(neck):
+    levels = [Level(f"C{i + 2}", 3, 2**i) for i in range(3)]
+    network = RoundedDown(randomize(neck(levels, channels=4))).eval()
+    dynamic = torch.export.Dim.DYNAMIC
+    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        program = torch.export.export(
+            network, (torch.zeros(2, 3, 32, 48),), dynamic_shapes=({2: dynamic, 3: dynamic},), strict=False
+        )
+    images = torch.randn(2, 3, 23, 31)
+    for found, expected in zip(program.module()(images), network(images), strict=True):
+        torch.testing.assert_close(found, expected)
