@@ -242,6 +242,14 @@ def test_a_network_that_cannot_be_exported_is_named_with_the_reason(tmp_path, ne
     assert list(tmp_path.iterdir()) == []
 
 
+def test_weights_that_one_file_cannot_hold_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "LARGEST", 60)
+    signature = signature_of("classification", torch.nn.Identity(), 4)
+    with pytest.raises(ValueError, match=r"the network has 0.00 GB of weights, and an ONNX file holds .* a \.pt2 file"):
+        onnx_file.write_onnx(torch.nn.Linear(4, 4), torch.zeros(2, 3, 4, 4), signature, {}, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_tasks_and_other_names_are_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="the model is of generation; networks of classification, detection, med"):
         signature_of("generation", torch.nn.Identity(), 4)

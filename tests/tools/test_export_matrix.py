@@ -65,7 +65,7 @@ def test_a_network_of_random_weights_exports_with_any_size(row, tmp_path):
             expected = network(inputs)
         (logits,) = session.run(None, {signature.input: inputs.numpy()})
         worst = max(worst, float((torch.from_numpy(logits) - expected).abs().max() / expected.abs().max()))
-    print(f"{name_of(row)}: {worst:.0e}")  # for the table
+    print(f"| `{name_of(row).removesuffix(f'-{backbone}')}` | `{backbone}` | {worst:.0e} |")  # row of the table
     assert worst < 1e-5
 
 
@@ -83,7 +83,7 @@ def test_a_network_of_random_weights_is_the_same_in_a_pt2_file(row, tmp_path):
         with torch.inference_mode():
             expected = network(inputs)
             worst = max(worst, float((program(inputs) - expected).abs().max() / expected.abs().max()))
-    print(f"{name_of(row)}: {worst:.0e}")  # for the table
+    print(f"| `{name_of(row).removesuffix(f'-{backbone}')}` | `{backbone}` | {worst:.0e} |")  # row of the table
     assert worst < 1e-5
 
 
@@ -141,7 +141,11 @@ def test_a_detector_of_random_weights_exports_with_any_size(row, suffix, tmp_pat
         with torch.inference_mode():
             expected, found = network(batch), exported(batch)
         result.add(batch, expected, found)
-    print(f"{detector_name(row)} {suffix}: {result.summary()}, {result.detections} detections")  # for the table
+    given = "".join(f", {key} {value}" for key, value in options.items())
+    print(  # row of the table
+        f"| `{name}`{given} | `{backbone}` | {100 * result.matched:.4g}% of {result.detections} | "
+        f"{result.box_difference:.0e} | {result.score_difference:.0e} | {suffix}"
+    )
     assert result.detections > 50
     assert result.fault() is None
     assert all(difference < 1e-2 for difference in result.further.values())

@@ -15,6 +15,7 @@ from vertebra.tools.exporting.metadata import from_strings, to_strings
 from vertebra.tools.exporting.obstacles import export_error, quiet, reason_of
 from vertebra.tools.exporting.signature import Signature
 
+LARGEST = 2**31 - 2**24  # bytes of weights: a file of protobuf holds less than 2 GiB, and the graph takes some of it
 OPSET = 18  # of the operators that torch's exporter is written for; a later one is converted from it
 
 
@@ -31,11 +32,17 @@ def write_onnx(
         path: of the file.
 
     Raises:
-        ValueError: a library is missing, an operator of the network has no translation, or an axis cannot be dynamic.
+        ValueError: a library is missing, an operator of the network has no translation, an axis cannot be dynamic, or
+            the weights are too large for one file.
     """
     require("onnx", "onnxscript")
     from vertebra.tools.exporting.translations import translations  # imports detection, which takes a second
 
+    if (size := sum(x.nbytes for x in (*network.parameters(), *network.buffers()))) > LARGEST:
+        raise ValueError(
+            f"the network has {size / 1e9:.2f} GB of weights, and an ONNX file holds {LARGEST / 1e9:.2f} GB at most; "
+            "write a .pt2 file: `vertebra export RUN --output NAME.pt2`."
+        )
     inputs = signature.inputs(example)
     with quiet():
         try:
