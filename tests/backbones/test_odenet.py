@@ -133,7 +133,6 @@ def test_a_missing_package_is_named(monkeypatch):
 @pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize(("method", "steps"), [("dopri5", 1), ("rk4", 10), ("euler", 1000)])
 def test_solvers_find_solution_and_gradient(method, steps, adjoint):
-    pytest.importorskip("torchdiffeq")
     stage = linear(2, method=method, steps=steps, rtol=1e-8, atol=1e-8, adjoint=adjoint)
     x = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
     y = stage(x)
@@ -146,7 +145,6 @@ def test_solvers_find_solution_and_gradient(method, steps, adjoint):
 
 
 def test_evaluations_grow_as_tolerances_fall():
-    pytest.importorskip("torchdiffeq")
     counts = []
     for tolerance in (1e-1, 1e-4, 1e-8):
         stage = linear(8, rate=-1.0, method="dopri5", rtol=tolerance, atol=tolerance)
@@ -156,7 +154,6 @@ def test_evaluations_grow_as_tolerances_fall():
 
 
 def test_torchdiffeq_without_adjoint_is_own_euler():
-    pytest.importorskip("torchdiffeq")
     network = odenet(20).double().eval()
     images = torch.randn(1, 3, 16, 16, dtype=torch.float64)
     expected = network(images)["C4"]
@@ -173,7 +170,6 @@ def stored(network, images):
 
 
 def test_the_adjoint_stores_no_steps_and_has_nearly_the_discrete_gradient():
-    pytest.importorskip("torchdiffeq")
     x = torch.randn(2, 64, 5, 5, dtype=torch.float64, requires_grad=True)
     network = spread(
         ResNet(PreActBasicBlock, (4,), BackboneOptions(norm="group"), stage=ODEStage, widths=(8,), strides=(1,))
