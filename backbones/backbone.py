@@ -134,6 +134,14 @@ class Backbone(nn.Module):
         x = self(images)[self.levels[-1].name]
         return x.mean(dim=tuple(range(2, x.dim())))
 
+    @property
+    def layers(self) -> list[list[str]] | None:
+        """Names of the modules of each layer for layer-wise learning rates, from the input on; None for the children.
+
+        What is in none of them counts as a part of the head.
+        """
+        return None
+
     def trim_for_classifier(self) -> None:
         """Remove parts that only serve maps on which neither the coarsest map nor `embed` depends; here none.
 

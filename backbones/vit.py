@@ -91,6 +91,14 @@ class ViT(Backbone):
         """Names of the blocks, which `compile_parts` compiles once for all, beside the patch embedding."""
         return [] if self.checkpointed else [f"blocks.{index}" for index in range(len(self.blocks))]
 
+    @property
+    def layers(self) -> list[list[str]]:
+        """The patch embedding with the positions, and each block; norm and pyramid are parts of the head.
+
+        As in fine-tuning of BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254.
+        """
+        return [["patch_embed"], *([f"blocks.{index}"] for index in range(len(self.blocks)))]
+
     def choose_levels(self, available: Sequence[Level], wanted: Sequence[str] | None) -> None:
         super().choose_levels(available, wanted)
         self.pyramid.keep([level.name for level in self.levels])

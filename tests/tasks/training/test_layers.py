@@ -5,8 +5,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
-from vertebra.backbones import Backbone, create_backbone
+from vertebra.backbones import Backbone, BackboneOptions, create_backbone
 from vertebra.backbones.backbone import Level
+from vertebra.backbones.vit import ViT
+from vertebra.tasks.classification import image_classifier
 from vertebra.tasks.training.frozen_layers import FrozenLayers
 from vertebra.tasks.training.layers import layer_groups
 from vertebra.tasks.training.module import TaskModule
@@ -80,6 +82,48 @@ def test_a_residual_network_has_a_stem_and_stages(name):
     assert [layer[0] for layer in layers[1:5]] == [f"backbone.layer{i}" for i in (1, 2, 3, 4)]
     covered = {id(weight) for layer in layer_groups(network) for part in layer for weight in part.parameters()}
     assert covered == {id(weight) for weight in network.parameters()}
+
+
+def tiny_vit():
+    return ViT(BackboneOptions(), width=8, depth=3, num_heads=1, patch=8, size=16)
+
+
+def test_each_block_of_a_transformer_is_a_layer():
+    assert names_of(Network(tiny_vit())) == [
+        ["backbone.patch_embed"],
+        *([f"backbone.blocks.{i}"] for i in range(3)),
+        ["backbone.norm", "backbone.pyramid", "neck", "head"],
+    ]
+
+
+def test_learning_rates_of_a_transformer_are_those_of_beit():
+    network = image_classifier("vit_tiny_patch16_224", 2)
+    groups = parameter_groups(network, (0.5, 1.0))
+    factors = {id(weight): group["lr_factor"] for group in groups for weight in group["params"]}
+    by_name = {name.removeprefix("backbone."): factors[id(weight)] for name, weight in network.named_parameters()}
+    assert len(factors) == len(by_name) == len(list(network.parameters()))
+    for name, factor in by_name.items():
+        # 14 layers: the embedding has 0.5 ** 13, block i 0.5 ** (12 - i), and what follows 1
+        exponent = 13 if name.startswith("patch_embed.") else 12 - int(name.split(".")[1]) if "blocks." in name else 0
+        assert factor == 0.5**exponent, name
+    assert {"patch_embed.cls_token", "patch_embed.pos_embed", "blocks.11.mlp.fc2.bias", "norm.weight"} <= set(by_name)
+
+
+def test_a_frozen_stem_of_a_transformer_is_its_patch_embedding(tmp_path):
+    module = Module(Network(tiny_vit()), ["a"])
+    FrozenLayers().setup(Trainer(logger=False, default_root_dir=tmp_path), module, "fit")
+    frozen = [name for name, weight in module.network.named_parameters() if not weight.requires_grad]
+    assert frozen == [name for name, _ in module.network.named_parameters() if ".patch_embed." in name]
+
+
+@pytest.mark.parametrize("name", ["momentum_resnet20", "odenet20"])
+def test_stages_of_continuous_depth_are_layers(name):
+    network = Network(create_backbone(name))
+    layers = names_of(network)
+    assert [layer[0] for layer in layers[1:4]] == [f"backbone.layer{i}" for i in (1, 2, 3)]
+    assert len(layers) == 5
+    covered = [id(weight) for layer in layer_groups(network) for part in layer for weight in part.parameters()]
+    assert sorted(covered) == sorted(map(id, network.parameters()))
 
 
 def test_a_network_without_a_backbone_is_refused():
