@@ -69,6 +69,7 @@ def test_a_detector_whose_peer_is_missing_is_measured_alone(monkeypatch, capsys)
     assert entries[0].build().loss().isfinite()
 
 
+@pytest.mark.slow
 def test_a_file_is_compared_with_the_eager_network(capsys):
     flags = ["--network", "image_classifier", "--backbone", "resnet20", "--size", "32", "32"]
     assert main(["--rounds", "1", "export", *flags]) == 0
@@ -210,6 +211,7 @@ def test_all_readers_of_a_video_return_the_same_frames(tmp_path):
         np.testing.assert_array_equal(read(file, indices), expected)
 
 
+@pytest.mark.slow
 def test_decoding_is_measured_for_both_keyframe_intervals(capsys):
     assert main(["--rounds", "1", "decoding", "--seconds", "2", "--clips", "2"]) == 0
     text = capsys.readouterr().out

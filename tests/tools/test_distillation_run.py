@@ -14,10 +14,10 @@ from lightning.pytorch import Callback
 import vertebra
 from vertebra.tools import main, train
 
-SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("segmentation", "video", "medical")]
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("detection", "segmentation", "video", "medical")]
 
 
-@pytest.mark.parametrize("task", ["classification", "detection", *SLOW])
+@pytest.mark.parametrize("task", ["classification", *SLOW])
 def test_a_run_learns_from_a_teacher_and_needs_it_no_more(task, trained, tmp_path, capsys):
     teacher, files = trained(task)
     moved = tmp_path / "teacher"

@@ -24,6 +24,9 @@ SHAPES = {
     "video": [(1, 3, 4, 24, 24), (3, 3, 4, 33, 40)],
     "medical": [(1, 1, 12, 12, 12), (3, 1, 5, 14, 17)],
 }
+# 2-D maps and volumes by default: clips are exported as volumes are, and detectors have their own file
+TASKS = [pytest.param(task, marks=pytest.mark.slow if task == "video" else ()) for task in sorted(SHAPES)]
+WITH_DETECTION = [*TASKS, pytest.param("detection", marks=pytest.mark.slow)]
 AXES = {
     "classification": ["batch", 3, "height", "width"],
     "segmentation": ["batch", 3, "height", "width"],
@@ -32,7 +35,7 @@ AXES = {
 }
 
 
-@pytest.mark.parametrize("task", sorted(SHAPES))
+@pytest.mark.parametrize("task", TASKS)
 def test_a_file_equals_the_network_of_its_run_at_any_size(exported, trained, task):
     file, run = exported(task), vertebra.load(trained(task)[0], device="cpu")
     session = onnxruntime.InferenceSession(str(file))
@@ -54,7 +57,7 @@ def test_a_file_equals_the_network_of_its_run_at_any_size(exported, trained, tas
         np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("task", sorted(SHAPES))
+@pytest.mark.parametrize("task", TASKS)
 def test_the_record_has_the_metrics_of_the_run_and_of_the_file(exported, trained, task):
     file, run = exported(task), trained(task)[0]
     record = json.loads((file.parent / "export.json").read_text())["model.onnx"]
@@ -74,7 +77,7 @@ def rows(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-@pytest.mark.parametrize("task", [*sorted(SHAPES), pytest.param("detection", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", WITH_DETECTION)
 def test_predict_takes_a_file_alone_and_writes_what_it_writes_with_the_run(
     exported, trained, task, tmp_path, monkeypatch
 ):
@@ -93,7 +96,7 @@ def test_predict_takes_a_file_alone_and_writes_what_it_writes_with_the_run(
             assert value == (pytest.approx(other[name], abs=1e-4) if isinstance(value, float) else other[name])
 
 
-@pytest.mark.parametrize("task", [*sorted(SHAPES), pytest.param("detection", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", WITH_DETECTION)
 def test_validate_measures_a_file_as_it_measures_the_run(exported, trained, task, tmp_path, request, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = request.getfixturevalue(f"{task}_samples")

@@ -24,9 +24,8 @@ print(json.loads(extra["metadata.json"])["class_names"])
 """
 
 
-@pytest.mark.parametrize(
-    "task", ["classification", *(pytest.param(task, marks=pytest.mark.slow) for task in ("medical", "video"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classification", "medical", "video"])
 def test_a_file_needs_torch_alone(trained, task, tmp_path):
     run, file = trained(task)[0], tmp_path / "model.pt2"
     assert main.main(["export", str(run), "--output", str(file), "--normalized"]) == 0

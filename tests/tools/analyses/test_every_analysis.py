@@ -20,6 +20,9 @@ FLAGS = {
     "landscape": ("--samples", 4, "--batch", 4, "--grid", 3, "--lines", 1, "--iterations", 2),
     "cost": ("--rounds", 1),
 }
+# their own tests run the command, on a backbone and on a run
+ELSEWHERE = ("signal", "lesion", "landscape", "cost")
+CASES = [pytest.param(what, marks=pytest.mark.slow if what in ELSEWHERE else ()) for what in FLAGS]
 COMPARED = ("signal", "alignment", "depth-flow", "information", "similarity")  # with random weights
 
 
@@ -33,7 +36,7 @@ def rows_of(folder, what):
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("what", FLAGS)
+@pytest.mark.parametrize("what", CASES)
 def test_a_backbone(what, tmp_path):
     content = analyze(what, "resnet20", tmp_path, "--size", 20)
     assert content["sentences"]
@@ -46,7 +49,7 @@ def test_a_backbone(what, tmp_path):
         assert picture.with_suffix(".svg").exists()
 
 
-@pytest.mark.parametrize("what", FLAGS)
+@pytest.mark.parametrize("what", CASES)
 def test_a_run(what, trained, tmp_path):
     folder, _ = trained("classification")
     split = () if what == "cost" else ("--split", "train")
