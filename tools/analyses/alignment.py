@@ -96,7 +96,7 @@ def analyze(args: Namespace) -> Findings:
     """Measure the alignment with random weights, and for a run also with its own."""
     if not 1 <= args.points <= args.samples:
         raise ValueError(f"--points is {args.points}; choose from 1 to the number of --samples, {args.samples}.")
-    subject = open_subject(args)
+    subject = open_subject(args).in_halves()
     images = backbone_inputs(subject)
     points = torch.cat(images)[: args.points]
     modules = {"untrained": with_estimated_statistics(subject.untrained(args.seed), images)}
@@ -161,7 +161,7 @@ def _findings(subject: Subject, found: dict[str, list[StageAlignment]], args: Na
     maps, panels, summary = [], [], []
     for weights, stages in found.items():
         for one in stages:
-            names = [name.rpartition(".")[2] for name in one.names]
+            names = [name.removeprefix(f"{one.stage}.") for name in one.names]
             title = f"{one.stage}, {weights} (chance {one.chance:.4f})"
             maps.append(Heatmap(title, one.overlap, names, names, "U of block", "V of block"))
             means = one.values.mean(axis=1)  # (B, k)

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from vertebra.backbones import Backbone
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
 from vertebra.backbones.resnet import ResNet
+from vertebra.tools.analyses.encoder_halves import EncoderHalf
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _BRANCH_ENDS = ("se", "bn3", "bn2")  # of timm's residual blocks, the first that there is
@@ -56,7 +57,7 @@ def blocks_of(network: nn.Module) -> list[Block]:
         found = list(_units(body, "")) or [(name, module) for name, module in body.named_modules() if _is_layer(module)]
     if not found:
         raise ValueError(f"{type(body).__name__} has no layer with weights; there are no blocks to examine.")
-    return [Block(name, name.rpartition(".")[0], module, branch_end(module)) for name, module in found]
+    return [Block(name, _stage(name, module), module, branch_end(module)) for name, module in found]
 
 
 def branch_end(block: nn.Module) -> nn.Module | None:
@@ -101,6 +102,11 @@ def on_input(module: nn.Module, take: Callable[[Tensor], None]) -> RemovableHand
     return module.register_forward_pre_hook(hook)
 
 
+def channels_first(x: Tensor) -> Tensor:
+    """Return tokens (N, L, C) as (N, C, L); maps (N, C, ...) and vectors (N, C) stay."""
+    return x.mT if x.dim() == 3 else x
+
+
 def without_branches(blocks: Sequence[Block]) -> Iterator[RemovableHandle]:
     """Yield hooks that set the residual branches of blocks to zero, so that each is its shortcut."""
     for block in blocks:
@@ -110,6 +116,12 @@ def without_branches(blocks: Sequence[Block]) -> Iterator[RemovableHandle]:
 
 def _children(body: nn.Module, stage: str) -> list[tuple[str, nn.Module]]:
     return list(body.get_submodule(stage).named_children())
+
+
+def _stage(name: str, block: nn.Module) -> str:
+    """Return the name of a block's container; for half a Transformer block of that of the whole one."""
+    container = name.rpartition(".")[0]
+    return container.rpartition(".")[0] if isinstance(block, EncoderHalf) else container
 
 
 def _units(parent: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:

@@ -18,10 +18,11 @@ from vertebra.backbones.families import input_size
 from vertebra.tasks.reporting.charts import INK, PALETTE, Line, hex_color
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import Block, blocks_of, body_of, hooked, on_input
+from vertebra.tools.analyses.blocks import Block, blocks_of, body_of
 from vertebra.tools.analyses.counting import REST, STEM, Cost, count_costs, measure_times
 from vertebra.tools.analyses.findings import Findings
 from vertebra.tools.analyses.subject import is_run, loss_of, open_subject
+from vertebra.tools.trained.received import received
 
 DESCRIPTION = """\
 Cost of a backbone, block by block: parameters, floating-point operations, activation memory of a training step,
@@ -121,7 +122,7 @@ def _of_run(args: Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
     sampled = Namespace(**{**vars(args), "samples": 1, "batch": 1, "split": "val"})
     subject = open_subject(sampled)
     body, shapes = body_of(subject.network), []
-    with torch.no_grad(), hooked([on_input(body, lambda x: shapes.append(tuple(x.shape)))]):
+    with torch.no_grad(), received(body, lambda x: shapes.append(tuple(x.shape))):
         loss_of(subject.module, subject.batches[0])
     return subject.name, body, (args.batch, *shapes[0][1:])
 

@@ -92,7 +92,7 @@ def analyze(args: Namespace) -> Findings:
     """Measure the steps with random weights, and for a run also with its own."""
     if not 1 <= args.points <= args.samples:
         raise ValueError(f"--points is {args.points}; choose from 1 to the number of --samples, {args.samples}.")
-    subject = open_subject(args)
+    subject = open_subject(args).in_halves()
     images = backbone_inputs(subject)
     modules = {"untrained": with_estimated_statistics(subject.untrained(args.seed), images)}
     modules |= {"trained": subject.module} if subject.is_trained else {}

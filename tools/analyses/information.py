@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vertebra.tasks.reporting.charts import INK, Line, draw_line
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import blocks_of, body_of, hooked, on_input, on_output
+from vertebra.tools.analyses.blocks import blocks_of, body_of, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.findings import Findings
 from vertebra.tools.analyses.mutual_information import (
     BINS,
@@ -148,13 +148,13 @@ def labels_of(subject: Subject) -> np.ndarray:
 
 @torch.no_grad()
 def pooled_layers(body: nn.Module, images: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return the output of the stem and of each block, averaged over its pixels, (N, C), by name."""
+    """Return the output of the stem and of each block, averaged over its pixels or tokens, (N, C), by name."""
     blocks = blocks_of(body)
     names = ["stem", *(block.name for block in blocks)]
     found: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def keep(name: str, x: Tensor) -> None:
-        found[name].append(x.flatten(2).mean(dim=2).cpu() if x.dim() > 2 else x.cpu())
+        found[name].append(channels_first(x).flatten(2).mean(dim=2).cpu() if x.dim() > 2 else x.cpu())
 
     handles: list[Any] = [on_input(blocks[0].module, lambda x: keep("stem", x))]
     handles += [on_output(block.module, lambda x, name=block.name: keep(name, x)) for block in blocks]  # type: ignore[misc]

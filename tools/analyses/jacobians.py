@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.func import jvp, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 class Singular(NamedTuple):
@@ -25,6 +26,7 @@ class Singular(NamedTuple):
     right: Tensor
 
 
+@sdpa_kernel(SDPBackend.MATH)  # fused attention has no forward-mode differentiation
 def top_singular(
     function: Callable[[Tensor], Tensor],
     points: Tensor,

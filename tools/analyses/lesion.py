@@ -75,7 +75,7 @@ def analyze(args: Namespace) -> Findings:
     for name in ("trials", "paths"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} is {getattr(args, name)}; give a number of 1 or more.")
-    subject = open_subject(args)
+    subject = open_subject(args).in_halves()
     module, blocks = subject.module, blocks_of(subject.network)
     kept = keeps_shape(blocks, lambda: score_of(module, subject.batches[:1]))
     lesions = study(body_of(subject.network), blocks, kept, lambda: 1 - score_of(module, subject.batches), args)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vertebra.backbones.blocks_plain import PlainBlock
 from vertebra.tools.analyses.blocks import Block, blocks_of, body_of, hooked, on_input, on_output
 from vertebra.tools.analyses.subject import Subject
+from vertebra.tools.trained.received import received
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def residual_branches(network: nn.Module) -> list[Branch]:
     if not branches:
         raise ValueError(
             f"{type(body_of(network)).__name__} has no block whose residual branch is known; expected a ResNet of "
-            "basic or bottleneck blocks, or its plain baseline. Choose one: vertebra backbones 'resnet*'."
+            "basic or bottleneck blocks, its plain baseline, or a Vision Transformer. Choose one: vertebra backbones "
+            "'resnet*'."
         )
     return branches
 
@@ -78,7 +80,7 @@ def backbone_inputs(subject: Subject) -> list[Tensor]:
         ValueError: the backbone runs more than once in a batch.
     """
     found: list[Tensor] = []
-    with torch.no_grad(), hooked([on_input(body_of(subject.network), lambda x: found.append(x.clone()))]):
+    with torch.no_grad(), received(body_of(subject.network), lambda x: found.append(x.clone())):
         for index, batch in enumerate(subject.batches):
             subject.module.training_step(batch, index)
     if len(found) != len(subject.batches):

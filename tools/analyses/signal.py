@@ -16,7 +16,7 @@ from torch import Tensor
 from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import Block, blocks_of, hooked, on_input, on_output
+from vertebra.tools.analyses.blocks import Block, blocks_of, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.findings import Findings
 from vertebra.tools.analyses.progress import track
 from vertebra.tools.analyses.subject import Subject, add_sample_flags, loss_of, open_subject, with_batch_statistics
@@ -43,7 +43,7 @@ _LINEAR = 0.9  # coefficient of determination from which a growth is called line
 
 @dataclass
 class Reading:
-    """Statistics of a block's output x (N, C, ...), and of the gradient of the loss in x.
+    """Statistics of a block's output x, maps (N, C, ...) or tokens (N, L, C), and of the gradient of the loss in x.
 
     Attributes:
         mean: of all values.
@@ -98,7 +98,7 @@ def add_flags(parser: ArgumentParser) -> None:
 def analyze(args: Namespace) -> Findings:
     """Trace a batch through the network with random weights, and for a run with its own."""
     args.batch = args.samples  # of one batch, whose statistics the norms use
-    subject = open_subject(args)
+    subject = open_subject(args).in_halves()
     modules = {"untrained": subject.untrained(args.seed)} | ({"trained": subject.module} if subject.is_trained else {})
     readings, blocks = {}, blocks_of(subject.network)
     for name, module in track(list(modules.items()), "signal"):
@@ -174,7 +174,8 @@ def _read_branch(reading: Reading, x: Tensor) -> None:
 
 
 def _by_channel(x: Tensor) -> tuple[float, float]:
-    """Return squared mean and variance of the channels of (N, C, ...), each averaged over the channels."""
+    """Return squared mean and variance of the channels of maps or tokens, each averaged over the channels."""
+    x = channels_first(x)
     axes = [axis for axis in range(x.dim()) if axis != 1]
     mean = x.mean(dim=axes)
     variance = x.var(dim=axes, correction=0)

@@ -22,6 +22,7 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.video import video_classifier
 from vertebra.tasks.video.dataset import VideoBatch
 from vertebra.tasks.video.module import VideoModule
+from vertebra.tools.analyses.encoder_halves import in_halves
 from vertebra.tools.samples.classification import CLASSES, draw_textures
 from vertebra.tools.trained.assembly import assemble_untrained, training_data
 from vertebra.tools.trained.location import run_folder
@@ -54,6 +55,11 @@ class Subject(NamedTuple):
     def network(self) -> nn.Module:
         """The network, in evaluation mode."""
         return self.module.network
+
+    def in_halves(self) -> Subject:
+        """Return this subject, whose Transformer blocks are now two residual blocks each."""
+        in_halves(self.module)
+        return self._replace(untrained=lambda seed: in_halves(self.untrained(seed)))
 
 
 def add_sample_flags(parser: ArgumentParser, samples: int, batch: int | None = None, split: str = "val") -> None:

@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from vertebra.backbones import create_backbone
+from vertebra.backbones import BackboneOptions, create_backbone
+from vertebra.backbones.vit import ViT
 from vertebra.tools.analyses.alignment import measure_alignment, stage_alignment
+from vertebra.tools.analyses.encoder_halves import in_halves
 from vertebra.tools.analyses.jacobians import top_singular
 from vertebra.tools.analyses.residual_branches import branch_inputs, residual_branches
 
@@ -43,10 +45,12 @@ def test_a_chain_overlaps_forward_only():
     assert max(found.within, found.backward) < 0.05
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnetv2_110", "plain20", "seresnet18", "timm:resnet18"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", "resnetv2_110", "plain20", "seresnet18", "timm:resnet18", "vit_tiny_patch16_224"]
+)
 def test_a_branch_is_what_its_block_adds_to_the_shortcut(name):
     torch.manual_seed(0)
-    network = create_backbone(name).eval()
+    network = in_halves(create_backbone(name).eval())
     branches = residual_branches(network)
     inputs = branch_inputs(network, branches, torch.randn(2, 3, 32, 32))
     branch, x = branches[1], inputs[1]  # the second block of the first stage keeps the shape
@@ -55,7 +59,7 @@ def test_a_branch_is_what_its_block_adds_to_the_shortcut(name):
         value, output = branch.with_output(x)
     assert torch.equal(x, before)
     total = value + x if branch.is_residual else value
-    torch.testing.assert_close(output, total if name == "resnetv2_110" else total.relu())
+    torch.testing.assert_close(output, total if name.startswith(("resnetv2", "vit")) else total.relu())
     torch.testing.assert_close(branch(x), value)
 
 
@@ -73,6 +77,21 @@ def test_the_jacobians_are_those_of_the_branches():
     matrix = torch.autograd.functional.jacobian(branch, x).reshape(x.numel(), x.numel())
     expected = torch.linalg.svdvals(matrix)[:2]
     torch.testing.assert_close(torch.from_numpy(stages[2].values[1, 1]).float(), expected, rtol=0.02, atol=0)
+
+
+def test_the_branches_of_a_transformer_are_attention_and_mlp():
+    torch.manual_seed(0)
+    network = in_halves(ViT(BackboneOptions(), width=8, depth=2, num_heads=2, patch=8, size=16).eval())
+    images = torch.randn(1, 3, 16, 16)
+    (stage,) = measure_alignment(network, images, k=2)
+    assert stage.names == ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn", "blocks.1.mlp"]
+    assert stage.size == 5 * 8
+    x = network.patch_embed(images)
+    for half, values in zip((one for block in network.blocks for one in block), stage.values, strict=True):
+        matrix = torch.autograd.functional.jacobian(lambda x, half=half: half.branch(half.norm(x)), x).reshape(40, 40)
+        expected = torch.linalg.svdvals(matrix)[:2]
+        torch.testing.assert_close(torch.from_numpy(values[0]).float(), expected, rtol=0.02, atol=1e-4)
+        x = half(x)
 
 
 def test_a_network_without_blocks_that_keep_the_shape():

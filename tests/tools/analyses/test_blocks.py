@@ -24,6 +24,7 @@ from vertebra.tools.analyses.blocks import blocks_of, hooked, without_branches
         ("timm:convnext_atto", 12, 4, False),
         ("densenet121", 58, 4, False),
         ("timm:vgg11_bn", 8, 1, False),
+        ("vit_tiny_patch16_224", 12, 1, False),
     ],
 )
 def test_blocks_are_found_in_order(name, number, stages, residual):

@@ -36,9 +36,22 @@ def rows_of(folder, what):
         return list(csv.DictReader(stream))
 
 
+# of a Transformer those that its blocks and its `embed` concern
+TRANSFORMER = ("signal", "alignment", "depth-flow", "similarity", "lesion")
+
+
 @pytest.mark.parametrize("what", CASES)
 def test_a_backbone(what, tmp_path):
-    content = analyze(what, "resnet20", tmp_path, "--size", 20)
+    check(what, "resnet20", tmp_path)
+
+
+@pytest.mark.parametrize("what", TRANSFORMER)
+def test_a_transformer(what, tmp_path):
+    check(what, "vit_tiny_patch16_224", tmp_path)
+
+
+def check(what, name, tmp_path):
+    content = analyze(what, name, tmp_path, "--size", 20)
     assert content["sentences"]
     assert content["summary"]
     assert rows_of(tmp_path, what)

@@ -19,6 +19,15 @@ def test_layers_are_the_stem_and_the_blocks_averaged_over_pixels():
     torch.testing.assert_close(layers["stem"], stem)
 
 
+def test_tokens_are_averaged_and_their_channels_stay():
+    network = create_backbone("vit_tiny_patch16_224").eval()
+    images = torch.randn(2, 3, 32, 32)
+    layers = pooled_layers(network, [images])
+    assert list(layers) == ["stem", *(f"blocks.{i}" for i in range(12))]
+    with torch.no_grad():
+        torch.testing.assert_close(layers["stem"], network.patch_embed(images).mean(dim=1))
+
+
 def test_principal_components_are_the_directions_of_the_largest_variance():
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.1, 5, 1])
     found = principal_components(x[:, :, None], 2)

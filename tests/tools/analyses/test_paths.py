@@ -9,6 +9,7 @@ from torch import nn
 
 from vertebra.backbones import create_backbone
 from vertebra.tools.analyses.blocks import Block, blocks_of
+from vertebra.tools.analyses.encoder_halves import in_halves
 from vertebra.tools.analyses.paths import (
     PathGradients,
     central_lengths,
@@ -71,10 +72,12 @@ def test_shares_of_a_net_with_equal_blocks_are_those_of_its_power():
     assert (paths.shares * np.arange(10)).sum() == pytest.approx(9 / 4)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnetv2_18", "seresnet18", "resnet20_c", "timm:test_resnet"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", "resnetv2_18", "seresnet18", "resnet20_c", "timm:test_resnet", "vit_tiny_patch16_224"]
+)
 def test_gradients_of_all_paths_add_up_to_the_gradient(name):
     torch.manual_seed(0)
-    body = create_backbone(name).eval().double()
+    body = in_halves(create_backbone(name).eval().double())
     for module in body.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

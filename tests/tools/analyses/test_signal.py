@@ -30,14 +30,14 @@ def blocks(*modules, stages=None):
     ]
 
 
-# (2, 2, 2): two samples, two channels, two pixels
-X = torch.tensor([[[1.0, 3.0], [10.0, 10.0]], [[1.0, 3.0], [-10.0, -10.0]]])
+# (2, 2, 1, 2): two samples, two channels, two pixels
+X = torch.tensor([[[[1.0, 3.0]], [[10.0, 10.0]]], [[[1.0, 3.0]], [[-10.0, -10.0]]]])
 
 
 def test_a_linear_net_has_the_known_statistics():
     first, second = Scale(2.0), Scale(-3.0)
     x = X.clone().requires_grad_()
-    weight = torch.arange(8.0).view(2, 2, 2)
+    weight = torch.arange(8.0).view(2, 2, 1, 2)
     readings = trace(blocks(first, second), lambda: (weight * second(first(x))).sum())
     assert [reading.mean for reading in readings] == [1.0, 2.0, -6.0]
     assert readings[0].variance == pytest.approx(float(X.numpy().var()))
@@ -57,6 +57,13 @@ def test_a_linear_net_has_the_known_statistics():
     product = float((weight * X).sum())
     assert readings[1].weight_gradient_norm == pytest.approx(abs(3 * product))
     assert readings[2].weight_gradient_norm == pytest.approx(abs(2 * product))
+
+
+def test_channels_of_tokens_come_last():
+    net = Scale(2.0)
+    first, last = trace(blocks(net), lambda: net(X.flatten(2).mT).sum())  # (N, L, C)
+    assert (first.channel_squared_mean, first.channel_variance) == pytest.approx((2, 50.5))
+    assert last.channel_variance == pytest.approx(202)
 
 
 def test_an_identity_net_keeps_everything():
