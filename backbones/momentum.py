@@ -127,7 +127,8 @@ class _Momentum(torch.autograd.Function):
             state.step(float(1 - gamma) * residual)
             largest = torch.maximum(largest.to(residual.dtype), residual.abs().amax())
         ctx.blocks, ctx.masks, ctx.trained, ctx.gamma, ctx.dtype = blocks, masks, trained, gamma, x.dtype
-        device = x.device.type
+        # the meta device, on which operations are counted, has no autocast
+        device = x.device.type if torch.amp.is_autocast_available(x.device.type) else "cpu"
         ctx.autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
         ctx.save_for_backward(*state.packed())
         # integers have no infinity: a comparison with NaN is false, and so is one with what does not fit

@@ -12,6 +12,8 @@ from torch.utils.hooks import RemovableHandle
 
 from vertebra.backbones import Backbone
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
+from vertebra.backbones.momentum import MomentumStage
+from vertebra.backbones.ode import ODEStage
 from vertebra.backbones.resnet import ResNet
 from vertebra.tools.analyses.encoder_halves import EncoderHalf
 
@@ -27,12 +29,14 @@ class Block(NamedTuple):
         stage: name of its container, such as `layer1`.
         module: the block.
         branch_end: last layer of its residual branch, whose output is added to the shortcut; None without a branch.
+        is_increment: whether its stage takes from it only the change f(x) = block(x) - x (momentum, ODE).
     """
 
     name: str
     stage: str
     module: nn.Module
     branch_end: nn.Module | None
+    is_increment: bool = False
 
 
 def body_of(network: nn.Module) -> nn.Module:
@@ -57,7 +61,15 @@ def blocks_of(network: nn.Module) -> list[Block]:
         found = list(_units(body, "")) or [(name, module) for name, module in body.named_modules() if _is_layer(module)]
     if not found:
         raise ValueError(f"{type(body).__name__} has no layer with weights; there are no blocks to examine.")
-    return [Block(name, _stage(name, module), module, branch_end(module)) for name, module in found]
+    increments = {
+        block
+        for stage in body.modules()
+        if isinstance(stage, MomentumStage | ODEStage)
+        for block in list(stage.children())[1:]  # the first one is an ordinary block
+    }
+    return [
+        Block(name, _stage(name, module), module, branch_end(module), module in increments) for name, module in found
+    ]
 
 
 def branch_end(block: nn.Module) -> nn.Module | None:

@@ -16,7 +16,7 @@ from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.video.classifier import ClipClassifier
-from vertebra.tools.analyses.blocks import body_of
+from vertebra.tools.analyses.blocks import blocks_of, body_of
 from vertebra.tools.analyses.continuous_depth import (
     Sum,
     kind_of_sum,
@@ -156,6 +156,11 @@ def refine(network: nn.Module, images: Tensor, points: int) -> Refinement:
 
 def _steps_of(network: nn.Module, images: Tensor) -> list[tuple[Branch, Tensor, Sum]]:
     """Return branch, input and kind of sum of each block that keeps the shape and has a shortcut."""
+    if any(block.is_increment for block in blocks_of(network)):
+        raise ValueError(
+            f"{type(body_of(network)).__name__} has stages that are no chains of blocks x + F(x) (momentum, or an ODE "
+            "already). Choose a network that is one, such as resnet20."
+        )
     branches = residual_branches(network)
     inputs = branch_inputs(network, branches, images)
     kinds = [kind_of_sum(branch, x) for branch, x in zip(branches, inputs, strict=True)]

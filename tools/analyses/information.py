@@ -161,6 +161,11 @@ def pooled_layers(body: nn.Module, images: Sequence[Tensor]) -> dict[str, Tensor
     with hooked(handles):
         for batch in track(list(images), "features"):
             body(batch)
+    if any(len(parts) != len(images) for parts in found.values()):
+        raise ValueError(
+            f"{type(body).__name__} runs a block more than once in a pass; expected one tensor of each. Choose another "
+            "network."
+        )
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 

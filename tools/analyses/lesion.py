@@ -26,7 +26,8 @@ DESCRIPTION = """\
 Lesion study: the error (1 minus the metric that selects the task's best checkpoint) after deleting each block, after
 deleting n random ones, and after swapping random pairs of blocks. Deleting removes the residual branch; a block
 without one becomes the identity where its output has the shape of its input. In residual networks also the
-distribution of path lengths, which is binomial, and the gradient that flows along paths of each length.
+distribution of path lengths, which is binomial, and the gradient that flows along paths of each length; not in momentum
+ResNets and ODE-Nets, in which a branch acts on all later states.
 
 Paper: Residual Networks Behave Like Ensembles of Relatively Shallow Networks, Veit et al. 2016,
 https://arxiv.org/abs/1605.06431.
@@ -80,11 +81,10 @@ def analyze(args: Namespace) -> Findings:
     kept = keeps_shape(blocks, lambda: score_of(module, subject.batches[:1]))
     lesions = study(body_of(subject.network), blocks, kept, lambda: 1 - score_of(module, subject.batches), args)
     residual = [block for block in blocks if block.branch_end is not None]
-    paths = (
-        measure_paths(residual, partial(loss_of, module, subject.batches[0]), args.paths, args.seed)
-        if residual
-        else None
-    )
+    # with momentum or in an ODE a branch acts on all later states, and there is no choice between it and a shortcut
+    has_paths = bool(residual) and not any(block.is_increment for block in blocks)
+    loss = partial(loss_of, module, subject.batches[0])
+    paths = measure_paths(residual, loss, args.paths, args.seed) if has_paths else None
     return _findings(subject, len(blocks), lesions, paths, args)
 
 

@@ -33,10 +33,14 @@ def keeps_shape(blocks: Sequence[Block], run: Callable[[], Any]) -> list[tuple[i
 
 
 def deletion(blocks: Sequence[Block]) -> Iterator[RemovableHandle]:
-    """Yield hooks that delete blocks: of a residual block the branch, of another all, so that it is the identity."""
-    yield from without_branches(blocks)
+    """Yield hooks that delete blocks: of a residual block the branch, of another all, so that it is the identity.
+
+    In a stage that takes the change f(x) = block(x) - x a deleted block is the identity, too, so that f is 0. Without
+    its branch alone, f would be relu(x) - x in networks with an activation after the sum.
+    """
+    yield from without_branches([block for block in blocks if not block.is_increment])
     for block in blocks:
-        if block.branch_end is None:
+        if block.branch_end is None or block.is_increment:
             yield block.module.register_forward_hook(lambda module, inputs, output: inputs[0])
 
 

@@ -45,7 +45,10 @@ def test_costs_of_a_small_net_are_those_by_hand():
     assert costs["block"].intensity == pytest.approx(costs["block"].flops / costs["block"].traffic)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet50", "seresnet18", "resnetv2_50", "x3d_s", "timm:convnext_atto"])
+NAMES = ("resnet20", "resnet50", "seresnet18", "resnetv2_50", "x3d_s", "timm:convnext_atto", "momentum_resnet20")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_totals_equal_the_table_of_backbones(name):
     info = describe(name)
     with torch.device("meta"):

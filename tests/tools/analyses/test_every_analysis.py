@@ -84,6 +84,19 @@ def test_a_plain_network_has_an_alignment_but_no_steps(tmp_path, capsys):
     assert "a network without shortcuts has no steps" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("what", "name", "message"),
+    [
+        ("depth-flow", "momentum_resnet20", "stages that are no chains of blocks x + F(x)"),
+        ("information", "odenet20", "runs a block more than once in a pass"),
+    ],
+)
+def test_stages_that_are_no_chains_of_blocks(what, name, message, tmp_path, capsys):
+    words = [what, name, *map(str, FLAGS[what]), "--size", "20", "--output", str(tmp_path)]
+    assert main.main(["analyze", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_a_detector_has_no_class_for_each_sample(trained, tmp_path, capsys):
     folder, _ = trained("detection")
     assert main.main(["analyze", "information", str(folder), "--samples", "4", "--output", str(tmp_path)]) == 1

@@ -107,7 +107,37 @@ def test_numbers_are_spread_evenly():
     assert spread(27) == [1, 5, 8, 12, 16, 20, 23, 27]
 
 
-@pytest.mark.parametrize("name", ["plain20", "resnet20"])
+@pytest.mark.parametrize("name", ["momentum_resnet20", "odenet20"])
+def test_a_deleted_step_changes_nothing(name):
+    body = network(name)
+    steps = [block for block in blocks_of(body) if block.is_increment]
+    assert next(block.name for block in steps) == "layer1.1"
+    x = torch.randn(2, 16, 8, 8)
+    with torch.no_grad():
+        whole, expected = body.layer1(x), body.layer1[0](x)
+        with hooked(deletion(steps)):
+            found = body.layer1(x)
+    assert not torch.allclose(whole, expected)
+    # momentum: x + v with v = 0; the first block is left as it is
+    torch.testing.assert_close(found, expected)
+
+
+def test_without_a_step_the_velocity_goes_on():
+    body = network("momentum_resnet44")
+    *_, last = (block for block in blocks_of(body) if block.stage == "layer1")
+    for block in body.layer1[1:6]:
+        nn.init.constant_(block.bn2.bias, -100)  # relu(x + F(x)) is 0, f(x) is -x, and x becomes negative
+    position, velocity = 1.0, 0.0
+    for _ in range(5):
+        velocity = 0.9 * velocity - 0.1 * position
+        position += velocity
+    assert position < 0
+    images = torch.randn(2, 16, 8, 8)
+    with torch.no_grad(), hooked(deletion([last])):
+        torch.testing.assert_close(body.layer1(images), body.layer1[0](images) * (position + 0.9 * velocity))
+
+
+@pytest.mark.parametrize("name", ["plain20", "resnet20", "momentum_resnet20"])
 def test_the_command_on_a_backbone(name, tmp_path, capsys):
     words = ["--samples", 4, "--batch", 4, "--size", 18, "--trials", 1, "--paths", 1, "--output", tmp_path]
     assert main(["analyze", "lesion", name, *map(str, words)]) == 0
