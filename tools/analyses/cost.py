@@ -15,6 +15,7 @@ from torch import nn
 
 from vertebra.backbones import create_backbone
 from vertebra.backbones.families import input_size
+from vertebra.backbones.received import received
 from vertebra.tasks.reporting.charts import INK, PALETTE, Line, hex_color
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel, line_plot
 from vertebra.tasks.reporting.tables import Table
@@ -22,7 +23,6 @@ from vertebra.tools.analyses.blocks import Block, blocks_of, body_of
 from vertebra.tools.analyses.counting import REST, STEM, Cost, count_costs, measure_times
 from vertebra.tools.analyses.findings import Findings
 from vertebra.tools.analyses.subject import is_run, loss_of, open_subject
-from vertebra.tools.trained.received import received
 
 DESCRIPTION = """\
 Cost of a backbone, block by block: parameters, floating-point operations, activation memory of a training step,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vertebra.backbones import Backbone
 from vertebra.backbones.narrowing import narrow, widths_of
+from vertebra.backbones.received import received
 from vertebra.tools.pruning.groups import Group
 
 _STEPS, _KEPT = 16, 2  # parts of a group that are pruned at once, and that at least stay
@@ -128,16 +129,14 @@ def set_levels(network: nn.Module, run: Callable[[], Any]) -> None:
         network: the network.
         run: runs it.
     """
-    bodies = [module for module in network.modules() if isinstance(module, Backbone)]
-
-    def read(body: Any, inputs: Any, maps: dict[str, Tensor]) -> None:
-        body.levels = tuple(level._replace(channels=maps[level.name].shape[1]) for level in body.levels)
-
-    hooks = [body.register_forward_hook(read) for body in bodies]
-    with torch.no_grad():
-        run()
-    for hook in hooks:
-        hook.remove()
+    for body in [module for module in network.modules() if isinstance(module, Backbone)]:
+        inputs: list[Tensor] = []
+        with torch.no_grad():
+            with received(body, inputs.append):
+                run()
+            if inputs:
+                maps = body(inputs[-1])  # the network may run no more of it than its `embed`
+                body.levels = tuple(level._replace(channels=maps[level.name].shape[1]) for level in body.levels)
 
 
 def _width(widths: list[int], side: str) -> int:

@@ -9,6 +9,7 @@ from torch import nn
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
 from vertebra.backbones.narrowing import narrow, widths_of
+from vertebra.backbones.vit import ViT
 from vertebra.tasks.classification import ImageClassifier
 from vertebra.tasks.detection import fcos
 from vertebra.tasks.medical import medical_classifier, slice_classifier
@@ -25,6 +26,10 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 def body(block=BasicBlock, **options):
     return ResNet(block, (1, 1, 1, 1), BackboneOptions(**options), widths=(16, 16, 32, 32))
+
+
+def transformer():
+    return ImageClassifier(ViT(BackboneOptions(), width=16, depth=2, num_heads=2, patch=8, size=32), num_classes=4)
 
 
 def forward(network, inputs):
@@ -194,6 +199,26 @@ def test_a_plan_reaches_its_speedup_with_the_least_important_channels():
     ]
     with pytest.raises(Unreachable, match="a speedup of 1000 is not reached"):
         make_plan(network, groups, scores, cost, 1000.0)
+
+
+@pytest.mark.parametrize(("build", "inputs"), [NETWORKS["bottleneck"], NETWORKS["frames"], (transformer, IMAGES)])
+def test_levels_are_those_of_the_maps(build, inputs):
+    network = build().eval()
+    expected = network.backbone.levels
+    network.backbone.levels = tuple(level._replace(channels=1) for level in expected)
+    set_levels(network, lambda: network(inputs))
+    assert network.backbone.levels == expected
+
+
+def test_of_a_transformer_the_hidden_layers_of_the_mlps_are_pruned():
+    torch.manual_seed(0)
+    network = transformer().eval()
+    groups = sound_groups(network, find_groups(network, IMAGES[:1], forward), IMAGES[:1], forward)
+    assert [group.channels for group in groups] == [64, 64]  # heads of the attention stay
+    members = {f"{member.layer}/{member.side}" for group in groups for member in group.members}
+    assert members == {f"backbone.blocks.{i}.mlp.{name}" for i in range(2) for name in ("fc1/out", "fc2/in")}
+    plan = Plan(groups, [torch.arange(0, 64, 2)] * 2)
+    assert deviation(network, plan, IMAGES[:1], forward) < 1e-5
 
 
 def test_norms_are_estimated_as_the_mean_over_batches():

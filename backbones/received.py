@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vertebra.backbones import Backbone
+from vertebra.backbones.backbone import Backbone
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from vertebra.backbones.received import received
 from vertebra.tasks.classification import image_classifier
 from vertebra.tasks.segmentation import fcn
-from vertebra.tools.trained.received import received
 
 
 @pytest.mark.parametrize(
