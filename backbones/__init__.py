@@ -13,6 +13,7 @@ from vertebra.backbones import (  # noqa: F401  importing registers their networ
     resnet_clips,
     resnet_keras,
     resnet_preact,
+    resnet_spelled,
     resnet_volumes,
     slowfast,
     temporal,

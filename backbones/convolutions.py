@@ -1,4 +1,4 @@
-"""Spatial, temporal and separable convolutions for clips, as builders (`Convolution`) that blocks accept."""
+"""Convolutions of other kernels, over frames and separable, as builders (`Convolution`) that blocks accept."""
 
 from __future__ import annotations
 
@@ -31,6 +31,21 @@ def conv_over_frames(
 spatial_conv = partial(conv_over_frames, frames=1)
 # with kernel size 1 a temporal convolution: the first one in blocks of I3D and SlowFast
 temporal_conv = partial(conv_over_frames, frames=3)
+
+
+def sized_conv(
+    dim: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Size,
+    stride: Size = 1,
+    dilation: Size = 1,
+    groups: int = 1,
+    *,
+    size: int,
+) -> nn.Module:
+    """Build a convolution with the kernel size `size` on every axis, in place of `kernel_size`."""
+    return conv(dim, in_channels, out_channels, size, stride, dilation, groups)
 
 
 def depthwise(

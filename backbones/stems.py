@@ -32,11 +32,11 @@ class Stem(NamedTuple):
     reduction: tuple[int, ...]
 
 
-def plain_stem(dim: int, in_channels: int, norm: Norm) -> Stem:
+def plain_stem(dim: int, in_channels: int, norm: Norm, channels: int = 64) -> Stem:
     """Build the original stem: a 7x7 convolution and max pooling (He et al. 2015)."""
-    conv1 = conv(dim, in_channels, 64, kernel_size=7, stride=2)
+    conv1 = conv(dim, in_channels, channels, kernel_size=7, stride=2)
     pool = max_pool(dim, kernel_size=3, stride=2)
-    return Stem(conv1, norm_layer(dim, 64, norm), nn.ReLU(inplace=True), pool, 64, (4,) * dim)
+    return Stem(conv1, norm_layer(dim, channels, norm), nn.ReLU(inplace=True), pool, channels, (4,) * dim)
 
 
 def small_stem(dim: int, in_channels: int, norm: Norm, channels: int = 16) -> Stem:

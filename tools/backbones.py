@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from vertebra.backbones import Level
 
 
 class BackboneInfo(NamedTuple):
@@ -28,8 +31,28 @@ class BackboneInfo(NamedTuple):
     weights: list[str]
 
 
-def describe(name: str) -> BackboneInfo:
+class Cost(NamedTuple):
+    """Size and cost of a backbone for one input.
+
+    Attributes:
+        parameters: number of parameters, without a classifier.
+        macs: multiply-accumulates of all convolutions and matrix products.
+        size: (H, W) or (T, H, W) of the input.
+        levels: the feature levels.
+    """
+
+    parameters: int
+    macs: int
+    size: tuple[int, ...]
+    levels: Sequence[Level]
+
+
+def count(name: str, size: tuple[int, ...] | None = None) -> Cost:
     """Count the parameters and multiply-accumulates of a backbone.
+
+    Args:
+        name: of the backbone.
+        size: (H, W) or (T, H, W) of the input; None for that of its family.
 
     Raises:
         ValueError: unknown backbone.
@@ -38,19 +61,30 @@ def describe(name: str) -> BackboneInfo:
     from torch.utils.flop_counter import FlopCounterMode
 
     from vertebra.backbones import create_backbone
-    from vertebra.backbones.families import input_size, publishers
+    from vertebra.backbones.families import input_size
 
     # on the meta device nothing is allocated or computed: listing all backbones takes seconds and little memory
     with torch.device("meta"):
         network = create_backbone(name).eval()
-        size = input_size(name, network.levels)
+        size = size or input_size(name, network.levels)
         images = torch.zeros(1, 3, *size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(images)
-    levels = "  ".join(f"{level.name}: {level.channels} / {_format_size(level.reduction)}" for level in network.levels)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    gmacs = counter.get_total_flops() / 2e9  # two FLOPs per multiply-accumulate
-    return BackboneInfo(name, parameters, gmacs, size, levels, publishers(name))
+    return Cost(parameters, counter.get_total_flops() // 2, size, network.levels)  # two FLOPs per multiply-accumulate
+
+
+def describe(name: str) -> BackboneInfo:
+    """Return the row of a backbone in the table.
+
+    Raises:
+        ValueError: unknown backbone.
+    """
+    from vertebra.backbones.families import publishers
+
+    cost = count(name)
+    levels = "  ".join(f"{level.name}: {level.channels} / {_format_size(level.reduction)}" for level in cost.levels)
+    return BackboneInfo(name, cost.parameters, cost.macs / 1e9, cost.size, levels, publishers(name))
 
 
 def _format_size(size: int | tuple[int, ...]) -> str:

@@ -197,11 +197,11 @@ BACKBONES = frozenset(
     ]
 )
 _OF_IMAGES = ("tsm", "tsn")  # prefixes of another registered name
-PREFIXES = (*_OF_IMAGES, "timm")
+PREFIXES = (*_OF_IMAGES, "resnet", "timm")
 
 
 def refuse_unknown_backbone(name: str) -> None:
-    """Refuse a name that no backbone is registered by; names of timm are not checked.
+    """Refuse a name that no backbone is registered by; those of timm and spelled ResNets are not checked.
 
     Raises:
         ValueError: the name is unknown; the message has the closest known ones.
