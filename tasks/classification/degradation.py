@@ -7,13 +7,14 @@ shortcuts it has a lower one. The paper trains for 64,000 steps on CIFAR-10.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vertebra.backbones import Backbone
 from vertebra.tasks.classification.classifier import image_classifier
@@ -82,6 +83,7 @@ def train_network(
     epochs: int,
     batch_size: int,
     seed: int,
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
 ) -> tuple[list[float], list[float]]:
     """Train a classifier with the paper's recipe, and return training and validation errors per epoch.
 
@@ -97,15 +99,17 @@ def train_network(
         epochs: number of epochs E.
         batch_size: images per step.
         seed: seed of weights, order and augmentation.
+        optimizer: builds another optimizer, of which the schedule is the same; None for the paper's.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     built = backbone if isinstance(backbone, str) else backbone()
     network = image_classifier(built, len(train.class_names)).to(memory_format=torch.channels_last).to(device)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1 * batch_size / 128, momentum=0.9, weight_decay=1e-4)
+    build = optimizer or partial(torch.optim.SGD, lr=0.1 * batch_size / 128, momentum=0.9, weight_decay=1e-4)
+    chosen = build(network.parameters())
     steps = epochs * -(-len(train) // batch_size)
     schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.75))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / steps))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, lambda step: schedule(step / steps))
     normalize = Normalize().to(device)
     # a generator of its own: networks of different depth draw different numbers for their weights
     rng = torch.Generator().manual_seed(seed)
@@ -117,9 +121,9 @@ def train_network(
         for indices in torch.randperm(len(images), generator=rng).split(batch_size):
             batch, truth = _augment(images[indices], rng).to(device), labels[indices].to(device)
             logits = network(_normalized(batch, normalize))
-            optimizer.zero_grad()
+            chosen.zero_grad()
             F.cross_entropy(logits, truth).backward()
-            optimizer.step()
+            chosen.step()
             scheduler.step()
             wrong += int((logits.argmax(dim=1) != truth).sum())
         train_errors.append(wrong / len(images))

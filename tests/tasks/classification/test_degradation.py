@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from vertebra.tasks.classification.classifier import image_classifier
 from vertebra.tasks.classification.degradation import Curve, Pair, _augment, conclusions, stack_runs, train_network
 from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
 from vertebra.tasks.classification.labeled_images import LabeledImages
@@ -55,6 +56,22 @@ def test_report_and_figure(tmp_path):
 def textures():
     pixels, labels = draw_textures(40, 18)
     return LabeledImages(CLASSES, np.arange(40).astype(str), labels, pixels)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_another_optimizer_trains_all_parameters(textures, rate):
+    built = []
+
+    def optimizer(parameters):
+        built.extend(parameters)
+        built.append([x.detach().clone() for x in built])
+        return torch.optim.SGD(built[:-1], lr=rate)
+
+    spelled = "resnet:small-basic-d1.1-w4.8"
+    train_network(spelled, textures, textures, 1, 20, 0, optimizer)
+    *trained, initial = built
+    assert len(trained) == len(list(image_classifier(spelled, 10).parameters()))
+    assert all(torch.equal(x, y) for x, y in zip(trained, initial, strict=True)) is (rate == 0)
 
 
 def test_training_is_repeatable_and_differs_by_seed(textures):
