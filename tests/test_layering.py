@@ -30,6 +30,7 @@ TOOLS = {
     "benchmarks": ("exporting",),
     "analyses": ("samples", "trained", "degradation"),
     "quantizing": ("exporting", "benchmarks"),
+    "searching": ("analyses", "backbones"),
 }
 
 

@@ -70,6 +70,9 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "degradation": Command(
             "vertebra.tools.degradation", "train plain and residual networks of two depths, compare their errors"
         ),
+        "search": Command(
+            "vertebra.tools.search", "find a network within a budget of operations: vertebra search --budget 20M"
+        ),
         "analyze": Command(
             "vertebra.tools.analyze", "why residual networks work: vertebra analyze WHAT RUN_OR_NAME [--FLAG VALUE ...]"
         ),

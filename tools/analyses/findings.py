@@ -43,13 +43,14 @@ class Findings(NamedTuple):
     further: Mapping[str, Table] = MappingProxyType({})
 
 
-def write_findings(folder: Path, what: str, findings: Findings) -> list[Path]:
+def write_findings(folder: Path, what: str, findings: Findings, command: str = "vertebra analyze") -> list[Path]:
     """Write `WHAT.html`, `WHAT.csv`, `WHAT.json` and the figures as SVG and PNG.
 
     Args:
         folder: created if missing.
         what: name of the analysis.
         findings: of the analysis.
+        command: that has analyses of this kind.
 
     Returns:
         The files, the page first.
@@ -77,7 +78,7 @@ def write_findings(folder: Path, what: str, findings: Findings) -> list[Path]:
         Section("Figures", *(plot.html() for plot in findings.plots)),
         *(Section(part.title, part) for part in (shown, *findings.further.values())),
     ]
-    subtitle = f"vertebra analyze {what}"
+    subtitle = f"{command} {what}"
     write_report(page, findings.title, subtitle, findings.headline, sections, findings.setting)
     return [page, *tables, numbers, *pictures]
 

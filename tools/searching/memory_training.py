@@ -1,0 +1,62 @@
+"""Trainings of candidates on images in memory, by AdamW and the schedule and augmentation of `vertebra degradation`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import cv2
+import numpy as np
+import torch
+
+from vertebra.tasks.classification.classifier import image_classifier
+from vertebra.tasks.classification.degradation import train_network
+from vertebra.tasks.classification.labeled_images import LabeledImages
+from vertebra.tasks.training.normalize import Normalize
+from vertebra.tools.searching.proxies import naswot, synflow
+from vertebra.tools.searching.space import Candidate
+
+_SELECTING = 0.25  # of the training images: on these a candidate is selected, and on no validation image
+_BATCH = 32  # images of a proxy
+_RATE, _DECAY = 4e-3, 0.05  # AdamW learns more than SGD in the few hundred steps of a trial
+
+
+class MemoryTraining:
+    """Trains classifiers on images in memory.
+
+    Args:
+        train: training images, square, of one size; a quarter of them selects candidates.
+        val: validation images, which measure the comparison only.
+        batch_size: images per step.
+    """
+
+    def __init__(self, train: LabeledImages, val: LabeledImages, batch_size: int) -> None:
+        order = np.random.default_rng(0).permutation(len(train))  # archives may be sorted by class
+        held_out = round(_SELECTING * len(train))
+        self._selection = train.only(order[held_out:]), train.only(order[:held_out])
+        self._final = train, val
+        self._batch_size = batch_size
+
+    def proxies(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        """Return scores of an untrained candidate, see `naswot` and `synflow`."""
+        torch.manual_seed(seed)
+        network = image_classifier(candidate.name, len(self._final[0].class_names))
+        pixels = resized(self._selection[0].only(np.arange(_BATCH)), candidate.size).pixels
+        images = Normalize()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        return {"naswot": naswot(network, images), "synflow": synflow(network, tuple(images.shape[1:]))}
+
+    def error(self, candidate: Candidate, epochs: int, seed: int, final: bool) -> float:
+        """Return the error after a training, on the held-out images or, at last, on the validation images."""
+        train, val = (resized(images, candidate.size) for images in (self._final if final else self._selection))
+        optimizer = partial(torch.optim.AdamW, lr=_RATE, weight_decay=_DECAY)
+        return train_network(candidate.name, train, val, epochs, self._batch_size, seed, optimizer)[1][-1]
+
+
+def resized(data: LabeledImages, size: int) -> LabeledImages:
+    """Return images at another resolution, by averaging over the area of each pixel."""
+    if data.pixels is None:
+        raise ValueError(f"{len(data)} images are files ({data.names[0]}, ...); expected images in memory.")
+    if data.pixels.shape[1:3] == (size, size):
+        return data
+    pixels = np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in data.pixels])
+    return replace(data, pixels=pixels)
