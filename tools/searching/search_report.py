@@ -104,8 +104,8 @@ def _against(method: str, outcome: Outcome, finals: Mapping[str, np.ndarray]) ->
     kind = {"hand-made": "the hand-made network", "random": "random search of equal cost"}[method]
     other = outcome.best[method]
     return (
-        f"Found network against {kind} ({other.name} at {other.size} pixels, {other.macs / 1e6:.1f} M against "
-        f"{outcome.best['search'].macs / 1e6:.1f} M): error {finals['search'].mean():.3f} against "
+        f"Found network against {kind} ({other.name} at {other.size} pixels, {other.macs / 1e6:.1f} M; the "
+        f"found one has {outcome.best['search'].macs / 1e6:.1f} M): error {finals['search'].mean():.3f} against "
         f"{finals[method].mean():.3f}, {mean:+.3f} ± {half:.3f} over {len(gaps)} seeds: {judged}."
     )
 
