@@ -43,6 +43,7 @@ from vertebra.tools.experiment.trackers import TRACKERS, make_tracker, tracker_n
 from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.exported_file import is_exported, run_exported
+from vertebra.tools.trained.judging import add_judge
 from vertebra.tools.trained.shared_folder import is_shared
 from vertebra.tools.trained.teaching import add_teacher
 
@@ -160,6 +161,7 @@ class VertebraCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         config = self.config_init[self.subcommand]
+        add_judge(self.model)
         if self.subcommand == "fit":
             add_teacher(self.model, self.datamodule)
             if self.start is not None:

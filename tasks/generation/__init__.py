@@ -1,5 +1,7 @@
 """Generation of images: SNGAN with residual blocks."""
 
+from vertebra.tasks.generation.augmentation import DiffAugment
+from vertebra.tasks.generation.module import GenerationModule
 from vertebra.tasks.generation.sngan import SNGAN
 
-__all__ = ["SNGAN"]
+__all__ = ["SNGAN", "DiffAugment", "GenerationModule"]

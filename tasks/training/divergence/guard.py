@@ -194,9 +194,13 @@ def _describe(first: ReadBatch, trainer: Trainer, module: Any) -> str:
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     text = (
         f"{first.watched.position()}: {first.fault()}, the first non-finite value, on "
-        f"{join_names(first.watched.files)}. Lower the learning rate ({rate:g} at this step), clip the gradients, or "
-        "check these files; --model.on_divergence skip skips such steps."
+        f"{join_names(first.watched.files)}. Lower the learning rate ({rate:g} at this step), "
     )
+    # neither is there where a module takes several steps in one
+    if module.automatic_optimization:
+        text += "clip the gradients, or check these files; --model.on_divergence skip skips such steps."
+    else:
+        text += "or check these files."
     if (file := write_replay(first, trainer, module)) is not None:
         text += f" `vertebra replay {file}` repeats the step."
     return text + _last_checkpoint(trainer)
