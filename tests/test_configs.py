@@ -27,6 +27,7 @@ FITTING = {
         "data.batch_size": 2,
     },
     "classification": {"data.val": "val", "data.resize.size": "[32, 32]", "data.batch_size": 4},
+    "generation": {"data.val": "val", "data.batch_size": 4, "model.network.generator_width": 8},
     "segmentation": {"data.crop.size": "[48, 64]", "data.batch_size": 2},
     "video": {
         "data.train": "train",
@@ -69,6 +70,8 @@ def flags_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     def flags(config: str) -> list[str]:
         task = config.partition("/")[0]
         samples = "instance_samples" if "masks: true" in (CONFIGS / config).read_text() else f"{task}_samples"
+        if task == "generation":  # of the same images as classification
+            samples = "classification_samples"
         fitting = {"data.root": request.getfixturevalue(samples), **FITTING[task]}
         folder = tmp_path_factory.mktemp("inputs")
         if config in OF_IMAGES:
@@ -97,6 +100,9 @@ def test_the_backbones_of_recipes_exist() -> None:
     names: dict[str, str] = {}
     for config in RECIPES:
         network = yaml.safe_load((CONFIGS / config).read_text())["model"]["init_args"]["network"]["init_args"]
+        if "backbone" not in network:
+            assert config.startswith("generation/"), config  # whose networks are no features of an image
+            continue
         given = network["backbone"]
         options = given["init_args"] if isinstance(given, dict) else {"name": given}
         names.setdefault(json.dumps({key: value for key, value in options.items() if key != "weights"}), config)

@@ -126,6 +126,11 @@ class GenerationModule(TaskModule):
         return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
+        if self._trainer is None:  # such as in pruning and analyses, which follow the loss of a step
+            raise ValueError(
+                "a generator is trained by two optimizers, and a step has no single loss to follow; give a run of "
+                "another task."
+            )
         self.warn_skipped(batch.skipped)
         images, labels = self._images(batch), batch.labels
         self.inputs_of_step = images, labels

@@ -11,9 +11,15 @@ import yaml
 _PIPELINES = {
     "classification": "image-classification",
     "detection": "object-detection",
+    "generation": "unconditional-image-generation",
     "medical": "image-classification",
     "segmentation": "image-segmentation",
     "video": "video-classification",
+}
+_USE = 'run.predict("files").plot()'
+_OTHER_USES = {
+    "generation": "import torch\n\nnoise = torch.randn(8, run.network.noise_dim)\n"
+    "labels = torch.zeros(8, dtype=torch.int64)\nimages = run.network(noise, labels)  # of the first class, in -1..1",
 }
 _LIMITS = {
     "medical": "Research only: this is no medical device, and no diagnosis may rest on it. Thresholds and calibration "
@@ -73,7 +79,7 @@ def model_card(
         f"{network}, trained for {task} with [vertebra](https://pypi.org/project/vertebra/).",
         "## Use",
         f'```python\nimport vertebra\n\nrun = vertebra.load("{name}")  # the path of this folder\n'
-        'run.predict("files").plot()\n```',
+        f"{_OTHER_USES.get(task, _USE)}\n```",
         "## Data",
         f"{len(class_names)} classes: {listed}{more}.",
         _listing(_data(config)),
