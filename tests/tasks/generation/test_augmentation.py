@@ -41,6 +41,7 @@ def test_color_keeps_places_and_differs_by_image() -> None:
     found = DiffAugment(["color"])(images)
     assert len({round(image.mean().item(), 4) for image in found}) == 8
     assert (found.mean(dim=(1, 2, 3)) - images.mean(dim=(1, 2, 3))).abs().max() <= 0.5 + 1e-6
+    assert (found.flatten(1).std(dim=1) > 0.05).all()  # some contrast is left
     flat = DiffAugment(["color"])(torch.full((4, 3, 2, 2), 0.25))
     assert (flat - flat[:, :1, :1, :1]).abs().max() < 1e-6  # a gray image has neither saturation nor contrast
 
