@@ -24,8 +24,9 @@ SHAPES = {
     "video": [(1, 3, 4, 24, 24), (3, 3, 4, 33, 40)],
     "medical": [(1, 1, 12, 12, 12), (3, 1, 5, 14, 17)],
 }
-# 2-D maps and volumes by default: clips are exported as volumes are, and detectors have their own file
-TASKS = [pytest.param(task, marks=pytest.mark.slow if task == "video" else ()) for task in sorted(SHAPES)]
+# images and volumes by default: clips are exported as volumes are, and detectors have their own file
+QUICK = ("classification", "medical")
+TASKS = [pytest.param(task, marks=() if task in QUICK else pytest.mark.slow) for task in sorted(SHAPES)]
 WITH_DETECTION = [*TASKS, pytest.param("detection", marks=pytest.mark.slow)]
 AXES = {
     "classification": ["batch", 3, "height", "width"],

@@ -151,6 +151,7 @@ def test_check_reports_a_group_in_both_splits(video_samples, tmp_path, capsys):
     assert "group 'one1' is also in" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_demo_trains_two_networks_and_compares_them(tmp_path, monkeypatch, capsys):
     write = samples.write_video_samples
 

@@ -62,7 +62,8 @@ def check(what, name, tmp_path):
         assert picture.with_suffix(".svg").exists()
 
 
-@pytest.mark.parametrize("what", CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("what", FLAGS)
 def test_a_run(what, trained, tmp_path):
     folder, _ = trained("classification")
     split = () if what == "cost" else ("--split", "train")
@@ -72,6 +73,7 @@ def test_a_run(what, trained, tmp_path):
         assert "'untrained" in text
 
 
+@pytest.mark.slow
 def test_results_repeat_with_the_seed(tmp_path):
     for name in "ab":
         analyze("information", "resnet20", tmp_path / name, "--size", 20)

@@ -148,6 +148,7 @@ def test_the_command_on_a_backbone_leaves_norms_as_they_are(tmp_path, capsys):
     assert (tmp_path / "landscape_surface.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_path_of_a_run_with_its_checkpoints(trained, tmp_path, capsys):
     folder, _ = trained("classification")
     copy = shutil.copytree(folder, tmp_path / "run")
