@@ -70,6 +70,7 @@ def test_a_fixed_axis_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_input_that_the_graph_does_not_take_is_refused_in_one_sentence(tmp_path):
     signature, file = signature_of("classification", torch.nn.Identity(), 4), tmp_path / "a.pt2"
     program_file.write_program(LargeOnly().eval(), torch.zeros(2, 3, 14, 16), signature, {}, file)

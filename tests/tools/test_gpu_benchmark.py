@@ -48,6 +48,7 @@ def test_each_case_is_measured_with_its_peer_and_its_limit(name):
     assert cells["of the limit, %"] == pytest.approx(100 * cells["limit, ms"].median / cells["ms"].median)
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_is_a_note_and_the_others_are_measured(monkeypatch):
     case = small("resnet")
 
@@ -61,6 +62,7 @@ def test_a_contender_that_fails_is_a_note_and_the_others_are_measured(monkeypatc
     assert table.notes[0] == "torchvision failed: ZeroDivisionError: division by zero"
 
 
+@pytest.mark.slow
 def test_a_contender_whose_loss_is_not_finite_is_not_measured(monkeypatch):
     case = small("resnet")
 
@@ -99,6 +101,7 @@ def test_three_dimensional_networks_are_also_measured_in_the_contiguous_format()
     ]
 
 
+@pytest.mark.slow
 def test_inference_is_also_measured_with_cuda_graphs_of_the_folded_network():
     entries = contenders(small("faster_rcnn_eight"))
     assert [entry.name for entry in entries] == ["torchvision", "ours", "ours, CUDA graphs"]

@@ -119,6 +119,7 @@ def test_a_patient_in_both_splits_is_refused_or_dropped(medical_samples, tmp_pat
     assert any("left out" in str(warning.message) and "leak" in str(warning.message) for warning in recwarn)
 
 
+@pytest.mark.slow
 def test_the_demo_trains_and_writes_a_report(tmp_path, monkeypatch):
     write = samples.write_medical_samples
     monkeypatch.setattr(samples, "write_medical_samples", lambda root: write(root, train=12, val=12, size=20))

@@ -33,7 +33,7 @@ class Member(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Channels that stand in all of their layers together, such as those that a residual stage adds up.
+    """Channels that all of their layers share, such as those that a residual stage adds up.
 
     Attributes:
         channels: number of channels.

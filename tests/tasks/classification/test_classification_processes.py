@@ -19,7 +19,7 @@ def build(root: Path) -> tuple[ClassificationModule, ClassificationData]:
     return ClassificationModule(network, data.class_names, optimizer=optimizer), data
 
 
-@pytest.mark.slow  # by default those of the other tasks
+@pytest.mark.slow  # by default those of detection and segmentation
 def test_two_processes_measure_the_same_as_one(
     classification_samples: Path, make_trainer: Callable[[int], Trainer]
 ) -> None:

@@ -35,6 +35,7 @@ def build(root: Path, **options) -> tuple[MedicalModule, MedicalData]:
     return MedicalModule(network, data.class_names, optimizer=optimizer, **options), data
 
 
+@pytest.mark.slow  # by default those of detection and segmentation
 def test_two_processes_measure_the_same_as_one(medical_samples: Path, make_trainer: Callable[[int], Trainer]) -> None:
     (alone,) = make_trainer(1).validate(*build(medical_samples), verbose=False)
     (together,) = make_trainer(2).validate(*build(medical_samples), verbose=False)

@@ -43,6 +43,7 @@ def losses_of(detector, size):
     return losses
 
 
+@pytest.mark.slow
 def test_a_compiled_detector_is_equal_and_not_recompiled_after_an_epoch():
     bodies = [ResNet(BasicBlock, (1, 1, 1, 1), BackboneOptions(norm="frozen"), widths=(8, 8, 8, 8)) for _ in range(2)]
     plain, compiled = (faster_rcnn(body, 3, channels=16, proposals=ProposalSelection(50, 50)) for body in bodies)

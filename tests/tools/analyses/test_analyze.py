@@ -88,6 +88,7 @@ def test_signal_of_a_run_of_every_task(task, trained, tmp_path):
     assert first != second
 
 
+@pytest.mark.slow
 def test_results_repeat_with_the_seed_and_change_with_another(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert run("signal", "resnet20", "--samples", 2, "--seed", seed, "--output", tmp_path / name) == 0
