@@ -135,6 +135,8 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     if panel.log_y and any((np.asarray(line.y, dtype=float) > 0).any() for line in panel.lines):
         axes.set_yscale("log")
         _label_powers(axes.yaxis)
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)  # an offset above the axis is easily overlooked
     if panel.log_x:
         axes.set_xscale("log")
         _label_powers(axes.xaxis)
