@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from vertebra.tasks.loading.data import TaskData
-from vertebra.tools.trained.assembly import assemble
-from vertebra.tools.trained.exported_file import is_exported
-from vertebra.tools.trained.location import find_checkpoint
+from vertebra.tools.trained.companion import load_companion
 from vertebra.tools.trained.run import read_settings
 
 # of the data modules' settings: those by which the same pixel gets another value; others change size and sampling
@@ -31,11 +28,7 @@ def add_teacher(module: Any, data: TaskData) -> None:
     path = getattr(module, "teacher_path", None)
     if path is None:
         return
-    checkpoint = find_checkpoint(path)
-    if is_exported(checkpoint):
-        raise ValueError(f"{path}: the teacher is an exported file; give the run that it was exported from.")
-    with isolate_rng():  # the student draws the same random numbers with and without a teacher
-        teacher = assemble(checkpoint)
+    teacher = load_companion(path, "teacher")
     module.learn_from(teacher.module, str(path))
     own, others = read_settings(data), read_settings(teacher.data)
     differing = [name for name in own if own[name] != others.get(name)]
