@@ -17,7 +17,7 @@ from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.findings import Findings
 from vertebra.tools.analyses.jacobians import Singular, top_singular
-from vertebra.tools.analyses.norm_statistics import with_estimated_statistics
+from vertebra.tools.analyses.norm_statistics import compared_modules
 from vertebra.tools.analyses.progress import track
 from vertebra.tools.analyses.residual_branches import Branch, backbone_inputs, branch_inputs, residual_branches
 from vertebra.tools.analyses.subject import Subject, add_sample_flags, open_subject
@@ -99,8 +99,7 @@ def analyze(args: Namespace) -> Findings:
     subject = open_subject(args).in_halves()
     images = backbone_inputs(subject)
     points = torch.cat(images)[: args.points]
-    modules = {"untrained": with_estimated_statistics(subject.untrained(args.seed), images)}
-    modules |= {"trained": subject.module} if subject.is_trained else {}
+    modules = compared_modules(subject, args.seed, images)
     found = {
         weights: measure_alignment(module.network, points, args.vectors, args.seed)
         for weights, module in modules.items()

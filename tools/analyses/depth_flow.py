@@ -26,7 +26,7 @@ from vertebra.tools.analyses.continuous_depth import (
     solve_blocks,
 )
 from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.norm_statistics import with_estimated_statistics
+from vertebra.tools.analyses.norm_statistics import compared_modules
 from vertebra.tools.analyses.progress import track
 from vertebra.tools.analyses.residual_branches import Branch, backbone_inputs, branch_inputs, residual_branches
 from vertebra.tools.analyses.subject import Subject, add_sample_flags, open_subject
@@ -94,8 +94,7 @@ def analyze(args: Namespace) -> Findings:
         raise ValueError(f"--points is {args.points}; choose from 1 to the number of --samples, {args.samples}.")
     subject = open_subject(args).in_halves()
     images = backbone_inputs(subject)
-    modules = {"untrained": with_estimated_statistics(subject.untrained(args.seed), images)}
-    modules |= {"trained": subject.module} if subject.is_trained else {}
+    modules = compared_modules(subject, args.seed, images)
     steps = {weights: measure_steps(module.network, images[0]) for weights, module in modules.items()}
     finer = {weights: refine(module.network, images[0], args.points) for weights, module in modules.items()}
     # random weights predict one class for most samples, refined or not

@@ -31,7 +31,7 @@ from vertebra.tools.analyses.mutual_information import (
     knn_labels,
     with_interval,
 )
-from vertebra.tools.analyses.norm_statistics import with_estimated_statistics
+from vertebra.tools.analyses.norm_statistics import compared_modules
 from vertebra.tools.analyses.progress import track
 from vertebra.tools.analyses.residual_branches import backbone_inputs
 from vertebra.tools.analyses.subject import Subject, add_sample_flags, open_subject
@@ -116,8 +116,7 @@ def analyze(args: Namespace) -> Findings:
     subject = open_subject(args)
     labels = labels_of(subject)
     images = backbone_inputs(subject)
-    modules = {"untrained": with_estimated_statistics(subject.untrained(args.seed), images)}
-    modules |= {"trained": subject.module} if subject.is_trained else {}
+    modules = compared_modules(subject, args.seed, images)
     inputs = principal_components(torch.cat(images), args.components)
     found = {}
     for weights, module in modules.items():

@@ -1,14 +1,16 @@
-"""Statistics of the batch norms of a network with random weights."""
+"""Networks with random weights, with statistics of their batch norms, beside trained ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.analyses.blocks import body_of
+from vertebra.tools.analyses.subject import Subject
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -29,3 +31,15 @@ def with_estimated_statistics(network: Network, images: Iterable[Tensor]) -> Net
     """
     update_bn(images, body_of(network))
     return network.eval()
+
+
+def compared_modules(subject: Subject, seed: int, images: Sequence[Tensor]) -> dict[str, TaskModule]:
+    """Return the modules of a subject to compare, `untrained` and for a run `trained`, in evaluation mode.
+
+    Args:
+        subject: run or backbone.
+        seed: of the random weights.
+        images: batches as the backbone receives them.
+    """
+    modules = {"untrained": with_estimated_statistics(subject.untrained(seed), images)}
+    return modules | ({"trained": subject.module} if subject.is_trained else {})
