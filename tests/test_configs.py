@@ -1,7 +1,10 @@
 """Every run recipe goes through the command line for a step of each kind, on generated data."""
 
+import inspect
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,12 @@ from vertebra.tools import train
 CONFIGS = Path(__file__).parents[1] / "configs"
 RECIPES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.glob("*/*.yaml"))
 SHORT = {"data.num_workers": 0, "trainer.fast_dev_run": 1, "trainer.accelerator": "cpu"}
+# a network, backbone or augmentation away from another recipe
+VARIANTS = {f"detection/{name}_resnet50_fpn.yaml" for name in ("cascade_rcnn", "faster_rcnn", "mask_rcnn")}
+VARIANTS |= {f"detection/{name}_resnet50_fpn_v2.yaml" for name in ("faster_rcnn", "mask_rcnn", "retinanet")}
+VARIANTS |= {"detection/ssd512_resnet50.yaml", "detection/fcos_resnet50_fpn_atss.yaml"}
+VARIANTS |= {"detection/scratch_instances.yaml", "classification/resnet50_imagenet.yaml"}
+VARIANTS |= {"video/tsm_resnet18_fight.yaml", "video/demo_single_frame.yaml", "medical/resnet18_pneumonia.yaml"}
 # flags that fit every recipe of a task to its samples
 FITTING = {
     "detection": {
@@ -112,7 +121,24 @@ def test_the_backbones_of_recipes_exist() -> None:
             assert create_backbone(**json.loads(options)).levels, config
 
 
+def described(config: object) -> list[dict[str, Any]]:
+    """Every object of a recipe: what has a class path."""
+    inner = list(config.values()) if isinstance(config, dict) else config if isinstance(config, list) else []
+    return [config] * (isinstance(config, dict) and "class_path" in config) + [x for y in inner for x in described(y)]
+
+
 @pytest.mark.parametrize("config", RECIPES)
+def test_classes_of_a_recipe_have_its_arguments(config: str) -> None:
+    objects = described(yaml.safe_load((CONFIGS / config).read_text()))
+    assert len(objects) >= 4  # the model, the data, an optimizer and a schedule
+    for one in objects:
+        module, _, name = one["class_path"].rpartition(".")
+        inspect.signature(getattr(import_module(module), name)).bind_partial(**one.get("init_args", {}))
+
+
+@pytest.mark.parametrize(
+    "config", [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in RECIPES]
+)
 def test_recipe_runs(config: str, flags_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert train.main(["fit", "-c", config, *flags_of(config)]) == 0

@@ -21,8 +21,8 @@ _DASHES = ("solid", "dashed", "dotted")
 NUM_LOOKS = len(PALETTE) * len(_DASHES)
 _NO_POINTS = np.zeros(0)
 
-# placeholders for the page's own colors, replaced in the SVG text
-INK, FAINT = "#010203", "#040506"
+# of text and of lines in files; in the SVG text of a page they are replaced by its own colors
+INK, FAINT = "#010203", "#d3d7da"
 PAGE_COLORS = {INK: "currentColor", FAINT: "var(--line)"}
 STYLE: dict[Any, Any] = {  # not all releases of matplotlib type the names of settings
     "svg.fonttype": "none",  # text stays text: it uses the font of the page and can be searched
@@ -218,19 +218,27 @@ def _fill(figure: Figure, pad: float = 3) -> Figure:
 
 def inline_svg(figure: Figure, label: str) -> str:
     """Return a figure drawn in `STYLE` as an SVG element in the colors of the page, described by `label`."""
+    return in_page_colors(svg_text(figure), label)
+
+
+def svg_text(figure: Figure) -> str:
+    """Return a figure as the text of an SVG file that holds no date and no version."""
     file = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(file, format="svg", metadata=nothing)
-    body = file.getvalue().partition("<svg")[2]
-    width, height = (float(figure.get_size_inches()[i] * 72) for i in (0, 1))
-    body = body.partition(">")[2]
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return file.getvalue()
+
+
+def in_page_colors(svg: str, label: str) -> str:
+    """Return the text of an SVG file as an element of a page, in its colors and described by `label`."""
+    opening, _, body = svg.partition("<svg")[2].partition(">")
+    width, height = (float(size) for size in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)[0])
     for placeholder, color in PAGE_COLORS.items():
         body = body.replace(placeholder, color)
     # matplotlib numbers ids from 1 in every figure; without a prefix, charts on one page would share them
     prefix = "c" + hashlib.sha256(body.encode()).hexdigest()[:8]
     body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}-", body)
-    opening = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}"'
-    return f'{opening} style="width: {width:.0f}px">{body}'
+    start = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    return f'{start} style="width: {width:.0f}px">{body}'
 
 
 def color_legend(names: Sequence[str], colors: Sequence[Sequence[int]]) -> str:

@@ -1,8 +1,10 @@
-"""Figures of an analysis: on a page in its colors, and as SVG and PNG files in black on white."""
+"""Figures of an analysis: on a page in its colors, and as SVG and PNG files on white."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,16 +16,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from vertebra.tasks.reporting.charts import INK, STYLE, Line, draw_line, inline_svg
+from vertebra.tasks.reporting.charts import INK, STYLE, Line, draw_line, in_page_colors, svg_text
 
-# in a file the placeholder for the color of text is black enough, that for lines is not faint
-_FILE_STYLE: dict[Any, Any] = {**STYLE, "axes.edgecolor": "#c9cdd1", "grid.color": "#dfe2e5"}
 _DPI = 160  # of a PNG
 _PANEL = (330, 250)  # width and height of a panel, CSS pixels
 
 
 class Plot:
-    """Figure that is drawn once for the page and once for each file.
+    """Figure that is drawn once, for the page and for its files.
 
     Args:
         name: of its files, without suffix.
@@ -40,26 +40,34 @@ class Plot:
 
     def html(self) -> str:
         """Return the figure with its title, in the colors of the page."""
-        with matplotlib.rc_context(STYLE):
-            svg = inline_svg(self._figure(), self.title)
+        svg = in_page_colors(self._svg, self.title)
         return f'<figure class="chart"><figcaption>{escape(self.title)}</figcaption>{svg}</figure>'
 
     def save(self, folder: Path) -> list[Path]:
-        """Write `<name>.svg` and `<name>.png` to an existing folder, and return their paths."""
+        """Write `<name>.svg` and `<name>.png` to an existing folder, on white, and return their paths."""
         files = [folder / f"{self.name}.{suffix}" for suffix in ("svg", "png")]
-        with matplotlib.rc_context(_FILE_STYLE):
-            figure = self._figure()
-            figure.patch.set(alpha=1, facecolor="white")
-            figure.savefig(files[0], metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-            figure.savefig(files[1], dpi=_DPI)
+        before, opening, body = re.split(r"(<svg[^>]*>)", self._svg, maxsplit=1)
+        white = '<rect width="100%" height="100%" fill="white"/>'
+        files[0].write_text(f"{before}{opening}{white}{body}", encoding="utf-8")
+        with matplotlib.rc_context(STYLE):
+            self._figure.savefig(files[1], dpi=_DPI, facecolor="white")
         return files
 
+    @cached_property
+    def _svg(self) -> str:
+        with matplotlib.rc_context(STYLE):
+            return svg_text(self._figure)
+
+    @cached_property
     def _figure(self) -> Figure:
-        # at 72 points per inch a point is a pixel
-        figure = Figure(figsize=(self._size[0] / 72, self._size[1] / 72), layout="constrained")
-        figure.patch.set_alpha(0)
-        self._draw(figure)
-        return figure
+        with matplotlib.rc_context(STYLE):
+            # at 72 points per inch a point is a pixel
+            figure = Figure(figsize=(self._size[0] / 72, self._size[1] / 72), layout="constrained")
+            figure.patch.set_alpha(0)
+            self._draw(figure)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # which takes longer than the drawing, once is enough
+            return figure
 
 
 class Panel(NamedTuple):

@@ -40,7 +40,8 @@ def assert_levels_are_true(body, images):
 
 # timm's DenseNets are the only registered networks that drop the last row and column of an odd size: test_timm_bridge
 ROUNDING_UP = [name for name in list_backbones() if not name.startswith("densenet")]
-HUGE = ("*1202*", "*1001", "resnetrs[234]*", "*200*", "*269*", "*152*")  # seconds each, even on the meta device
+# deeper or wider networks of a family that has others, tenths of a second to seconds even on the meta device
+HUGE = ("*1202*", "*1001", "resnetrs[234]*", "*200*", "*269*", "*152*", "*101*", "*110*", "*_164", "vit_large*")
 ROUNDING_UP = [
     pytest.param(name, marks=pytest.mark.slow) if any(fnmatch(name, huge) for huge in HUGE) else name
     for name in ROUNDING_UP

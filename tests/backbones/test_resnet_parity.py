@@ -16,8 +16,8 @@ TIMMS = [
     for n in list_backbones()
     if timm.is_model(n) and not n.startswith(("densenet", "resnetv2", "vit_", "deit_", "vgg"))
 ]
-QUICK = ["resnet18", "resnet34", "resnet50", "resnet18d", "resnet26t", "resnet50s", "resnext50_32x4d", "seresnet18"]
-QUICK += ["seresnext26d_32x4d", "resnetrs50"]
+QUICK = ["resnet18", "resnet50", "resnet18d", "resnet26t", "resnext50_32x4d", "seresnet18", "seresnext26d_32x4d"]
+QUICK += ["resnetrs50"]
 
 
 def quick_or_slow(names):

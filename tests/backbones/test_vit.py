@@ -48,7 +48,7 @@ def test_tokens_are_timms_at_any_size(name):
         torch.testing.assert_close(features[level.name], maps, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "large" in n else n for n in NAMES])
 def test_weights_are_timms(name):
     assert name in list_backbones("*it_*_patch*")
     with torch.device("meta"):

@@ -76,7 +76,8 @@ def test_chart_takes_its_ink_from_the_page():
 @pytest.mark.parametrize("height", [0.9, 1.2345, 123456])
 def test_labels_of_charts_end_inside_the_figure(log_y, height, monkeypatch):
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: (drawn.append(figure), file.write("<svg></svg>")))
+    svg = '<svg viewBox="0 0 1 1"></svg>'
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: (drawn.append(figure), file.write(svg)))
     x = np.arange(40)
     line_chart([Line("a", x, 1e-4 + height * (1 - np.cos(x / 9)), 0)], "t", "epoch", "loss", log_y=log_y)
     box = drawn[0].axes[0].get_tightbbox()

@@ -74,10 +74,10 @@ def test_signal_of_a_backbone(name, tmp_path, monkeypatch, capsys):
     assert "Untrained: the gradient before the first block" in capsys.readouterr().out
 
 
-SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("segmentation", "video", "medical")]
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("classification", "segmentation", "video", "medical")]
 
 
-@pytest.mark.parametrize("task", ["classification", "detection", *SLOW])
+@pytest.mark.parametrize("task", ["detection", *SLOW])
 def test_signal_of_a_run_of_every_task(task, trained, tmp_path):
     folder, _ = trained(task)
     assert run("signal", folder, "--samples", 2, "--output", tmp_path) == 0

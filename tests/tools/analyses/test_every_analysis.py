@@ -21,7 +21,7 @@ FLAGS = {
     "cost": ("--rounds", 1),
 }
 # their own tests run the command, on a backbone and on a run
-ELSEWHERE = ("signal", "lesion", "landscape", "cost")
+ELSEWHERE = ("signal", "alignment", "lesion", "landscape", "cost")
 CASES = [pytest.param(what, marks=pytest.mark.slow if what in ELSEWHERE else ()) for what in FLAGS]
 COMPARED = ("signal", "alignment", "depth-flow", "information", "similarity")  # with random weights
 
@@ -37,7 +37,8 @@ def rows_of(folder, what):
 
 
 # of a Transformer those that its blocks and its `embed` concern
-TRANSFORMER = ("signal", "alignment", "depth-flow", "similarity", "lesion")
+TRANSFORMER = [pytest.param(what, marks=pytest.mark.slow) for what in ("signal", "depth-flow", "similarity")]
+TRANSFORMER += ["alignment", "lesion"]
 
 
 @pytest.mark.parametrize("what", CASES)
