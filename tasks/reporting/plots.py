@@ -145,11 +145,20 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
         _label_powers(axes.yaxis)
     else:
         axes.ticklabel_format(axis="y", useOffset=False)  # an offset above the axis is easily overlooked
+        _widen(axes)
     if panel.log_x:
         axes.set_xscale("log")
         _label_powers(axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _widen(axes: Axes) -> None:
+    """Draw values that differ by less than a thousandth as a flat line, not as rounding errors over a whole panel."""
+    low, high = axes.get_ylim()
+    largest = max(abs(low), abs(high))
+    if high - low < 1e-3 * largest:
+        axes.set_ylim(low - 0.01 * largest, high + 0.01 * largest)
 
 
 def _label_powers(axis: Axis) -> None:

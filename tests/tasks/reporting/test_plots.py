@@ -1,10 +1,12 @@
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from vertebra.tasks.reporting.charts import Line
-from vertebra.tasks.reporting.plots import Panel, line_plot
+from vertebra.tasks.reporting.plots import Panel, draw_panel, line_plot
 
 
 def plot(log=False):
@@ -42,3 +44,11 @@ def test_values_that_are_not_positive_are_left_out_of_a_logarithmic_axis(tmp_pat
     files = plot(log=True).save(tmp_path)
     assert all(file.stat().st_size > 1000 for file in files)
     assert "mathdefault" not in files[0].read_text()
+
+
+@pytest.mark.parametrize(("spread", "share"), [(1e-6, 1e-4), (0.01, 0.9)])
+def test_rounding_errors_do_not_fill_a_panel(spread, share):
+    axes = Figure().subplots()
+    draw_panel(axes, Panel("variance", [Line("a", np.arange(3.0), 1 + np.array([0, spread, 0]), 0)], "block", "y"))
+    low, high = axes.get_ylim()
+    assert spread / (high - low) == pytest.approx(share, rel=0.6)
