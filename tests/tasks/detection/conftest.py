@@ -1,31 +1,9 @@
-"""What the parity tests of detectors share: random weights, and images with boxes."""
+"""Images with boxes for tests of detectors."""
 
-import math
 from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
-
-
-@pytest.fixture(scope="session")
-def randomize() -> Callable[[nn.Module], None]:
-    """Give weights, norms and statistics values that no two layers share, so that swapped ones are seen."""
-
-    def apply(network: nn.Module) -> None:
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.normal_(module.weight, std=1.0 / math.sqrt(module.weight[0].numel()))
-                if module.bias is not None:
-                    nn.init.normal_(module.bias, std=0.1)
-            elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-                module.weight.data.uniform_(0.5, 1.5)
-                module.bias.data.normal_(std=0.2)
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(std=0.2)
-                module.running_var.uniform_(0.5, 2.0)
-
-    return apply
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from functools import cache, partial
 import pytest
 import torch
 
+from parity import randomize
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks import detection
@@ -227,7 +228,7 @@ def test_the_table_has_every_detector():
 
 
 @ALL
-def test_an_exported_network_finds_the_same_in_a_fixed_number_of_rows(name, monkeypatch, randomize):
+def test_an_exported_network_finds_the_same_in_a_fixed_number_of_rows(name, monkeypatch):
     network = detector(name).eval()
     randomize(network)
     batch = pad_images([torch.randn(3, *size) for size in ((64, 48), (33, 61), (1, 1))])

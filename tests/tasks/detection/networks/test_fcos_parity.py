@@ -8,12 +8,13 @@ from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from parity import assert_same_detections, assert_same_gradients, fix_statistics, numbered, randomize
 from vertebra.tasks.detection import DenseSelection, fcos, load_weights
 
 NUM_CLASSES = 5
 
 
-def build_theirs(randomize):
+def build_theirs():
     """Build theirs on a ResNet-18, with a class for the background that is never seen, as in their trained weights."""
     torch.manual_seed(0)
     body = resnet_fpn_backbone(
@@ -27,7 +28,7 @@ def build_theirs(randomize):
     limits = {"topk_candidates": 100, "detections_per_img": 10_000, "score_thresh": 0.2}
     theirs = TheirFCOS(body, NUM_CLASSES + 1, image_mean=[0.0] * 3, image_std=[1.0] * 3, **limits)
     theirs.transform.resize = lambda image, target: (image, target)
-    randomize(theirs)
+    randomize(theirs, gain=1.0, bias=0.1, norms=(0.5, 1.5))
     layer = theirs.head.classification_head.cls_logits
     layer.weight.data *= 2.0  # scores far apart, and none so near to 1 that they are the same in float32
     layer.bias.data.normal_(-1.0, 1.0)
@@ -38,9 +39,9 @@ def build_theirs(randomize):
 
 
 @pytest.fixture(scope="module")
-def networks(randomize):
+def networks():
     """Theirs and ours with the same random weights."""
-    theirs = build_theirs(randomize)
+    theirs = build_theirs()
     ours = fcos("resnet18", NUM_CLASSES, detections=DenseSelection(0.2, 0.6, per_image=10_000, per_level=100))
     load_weights(ours, theirs.state_dict())
     return theirs, ours
@@ -65,24 +66,12 @@ def test_detections_equal_torchvisions(networks, images_and_targets):
     theirs, ours = (network.eval() for network in networks)
     with torch.no_grad():
         expected, found = theirs(images), ours(images)
-    for of_image, wanted in zip(found, expected, strict=True):
-        # theirs reports boxes of which clipping left nothing; ours does not
-        sides = wanted["boxes"][:, 2:] - wanted["boxes"][:, :2]
-        wanted = {name: x[(sides >= 1e-2).all(dim=1)] for name, x in wanted.items()}
-        assert len(wanted["boxes"]) > 30
-        assert wanted["labels"].unique().numel() > 1
-        assert torch.equal(of_image["labels"], wanted["labels"])
-        torch.testing.assert_close(of_image["boxes"], wanted["boxes"], atol=1e-3, rtol=0)
-        torch.testing.assert_close(of_image["scores"], wanted["scores"], atol=1e-5, rtol=0)
+    assert_same_detections(found, expected, least=30)
 
 
 def test_losses_and_gradients_equal_torchvisions(networks, images_and_targets):
     theirs, ours = networks
-    for network in (ours, theirs):
-        network.train()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+    fix_statistics(ours, theirs)
     images, targets = images_and_targets
     expected, found = theirs(images, targets), ours(images, targets)
     names = {
@@ -95,8 +84,6 @@ def test_losses_and_gradients_equal_torchvisions(networks, images_and_targets):
         assert found[name] > 0.1
         torch.testing.assert_close(found[name], expected[their_name], atol=1e-4, rtol=1e-5)
 
-    sum(expected.values()).backward()
-    sum(found.values()).backward()
     pairs = [
         (ours.backbone.conv1, theirs.backbone.body.conv1),
         (ours.neck.extra_blocks.p6, theirs.backbone.fpn.extra_blocks.p6),
@@ -104,16 +91,14 @@ def test_losses_and_gradients_equal_torchvisions(networks, images_and_targets):
         (ours.head.bbox_reg, theirs.head.regression_head.bbox_reg),
         (ours.head.centerness, theirs.head.regression_head.bbox_ctrness),
     ]
-    for our_layer, their_layer in pairs:
-        scale = their_layer.weight.grad.abs().max()
-        assert (our_layer.weight.grad - their_layer.weight.grad).abs().max() < 1e-3 * scale
+    assert_same_gradients(found, expected, pairs)
 
 
 def test_torchvisions_checkpoint_as_it_is():
     with torch.device("meta"):
         theirs = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91)
         ours = fcos("resnet50", 90)
-    state = {k: torch.full((), float(i)).expand(x.shape) for i, (k, x) in enumerate(theirs.state_dict().items())}
+    state = numbered(theirs.state_dict())
     state["head.classification_head.cls_logits.bias"] = torch.arange(91.0)
     ours = ours.to_empty(device="cpu")
     load_weights(ours, state)

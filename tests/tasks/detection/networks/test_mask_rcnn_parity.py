@@ -20,6 +20,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.resnet import resnet18
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from parity import assert_same_detections, assert_same_gradients, fix_statistics, numbered, randomize
 from vertebra.tasks.detection import ProposalSelection, faster_rcnn, load_weights, mask_rcnn, paste_masks
 from vertebra.tasks.detection.parts.sampling import BalancedSampler
 
@@ -35,7 +36,7 @@ PAIRS = pytest.mark.parametrize(
 )
 
 
-def build_theirs(their_class, v2, randomize, **options):
+def build_theirs(their_class, v2, **options):
     """Build theirs on a ResNet-18, narrower than torchvision's functions do but of the same parts."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d if v2 else None
@@ -59,7 +60,7 @@ def build_theirs(their_class, v2, randomize, **options):
     few = {f"rpn_{when}_nms_top_n_{mode}": NUM_PROPOSALS for when in ("pre", "post") for mode in ("train", "test")}
     theirs = their_class(body, image_mean=[0.0] * 3, image_std=[1.0] * 3, **parts, **few, **options)
     theirs.transform.resize = lambda image, target: (image, target)
-    randomize(theirs)
+    randomize(theirs, gain=1.0, bias=0.1, norms=(0.5, 1.5))
     if their_class is MaskRCNN:
         layer = theirs.roi_heads.mask_predictor.conv5_mask
         nn.init.normal_(layer.weight, std=CHANNELS**-0.5)
@@ -99,20 +100,16 @@ def images_and_masks(images_and_targets):
 
 
 @PAIRS
-def test_detections_and_their_pixels_equal_torchvisions(build, their_class, v2, randomize, images_and_targets):
+def test_detections_and_their_pixels_equal_torchvisions(build, their_class, v2, images_and_targets):
     images, _ = images_and_targets
-    theirs = build_theirs(their_class, v2, randomize).eval()
+    theirs = build_theirs(their_class, v2).eval()
     spread_classes(theirs, images)
     ours = build_ours(build, v2, theirs).eval()
     with torch.no_grad():
         expected, found = theirs(images), ours(images)
-    for image, of_image, wanted in zip(images, found, expected, strict=True):
-        assert len(wanted["boxes"]) > 20
-        assert wanted["labels"].unique().numel() > 1
-        assert torch.equal(of_image["labels"], wanted["labels"])
-        torch.testing.assert_close(of_image["boxes"], wanted["boxes"], atol=1e-2, rtol=0)
-        torch.testing.assert_close(of_image["scores"], wanted["scores"], atol=1e-4, rtol=0)
-        if their_class is MaskRCNN:
+    assert_same_detections(found, expected, least=20, boxes=1e-2, scores=1e-4)
+    if their_class is MaskRCNN:
+        for image, of_image, wanted in zip(images, found, expected, strict=True):
             pasted = paste_masks(of_image["mask_probs"], of_image["boxes"], *image.shape[1:])
             assert 0.2 < pasted.sum() / (wanted["masks"] > 0).sum() < 0.8
             different = pasted ^ (wanted["masks"][:, 0] > 0.5)
@@ -120,8 +117,8 @@ def test_detections_and_their_pixels_equal_torchvisions(build, their_class, v2, 
 
 
 @pytest.mark.parametrize("v2", [False, True])
-def test_mask_logits_equal_torchvisions(v2, randomize):
-    theirs = build_theirs(MaskRCNN, v2, randomize).eval().roi_heads
+def test_mask_logits_equal_torchvisions(v2):
+    theirs = build_theirs(MaskRCNN, v2).eval().roi_heads
     ours = mask_rcnn("resnet18", NUM_CLASSES, channels=CHANNELS, **(V2 if v2 else {})).eval().roi_heads.branches["mask"]
     for part in ("head", "predictor"):
         getattr(ours, part).load_state_dict(getattr(theirs, f"mask_{part}").state_dict())
@@ -135,12 +132,11 @@ def test_mask_logits_equal_torchvisions(v2, randomize):
 
 
 @PAIRS
-def test_losses_and_gradients_equal_torchvisions(build, their_class, v2, randomize, images_and_masks):
+def test_losses_and_gradients_equal_torchvisions(build, their_class, v2, images_and_masks):
     # every box is sampled, so that chance has no part in it
     theirs = build_theirs(
         their_class,
         v2,
-        randomize,
         rpn_batch_size_per_image=EVERYTHING,
         box_batch_size_per_image=EVERYTHING,
         rpn_positive_fraction=0.5,
@@ -149,19 +145,13 @@ def test_losses_and_gradients_equal_torchvisions(build, their_class, v2, randomi
     ours = build_ours(build, v2, theirs)
     ours.rpn.sampler = BalancedSampler(EVERYTHING, 0.5)
     ours.roi_heads.sampler = BalancedSampler(EVERYTHING, 0.5)
-    for network in (ours, theirs):
-        network.train()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+    fix_statistics(ours, theirs)
     images, targets = images_and_masks
     expected, found = theirs(images, targets), ours(images, targets)
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, atol=1e-4, rtol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
 
-    sum(expected.values()).backward()
-    sum(found.values()).backward()
     pairs = [
         (ours.backbone.conv1, theirs.backbone.body.conv1),
         (ours.neck.inner_blocks[0][0], theirs.backbone.fpn.inner_blocks[0][0]),
@@ -175,10 +165,7 @@ def test_losses_and_gradients_equal_torchvisions(build, their_class, v2, randomi
             (mask.predictor.conv5_mask, theirs.roi_heads.mask_predictor.conv5_mask),
             (mask.predictor.mask_fcn_logits, theirs.roi_heads.mask_predictor.mask_fcn_logits),
         ]
-    for our_layer, their_layer in pairs:
-        scale = their_layer.weight.grad.abs().max()
-        assert scale > 0
-        assert (our_layer.weight.grad - their_layer.weight.grad).abs().max() < 1e-3 * scale
+    assert_same_gradients(found, expected, pairs)
 
 
 def old_style(state):
@@ -205,7 +192,7 @@ def test_torchvisions_checkpoints_as_they_are(their_build, build, options, old):
     with torch.device("meta"):
         theirs = their_build(weights=None, weights_backbone=None, num_classes=91)
         ours = build("resnet50", 90, **options)
-    state = {k: torch.full((), float(i)).expand(x.shape) for i, (k, x) in enumerate(theirs.state_dict().items())}
+    state = numbered(theirs.state_dict())
     ours = ours.to_empty(device="cpu")
     load_weights(ours, old_style(state) if old else state)
     assert not old or "roi_heads.mask_head.mask_fcn4.weight" in old_style(state)

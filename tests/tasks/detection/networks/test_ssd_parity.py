@@ -9,6 +9,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block
 from torchvision.models.vgg import VGG
 
+from parity import assert_same_detections, assert_same_gradients, numbered, randomize
 from vertebra.tasks.detection import PerClassSelection, load_weights, ssd300, ssdlite320
 from vertebra.tasks.detection.parts.batch import ImageBatch
 
@@ -53,10 +54,7 @@ def networks():
         score_thresh=0.1,
         topk_candidates=100,
     )
-    for module in theirs.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.normal_(module.bias, std=0.1)
+    randomize(theirs, bias=0.1)
     theirs.backbone.scale_weight.data.uniform_(0.5, 1.5).mul_(20)
     for layer in theirs.head.classification_head.module_list:
         layer.weight.data /= 10  # scores far apart, and none so near to 1 that they are the same in float32
@@ -93,15 +91,7 @@ def test_detections_equal_torchvisions(networks, images):
     theirs, ours = (network.eval() for network in networks)
     with torch.no_grad():
         expected, found = theirs(list(images[:1])), ours(batch_of(images[:1]))
-    for of_image, wanted in zip(found, expected, strict=True):
-        # theirs reports boxes of which clipping left nothing; ours does not
-        sides = wanted["boxes"][:, 2:] - wanted["boxes"][:, :2]
-        wanted = {name: x[(sides >= 1e-2).all(dim=1)] for name, x in wanted.items()}
-        assert len(wanted["boxes"]) > 100
-        assert wanted["labels"].unique().numel() > 1
-        assert torch.equal(of_image["labels"], wanted["labels"])
-        torch.testing.assert_close(of_image["boxes"], wanted["boxes"], atol=1e-3, rtol=0)
-        torch.testing.assert_close(of_image["scores"], wanted["scores"], atol=1e-5, rtol=0)
+    assert_same_detections(found, expected, least=100)
 
 
 def test_losses_and_gradients_equal_torchvisions(networks, images):
@@ -112,8 +102,6 @@ def test_losses_and_gradients_equal_torchvisions(networks, images):
     torch.testing.assert_close(found["loss_classifier"], expected["classification"], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found["loss_box_reg"], expected["bbox_regression"], atol=1e-4, rtol=1e-4)
     assert found["loss_box_reg"] > 0.1
-    sum(expected.values()).backward()
-    sum(found.values()).backward()
     pairs = [
         (ours.backbone.features[24], theirs.backbone.extra[0][1]),
         (ours.backbone.fc6, theirs.backbone.extra[0][7][1]),
@@ -121,10 +109,7 @@ def test_losses_and_gradients_equal_torchvisions(networks, images):
         (ours.head.cls_logits[0], theirs.head.classification_head.module_list[0]),
         (ours.head.bbox_reg[5], theirs.head.regression_head.module_list[5]),
     ]
-    for our_layer, their_layer in pairs:
-        scale = their_layer.weight.grad.abs().max()
-        assert scale > 0
-        assert (our_layer.weight.grad - their_layer.weight.grad).abs().max() < 1e-3 * scale
+    assert_same_gradients(found, expected, pairs)
     torch.testing.assert_close(ours.backbone.norm.weight.grad, theirs.backbone.scale_weight.grad, atol=1e-5, rtol=1e-3)
 
 
@@ -132,7 +117,7 @@ def test_torchvisions_checkpoint_as_it_is():
     with torch.device("meta"):
         theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=91)
         ours = ssd300("vgg16_atrous", 90)
-    state = {k: torch.full((), float(i)).expand(x.shape) for i, (k, x) in enumerate(theirs.state_dict().items())}
+    state = numbered(theirs.state_dict())
     ours = ours.to_empty(device="cpu")
     load_weights(ours, state)
     loaded = ours.state_dict()
@@ -148,10 +133,10 @@ def test_torchvisions_checkpoint_as_it_is():
         assert torch.equal(loaded[key], state[their_key]), key
 
 
-def test_levels_and_heads_of_ssdlite_equal_torchvisions(randomize):
+def test_levels_and_heads_of_ssdlite_equal_torchvisions():
     torch.manual_seed(0)
-    ours = ssdlite320("resnet18", NUM_CLASSES, head_norm="batch").eval()
-    randomize(ours)
+    ours = ssdlite320("resnet18", NUM_CLASSES, head_norm="batch")
+    randomize(ours, gain=1.0, bias=0.1, norms=(0.5, 1.5))
     levels = [level.channels for level in ours.neck.levels]
     assert levels == [256, 512, 512, 256, 256, 128]
     extra = nn.ModuleList(_extra_block(levels[i - 1], levels[i], nn.BatchNorm2d) for i in range(2, 6)).eval()

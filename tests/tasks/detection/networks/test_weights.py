@@ -11,6 +11,7 @@ from torchvision.models.detection import (
     retinanet_resnet50_fpn,
 )
 
+from parity import numbered
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import cascade_rcnn, faster_rcnn, fcos, load_weights, mask_rcnn, retinanet
@@ -26,9 +27,7 @@ def published():
     """Keys and shapes of torchvision's detector, and values that tell the keys apart."""
     with torch.device("meta"):
         theirs = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91)
-    return {
-        key: torch.full((), float(i)).expand(value.shape) for i, (key, value) in enumerate(theirs.state_dict().items())
-    }
+    return numbered(theirs.state_dict())
 
 
 def tiny(num_classes=2):

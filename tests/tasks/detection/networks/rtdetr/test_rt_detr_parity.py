@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from parity import fix_statistics
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import Bottleneck
 from vertebra.backbones.resnet_2d import projected_block
@@ -75,10 +75,7 @@ def outputs(network):
 
 
 def losses(network):
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+    fix_statistics(network)
     torch.manual_seed(oracle.SEED)
     return network(list(oracle.images()), oracle.targets())
 
