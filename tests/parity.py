@@ -7,9 +7,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from vertebra.backbones.layers import FrozenBatchNorm
+
 N = TypeVar("N", bound=nn.Module)
 LAYERS = (nn.Conv2d, nn.Conv3d, nn.Linear)
-BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm)
 
 
 def randomize(

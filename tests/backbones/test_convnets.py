@@ -5,23 +5,9 @@ import torch
 import torchvision
 from torch import nn
 
+from parity import randomize
 from vertebra.backbones import create_backbone, load_weights
 from vertebra.tasks.classification import image_classifier
-
-
-def randomize(network):
-    """Randomize every weight and statistic: fresh norms and biases are all alike."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.weight.data.normal_(0, (2 / module.weight[0].numel()) ** 0.5, generator=generator)
-            module.bias.data.normal_(0, 0.2, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.6, 1.2, generator=generator)
-            module.bias.data.normal_(0, 0.2, generator=generator)
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.6, 1.6, generator=generator)
-    return network.eval()
 
 
 def noise(*size):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from parity import randomize
 from vertebra.backbones import create_backbone
 from vertebra.backbones.folding import fold_norms
 from vertebra.backbones.layers import FrozenBatchNorm
@@ -22,15 +23,7 @@ NAMES = {
 
 
 def randomized(name, norm="batch"):
-    torch.manual_seed(0)
-    body = create_backbone(name, norm=norm)
-    for module in body.modules():
-        if isinstance(module, NORMS):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.6, 1.6)
-            module.weight.data.uniform_(0.3, 0.8)
-            module.bias.data.normal_(0, 0.2)
-    return body.eval()
+    return randomize(create_backbone(name, norm=norm))
 
 
 @pytest.mark.parametrize(("name", "staying"), NAMES.items())

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from parity import randomize
 from vertebra.backbones import create_backbone, frozen_norms
 from vertebra.backbones.cpu_convolutions import Conv2d
 from vertebra.backbones.frozen_norms import Chain
@@ -22,16 +23,6 @@ NAMES = {
     "x3d_s": 0,
     "slowfast_r50": 0,
 }
-
-
-def randomize(network):
-    for module in network.modules():
-        if isinstance(module, BATCH_NORMS):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.6, 1.6)
-            module.weight.data.uniform_(0.3, 0.8)
-            module.bias.data.normal_(0, 0.2)
-    return network
 
 
 def apart(network):
@@ -63,7 +54,7 @@ def norms_run(monkeypatch):
 def test_frozen_norms_in_convolutions_change_no_output_and_no_gradient(norms_run, monkeypatch, name, staying):
     monkeypatch.setattr(frozen_norms, "_pays", lambda *_: True)  # maps are tiny here
     torch.manual_seed(0)
-    body = randomize(create_backbone(name, norm="frozen").double().train())
+    body = randomize(create_backbone(name, norm="frozen").double()).train()
     images = images_for(body)
     found = []
     for network in (body, apart(body)):
@@ -88,7 +79,7 @@ def test_a_kernel_larger_than_the_map_is_not_scaled(norms_run, height, alone):
 
 def test_inference_is_the_same_bit_by_bit():
     torch.manual_seed(0)
-    body = randomize(create_backbone("resnet18", norm="frozen"))
+    body = randomize(create_backbone("resnet18", norm="frozen")).train()
     images = torch.randn(1, 3, 33, 49)
     with torch.no_grad():
         assert torch.equal(body(images)["C5"], apart(body)(images)["C5"])
@@ -96,7 +87,7 @@ def test_inference_is_the_same_bit_by_bit():
 
 def test_batch_norms_are_constant_while_they_are_frozen_in_evaluation_mode():
     torch.manual_seed(0)
-    layers = randomize(Chain(Conv2d(3, 4, 3, bias=True), nn.BatchNorm2d(4))).double()
+    layers = randomize(Chain(Conv2d(3, 4, 3, bias=True), nn.BatchNorm2d(4))).double().train()
     images = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     norm = layers[1].eval()
 

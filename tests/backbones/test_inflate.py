@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from parity import randomize
 from vertebra.backbones import BackboneOptions, ResNet, inflate, load_weights
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
 from vertebra.backbones.layers import conv, norm_layer
@@ -13,16 +14,6 @@ WIDTHS = (8, 16)
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def randomize(network):
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-            module.weight.data.uniform_(0.3, 0.8)
-            module.bias.data.normal_(0, 0.2)
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.6, 1.6)
-    return network.eval()
 
 
 def flat_stem(kernel):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from parity import randomize
 from vertebra.backbones import create_backbone, load_weights
 
 # Parameters with a classifier of ten classes after the pooling. resnet: the counts of the public implementation whose
@@ -45,19 +45,6 @@ def test_shortcuts_b_and_c_add_projections():
     assert count("resnet20_c") - count("resnet20") == added_c
 
 
-def randomize(network):
-    torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, 0, (1 / module.weight[0].numel()) ** 0.5)
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.3, 0.8)
-            nn.init.normal_(module.bias, 0, 0.2)
-            nn.init.normal_(module.running_mean, 0, 0.2)
-            nn.init.uniform_(module.running_var, 0.6, 1.6)
-    return network.eval()
-
-
 def normed(x, state, prefix):
     keys = ("running_mean", "running_var", "weight", "bias")
     return F.batch_norm(x, *(state[f"{prefix}.{key}"] for key in keys))
@@ -73,7 +60,7 @@ def block_a(x, state, prefix, stride, residual):
 
 @pytest.mark.parametrize(("name", "residual"), [("resnet20", True), ("plain20", False)])
 def test_features_equal_a_reference_implementation(name, residual):
-    body = randomize(create_backbone(name))
+    body = randomize(create_backbone(name), gain=1.0)
     state, images = body.state_dict(), torch.randn(2, 3, 33, 31)
     with torch.no_grad():
         features = body(images)
@@ -94,7 +81,7 @@ def wide_block(x, state, prefix, stride):
 
 
 def test_wide_features_equal_a_reference_implementation():
-    body = randomize(create_backbone("wrn_16_8"))
+    body = randomize(create_backbone("wrn_16_8"), gain=1.0)
     state, images = body.state_dict(), torch.randn(1, 3, 17, 15)
     with torch.no_grad():
         x = F.conv2d(images, state["conv1.weight"], padding=1)
@@ -106,17 +93,18 @@ def test_wide_features_equal_a_reference_implementation():
 
 
 def test_highway_block_by_the_formula():
-    block = randomize(create_backbone("highway20")).layer1[1]
+    body = create_backbone("highway20")
+    assert (body.layer1[1].gate.bias < -1).all()  # it begins by carrying
+    block = randomize(body, gain=1.0).layer1[1]
     x, state = torch.randn(2, 16, 9, 7), block.state_dict()
     with torch.no_grad():
         made = F.relu(normed(F.conv2d(x, state["conv1.weight"], padding=1), state, "bn1"))
         gate = torch.sigmoid(F.conv2d(x, state["gate.weight"], state["gate.bias"], padding=1))
-        assert gate.mean() < 0.3  # it begins by carrying
         torch.testing.assert_close(block(x), gate * made + (1 - gate) * x, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_saved_from_several_gpus_and_with_a_linear_classifier_load():
-    body = randomize(create_backbone("resnet20"))
+    body = randomize(create_backbone("resnet20"), gain=1.0)
     state = {f"module.{key}": value for key, value in body.state_dict().items()}
     state |= {"module.linear.weight": torch.zeros(10, 64), "module.linear.bias": torch.zeros(10)}
     fresh = create_backbone("resnet20").eval()

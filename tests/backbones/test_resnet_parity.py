@@ -6,6 +6,7 @@ import torch
 import torchvision
 from torchvision.models._utils import IntermediateLayerGetter
 
+from parity import randomize
 from vertebra.backbones import create_backbone, list_backbones, load_weights
 
 TORCHVISIONS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"]
@@ -34,21 +35,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def randomize(network):
-    """Randomize every weight and statistic: with initial norms, two swapped norms would go unnoticed."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            fan_in = module.weight[0].numel()
-            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-        elif isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.3, 0.8, generator=generator)  # below 1, or a deep sum of branches explodes
-            module.bias.data.normal_(0, 0.2, generator=generator)
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.6, 1.6, generator=generator)
-    return network.eval()
 
 
 def torchvision_features(name, output_stride=32):

@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 
+from parity import randomize
 from vertebra.backbones import create_backbone, list_backbones, load_weights
 
 NAMES = [name for name in list_backbones("resnetv2_*") if timm.is_model(name)]
@@ -10,17 +11,7 @@ LEVELS = ("C2", "C3", "C4", "C5")
 
 
 def randomized(name, **options):
-    network = timm.create_model(name, num_classes=0, **options)
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.weight.data.normal_(0, (1 / module.weight[0].numel()) ** 0.5, generator=generator)
-        elif isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.3, 0.8, generator=generator)
-            module.bias.data.normal_(0, 0.2, generator=generator)
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.6, 1.6, generator=generator)
-    return network.eval()
+    return randomize(timm.create_model(name, num_classes=0, **options), gain=1.0)
 
 
 def assert_same_features(name, output_stride=32):

@@ -7,6 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
+from parity import randomize
 from vertebra.backbones import Level, create_backbone, list_backbones, load_weights
 
 DENSENETS = ["densenet121", "densenet161", "densenet169", "densenet201"]
@@ -16,18 +17,6 @@ SIZE = (65, 49)
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def randomize(network):
-    """Randomize norms: with their initial values, two swapped norms would go unnoticed."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.6, 1.6)
-        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
-            module.weight.data.uniform_(0.3, 0.8)
-            module.bias.data.normal_(0, 0.2)
-    return network.eval()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from monai.networks.nets import resnet as monai
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 
+from parity import randomize
 from vertebra.backbones import create_backbone, load_weights
 
 LEVELS = ("C2", "C3", "C4", "C5")
@@ -18,23 +19,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def randomize(network):
-    """Randomize every weight and statistic: with initial norms, two swapped norms would go unnoticed."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d):
-            fan_in = module.weight[0].numel()
-            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.data.normal_(0, 0.5, generator=generator)
-        elif isinstance(module, nn.BatchNorm3d):
-            module.weight.data.uniform_(0.3, 0.8, generator=generator)  # below 1, or a deep sum of branches explodes
-            module.bias.data.normal_(0, 0.2, generator=generator)
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.6, 1.6, generator=generator)
-    return network.eval()
 
 
 def peer(name, **options):

@@ -3,29 +3,12 @@ import timm
 import torch
 import torchvision
 
+from parity import randomize
 from vertebra.backbones import create_backbone, list_backbones
 from vertebra.tasks.classification import image_classifier, load_weights
 from vertebra.tasks.training.layers import layer_groups
 
 ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}
-
-
-def randomize(network):
-    """Randomize every weight and statistic: fresh norms are all alike, and swapped ones would go unnoticed."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            fan_in = module.weight[0].numel()
-            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.data.normal_(0, 0.5, generator=generator)
-        elif isinstance(module, torch.nn.BatchNorm2d | torch.nn.LayerNorm):
-            module.weight.data.uniform_(0.3, 0.8, generator=generator)
-            module.bias.data.normal_(0, 0.2, generator=generator)
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.6, 1.6, generator=generator)
-    return network.eval()
 
 
 def noise(number=2, height=65, width=49):

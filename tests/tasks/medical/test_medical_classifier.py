@@ -8,6 +8,7 @@ import torchvision
 from monai.networks.nets import resnet as monai
 from torch import nn
 
+from parity import randomize
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock, Bottleneck
 from vertebra.backbones.shortcuts import projection, zero_padded
@@ -19,25 +20,6 @@ from vertebra.tasks.medical.image_network import MedicalClassifier
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def randomize(network):
-    """Randomize all weights and statistics: with norms at their initial values, swapped norms would go undetected."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
-            fan_in = module.weight[0].numel()
-            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.data.normal_(0, 0.3, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-            module.weight.data.uniform_(
-                0.3, 0.8, generator=generator
-            )  # below 1: residual sums of deep networks would explode
-            module.bias.data.normal_(0, 0.2, generator=generator)
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.6, 1.6, generator=generator)
-    return network.eval()
 
 
 def tiny(dim=2, in_channels=1):

@@ -2,25 +2,13 @@
 
 import pytest
 import torch
-from torch import nn
 from torchvision.models import segmentation
 
+from parity import randomize
 from vertebra.tasks.segmentation import deeplabv3, deeplabv3plus, fcn, load_weights
 
 OURS = {"deeplabv3": deeplabv3, "fcn": fcn}
 SIZE = (65, 97)
-
-
-def randomized(network, seed=0):
-    """Give every norm weights and statistics of its own: fresh ones are alike, and could be swapped unseen."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.0, generator=generator)
-            module.bias.data.uniform_(-0.2, 0.2, generator=generator)
-            module.running_mean.uniform_(-0.2, 0.2, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
-    return network.eval()
 
 
 @pytest.mark.parametrize("aux", [True, False])
@@ -31,7 +19,7 @@ def randomized(network, seed=0):
 def test_torchvisions_weights_give_its_logits(name, aux):
     torch.manual_seed(0)
     options = {"weights": None, "weights_backbone": None, "num_classes": 5}
-    theirs = randomized(getattr(segmentation, name)(aux_loss=aux, **options))
+    theirs = randomize(getattr(segmentation, name)(aux_loss=aux, **options))
     kind, backbone = name.split("_")
     ours = OURS[kind](backbone, 5, output_stride=8, aux=aux).eval()
     load_weights(ours, theirs.state_dict())

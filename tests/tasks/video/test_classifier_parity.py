@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import video
 
+from parity import randomize
 from vertebra.tasks.video import load_weights, video_classifier
 
 with warnings.catch_warnings():  # of torch, about what pytorchvideo calls
@@ -36,23 +37,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def randomize(network):
-    """Randomize every weight and statistic: fresh norms are all alike, and swapped ones would go unnoticed."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.Linear):
-            fan_in = module.weight[0].numel()
-            module.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-        if isinstance(module, nn.Linear):
-            module.bias.data.normal_(0, 0.2, generator=generator)
-        elif isinstance(module, nn.BatchNorm3d):
-            module.weight.data.uniform_(0.3, 0.8, generator=generator)  # below 1, or a deep sum of branches explodes
-            module.bias.data.normal_(0, 0.2, generator=generator)
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.6, 1.6, generator=generator)
-    return network.eval()
 
 
 def pytorchvideos(name):
