@@ -18,6 +18,8 @@ DETECTION = {
     "evaluation": ("parts", "annotations"),
     "combining": ("parts", "annotations", "transforms", "mask_transforms"),
 }
+# the packages of `tools/analyses/` likewise
+ANALYSES = {"networks": (), "measures": ("networks", "progress")}
 # the packages of `tools/` likewise; `trained/` starts runs and may import any of them
 TOOLS = {
     "arguments": (),
@@ -77,10 +79,11 @@ def forbidden_to(file):
         below = LAYERS[: LAYERS.index(layer)] if layer in LAYERS else LAYERS
         siblings = {path.name for path in (ROOT / "tasks").iterdir() if path.is_dir()} - {layer, *below}
         forbidden += [f"vertebra.tasks.{name}" for name in sorted(siblings)]
-    if file.parts[:2] == ("tasks", "detection") and len(file.parts) > 3:
-        package = file.parts[2]
-        others = {path.stem for path in (ROOT / "tasks/detection").iterdir()} - {package, *DETECTION[package]}
-        forbidden += [f"vertebra.tasks.detection.{name}" for name in sorted(others)]
+    for folder, packages in (("tasks/detection", DETECTION), ("tools/analyses", ANALYSES)):
+        if file.is_relative_to(folder) and len(file.parts) > 3:
+            package = file.parts[2]
+            others = {path.stem for path in (ROOT / folder).iterdir()} - {package, *packages[package]}
+            forbidden += [f"vertebra.{folder.replace('/', '.')}.{name}" for name in sorted(others)]
     if file.parts[0] == "tools" and len(file.parts) > 2 and file.parts[1] in TOOLS:
         package = file.parts[1]
         others = {path.stem for path in (ROOT / "tools").iterdir()} - {package, *TOOLS[package]}
@@ -148,8 +151,8 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
     packages = (*LAYERS, "video", *(f"detection/{package}" for package in DETECTION))
     for folder in ("backbones", *(f"tasks/{package}" for package in packages)):
         (tmp_path / folder).mkdir(parents=True)
-    for folder in TOOLS:
-        (tmp_path / "tools" / folder).mkdir(parents=True)
+    for folder in (*TOOLS, *(f"analyses/{package}" for package in ANALYSES)):
+        (tmp_path / "tools" / folder).mkdir(parents=True, exist_ok=True)
     (tmp_path / "tasks/detection/module.py").touch()
     (tmp_path / "tools/train.py").touch()
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
@@ -167,6 +170,7 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
         ("tasks/detection/networks/a.py", "from vertebra.tasks.detection.module import DetectionModule"),
         ("tools/arguments/a.py", "from vertebra.tools import train"),
         ("tools/checks/a.py", "from vertebra.tools.autoconfig.recipes import choose_recipe"),
+        ("tools/analyses/networks/a.py", "from vertebra.tools.analyses.measures.cka import cka"),
     ]:
         (tmp_path / file).write_text(line)
         assert violations(Path(file)), line
@@ -177,6 +181,7 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
         ("tasks/detection/a.py", "from vertebra.tasks.loading.samplers import SampleRequest"),
         ("tasks/training/a.py", "from vertebra.tasks.reporting.report import Section"),
         ("tools/autoconfig/a.py", "from vertebra.tools.arguments.command_line import Flag"),
+        ("tools/analyses/measures/a.py", "from vertebra.tools.analyses.networks.blocks import Block"),
     ]:
         (tmp_path / file).write_text(line)
         assert violations(Path(file)) == [], line

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def output_folder(what: str, target: str) -> Path:
     """Return where the files of an analysis go if no folder is given: beside the run, or under `runs`."""
     from vertebra.tasks.reporting.analyses import FOLDER
-    from vertebra.tools.analyses.subject import is_run
+    from vertebra.tools.analyses.networks.subject import is_run
     from vertebra.tools.trained.location import find_checkpoint, run_folder
 
     if is_run(target):

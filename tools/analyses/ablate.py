@@ -19,10 +19,10 @@ from vertebra.tasks.reporting.charts import INK, PALETTE, hex_color
 from vertebra.tasks.reporting.plots import Plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.ablations import Variant, variants_of
-from vertebra.tools.analyses.blocks import body_of
 from vertebra.tools.analyses.findings import Findings
+from vertebra.tools.analyses.networks.blocks import body_of
+from vertebra.tools.analyses.networks.subject import is_run
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.subject import is_run
 from vertebra.tools.degradation import read_images
 from vertebra.tools.trained.run import load
 

@@ -16,11 +16,11 @@ from vertebra.tasks.reporting.heatmaps import Heatmap, heatmap_plot
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.jacobians import Singular, top_singular
-from vertebra.tools.analyses.norm_statistics import compared_modules
+from vertebra.tools.analyses.measures.jacobians import Singular, top_singular
+from vertebra.tools.analyses.networks.norm_statistics import compared_modules
+from vertebra.tools.analyses.networks.residual_branches import Branch, backbone_inputs, branch_inputs, residual_branches
+from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, open_subject
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.residual_branches import Branch, backbone_inputs, branch_inputs, residual_branches
-from vertebra.tools.analyses.subject import Subject, add_sample_flags, open_subject
 
 DESCRIPTION = """\
 Residual alignment: the largest singular values and vectors of the Jacobian of each residual branch, at the branch's own

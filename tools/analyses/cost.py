@@ -19,10 +19,10 @@ from vertebra.backbones.received import received
 from vertebra.tasks.reporting.charts import INK, PALETTE, Line, hex_color
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import Block, blocks_of, body_of
-from vertebra.tools.analyses.counting import REST, STEM, Cost, count_costs, measure_times
 from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.subject import is_run, loss_of, open_subject
+from vertebra.tools.analyses.measures.counting import REST, STEM, Cost, count_costs, measure_times
+from vertebra.tools.analyses.networks.blocks import Block, blocks_of, body_of
+from vertebra.tools.analyses.networks.subject import is_run, loss_of, open_subject
 
 DESCRIPTION = """\
 Cost of a backbone, block by block: parameters, floating-point operations, activation memory of a training step,

@@ -16,8 +16,8 @@ from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.video.classifier import ClipClassifier
-from vertebra.tools.analyses.blocks import blocks_of, body_of
-from vertebra.tools.analyses.continuous_depth import (
+from vertebra.tools.analyses.findings import Findings
+from vertebra.tools.analyses.measures.continuous_depth import (
     Sum,
     kind_of_sum,
     refined,
@@ -25,11 +25,11 @@ from vertebra.tools.analyses.continuous_depth import (
     run_blocks,
     solve_blocks,
 )
-from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.norm_statistics import compared_modules
+from vertebra.tools.analyses.networks.blocks import blocks_of, body_of
+from vertebra.tools.analyses.networks.norm_statistics import compared_modules
+from vertebra.tools.analyses.networks.residual_branches import Branch, backbone_inputs, branch_inputs, residual_branches
+from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, open_subject
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.residual_branches import Branch, backbone_inputs, branch_inputs, residual_branches
-from vertebra.tools.analyses.subject import Subject, add_sample_flags, open_subject
 
 DESCRIPTION = """\
 Depth as time: a residual block x + F(x) is a step of Euler's method for x' = F(x). Measured are the size of each branch

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from vertebra.tasks.reporting.charts import INK, Line, draw_line
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import blocks_of, body_of, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.mutual_information import (
+from vertebra.tools.analyses.measures.mutual_information import (
     BINS,
     NEIGHBORS,
     Estimate,
@@ -31,10 +30,11 @@ from vertebra.tools.analyses.mutual_information import (
     knn_labels,
     with_interval,
 )
-from vertebra.tools.analyses.norm_statistics import compared_modules
+from vertebra.tools.analyses.networks.blocks import blocks_of, body_of, channels_first, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.norm_statistics import compared_modules
+from vertebra.tools.analyses.networks.residual_branches import backbone_inputs
+from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, open_subject
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.residual_branches import backbone_inputs
-from vertebra.tools.analyses.subject import Subject, add_sample_flags, open_subject
 
 DESCRIPTION = f"""\
 Mutual information of each layer with the labels, I(T; Y), and with the input, I(T; X), in bits. T is represented by the

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.curvature import (
+from vertebra.tools.analyses.findings import Findings
+from vertebra.tools.analyses.landscape_plots import landscape_plots
+from vertebra.tools.analyses.measures.curvature import (
     Eigenvalues,
     Plane,
     grid_curvature,
@@ -19,17 +21,15 @@ from vertebra.tools.analyses.curvature import (
     negative_shares,
     nonconvexity,
 )
-from vertebra.tools.analyses.directions import (
+from vertebra.tools.analyses.measures.directions import (
     Direction,
     Trajectory,
     filter_normalized,
     losses_at,
     principal_directions,
 )
-from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.landscape_plots import landscape_plots
+from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, loss_of, open_subject
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.subject import Subject, add_sample_flags, loss_of, open_subject
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.location import find_checkpoint, run_folder
 

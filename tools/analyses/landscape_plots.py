@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from vertebra.tasks.reporting.charts import INK, Line
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel
-from vertebra.tools.analyses.curvature import Eigenvalues, Plane, nonconvexity
-from vertebra.tools.analyses.directions import Trajectory
+from vertebra.tools.analyses.measures.curvature import Eigenvalues, Plane, nonconvexity
+from vertebra.tools.analyses.measures.directions import Trajectory
 
 _LEVELS = 14  # of contours
 _LOSSES, _SHARES = "viridis", "magma_r"

@@ -15,12 +15,12 @@ from torch import nn
 from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import Block, blocks_of, body_of, hooked
 from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.paths import Paths, measure_paths, path_panels, path_sentences, path_table
+from vertebra.tools.analyses.measures.paths import Paths, measure_paths, path_panels, path_sentences, path_table
+from vertebra.tools.analyses.networks.blocks import Block, blocks_of, body_of, hooked
+from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, loss_of, open_subject, score_of
+from vertebra.tools.analyses.networks.surgery import deletion, keeps_shape, reordered, swapped
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.subject import Subject, add_sample_flags, loss_of, open_subject, score_of
-from vertebra.tools.analyses.surgery import deletion, keeps_shape, reordered, swapped
 
 DESCRIPTION = """\
 Lesion study: the error (1 minus the metric that selects the task's best checkpoint) after deleting each block, after

@@ -16,10 +16,16 @@ from torch import Tensor
 from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import Block, blocks_of, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.findings import Findings
+from vertebra.tools.analyses.networks.blocks import Block, blocks_of, channels_first, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.subject import (
+    Subject,
+    add_sample_flags,
+    loss_of,
+    open_subject,
+    with_batch_statistics,
+)
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.subject import Subject, add_sample_flags, loss_of, open_subject, with_batch_statistics
 
 DESCRIPTION = """\
 Signal propagation: mean, variance and norm of the activations and of their gradients after each block, the average

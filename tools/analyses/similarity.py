@@ -15,13 +15,13 @@ from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.heatmaps import Heatmap, heatmap_plot
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import blocks_of, body_of, hooked, on_input, on_output
-from vertebra.tools.analyses.cka import MIN_BATCH, MinibatchCKA, gram
 from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.analyses.norm_statistics import with_estimated_statistics
+from vertebra.tools.analyses.measures.cka import MIN_BATCH, MinibatchCKA, gram
+from vertebra.tools.analyses.networks.blocks import blocks_of, body_of, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.norm_statistics import with_estimated_statistics
+from vertebra.tools.analyses.networks.residual_branches import backbone_inputs
+from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, is_run, open_subject
 from vertebra.tools.analyses.progress import track
-from vertebra.tools.analyses.residual_branches import backbone_inputs
-from vertebra.tools.analyses.subject import Subject, add_sample_flags, is_run, open_subject
 from vertebra.tools.trained.run import load
 
 DESCRIPTION = """\

@@ -5,9 +5,9 @@ from torch import nn
 from vertebra.backbones import BackboneOptions, create_backbone
 from vertebra.backbones.vit import ViT
 from vertebra.tools.analyses.alignment import measure_alignment, stage_alignment
-from vertebra.tools.analyses.encoder_halves import in_halves
-from vertebra.tools.analyses.jacobians import top_singular
-from vertebra.tools.analyses.residual_branches import branch_inputs, residual_branches
+from vertebra.tools.analyses.measures.jacobians import top_singular
+from vertebra.tools.analyses.networks.encoder_halves import in_halves
+from vertebra.tools.analyses.networks.residual_branches import branch_inputs, residual_branches
 
 SIZE = 400
 

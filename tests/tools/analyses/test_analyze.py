@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from vertebra.tools import main
-from vertebra.tools.analyses.subject import loss_of, open_subject, score_of
+from vertebra.tools.analyses.networks.subject import loss_of, open_subject, score_of
 from vertebra.tools.analyze import ANALYSES
 
 

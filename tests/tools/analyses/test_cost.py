@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from vertebra.backbones import create_backbone
-from vertebra.tools.analyses.blocks import Block, blocks_of
 from vertebra.tools.analyses.cost import Roof, total
-from vertebra.tools.analyses.counting import REST, STEM, Cost, count_costs, measure_times
+from vertebra.tools.analyses.measures.counting import REST, STEM, Cost, count_costs, measure_times
+from vertebra.tools.analyses.networks.blocks import Block, blocks_of
 from vertebra.tools.backbones import describe
 from vertebra.tools.main import main
 

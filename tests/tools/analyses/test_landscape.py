@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from vertebra.backbones import create_backbone
-from vertebra.tools.analyses.curvature import grid_curvature, hessian_extremes, negative_shares, nonconvexity
-from vertebra.tools.analyses.directions import filter_normalized, losses_at, principal_directions
 from vertebra.tools.analyses.landscape import checkpoints_of
+from vertebra.tools.analyses.measures.curvature import grid_curvature, hessian_extremes, negative_shares, nonconvexity
+from vertebra.tools.analyses.measures.directions import filter_normalized, losses_at, principal_directions
 from vertebra.tools.main import main
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from vertebra.backbones import create_backbone
-from vertebra.tools.analyses.blocks import blocks_of, hooked
 from vertebra.tools.analyses.lesion import spread, study
-from vertebra.tools.analyses.surgery import deletion, keeps_shape, reordered, swapped
+from vertebra.tools.analyses.networks.blocks import blocks_of, hooked
+from vertebra.tools.analyses.networks.surgery import deletion, keeps_shape, reordered, swapped
 from vertebra.tools.main import main
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vertebra.backbones import create_backbone
-from vertebra.tools.analyses.blocks import Block, blocks_of
+from vertebra.tools.analyses.networks.blocks import Block, blocks_of
 from vertebra.tools.analyses.signal import Growth, Reading, fit_growth, gradient_ratio, trace
 
 

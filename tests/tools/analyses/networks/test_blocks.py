@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vertebra.backbones import create_backbone
-from vertebra.tools.analyses.blocks import blocks_of, hooked, without_branches
+from vertebra.tools.analyses.networks.blocks import blocks_of, hooked, without_branches
 
 
 @pytest.mark.parametrize(

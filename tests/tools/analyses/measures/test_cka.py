@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vertebra.tools.analyses.cka import MinibatchCKA, gram, unbiased_hsic
+from vertebra.tools.analyses.measures.cka import MinibatchCKA, gram, unbiased_hsic
 
 
 def draw(*shape, seed=0):

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vertebra.tools.analyses.blocks import Block, hooked, without_branches
+from vertebra.tools.analyses.networks.blocks import Block, hooked, without_branches
 
 
 def keeps_shape(blocks: Sequence[Block], run: Callable[[], Any]) -> list[tuple[int, ...] | None]:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from vertebra.tools.analyses.blocks import Block, hooked
+from vertebra.tools.analyses.networks.blocks import Block, hooked
 
 STEM, REST = "stem", "rest"  # what runs before the first block, and all else outside the blocks
 _WARM_UP = 2  # rounds that are not measured

@@ -4,14 +4,14 @@ import torch
 from scipy.linalg import expm
 from torch import nn
 
-from vertebra.tools.analyses.continuous_depth import (
+from vertebra.tools.analyses.measures.continuous_depth import (
     kind_of_sum,
     refined,
     relative_distance,
     run_blocks,
     solve_blocks,
 )
-from vertebra.tools.analyses.residual_branches import Branch
+from vertebra.tools.analyses.networks.residual_branches import Branch
 
 
 class Step(nn.Module):

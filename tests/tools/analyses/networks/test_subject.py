@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vertebra.tools.analyses.subject import is_run, loss_of, open_subject, with_batch_statistics
+from vertebra.tools.analyses.networks.subject import is_run, loss_of, open_subject, with_batch_statistics
 
 
 def subject(target, seed=0, samples=4):

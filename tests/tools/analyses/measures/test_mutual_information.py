@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
-from vertebra.tools.analyses.mutual_information import (
+from vertebra.tools.analyses.measures.mutual_information import (
     binned_continuous,
     binned_labels,
     gaussian_classes,

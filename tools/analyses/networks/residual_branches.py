@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vertebra.backbones.blocks_plain import PlainBlock
 from vertebra.backbones.received import received
-from vertebra.tools.analyses.blocks import Block, blocks_of, body_of, hooked, on_input, on_output
-from vertebra.tools.analyses.subject import Subject
+from vertebra.tools.analyses.networks.blocks import Block, blocks_of, body_of, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.subject import Subject
 
 
 @dataclass(frozen=True)

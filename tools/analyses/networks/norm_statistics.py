@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tools.analyses.blocks import body_of
-from vertebra.tools.analyses.subject import Subject
+from vertebra.tools.analyses.networks.blocks import body_of
+from vertebra.tools.analyses.networks.subject import Subject
 
 Network = TypeVar("Network", bound=nn.Module)
 

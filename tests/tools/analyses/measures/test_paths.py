@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from vertebra.backbones import create_backbone
-from vertebra.tools.analyses.blocks import Block, blocks_of
-from vertebra.tools.analyses.encoder_halves import in_halves
-from vertebra.tools.analyses.paths import (
+from vertebra.tools.analyses.measures.paths import (
     PathGradients,
     central_lengths,
     gradients_by_length,
     measure_paths,
     path_counts,
 )
+from vertebra.tools.analyses.networks.blocks import Block, blocks_of
+from vertebra.tools.analyses.networks.encoder_halves import in_halves
 
 
 class LinearBlock(nn.Module):

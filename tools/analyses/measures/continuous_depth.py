@@ -11,8 +11,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from vertebra.tools.analyses.blocks import on_output
-from vertebra.tools.analyses.residual_branches import Branch
+from vertebra.tools.analyses.networks.blocks import on_output
+from vertebra.tools.analyses.networks.residual_branches import Branch
 
 Sum = Literal["sum", "rectified"]
 

@@ -15,7 +15,7 @@ from vertebra.backbones.blocks import BasicBlock, Bottleneck
 from vertebra.backbones.momentum import MomentumStage
 from vertebra.backbones.ode import ODEStage
 from vertebra.backbones.resnet import ResNet
-from vertebra.tools.analyses.encoder_halves import EncoderHalf
+from vertebra.tools.analyses.networks.encoder_halves import EncoderHalf
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _BRANCH_ENDS = ("se", "bn3", "bn2")  # of timm's residual blocks, the first that there is

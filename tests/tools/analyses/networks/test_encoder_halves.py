@@ -6,8 +6,8 @@ import torch
 
 from vertebra.backbones import BackboneOptions, create_backbone
 from vertebra.backbones.vit import ViT
-from vertebra.tools.analyses.blocks import blocks_of, hooked, without_branches
-from vertebra.tools.analyses.encoder_halves import in_halves
+from vertebra.tools.analyses.networks.blocks import blocks_of, hooked, without_branches
+from vertebra.tools.analyses.networks.encoder_halves import in_halves
 
 
 def test_halves_are_the_block():

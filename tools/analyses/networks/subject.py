@@ -22,7 +22,7 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.video import video_classifier
 from vertebra.tasks.video.dataset import VideoBatch
 from vertebra.tasks.video.module import VideoModule
-from vertebra.tools.analyses.encoder_halves import in_halves
+from vertebra.tools.analyses.networks.encoder_halves import in_halves
 from vertebra.tools.samples.classification import CLASSES, draw_textures
 from vertebra.tools.trained.assembly import assemble_untrained, training_data
 from vertebra.tools.trained.location import run_folder

@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.blocks import Block, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.blocks import Block, hooked, on_input, on_output
 from vertebra.tools.analyses.progress import track
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vertebra.tools.analyses.jacobians import top_singular
+from vertebra.tools.analyses.measures.jacobians import top_singular
 
 
 def linear(matrix):

@@ -1,0 +1,1 @@
+"""Measures of a network, which the analyses put together."""
