@@ -149,17 +149,3 @@ class Detector(nn.Module, ABC):
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict, of this network or of a peer's, under this network's names and in its shapes."""
         return rename_keys(state, self.renames)
-
-
-def without_background(state: Mapping[str, Tensor], layer: str, num_anchors: int) -> dict[str, Tensor]:
-    """Return a state dict whose class logits have no background: torchvision's one-stage heads have it as class 0.
-
-    Args:
-        state: of a peer's network.
-        layer: prefix of the keys of its class logits, whose channels are anchors times classes.
-        num_anchors: at each pixel.
-    """
-    return {
-        key: value.unflatten(0, (num_anchors, -1))[:, 1:].flatten(0, 1) if key.startswith(layer) else value
-        for key, value in state.items()
-    }

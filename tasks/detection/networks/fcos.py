@@ -18,7 +18,7 @@ from vertebra.backbones.necks import NeckName, create_neck
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.networks.dense import DenseDetector, Outputs
-from vertebra.tasks.detection.networks.detector import without_background
+from vertebra.tasks.detection.networks.torchvision_names import HEAD_NAMES, without_background
 from vertebra.tasks.detection.parts.anchors import fitting_anchors
 from vertebra.tasks.detection.parts.assigners import Assigner, CenterAssigner
 from vertebra.tasks.detection.parts.batch import Targets
@@ -101,10 +101,7 @@ class FCOS(DenseDetector):
     class_layers = ("head.cls_logits",)
     renames = (
         *DenseDetector.renames,
-        (r"^head\.classification_head\.conv\.", "head.cls_conv."),
-        (r"^head\.classification_head\.cls_logits\.", "head.cls_logits."),
-        (r"^head\.regression_head\.conv\.", "head.box_conv."),
-        (r"^head\.regression_head\.bbox_reg\.", "head.bbox_reg."),
+        *HEAD_NAMES,
         (r"^head\.regression_head\.bbox_ctrness\.", "head.centerness."),
         # a flat sequence of convolution, norm and ReLU
         *(
@@ -166,7 +163,7 @@ class FCOS(DenseDetector):
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict with this network's keys; torchvision's has a class more, the background, which goes."""
-        return super().own_names(without_background(state, "head.classification_head.cls_logits.", num_anchors=1))
+        return super().own_names(without_background(state, num_anchors=1))
 
 
 def centerness_of(distances: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from vertebra.backbones.necks import NeckName, create_neck
 from vertebra.backbones.resolve import resolve_backbone
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.detection.networks.dense import DenseDetector, Outputs
-from vertebra.tasks.detection.networks.detector import without_background
+from vertebra.tasks.detection.networks.torchvision_names import HEAD_NAMES, without_background
 from vertebra.tasks.detection.parts.anchors import AnchorGenerator, fitting_anchors
 from vertebra.tasks.detection.parts.assigners import Assigner, IoUAssigner
 from vertebra.tasks.detection.parts.batch import Targets
@@ -100,10 +100,7 @@ class RetinaNet(DenseDetector):
     class_layers = ("head.cls_logits",)
     renames = (
         *DenseDetector.renames,
-        (r"^head\.classification_head\.conv\.", "head.cls_conv."),
-        (r"^head\.classification_head\.cls_logits\.", "head.cls_logits."),
-        (r"^head\.regression_head\.conv\.", "head.box_conv."),
-        (r"^head\.regression_head\.bbox_reg\.", "head.bbox_reg."),
+        *HEAD_NAMES,
         *((rf"^head\.(cls|box)_conv\.{2 * i}\.(weight|bias)$", rf"head.\1_conv.{i}.0.\2") for i in range(4)),
     )
 
@@ -157,8 +154,7 @@ class RetinaNet(DenseDetector):
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a state dict with this network's keys; torchvision's has a class more, the background, which goes."""
-        layer = "head.classification_head.cls_logits."
-        return super().own_names(without_background(state, layer, num_anchors=len(self.anchors.shapes[0])))
+        return super().own_names(without_background(state, num_anchors=len(self.anchors.shapes[0])))
 
 
 retinanet = RetinaNet
