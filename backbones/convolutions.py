@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
+from typing import TYPE_CHECKING, TypedDict
 
 from torch import nn
 
 from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer, per_axis
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Options(TypedDict, total=False):
+    """What a builder passes on to `conv` unchanged."""
+
+    stride: Size
+    dilation: Size
+    groups: int
+
 
 def conv_over_frames(
-    dim: int,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: Size,
-    stride: Size = 1,
-    dilation: Size = 1,
-    groups: int = 1,
-    *,
-    frames: int,
+    dim: int, in_channels: int, out_channels: int, kernel_size: Size, *, frames: int, **options: Unpack[Options]
 ) -> nn.Module:
     """Build a convolution with the temporal kernel size `frames`, and the spatial one of `kernel_size`."""
     _, height, width = per_axis(kernel_size, dim)
-    return conv(dim, in_channels, out_channels, (frames, height, width), stride, dilation, groups)
+    return conv(dim, in_channels, out_channels, (frames, height, width), **options)
 
 
 # spatial convolution: each frame on its own
@@ -34,35 +38,22 @@ temporal_conv = partial(conv_over_frames, frames=3)
 
 
 def sized_conv(
-    dim: int,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: Size,
-    stride: Size = 1,
-    dilation: Size = 1,
-    groups: int = 1,
-    *,
-    size: int,
+    dim: int, in_channels: int, out_channels: int, kernel_size: Size, *, size: int, **options: Unpack[Options]
 ) -> nn.Module:
     """Build a convolution with the kernel size `size` on every axis, in place of `kernel_size`."""
-    return conv(dim, in_channels, out_channels, size, stride, dilation, groups)
+    return conv(dim, in_channels, out_channels, size, **options)
 
 
 def depthwise(
-    dim: int,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: Size,
-    stride: Size = 1,
-    dilation: Size = 1,
-    groups: int = 1,
+    dim: int, in_channels: int, out_channels: int, kernel_size: Size, **options: Unpack[Options]
 ) -> nn.Module:
     """Build a depthwise convolution; `groups` is not used.
 
     Video Classification with Channel-Separated Convolutional Networks, Tran et al. 2019,
     https://arxiv.org/abs/1904.02811.
     """
-    return conv(dim, in_channels, out_channels, kernel_size, stride, dilation, groups=in_channels)
+    options["groups"] = in_channels
+    return conv(dim, in_channels, out_channels, kernel_size, **options)
 
 
 def spatial_then_temporal(
