@@ -27,8 +27,9 @@ from vertebra.tasks.training.compiling import (
     run_uncompiled_on_failure,
 )
 from vertebra.tasks.training.data_wait import DataWait
+from vertebra.tasks.training.distillation.agreement import agreed_order
 from vertebra.tasks.training.distillation.cost import TeacherCost
-from vertebra.tasks.training.distillation.teacher import Teacher, label_order
+from vertebra.tasks.training.distillation.teacher import Teacher
 from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
 from vertebra.tasks.training.divergence.guard import DivergenceGuard, OnDivergence
 from vertebra.tasks.training.evaluation import EvaluatedModule
@@ -156,25 +157,7 @@ class TaskModule(EvaluatedModule):
         Raises:
             ValueError: the two differ in what has to be equal.
         """
-        if not (isinstance(teacher, type(self)) or isinstance(self, type(teacher))):
-            raise ValueError(
-                f"{source}: the teacher is a {type(teacher).__name__} and the student a {type(self).__name__}; "
-                "distillation needs a teacher of the same task. Give a run of that."
-            )
-        order = label_order(self.class_names, teacher.class_names, source)
-        for name in ("mean", "std"):
-            own, other = (getattr(getattr(module, "normalize", None), name, None) for module in (self, teacher))
-            if own != other:
-                raise ValueError(
-                    f"{source}: the teacher's input is normalized with {name} {other}, and the student's with {own}, "
-                    f"but both are given the same images; set --model.{name} {other}, or take another teacher."
-                )
-        if getattr(self, "exclusive", True) != getattr(teacher, "exclusive", True):
-            raise ValueError(
-                f"{source}: one of teacher and student has exclusive classes and the other findings of which any "
-                "number may be there, whose probabilities cannot be compared; take a teacher with the same "
-                "--model.target."
-            )
+        order = agreed_order(self, teacher, source)
         network = copy.deepcopy(teacher.network)
         self.teacher = Teacher(network, source, order)
         for weight in network.parameters():

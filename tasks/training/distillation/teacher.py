@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -95,32 +95,3 @@ class Teacher:
     def described(self) -> str:
         """Return its source, and its part of a training step once that is known."""
         return self.source if self.share is None else f"{self.source}, {self.share:.0%} of a training step"
-
-
-def label_order(student: Sequence[str], teacher: Sequence[str], source: str) -> Tensor | None:
-    """Return the teacher's label of each of the student's classes, None if they are in the same order.
-
-    Args:
-        student: class names of the student.
-        teacher: class names of the teacher.
-        source: the teacher, for the message.
-
-    Raises:
-        ValueError: they are not the same classes.
-    """
-    missing = [name for name in student if name not in teacher]
-    unknown = [name for name in teacher if name not in student]
-    if missing or unknown:
-        parts = [f"lacks {_listed(missing)}"] if missing else []
-        parts += [f"has {_listed(unknown)} besides"] if unknown else []
-        raise ValueError(
-            f"{source}: the teacher {' and '.join(parts)}, but teacher and student need the same classes; train a "
-            "teacher on this data set."
-        )
-    order = [teacher.index(name) for name in student]
-    return None if order == list(range(len(order))) else torch.tensor(order)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{', '.join(names[:5])}{more}"

@@ -5,7 +5,8 @@ import torch
 
 from vertebra.tasks.classification import ClassificationModule, ImageClassifier
 from vertebra.tasks.detection import DetectionModule, faster_rcnn
-from vertebra.tasks.training.distillation.teacher import Teacher, label_order
+from vertebra.tasks.training.distillation.agreement import label_order
+from vertebra.tasks.training.distillation.teacher import Teacher
 from vertebra.tasks.training.parameter_groups import parameter_groups
 
 NAMES = ["a", "b", "c"]
