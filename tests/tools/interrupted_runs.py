@@ -13,19 +13,9 @@ import time
 import warnings
 from pathlib import Path
 
-from killed_runs import (
-    RUNS,
-    WRITERS,
-    Counter,
-    content,
-    differences,
-    finish,
-    rows,
-    start,
-    step_of,
-    uninterrupted,
-    write_config,
-)
+from crash_configs import RUNS, prepare
+from crash_contents import content, differences, rows, step_of
+from killed_runs import Counter, finish, start, uninterrupted
 
 MAX_SECONDS = 2.0  # from the second signal to the end of the process, on a busy machine
 STOPPED = (-signal.SIGINT, 128 + signal.SIGINT, 0)  # by the second signal, by the first one, or finished before both
@@ -81,8 +71,7 @@ def main(folder, trials, *tasks):
         task = tasks[runs % len(tasks)]
         root = Path(folder) / task
         if not root.exists():
-            WRITERS[task](root)
-            write_config(task, root)
+            prepare(task, root)
         reference, run = uninterrupted(root), root / f"interrupted_{runs}"
         run.mkdir()
         code = None

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from killed_runs import RUNS, WRITERS, content, differences, rows, step_of, write_config
+from crash_configs import RUNS, prepare
+from crash_contents import content, differences, rows, step_of
 
 FLAGS = ("--trainer.max_epochs=4", "--trainer.devices=2", "--trainer.strategy=ddp", "--ckpt_path=last")
 
@@ -73,8 +74,7 @@ def main(folder, *tasks):
     failures = []
     for task in tasks or RUNS:
         root = Path(folder) / task
-        WRITERS[task](root)
-        write_config(task, root)
+        prepare(task, root)
         failures += [f"{task}: {place}" for place in kill_stop_and_resume(root)]
     print(*failures[:20], sep="\n")
     print(f"{len(tasks or RUNS)} runs of two processes; {len(failures)} differences")
