@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tiny_runs import fit
 from vertebra.tools import check, degradation, demo, predict, train
 from vertebra.tools.samples import classification as samples
 
@@ -26,27 +27,14 @@ data:
       - class_path: albumentations.HorizontalFlip
     batch_size: 10
     num_workers: 0
-trainer:
-  accelerator: cpu
-  precision: 32-true
-  max_epochs: 1
-  enable_progress_bar: false
-  enable_model_summary: false
-  log_every_n_steps: 1
 """
-
-
-def fit(folder: Path, root: Path, *flags: str) -> Path:
-    (folder / "tiny.yaml").write_text(CONFIG)
-    run = folder / "run"
-    args = ["-c", str(folder / "tiny.yaml"), "--data.root", str(root), "--trainer.default_root_dir", str(run)]
-    assert train.main(["fit", *args, *flags]) == 0
-    return run
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, classification_samples: Path) -> Path:
-    return fit(tmp_path_factory.mktemp("trained"), classification_samples)
+    code, run = fit(CONFIG, tmp_path_factory.mktemp("trained"), classification_samples)
+    assert code == 0
+    return run
 
 
 def test_a_run_monitors_accuracy_and_writes_a_report(trained, classification_samples, capsys):
@@ -95,7 +83,8 @@ def test_averaged_weights_are_evaluated_and_saved(classification_samples, tmp_pa
         "--trainer.max_epochs",
         "2",
     ]
-    run = fit(tmp_path, classification_samples, *flags)
+    code, run = fit(CONFIG, tmp_path, classification_samples, *flags)
+    assert code == 0
     content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     key = "network.head.fc.weight"
     assert not torch.equal(content["state_dict"][key], content["current_model_state"][key])
@@ -125,9 +114,11 @@ data:
       init_args: {p: 1.0}
 """
     )
-    fit(
+    code, run = fit(
+        CONFIG,
         tmp_path,
         classification_samples,
+        *("-c", str(tmp_path / "more.yaml")),
         *("--data.val_fraction", "0.5", "--model.mixing", "{mixup: 0.2, cutmix: 1.0}"),
         *(
             "--model.loss",
@@ -142,6 +133,8 @@ data:
         *("--trainer.callbacks+", "vertebra.tasks.training.unfreezing.GradualUnfreezing", "--trainer.max_epochs", "2"),
         *("--model.views", "{flip: true, crop: 0.9}"),
     )
+    assert code == 0
+    assert "albumentations.Posterize" in (run / "config.yaml").read_text()
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from tiny_runs import fit
 from vertebra.tasks.medical.predictions import model_hash
 from vertebra.tasks.reporting.evaluated_table import read_evaluated
-from vertebra.tools import demo, predict, train
+from vertebra.tools import demo, predict
 from vertebra.tools.samples import medical as samples
 
 CONFIG = """
@@ -30,25 +31,12 @@ data:
     resample: {size: [12, 12, 12]}
     batch_size: 4
     num_workers: 0
-trainer:
-  accelerator: cpu
-  precision: 32-true
-  max_epochs: 1
-  enable_progress_bar: false
-  enable_model_summary: false
-  log_every_n_steps: 1
 """
-
-
-def fit(folder: Path, root: Path, *flags: str) -> tuple[int, Path]:
-    (folder / "tiny.yaml").write_text(CONFIG)
-    args = ["-c", str(folder / "tiny.yaml"), "--data.root", str(root)]
-    return train.main(["fit", *args, "--trainer.default_root_dir", str(folder / "run"), *flags]), folder / "run"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, medical_samples: Path) -> Path:
-    code, run = fit(tmp_path_factory.mktemp("trained"), medical_samples)
+    code, run = fit(CONFIG, tmp_path_factory.mktemp("trained"), medical_samples)
     assert code == 0
     return run
 
@@ -111,11 +99,11 @@ def test_a_patient_in_both_splits_is_refused_or_dropped(medical_samples, tmp_pat
     (tmp_path / "volumes").symlink_to(medical_samples / "volumes")
     text = (tmp_path / "val.csv").read_text().replace(patients["val"], patients["train"])
     (tmp_path / "val.csv").write_text(text)
-    assert fit(tmp_path, tmp_path)[0] == 1
+    assert fit(CONFIG, tmp_path, tmp_path)[0] == 1
     message = capsys.readouterr().err
     assert patients["train"] in message
     assert "leak" in message
-    assert fit(tmp_path, tmp_path, "--data.leak", "drop", "--trainer.fast_dev_run", "1")[0] == 0
+    assert fit(CONFIG, tmp_path, tmp_path, "--data.leak", "drop", "--trainer.fast_dev_run", "1")[0] == 0
     assert any("left out" in str(warning.message) and "leak" in str(warning.message) for warning in recwarn)
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tiny_runs import fit
 from vertebra.tasks.segmentation.drawing import palette
 from vertebra.tasks.segmentation.metrics import ious
-from vertebra.tools import check, demo, predict, train
+from vertebra.tools import check, demo, predict
 from vertebra.tools.samples import segmentation as samples
 
 CONFIG = """
@@ -45,23 +46,14 @@ data:
     balance: 0.5
     batch_size: 3
     num_workers: 0
-trainer:
-  accelerator: cpu
-  precision: 32-true
-  max_epochs: 1
-  enable_progress_bar: false
-  enable_model_summary: false
-  log_every_n_steps: 1
 """
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, segmentation_samples: Path) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.yaml").write_text(CONFIG)
-    args = ["-c", str(folder / "tiny.yaml"), "--data.root", str(segmentation_samples)]
-    assert train.main(["fit", *args, "--trainer.default_root_dir", str(folder / "run")]) == 0
-    return folder / "run"
+    code, run = fit(CONFIG, tmp_path_factory.mktemp("trained"), segmentation_samples)
+    assert code == 0
+    return run
 
 
 def test_a_run_monitors_miou_and_writes_a_report(trained):

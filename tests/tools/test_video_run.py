@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tiny_runs import fit
 from vertebra.tasks.video.decoding import open_video
-from vertebra.tools import check, demo, predict, train
+from vertebra.tools import check, demo, predict
 from vertebra.tools.samples import video as samples
 
 CONFIG = """
@@ -37,25 +38,12 @@ data:
     val_clips: 2
     batch_size: 4
     num_workers: 0
-trainer:
-  accelerator: cpu
-  precision: 32-true
-  max_epochs: 1
-  enable_progress_bar: false
-  enable_model_summary: false
-  log_every_n_steps: 1
 """
-
-
-def fit(folder: Path, root: Path, *flags: str) -> tuple[int, Path]:
-    (folder / "tiny.yaml").write_text(CONFIG)
-    args = ["-c", str(folder / "tiny.yaml"), "--data.root", str(root)]
-    return train.main(["fit", *args, "--trainer.default_root_dir", str(folder / "run"), *flags]), folder / "run"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, video_samples: Path) -> Path:
-    code, run = fit(tmp_path_factory.mktemp("trained"), video_samples)
+    code, run = fit(CONFIG, tmp_path_factory.mktemp("trained"), video_samples)
     assert code == 0
     return run
 
@@ -127,11 +115,11 @@ def test_check_and_fit_name_broken_files(video_samples, tmp_path, capsys, recwar
     lines = capsys.readouterr().out.splitlines()
     named = {Path(line.split(": ")[0]).name for line in lines if line.endswith("[unreadable video]")}
     assert named == BROKEN
-    assert fit(tmp_path, root)[0] == 1  # stops at the first one
+    assert fit(CONFIG, tmp_path, root)[0] == 1  # stops at the first one
     message = capsys.readouterr().err
     assert any(name in message for name in BROKEN)
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
-    assert fit(tmp_path, root, "--data.missing", "skip", "--trainer.max_epochs", "2")[0] == 0
+    assert fit(CONFIG, tmp_path, root, "--data.missing", "skip", "--trainer.max_epochs", "2")[0] == 0
     messages = " ".join(str(warning.message) for warning in recwarn)
     assert all(name in messages for name in BROKEN)
     assert f"({len(BROKEN)} so far)" in messages
