@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from detectors import loss_history
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import AnchorGenerator, CascadeHeads, ProposalSelection, cascade_rcnn, load_weights
@@ -109,14 +110,7 @@ def with_masks(targets):
 def test_losses_fall_in_every_stage(samples):
     network = detector(norm="group", rois_per_image=16).train()
     images, targets = samples(4)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
-    history = []
-    for _ in range(12):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=12, lr=4e-3)
     for number in (1, 2, 3):
         assert history[-1][f"loss_classifier_{number}"] < 0.8 * history[0][f"loss_classifier_{number}"], number
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from detectors import assert_batch_equals_its_images, loss_history
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import AnchorGenerator, DetectionSelection, ProposalSelection, faster_rcnn
@@ -29,14 +30,7 @@ def detector(norm="batch", frozen_stages=0, **options):
 def test_losses_fall(samples):
     network = detector(norm="group").train()
     images, targets = samples(8)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    history = []
-    for _ in range(20):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=20, lr=2e-3)
     assert set(history[0]) == {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
     first, last = (sum(losses.values()) for losses in (history[0], history[-1]))
     assert last < 0.6 * first
@@ -95,19 +89,7 @@ def test_a_batch_equals_its_single_images(class_agnostic):
     network = detector(detections=everything, class_agnostic=class_agnostic).eval()
     for layer in (network.rpn.head.bbox_pred, network.roi_heads.box.predictor.cls_score):
         nn.init.normal_(layer.weight, std=0.2)
-    shapes = [(60, 96), (64, 70), (33, 65)]  # all are padded to (64, 96)
-    images = [torch.randn(3, *shape) for shape in shapes]
-    with torch.no_grad():
-        together = network(images)
-        single = [network([image])[0] for image in images]
-    for found, expected, (height, width) in zip(together, single, shapes, strict=True):
-        assert len(found["boxes"]) > 5
-        assert torch.equal(found["labels"], expected["labels"])
-        torch.testing.assert_close(found["boxes"], expected["boxes"], rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(found["scores"], expected["scores"], rtol=1e-4, atol=1e-5)
-        assert (found["boxes"] >= 0).all()
-        assert (found["boxes"][:, [0, 2]] <= width).all()
-        assert (found["boxes"][:, [1, 3]] <= height).all()
+    assert_batch_equals_its_images(network)
 
 
 def test_losses_do_not_see_the_padding_of_targets(samples):

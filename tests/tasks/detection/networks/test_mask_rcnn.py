@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from detectors import assert_batch_equals_its_images, loss_history
 from vertebra.backbones import BackboneOptions, ResNet
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import AnchorGenerator, DetectionSelection, ProposalSelection, mask_rcnn, paste_masks
@@ -48,14 +49,7 @@ def detector(norm="batch", **options):
 def test_losses_fall_and_masks_are_learned(samples_with_masks):
     network = detector(norm="group", detections=DetectionSelection(score_threshold=0.0, per_image=1)).train()
     images, targets = samples_with_masks(8)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    history = []
-    for _ in range(40):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=40, lr=3e-3)
     names = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"}
     assert set(history[0]) == names
     assert history[-1]["loss_mask"] < 0.6 * history[0]["loss_mask"]
@@ -104,13 +98,8 @@ def test_a_batch_equals_its_single_images():
     network = detector(detections=DetectionSelection(score_threshold=0.0, per_image=20)).eval()
     for layer in (network.rpn.head.bbox_pred, network.roi_heads.box.predictor.cls_score):
         nn.init.normal_(layer.weight, std=0.2)
-    images = [torch.randn(3, *shape) for shape in [(60, 96), (64, 70), (33, 65)]]  # all are padded to (64, 96)
-    with torch.no_grad():
-        together = network(images)
-        single = [network([image])[0] for image in images]
-    for found, expected in zip(together, single, strict=True):
+    for found in assert_batch_equals_its_images(network):
         assert found["mask_probs"].shape == (20, 28, 28)
-        torch.testing.assert_close(found["mask_probs"], expected["mask_probs"], rtol=1e-4, atol=1e-5)
 
 
 def test_images_without_detections_have_no_masks():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from detectors import assert_batch_equals_its_images, loss_history
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import AnchorGenerator, DenseSelection, fcos, retinanet
@@ -39,14 +40,7 @@ def test_losses_fall(build, options, samples):
         if isinstance(module, nn.Conv2d):  # the start with deviations of 0.01 is for 256 channels
             nn.init.kaiming_normal_(module.weight)
     images, targets = samples(8)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    history = []
-    for _ in range(20):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=20, lr=2e-3)
     assert set(history[0]) == {"loss_classifier", "loss_box_reg"} | ({"loss_centerness"} if build is fcos else set())
     for name in ("loss_classifier", "loss_box_reg"):
         assert history[-1][name] < 0.8 * history[0][name], name
@@ -85,19 +79,7 @@ def test_a_batch_equals_its_single_images(build, options):
     network.head.bbox_reg.bias.data.fill_(0.5)
     for layer in (network.head.cls_logits, network.head.bbox_reg):
         nn.init.normal_(layer.weight, std=0.2)
-    shapes = [(60, 96), (64, 70), (33, 65)]  # all are padded to (64, 96)
-    images = [torch.randn(3, *shape) for shape in shapes]
-    with torch.no_grad():
-        together = network(images)
-        single = [network([image])[0] for image in images]
-    for found, expected, (height, width) in zip(together, single, shapes, strict=True):
-        assert len(found["boxes"]) > 5
-        assert torch.equal(found["labels"], expected["labels"])
-        torch.testing.assert_close(found["boxes"], expected["boxes"], rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(found["scores"], expected["scores"], rtol=1e-4, atol=1e-5)
-        assert (found["boxes"] >= 0).all()
-        assert (found["boxes"][:, [0, 2]] <= width).all()
-        assert (found["boxes"][:, [1, 3]] <= height).all()
+    assert_batch_equals_its_images(network)
 
 
 def samples_with_and_without_objects(samples):

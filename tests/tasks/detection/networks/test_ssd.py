@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from detectors import loss_history
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import SSDLayout, ssd, ssd300, ssd512, ssdlite320
@@ -35,14 +36,7 @@ def detector(norm="batch", **options):
 def test_losses_fall(options, samples):
     network = detector("group", **options).train()
     images, targets = samples(8)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
-    history = []
-    for _ in range(30):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=30, lr=4e-3)
     assert set(history[0]) == {"loss_classifier", "loss_box_reg"}
     for name in history[0]:
         assert history[-1][name] < 0.6 * history[0][name], name

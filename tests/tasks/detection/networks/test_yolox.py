@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detectors import loss_history
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import yolox
@@ -22,14 +23,7 @@ def test_losses_fall(samples):
     network = detector().train()
     network.l1 = True
     images, targets = samples(8)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    history = []
-    for _ in range(20):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=20, lr=2e-3)
     assert set(history[0]) == {"loss_classifier", "loss_objectness", "loss_box_iou", "loss_box_l1"}
     assert "loss_box_l1" not in detector()(images, targets)
     for name in ("loss_objectness", "loss_box_iou", "loss_box_l1"):  # that of classes rises with the overlaps

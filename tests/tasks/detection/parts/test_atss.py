@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from detectors import loss_history
 from vertebra.tasks.detection import ATSS, AnchorGenerator, fcos, retinanet
 from vertebra.tasks.detection.parts.batch import pad_targets
 
@@ -87,13 +88,6 @@ def test_losses_fall(build, assigner, samples):
         if isinstance(module, torch.nn.Conv2d):  # the start with deviations of 0.01 is for 256 channels
             torch.nn.init.kaiming_normal_(module.weight)
     images, targets = samples(4)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    history = []
-    for _ in range(12):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=12, lr=1e-3)
     for name in ("loss_classifier", "loss_box_reg"):
         assert 0 < history[-1][name] < 0.8 * history[0][name], name

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from detectors import loss_history
 from vertebra.backbones import BackboneOptions, ResNet, create_backbone
 from vertebra.backbones.blocks import BasicBlock
 from vertebra.tasks.detection import QueryDetections, TransformerSize, load_weights, rt_detr
@@ -30,14 +31,7 @@ EMPTY = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)
 def test_losses_fall(samples):
     network = detector().train()
     images, targets = samples(8)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
-    history = []
-    for _ in range(30):
-        losses = network(images, targets)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        history.append({name: loss.item() for name, loss in losses.items()})
+    history = loss_history(network, images, targets, steps=30, lr=4e-3)
     assert set(history[0]) == NAMES
     for name in ("loss_box_l1", "loss_box_giou", "loss_dn_classifier"):  # that of the queries rises with their overlap
         assert history[-1][name] < 0.6 * history[0][name], name
