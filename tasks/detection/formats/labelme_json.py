@@ -6,15 +6,15 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from vertebra.tasks.detection.annotations.per_image import FileContent, FileObject
 from vertebra.tasks.detection.annotations.raw_annotations import NOT_A_BOX
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.parts.masks import crop_mask
@@ -27,40 +27,6 @@ _CIRCLE_CORNERS = 72
 _SHAPES = "polygon, rectangle, circle or mask"
 
 
-class LabelmeObject(NamedTuple):
-    """A shape, or all shapes of one label and group.
-
-    Attributes:
-        number: of the first shape, from 1.
-        label: the class; None where there is none.
-        box: xyxy in pixels, `NOT_A_BOX` where there is none.
-        reason: why there is none.
-        outline: as COCO writes it; None of rectangles, which are boxes.
-    """
-
-    number: int
-    label: str | None
-    box: Sequence[float]
-    reason: str = ""
-    outline: Any = None
-
-
-class LabelmeImage(NamedTuple):
-    """Content of one JSON.
-
-    Attributes:
-        path: of the image, relative to the JSON.
-        size: height and width; 0 and 0 where they are not stated or unusable.
-        size_fault: why they are unusable; empty where they are not.
-        objects: the shapes.
-    """
-
-    path: str
-    size: tuple[int, int]
-    size_fault: str
-    objects: list[LabelmeObject]
-
-
 def looks_like_labelme(file: Path) -> bool:
     """Return whether JSON has labelme's keys, without parsing the image that it may hold."""
     try:
@@ -70,7 +36,7 @@ def looks_like_labelme(file: Path) -> bool:
     return b'"shapes"' in content and b'"imagePath"' in content
 
 
-def read_labelme_json(file: Path) -> LabelmeImage:
+def read_labelme_json(file: Path) -> FileContent:
     """Read a JSON of labelme; an image within it is passed over.
 
     Raises:
@@ -92,12 +58,12 @@ def read_labelme_json(file: Path) -> LabelmeImage:
     objects = [_object(number, shape, size) for number, shape in enumerate(shapes, start=1)]
     groups = [shape.get("group_id") if isinstance(shape, dict) else None for shape in shapes]
     # Windows writes paths with backslashes
-    return LabelmeImage(content["imagePath"].replace("\\", "/"), size, size_fault, _grouped(objects, groups, size))
+    return FileContent(content["imagePath"].replace("\\", "/"), size, size_fault, _grouped(objects, groups, size))
 
 
-def _object(number: int, shape: Any, size: tuple[int, int]) -> LabelmeObject:
+def _object(number: int, shape: Any, size: tuple[int, int]) -> FileObject:
     if not isinstance(shape, dict):
-        return LabelmeObject(number, None, NOT_A_BOX, f"it is {short(shape)}; expected an object.")
+        return FileObject(number, None, NOT_A_BOX, f"it is {short(shape)}; expected an object.")
     label = shape.get("label") if isinstance(shape.get("label"), str) else None
     kind = shape.get("shape_type") or "polygon"  # files of before 2019 have no type
     try:
@@ -106,7 +72,7 @@ def _object(number: int, shape: Any, size: tuple[int, int]) -> LabelmeObject:
             outline = _runs_of_mask(shape.get("mask"), points, size)
             rows = RunLengthMasks.of([outline]).boxes()[0].tolist()
             plain = {"size": outline["size"], "counts": outline["counts"].decode()}
-            return LabelmeObject(number, label, rows, outline=plain)
+            return FileObject(number, label, rows, outline=plain)
         if kind == "rectangle":
             corners = points
         elif kind == "circle" and len(points) == 2:
@@ -116,11 +82,11 @@ def _object(number: int, shape: Any, size: tuple[int, int]) -> LabelmeObject:
         elif kind == "polygon":
             corners = points
         else:
-            return LabelmeObject(number, label, NOT_A_BOX, f"it is a {short(kind)}; expected a {_SHAPES}.")
+            return FileObject(number, label, NOT_A_BOX, f"it is a {short(kind)}; expected a {_SHAPES}.")
     except ValueError as error:
-        return LabelmeObject(number, label, NOT_A_BOX, f"{error}.")
+        return FileObject(number, label, NOT_A_BOX, f"{error}.")
     box = [*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()]
-    return LabelmeObject(number, label, box, outline=None if kind == "rectangle" else [corners.ravel().tolist()])
+    return FileObject(number, label, box, outline=None if kind == "rectangle" else [corners.ravel().tolist()])
 
 
 def _points(value: Any) -> np.ndarray:
@@ -152,16 +118,16 @@ def _runs_of_mask(encoded: Any, points: np.ndarray, size: tuple[int, int]) -> di
     return RunLengthMasks.encode([(window, pixels)], height, width).rles()[0]
 
 
-def _grouped(objects: list[LabelmeObject], groups: list[Any], size: tuple[int, int]) -> list[LabelmeObject]:
+def _grouped(objects: list[FileObject], groups: list[Any], size: tuple[int, int]) -> list[FileObject]:
     """Join the shapes of one label and group, which are parts of one object."""
-    parts_of: dict[Any, list[LabelmeObject]] = {}
+    parts_of: dict[Any, list[FileObject]] = {}
     for each, group in zip(objects, groups, strict=True):
-        is_part = type(group) in (int, str) and each.label is not None and not each.reason
-        parts_of.setdefault((each.label, group) if is_part else each.number, []).append(each)
+        is_part = type(group) in (int, str) and each.name is not None and not each.reason
+        parts_of.setdefault((each.name, group) if is_part else each.number, []).append(each)
     return [_joined(parts, size) if len(parts) > 1 else parts[0] for parts in parts_of.values()]
 
 
-def _joined(parts: list[LabelmeObject], size: tuple[int, int]) -> LabelmeObject:
+def _joined(parts: list[FileObject], size: tuple[int, int]) -> FileObject:
     boxes = np.array([part.box for part in parts])
     outlines = [part.outline for part in parts]
     joined: Any = None

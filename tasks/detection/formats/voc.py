@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from vertebra.tasks.detection.annotations.annotations import Annotations
-from vertebra.tasks.detection.annotations.instances import Instances
-from vertebra.tasks.detection.annotations.orientation import Orientation, read_headers
-from vertebra.tasks.detection.annotations.raw_annotations import RawAnnotations, number_classes
-from vertebra.tasks.detection.annotations.validate import validate
+from vertebra.tasks.detection.annotations.orientation import Orientation
+from vertebra.tasks.detection.annotations.per_image import AnnotationFile, annotations_of_files, files_within
 from vertebra.tasks.detection.formats.box_options import BoxOptions
 from vertebra.tasks.detection.formats.images_folder import refuse_folder
 from vertebra.tasks.detection.formats.voc_masks import FOLDER as MASKS
-from vertebra.tasks.detection.formats.voc_masks import boxes_of_masks, mask_file, read_object_masks
-from vertebra.tasks.detection.formats.voc_xml import VocImage, read_xml
+from vertebra.tasks.detection.formats.voc_masks import box_of_mask, mask_file, read_object_masks
+from vertebra.tasks.detection.formats.voc_xml import read_xml
 from vertebra.tasks.loading.data_root import find_outside
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
@@ -73,64 +69,18 @@ def read_voc(
         )
     layout = _of_folder(file) if file.is_dir() else _of_list(file)
     read, found = _read_all(layout, file)
-    files = [path for _, path, _ in read]
-    # before any header is read: a path outside may be a device
-    outside = find_outside(file, files, layout.roots, "give a list or folder beside its image")
-    found += [fault._replace(file=str(read[i][0])) for i, fault in outside.items()]
-    read = [one for i, one in enumerate(read) if i not in outside]
-    masks = all(mask_file(source).is_file() for source, _, _ in read) if masks is None else masks
-    outlines: list[Any] = []
+    read, outside = files_within(read, file, layout.roots, "give a list or folder beside its image")
+    found += outside
+    masks = all(mask_file(each.source).is_file() for each in read) if masks is None else masks
     if masks:
-        read, outlines, of_masks = _with_masks(read)
+        read, of_masks = _with_masks(read)
         found += of_masks
-    files = [path for _, path, _ in read]
-    titles = [f"image {os.path.basename(path)!r}" for path in files]
-    for (source, _, image), title in zip(read, titles, strict=True):
-        if image.size_fault:
-            found.append(Fault(faults.UNUSABLE_SIZE, str(source), f"{title}: {image.size_fault}"))
-    headers, unread = read_headers(files)
-    found += [fault for fault in unread.values() if fault.kind != faults.MISSING_FILE]
-
-    # the classes of VOC are those of its objects, in the order of the alphabet
-    objects = [item for _, _, image in read for item in image.objects]
-    names_found = sorted({item.name for item in objects if item.name is not None})
-    categories = list(enumerate(names_found if class_names is None else class_names, start=1))
-    names, category_ids, _ = number_classes(categories, class_names)
-    label_of = {name: label for label, name in enumerate(names, start=1)}
-    counts = [len(image.objects) for _, _, image in read]
-    boxes = np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4)
-    annotations, of_boxes = validate(
-        RawAnnotations(
-            class_names=names,
-            category_ids=category_ids,
-            files=files,
-            image_ids=np.arange(1, len(read) + 1, dtype=np.int64),
-            sizes=np.array([image.size for _, _, image in read], dtype=np.int64).reshape(-1, 2),
-            headers=headers,
-            titles=titles,
-            sources=[str(source) for source, _, _ in read],
-            image_of=np.repeat(np.arange(len(read), dtype=np.int64), counts),
-            instances=Instances(
-                boxes=boxes_of_masks(boxes, outlines) if masks else boxes,
-                labels=np.array([label_of.get(item.name or "", 0) for item in objects], dtype=np.int64),
-                crowd=np.array([item.difficult for item in objects], dtype=np.bool_),
-                areas=np.full(len(objects), np.nan),  # VOC has none: that of the box counts
-                ids=np.arange(1, len(objects) + 1, dtype=np.int64),
-            ),
-            in_fractions=False,
-            no_boxes={i: item.reason for i, item in enumerate(objects) if item.reason},
-            categories=[item.name for item in objects],
-            unit="object",
-            positions=np.array([i for count in counts for i in range(1, count + 1)], dtype=np.int64),
-            outlines=outlines if masks else None,
-        ),
-        orientation,
-    )
-    return annotations, found + of_boxes
+    annotations, of_images = annotations_of_files(read, class_names, orientation, masks, unit="object")
+    return annotations, found + of_images
 
 
-def _read_all(layout: _Layout, file: Path) -> tuple[list[tuple[Path, str, VocImage]], list[Fault]]:
-    """Read every XML file and find its image; return source, path of the image and content, and the faults."""
+def _read_all(layout: _Layout, file: Path) -> tuple[list[AnnotationFile], list[Fault]]:
+    """Read every XML file and find its image, and return the faults, too."""
     outside = find_outside(file, layout.sources, layout.roots, "name files of this data set")
     found = list(outside.values())
     # listed once: a look at every suffix of every name is slow on network disks
@@ -140,38 +90,41 @@ def _read_all(layout: _Layout, file: Path) -> tuple[list[tuple[Path, str, VocIma
         if i in outside:
             continue
         try:
-            image = read_xml(source)
+            content = read_xml(source)
         except FileNotFoundError:
             found.append(Fault(faults.MISSING_FILE, str(source), f"does not exist, but {file} lists it."))
         except ValueError as error:
             reason = str(error).removeprefix(f"{source}: ").rstrip(".")
             found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(source), f"{reason}. Replace or remove it."))
         else:
-            path, others = _image_file(source, image.filename, in_folder)
+            path, others = _image_file(source, content.image, in_folder)
             if path and others:
                 message = f"is of {path.name} and of {', '.join(others)}, too; expected one image. Rename the others."
                 found.append(Fault(faults.SHARED_LABELS, str(source), message))
-            read.append((source, str((path or layout.folders[0] / f"{source.stem}.jpg").absolute()), image))
+            path = (path or layout.folders[0] / f"{source.stem}.jpg").absolute()
+            read.append(AnnotationFile(source, str(path), content))
     return read, found
 
 
-def _with_masks(
-    read: Sequence[tuple[Path, str, VocImage]],
-) -> tuple[list[tuple[Path, str, VocImage]], list[Any], list[Fault]]:
-    """Return those images of which masks can be read, the outline of each of their objects, and the faults."""
-    kept, outlines, found = [], [], []
-    for one in read:
-        file = mask_file(one[0])
+def _with_masks(read: Sequence[AnnotationFile]) -> tuple[list[AnnotationFile], list[Fault]]:
+    """Return those files of whose image masks can be read, with the outlines of their objects, and the faults."""
+    kept, found = [], []
+    for each in read:
+        file, objects = mask_file(each.source), each.content.objects
         try:
-            outlines += read_object_masks(file, len(one[2].objects))
+            outlines = read_object_masks(file, len(objects))
         except FileNotFoundError:
             message = "does not exist, but data.masks needs it; ImageSets/Segmentation lists the images with masks."
             found.append(Fault(faults.MISSING_FILE, str(file), message))
         except ValueError as error:
             found.append(Fault(faults.UNREADABLE_ANNOTATIONS, str(file), f"{error}. Replace or remove it."))
         else:
-            kept.append(one)
-    return kept, outlines, found
+            drawn = [
+                item._replace(box=box_of_mask(item.box, outline), outline=outline)
+                for item, outline in zip(objects, outlines, strict=True)
+            ]
+            kept.append(each._replace(content=each.content._replace(objects=drawn)))
+    return kept, found
 
 
 def _of_list(file: Path) -> _Layout:

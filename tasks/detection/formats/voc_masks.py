@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,24 +54,22 @@ def read_object_masks(file: Path, count: int) -> list[Any]:
     return [rle if crop.size else None for rle, (_, crop) in zip(plain, crops, strict=True)]
 
 
-def boxes_of_masks(boxes: np.ndarray, outlines: list[Any]) -> np.ndarray:
-    """Return the boxes around masks, which VOC's void borders make smaller than the boxes in the XML.
+def box_of_mask(box: Sequence[float], outline: Any) -> Sequence[float]:
+    """Return the box around a mask, which VOC's void borders make smaller than the box in the XML.
 
     Args:
-        boxes: (M, 4) xyxy in the XML.
-        outlines: run lengths of each, None where there is no mask.
+        box: xyxy in the XML.
+        outline: run lengths, None where there is no mask.
 
     Returns:
-        (M, 4); a box whose mask is elsewhere stays as it is, and is reported as one that its mask does not fit.
+        xyxy; a box whose mask is elsewhere stays as it is, and is reported as one that its mask does not fit.
     """
-    result = boxes.copy()
-    for i, outline in enumerate(outlines):
-        if outline is None:
-            continue
-        own = RunLengthMasks.of([{**outline, "counts": outline["counts"].encode()}]).boxes()[0]
-        sides = np.minimum(own[2:], boxes[i, 2:]) - np.maximum(own[:2], boxes[i, :2])
-        shared = sides.clip(min=0).prod()
-        union = (own[2:] - own[:2]).prod() + (boxes[i, 2:] - boxes[i, :2]).prod() - shared
-        if shared >= _LEAST_IOU * union:
-            result[i] = own
-    return result
+    if outline is None:
+        return box
+    stated = np.array(box)
+    own = RunLengthMasks.of([{**outline, "counts": outline["counts"].encode()}]).boxes()[0]
+    sides = np.minimum(own[2:], stated[2:]) - np.maximum(own[:2], stated[:2])
+    shared = sides.clip(min=0).prod()
+    union = (own[2:] - own[:2]).prod() + (stated[2:] - stated[:2]).prod() - shared
+    fits: bool = shared >= _LEAST_IOU * union
+    return own.tolist() if fits else box

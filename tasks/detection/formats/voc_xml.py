@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from reprlib import repr as short
-from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from vertebra.tasks.detection.annotations.per_image import FileContent, FileObject
 from vertebra.tasks.detection.annotations.raw_annotations import NOT_A_BOX
 from vertebra.tasks.loading.files.images import LARGEST_SIDE
 from vertebra.tasks.loading.files.text_files import read_bytes
@@ -21,39 +21,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _COORDINATE = re.compile(r"([xy])\d*")
 
 
-class VocObject(NamedTuple):
-    """A box as its XML has it.
-
-    Attributes:
-        name: of the class; None where there is none.
-        box: xyxy in pixels, `NOT_A_BOX` where there are no four numbers.
-        reason: why there are none.
-        difficult: whether it is marked so.
-    """
-
-    name: str | None
-    box: Sequence[float]
-    reason: str
-    difficult: bool
-
-
-class VocImage(NamedTuple):
-    """Content of one XML file.
-
-    Attributes:
-        filename: the name of the image that it states, perhaps that of long ago; empty where there is none.
-        size: height and width; 0 and 0 where they are not stated or unusable.
-        size_fault: why they are unusable; empty where they are not.
-        objects: the boxes.
-    """
-
-    filename: str
-    size: tuple[int, int]
-    size_fault: str
-    objects: list[VocObject]
-
-
-def read_xml(source: Path) -> VocImage:
+def read_xml(source: Path) -> FileContent:
     """Read an XML file; entities, by which a small file can grow to gigabytes or name others, are refused.
 
     Raises:
@@ -69,8 +37,8 @@ def read_xml(source: Path) -> VocImage:
     size, size_fault = _size(root)
     # the official files count pixels from 1, other tools from 0
     first = 1 if _OFFICIAL.search(root.findtext("source/database") or "") else 0
-    objects = [_object(element, first) for element in root.findall("object")]
-    return VocImage((root.findtext("filename") or "").strip(), size, size_fault, objects)
+    objects = [_object(number, element, first) for number, element in enumerate(root.findall("object"), start=1)]
+    return FileContent((root.findtext("filename") or "").strip(), size, size_fault, objects)
 
 
 def _parsed(content: bytes) -> Element:
@@ -103,11 +71,11 @@ def _size(root: Element) -> tuple[tuple[int, int], str]:
     return (int(height), int(width)), ""
 
 
-def _object(element: Element, first: int) -> VocObject:
+def _object(number: int, element: Element, first: int) -> FileObject:
     name = (element.findtext("name") or "").strip() or None
     box, reason = _box(element)
     shifted = (box[0] - first, box[1] - first, box[2], box[3])
-    return VocObject(name, shifted, reason, (element.findtext("difficult") or "").strip() == "1")
+    return FileObject(number, name, shifted, reason, (element.findtext("difficult") or "").strip() == "1")
 
 
 def _box(element: Element) -> tuple[Sequence[float], str]:
