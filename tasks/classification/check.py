@@ -7,7 +7,8 @@ from functools import partial
 
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.file_check import run_checks, unreadable
-from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
+from vertebra.tasks.loading.files.images import VIEWED, decode_image
 from vertebra.tasks.loading.files.pixels import Pixels
 
 

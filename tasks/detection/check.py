@@ -9,7 +9,8 @@ from vertebra.tasks.detection.annotations.annotations import Annotations
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.file_check import run_checks, unreadable
-from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
+from vertebra.tasks.loading.files.images import VIEWED, decode_image
 from vertebra.tasks.loading.files.pixels import Pixels
 
 

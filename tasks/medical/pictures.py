@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vertebra.tasks.loading.files.images import UnreadableImage, opened, read_image
+from vertebra.tasks.loading.files.image_errors import UnreadableImage, opened
+from vertebra.tasks.loading.files.images import read_image
 from vertebra.tasks.medical.scans import Scan, UnreadableScan
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 
 from vertebra.tasks.loading.files.faults import UnreadableFile
-from vertebra.tasks.loading.files.images import image_size
+from vertebra.tasks.loading.files.image_headers import image_size
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 

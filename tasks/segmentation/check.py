@@ -9,7 +9,8 @@ from vertebra.tasks.loading.class_names import untrained_classes
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 from vertebra.tasks.loading.files.file_check import run_checks, unreadable
-from vertebra.tasks.loading.files.images import VIEWED, UnreadableImage, decode_image
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
+from vertebra.tasks.loading.files.images import VIEWED, decode_image
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.segmentation.coverage import Coverage
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, UnknownValues, WrongSize

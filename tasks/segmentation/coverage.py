@@ -9,7 +9,7 @@ import numpy as np
 
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
-from vertebra.tasks.loading.files.images import image_size
+from vertebra.tasks.loading.files.image_headers import image_size
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from vertebra.tasks.loading.files.images import opened
+from vertebra.tasks.loading.files.image_errors import opened
 
 LOSSY_SUFFIXES = frozenset({".jpeg", ".jpg"})
 NOT_LOSSY = "JPEG changes pixel values, and so labels, along every edge. Export the masks again as PNG"

@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 
-from vertebra.tasks.loading.files.images import UnreadableImage, decode_image, read_image
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
+from vertebra.tasks.loading.files.images import decode_image, read_image
 from vertebra.tasks.video.video import UnreadableVideo, Video
 from vertebra.tasks.video.video_files import frames_of
 

@@ -27,7 +27,7 @@ def test_the_message_of_a_loader_process_is_extracted_from_its_traceback():
         "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n"
     )
     assert user_message(
-        ValueError(text + "vertebra.tasks.loading.files.images.UnreadableImage: a.jpg: the file is empty.")
+        ValueError(text + "vertebra.tasks.loading.files.image_errors.UnreadableImage: a.jpg: the file is empty.")
     ) == ("a.jpg: the file is empty.")
     assert user_message(ValueError(text + "KeyError: 'boxes'")) is None
 

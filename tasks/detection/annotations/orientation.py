@@ -11,7 +11,8 @@ import numpy as np
 
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.images import ImageHeader, UnreadableImage, read_header
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
+from vertebra.tasks.loading.files.image_headers import ImageHeader, read_header
 
 Orientation = Literal["shown", "stored"]
 REMEDY = (

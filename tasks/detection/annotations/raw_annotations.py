@@ -10,7 +10,7 @@ import numpy as np
 
 from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.images import ImageHeader
+from vertebra.tasks.loading.files.image_headers import ImageHeader
 
 NOT_A_BOX = (np.nan,) * 4  # NaN fails every comparison, so that no check takes it for a box
 

@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 from vertebra.tasks.detection.annotations.per_image import FileContent, FileObject
 from vertebra.tasks.detection.annotations.raw_annotations import NOT_A_BOX
-from vertebra.tasks.loading.files.images import LARGEST_SIDE
+from vertebra.tasks.loading.files.image_headers import LARGEST_SIDE
 from vertebra.tasks.loading.files.text_files import read_bytes
 
 LONGEST = 100 << 20  # bytes; a file describes one image

@@ -10,7 +10,7 @@ from typing import Any
 
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
-from vertebra.tasks.loading.files.images import LARGEST_SIDE
+from vertebra.tasks.loading.files.image_headers import LARGEST_SIDE
 
 Records = list[dict[str, Any]]
 LARGEST_ID = 2**63 - 1

@@ -6,39 +6,20 @@ Pillow rather than OpenCV: OpenCV silently returns the upper half of a truncated
 from __future__ import annotations
 
 import os
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from contextlib import suppress
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from vertebra.tasks.loading.files import tiff
 from vertebra.tasks.loading.files.bands import deep_bands, open_tiff, read_bands
-from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.files.image_errors import UnreadableImage, named_errors
+from vertebra.tasks.loading.files.image_headers import exif_orientation, header_of_image, is_tiff, read_header
 from vertebra.tasks.loading.files.pixels import Pixels, UnclearPixels
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
-LARGEST_SIDE = 2**31 - 1  # pixels of a height or width that an annotation file may state
-
 VIEWED = Pixels()  # as a viewer shows images
-
-# what Pillow's decoders raise on broken files
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 # the inverse of each EXIF orientation; 1 is upright
 _UPRIGHT = {
@@ -50,24 +31,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class UnreadableImage(UnreadableFile):
-    """An image that is missing, empty, truncated or not an image; the message has the reason."""
-
-
-class ImageHeader(NamedTuple):
-    """Image size and orientation, read without decoding pixels.
-
-    Attributes:
-        shown: (height, width) as a viewer shows the image.
-        stored: (height, width) of the pixels in the file, before the EXIF rotation.
-        orientation: the EXIF orientation in 1..8; 1 is upright.
-    """
-
-    shown: tuple[int, int]
-    stored: tuple[int, int]
-    orientation: int
 
 
 def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndarray:
@@ -84,13 +47,13 @@ def read_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> np.ndar
         UnreadableImage: the file is missing, truncated or not an image, has another number of bands than the rule, or
             values whose white is unknown.
     """
-    with _named(path):
-        if _is_tiff(path):
+    with named_errors(path):
+        if is_tiff(path):
             return _from_tiff(path, pixels)
         with Image.open(path) as image:
             if image.format == "TIFF":
                 return _from_tiff(path, pixels)
-            turn = _orientation(image)
+            turn = exif_orientation(image)
             if pixels.channels is None and _is_of_8_bits(image):
                 return _viewed(image, turn)
             return _upright(_by_rule(read_bands(path, image), pixels, has_alpha=image.mode in ("LA", "RGBA")), turn)
@@ -103,7 +66,7 @@ def pillow_pixels(image: Image.Image, pixels: Pixels = VIEWED) -> np.ndarray:
         (H, W, 3) uint8 RGB as a viewer shows it, or the stored bands (H, W, C) or (H, W) of any type where the rule
         asks for bands or Pillow holds more than 8 bits.
     """
-    turn = 1 if image.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF upright while loading
+    turn = 1 if image.format == "TIFF" else exif_orientation(image)  # Pillow rotates a TIFF upright while loading
     if pixels.channels is None and image.mode[0] not in "IF":
         return _viewed(image, turn)
     return _upright(np.asarray(image.convert("RGB") if image.mode == "P" else image), turn)
@@ -120,40 +83,18 @@ def read_for_display(path: str | os.PathLike[str]) -> np.ndarray:
     """
     with suppress(UnreadableImage):
         return read_image(path)
-    with _named(path):
-        if _is_tiff(path):
+    with named_errors(path):
+        if is_tiff(path):
             values, turn = read_bands(path, None), tiff.read_layout(path)[0].orientation
         else:
             with Image.open(path) as image:
-                values, turn = read_bands(path, image), _orientation(image)
+                values, turn = read_bands(path, image), exif_orientation(image)
         shown = values[..., :3] if values.shape[2] > 2 else values[..., :1]
         known = np.isfinite(shown)
         low, high = (float(limit) for limit in np.percentile(shown[known], (1, 99))) if known.any() else (0.0, 0.0)
         shown = (np.where(known, shown, low).astype(np.float64) - low) * (255 / ((high - low) or 1.0))
         shown = np.clip(shown, 0, 255).astype(np.uint8)
         return _upright(np.repeat(shown, 3 // shown.shape[2], axis=2), turn)
-
-
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (height, width) as a viewer shows the image; reads the header only.
-
-    Raises:
-        UnreadableImage: the file is missing, or its header is not an image's.
-    """
-    return read_header(path).shown
-
-
-def read_header(path: str | os.PathLike[str]) -> ImageHeader:
-    """Return size and EXIF orientation of an image; its pixels are not read.
-
-    Raises:
-        UnreadableImage: the file is missing, or its header is not an image's.
-    """
-    with _named(path):
-        if _is_tiff(path):
-            return _tiff_header(path)
-        with Image.open(path) as image:
-            return _tiff_header(path) if image.format == "TIFF" else _header(image)
 
 
 def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -165,11 +106,11 @@ def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple
     Raises:
         UnreadableImage: as `read_image`.
     """
-    with _named(path):
-        if not _is_tiff(path):
+    with named_errors(path):
+        if not is_tiff(path):
             with Image.open(path) as image:
                 if image.format != "TIFF":
-                    header = _header(image)
+                    header = header_of_image(image)
                     if pixels.channels is None and _is_of_8_bits(image):
                         image.draft(None, (1, 1))  # reads a JPEG to its end, but decodes at an eighth of the size
                         image.load()
@@ -178,47 +119,6 @@ def decode_image(path: str | os.PathLike[str], pixels: Pixels = VIEWED) -> tuple
                     return header.shown, header.stored
         read_image(path, pixels)
         return read_header(path)[:2]
-
-
-@contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open an image; any decoder error inside the block becomes an `UnreadableImage` that names the file."""
-    with _named(path), Image.open(path) as image:
-        yield image
-
-
-@contextmanager
-def _named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Convert decoder errors inside the block into an `UnreadableImage` that names the file."""
-    try:
-        yield
-    except UnreadableImage:
-        raise
-    except UnclearPixels as error:
-        raise UnreadableImage(f"{os.fspath(path)}: {error}.") from error
-    except _DECODER_ERRORS as error:
-        remedy = "Replace the file, or remove it from the data set."
-        raise UnreadableImage(f"{os.fspath(path)}: {_reason(path, error)}. {remedy}") from error
-
-
-def _reason(path: str | os.PathLike[str], error: Exception) -> str:
-    if not os.path.exists(path):
-        return "the image does not exist"
-    if os.path.isdir(path):
-        return "is a folder, expected an image"
-    if os.path.getsize(path) == 0:
-        return "the file is empty (0 bytes), expected an image"
-    if isinstance(error, Image.UnidentifiedImageError):
-        with open(path, "rb") as file:
-            return f"not an image format that Pillow reads, it begins with {file.read(12)!r}"
-    return f"cannot be decoded: {error}"
-
-
-def _is_tiff(path: str | os.PathLike[str]) -> bool:
-    if os.path.splitext(path)[1].lower() not in tiff.SUFFIXES:
-        return False
-    with open(path, "rb") as file:
-        return file.read(2) in (b"II", b"MM")
 
 
 def _is_of_8_bits(image: Image.Image) -> bool:
@@ -289,26 +189,3 @@ def _upright(values: np.ndarray, turn: int) -> np.ndarray:
     if turn in (2, 3, 6, 7):
         values = values[:, ::-1]
     return np.ascontiguousarray(values)
-
-
-def _tiff_header(path: str | os.PathLike[str]) -> ImageHeader:
-    page = tiff.read_layout(path)[0]
-    return _header_of((page.height, page.width), page.orientation)
-
-
-def _header(image: Image.Image) -> ImageHeader:
-    return _header_of((image.height, image.width), _orientation(image))
-
-
-def _header_of(stored: tuple[int, int], orientation: int) -> ImageHeader:
-    shown = stored[::-1] if orientation in (5, 6, 7, 8) else stored
-    return ImageHeader(shown, stored, orientation if orientation in _UPRIGHT else 1)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 where it is absent or unreadable."""
-    try:
-        # method of the base class: PngImageFile's decodes the whole image to look for EXIF behind the pixels
-        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except _DECODER_ERRORS:
-        return 1

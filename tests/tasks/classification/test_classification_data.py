@@ -8,7 +8,7 @@ from vertebra.tasks.classification.dataset import ClassificationDataset, collate
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.transforms import Augment
 from vertebra.tasks.loading.files.faults import UnreadableFile
-from vertebra.tasks.loading.files.images import UnreadableImage
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
 from vertebra.tasks.loading.samplers import SampleRequest
 
 

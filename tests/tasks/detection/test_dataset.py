@@ -10,7 +10,7 @@ from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.dataset import DetectionDataset, collate
 from vertebra.tasks.detection.transforms import Augment, Resize
 from vertebra.tasks.loading.files.faults import UnreadableFile
-from vertebra.tasks.loading.files.images import UnreadableImage
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
 from vertebra.tasks.loading.samplers import SampleRequest
 
 SIZES = ((40, 60), (50, 30), (64, 64), (33, 48))

@@ -2,7 +2,7 @@ import pytest
 
 from vertebra.tasks.loading.dataset import Read, TaskDataset, samples_of
 from vertebra.tasks.loading.files.faults import UnreadableFile
-from vertebra.tasks.loading.files.images import UnreadableImage
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
 from vertebra.tasks.loading.samplers import SampleRequest
 
 

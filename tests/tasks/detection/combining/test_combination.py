@@ -22,7 +22,7 @@ from vertebra.tasks.detection import (
 from vertebra.tasks.detection.combining.combination import Draw, check_epochs, combine
 from vertebra.tasks.detection.dataset import collate
 from vertebra.tasks.detection.transforms import Resize
-from vertebra.tasks.loading.files.images import UnreadableImage
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
 from vertebra.tasks.loading.samplers import SampleRequest
 
 

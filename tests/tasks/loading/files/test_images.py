@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
 from vertebra.tasks.loading.files.image_files import find_images
-from vertebra.tasks.loading.files.images import UnreadableImage, decode_image, image_size, read_image
+from vertebra.tasks.loading.files.image_headers import image_size
+from vertebra.tasks.loading.files.images import decode_image, read_image
 
 HEIGHT, WIDTH = 24, 40
 

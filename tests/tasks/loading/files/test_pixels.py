@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vertebra.tasks.loading.files.images import UnreadableImage, decode_image, read_for_display, read_image
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
+from vertebra.tasks.loading.files.images import decode_image, read_for_display, read_image
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.files.resizing import resized
 

@@ -3,7 +3,9 @@ import pytest
 from PIL import Image
 
 from vertebra.tasks.loading.files import tiff
-from vertebra.tasks.loading.files.images import UnreadableImage, decode_image, image_size, read_image
+from vertebra.tasks.loading.files.image_errors import UnreadableImage
+from vertebra.tasks.loading.files.image_headers import image_size
+from vertebra.tasks.loading.files.images import decode_image, read_image
 from vertebra.tasks.loading.files.pixels import Pixels
 
 TYPES = [np.uint8, np.uint16, np.int16, np.uint32, np.float32, np.float64]
