@@ -16,7 +16,7 @@ from vertebra.tools import check, train
 from vertebra.tools.arguments.command_line import Flag
 from vertebra.tools.arguments.short_flags import task_of
 from vertebra.tools.autoconfig.data_arguments import data_flags
-from vertebra.tools.autoconfig.recipes import PATIENT, find_data
+from vertebra.tools.autoconfig.recipes import find_data, group_flags
 from vertebra.tools.autoconfig.run_names import data_name
 from vertebra.tools.checks.split_names import Ambiguous, split_name
 from vertebra.tools.trained.assembly import inference_config
@@ -74,8 +74,7 @@ def evaluate(
     if arguments.get("group") and not has_columns(source.path, [arguments["group"]]):
         del arguments["group"]
     if task == "medical":
-        has_patients = source.path.suffix.lower() == ".csv" and has_columns(source.path, [PATIENT])
-        data.append(Flag("--data.columns.patient", PATIENT if has_patients else "null"))
+        data += group_flags(task, [source])
     named = [flag.value for flag in flags if flag.name == "--trainer.default_root_dir"]
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else Path("runs")
     folder = Path(named[-1] or "") if named else run / f"{command}_{data_name(paths[0])}"

@@ -87,7 +87,7 @@ def _fit_data(words: Words) -> int:
     _check_for_any_recipe(flags)
 
     from vertebra.tools import check  # the formats of all tasks import torch
-    from vertebra.tools.autoconfig.recipes import choose_recipe
+    from vertebra.tools.autoconfig.recipes import GROUPS, choose_recipe
     from vertebra.tools.autoconfig.run_names import run_folder
 
     weights = words.value("--weights") or words.value("--model.network.weights")
@@ -101,6 +101,9 @@ def _fit_data(words: Words) -> int:
         print(f"data    {recipe.found}")
         print(f"recipe  vertebra fit -c {recipe.config} {shlex.join(_words(recipe.flags))}")
         print(f"run     {run}")
+        for flag in recipe.flags:
+            if flag.name in GROUPS.values() and flag.value != "null" and not words.has(flag.name):
+                print(f"groups  {flag.value}: rows of one are never in two splits; {flag.name} null ignores the column")
         if recipe.also:
             print(f"also    vertebra fit {shlex.join(words.paths)} {recipe.also}")
     _print_short(expanded)

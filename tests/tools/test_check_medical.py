@@ -35,9 +35,9 @@ def volumes(tmp_path):
 
 
 def test_sound_lists(volumes, capsys):
-    assert main([str(volumes / "train.csv"), str(volumes / "val.csv"), "--patient", "patient"]) == 0
+    assert main([str(volumes / "train.csv"), str(volumes / "val.csv")]) == 0
     output = capsys.readouterr().out
-    assert output.count("4 studies, 4 labels: 0 2, 1 2") == 2
+    assert output.count("4 studies, 4 labels: 0 2, 1 2; 2 groups in column patient") == 2
     assert "2 splits compared" in output
     assert "faults in all: 0" in output
 

@@ -13,8 +13,9 @@ from vertebra.tasks.medical.scans import NIFTI_SUFFIXES
 from vertebra.tools.arguments.command_line import Flag
 from vertebra.tools.arguments.config_files import OWN_DATA
 from vertebra.tools.autoconfig.data_arguments import data_flags
-from vertebra.tools.autoconfig.rival_tasks import FORMATS_OF, PATIENT, PURPOSES, RIVALS, array_shapes, has_patients
+from vertebra.tools.autoconfig.rival_tasks import FORMATS_OF, PURPOSES, RIVALS, array_shapes
 from vertebra.tools.checks.finders import FINDERS, UNLABELED, find_splits
+from vertebra.tools.checks.group_columns import group_column
 from vertebra.tools.checks.split_names import Ambiguous, assign_splits
 
 HELD_OUT = 0.2  # of a training split without a validation split
@@ -150,11 +151,23 @@ def _kind_of_scans(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag
         return "medical volumes" if len(size) == 3 else "medical images", flags
     first = first_path(sources[0].path).lower()
     is_volume = first.endswith(NIFTI_SUFFIXES) or ((sources[0].files or sources[0].path.parent) / first).is_dir()
-    column = PATIENT if all(map(has_patients, sources)) else "null"
-    return "medical volumes" if is_volume else "medical images", [Flag("--data.columns.patient", column)]
+    return "medical volumes" if is_volume else "medical images", group_flags(task, sources)
 
 
-_KIND_OF = {"medical": _kind_of_scans}
+def _kind_of_labels(task: str, sources: Sequence[Source]) -> tuple[str, list[Flag]]:
+    return task, group_flags(task, sources)
+
+
+def group_flags(task: str, sources: Sequence[Source]) -> list[Flag]:
+    """Return the flag that names the column of patients or other groups of the tables of a data set."""
+    column = group_column(sources)
+    if task == "medical":
+        return [Flag(GROUPS[task], column.name if column else "null")]
+    return [Flag(GROUPS[task], column.name)] if column else []
+
+
+GROUPS = {"classification": "--data.group", "medical": "--data.columns.patient", "video": "--data.group"}
+_KIND_OF = {"classification": _kind_of_labels, "medical": _kind_of_scans, "video": _kind_of_labels}
 
 
 def _in_words(data: Data, splits: Mapping[str, Source]) -> str:

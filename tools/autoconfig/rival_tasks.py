@@ -10,12 +10,10 @@ from typing import NamedTuple
 from vertebra.tasks.detection.formats import coco
 from vertebra.tasks.detection.formats.outlines_at_a_glance import mask_lists, shows_outlines
 from vertebra.tasks.loading.coco.content import mentions_outlines
-from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.formats import Source
 from vertebra.tasks.medical.formats.npz import read_headers
 from vertebra.tools.checks.finders import FINDERS
-
-PATIENT = "patient"  # column of a CSV
+from vertebra.tools.checks.group_columns import group_column
 
 
 class Rival(NamedTuple):
@@ -58,7 +56,8 @@ def _arrays_of_images(path: Path, found: Sequence[Source], flags: argparse.Names
 
 
 def _table_of_patients(path: Path, found: Sequence[Source], flags: argparse.Namespace) -> list[Source]:
-    return list(found) if all(has_patients(source) for source in found) else []
+    column = group_column(found)
+    return list(found) if column is not None and column.is_patient else []
 
 
 RIVALS = (
@@ -85,8 +84,3 @@ def array_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     if file.suffix.lower() != ".npz":
         return {}
     return {name: header.shape for name, header in read_headers(file).items()}
-
-
-def has_patients(source: Source) -> bool:
-    """Return whether a split is a table with a column of patients."""
-    return source.path.suffix.lower() == ".csv" and has_columns(source.path, [PATIENT])

@@ -19,6 +19,7 @@ from vertebra.tasks.loading.labeled_files import LabeledFiles
 from vertebra.tasks.loading.leaks import find_leaks
 from vertebra.tasks.video import formats as video_formats
 from vertebra.tasks.video.check import check_videos
+from vertebra.tools.checks.group_columns import column_summary, group_column
 from vertebra.tools.checks.source import Content, Split, counted, pixels_of, sources_at
 
 Check = Callable[..., Iterator[Fault]]
@@ -39,15 +40,21 @@ def _find(
     path: Path, flags: argparse.Namespace, formats: Sequence[Format[Any]], check: Check, things: str
 ) -> list[Split]:
     find = partial(sources_at, formats, flags=flags, options=flags.group)
-    first = next((source for given in flags.paths for source in find(given)), None)
-    read = partial(read_source, formats, options=flags.group)
+    sources = [source for given in flags.paths for source in find(given)]
+    first = sources[0] if sources else None
+    group = flags.group
+    if group is None and (column := group_column(sources)):
+        group = column.name
+    content = partial(_content, read=partial(read_source, formats, options=group), check=check, things=things)
     return [
-        Split(source, source.title, partial(_content, source, None if source == first else first, read, check, things))
+        Split(source, source.title, partial(content, source, None if source == first else first, group=group))
         for source in find(path)
     ]
 
 
-def _content(source: Source, first: Source | None, read: Callable[..., Any], check: Check, things: str) -> Content:
+def _content(
+    source: Source, first: Source | None, read: Callable[..., Any], check: Check, things: str, group: str | None
+) -> Content:
     # read again for every split: to keep it would take the memory of the largest
     class_names = None if first is None else read(first)[0].class_names
     labeled, faults = read(source, class_names=class_names)
@@ -56,7 +63,12 @@ def _content(source: Source, first: Source | None, read: Callable[..., Any], che
     are_files = not isinstance(labeled, LabeledImages) or labeled.pixels is None
     return Content(
         files=labeled.names.tolist() if are_files else [],
-        summary=partial(counted, "labels", dict(zip(labeled.class_names, counts.tolist(), strict=True))),
+        summary=partial(
+            counted,
+            "labels",
+            dict(zip(labeled.class_names, counts.tolist(), strict=True)),
+            "" if labeled.groups is None else column_summary(group, labeled.groups),
+        ),
         faults=faults,
         check_files=partial(_check_files, labeled, check) if are_files else (lambda advance: iter(())),
         things=things,

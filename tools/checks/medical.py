@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vertebra.tasks.medical.balance import class_counts
 from vertebra.tasks.medical.check import StudyCheck
 from vertebra.tasks.medical.formats.study_options import Columns, StudyOptions
 from vertebra.tasks.medical.studies import Studies
+from vertebra.tools.checks.group_columns import column_summary, group_column
 from vertebra.tools.checks.source import Content, Split, counted, sources_at
 
 
@@ -25,7 +27,10 @@ def find_studies(path: Path, flags: argparse.Namespace) -> list[Split]:
         are_columns_given=bool(flags.patient or flags.study or flags.labels),
     )
     find = partial(sources_at, formats.FORMATS, flags=flags, options=options)
-    first = next((source for given in flags.paths for source in find(given)), None)
+    sources = [source for given in flags.paths for source in find(given)]
+    first = sources[0] if sources else None
+    if flags.patient is None and (column := group_column(sources, options.columns.labels[0])):
+        options = replace(options, columns=replace(options.columns, patient=column.name))
     return [Split(source, source.title, partial(_read, source, first, options)) for source in find(path)]
 
 
@@ -39,7 +44,7 @@ def _read(source: Source, first: Source | None, options: StudyOptions) -> Conten
     read = partial(read_source, formats.FORMATS, options=options)
     class_names = None if first is None or source == first else read(first)[0].class_names
     studies, faults = read(source, class_names=class_names)
-    return _content(studies, source.title, faults, has_labels=True)
+    return _content(studies, source.title, faults, True, options.columns.patient)
 
 
 def _read_unlabeled(source: Source) -> Content:
@@ -47,13 +52,17 @@ def _read_unlabeled(source: Source) -> Content:
     return _content(studies, source.title, faults, has_labels=False)
 
 
-def _content(studies: Studies, title: str, faults: Iterable[Fault], has_labels: bool) -> Content:
+def _content(
+    studies: Studies, title: str, faults: Iterable[Fault], has_labels: bool, patient: str | None = None
+) -> Content:
     check = StudyCheck(studies, title, has_labels)
     counts = dict(zip(studies.class_names, class_counts(studies).tolist(), strict=True))
     unit = "findings" if studies.are_findings else "labels"
     return Content(
         files=studies.names.tolist(),
-        summary=partial(counted, unit, counts) if has_labels else (lambda: "without labels"),
+        summary=partial(counted, unit, counts, column_summary(patient, studies.patients))
+        if has_labels
+        else (lambda: "without labels"),
         faults=list(faults),
         check_files=check.faults,
         things="studies",

@@ -92,7 +92,7 @@ def pixels_of(flags: argparse.Namespace) -> Pixels:
     return Pixels(flags.channels, flags.white, flags.black)
 
 
-def counted(unit: str, counts: Mapping[str, int]) -> str:
-    """Return how many there are of each class; `unit` is what is counted, in the plural."""
+def counted(unit: str, counts: Mapping[str, int], more: str = "") -> str:
+    """Return how many there are of each class; `unit` is what is counted, in the plural, `more` follows."""
     classes = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"{sum(counts.values())} {unit}{classes and f': {classes}'}"
+    return f"{sum(counts.values())} {unit}{classes and f': {classes}'}{more}"

@@ -58,6 +58,15 @@ def read_rows(file: Path, needed: Sequence[str], remedy: str) -> list[tuple[int,
     return rows
 
 
+def column_names(file: Path) -> list[str]:
+    """Return the first line of a CSV with a column `path`; nothing of another file."""
+    try:
+        names = _head(read_text(file), ["path"])[1]
+    except (FileNotFoundError, ValueError):
+        return []
+    return names if "path" in names else []
+
+
 def has_columns(file: Path, needed: Sequence[str]) -> bool:
     """Return whether the first line of a CSV has these columns; False for a file that is not text."""
     try:

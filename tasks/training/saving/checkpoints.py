@@ -108,7 +108,7 @@ class Checkpoints(ModelCheckpoint):
         if not self._warned_undefined:
             self._warned_undefined = True
             rank_zero_warn(
-                f"{self.monitor} is {float(current)} after epoch {trainer.current_epoch}: it is undefined on the "
+                f"{self.monitor} is {float(current)} after epoch {trainer.current_epoch + 1}: it is undefined on the "
                 "validation split. Until it is finite, the best checkpoint is that of the latest epoch; monitor "
                 "another metric with --checkpoint.monitor, or add samples of missing classes to the validation split."
             )

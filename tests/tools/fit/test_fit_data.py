@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from vertebra.tasks.detection import DetectionData, Split
+from vertebra.tools import check
 
 TASKS = ("classification", "detection", "medical", "segmentation", "video")
 
@@ -35,7 +36,8 @@ def test_a_data_set_chooses_task_recipe_and_splits(task, words, request, capsys)
     assert Path(long["-c"]).parent.name == task
     assert long["data.root"] == str(data)
     assert {"train", "val"} <= {name.split(".")[1] for name in long if name.startswith("data.")}
-    data_line, recipe, run = capsys.readouterr().out.splitlines()
+    data_line, recipe, run, *groups = capsys.readouterr().out.splitlines()
+    assert len(groups) == (task == "medical")
     assert data_line.startswith(f"data    {task}, ")
     assert "train" in data_line
     assert "val" in data_line
@@ -181,6 +183,43 @@ def test_a_table_of_patients_is_medical_and_its_column_is_used(answer, words, tm
     (tmp_path / "list.csv").write_text("path,label,patient\nscans/0.png,a,x\nscans/1.png,b,y\n")
     assert "--task medical" in answer("list.csv")
     assert words("list.csv", "--task", "medical")["data.columns.patient"] == "patient"
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "is_found"),
+    [
+        ("patient_id", "xxyyzz", True),
+        ("Patient ID", "xxyyzz", True),
+        ("subject", "vwxyzz", True),
+        ("group", "vwxyzz", True),
+        ("group", "xxyyzz", False),  # too few to divide by
+        ("subject", "abcdef", False),  # the labels in other words
+        ("grouping", "uvwxyz", False),
+    ],
+)
+def test_a_column_of_patients_or_groups_divides_a_table(column, values, is_found, words, tmp_path, capsys):
+    labels = "ABCDEF" if values == "abcdef" else "ABABAB"
+    images(tmp_path / "set", 6)
+    rows = [f"set/{i}.png,{labels[i]},{values[i]}" for i in range(6)]
+    (tmp_path / "list.csv").write_text("\n".join([f"path,label,{column}", *rows]))
+    long = words("list.csv", "--task", "classification")
+    assert long.get("data.group") == (column if is_found else None)
+    assert (f"groups  {column}: rows of one are never" in capsys.readouterr().out) == is_found
+    check.main(["list.csv"])
+    assert (f" groups in column {column}" in capsys.readouterr().out) == is_found
+    words("list.csv", "--task", "classification", "--data.group", "null")
+    assert "groups " not in capsys.readouterr().out
+
+
+def test_scans_are_divided_by_patient_where_the_column_has_another_name(words, medical_samples, tmp_path):
+    for split in ("train", "val"):
+        text = (medical_samples / f"{split}.csv").read_text()
+        (tmp_path / f"{split}.csv").write_text(text.replace("patient", "PatientID", 1))
+    files = [tmp_path / "train.csv", tmp_path / "val.csv"]
+    assert words(files[0])["data.columns.patient"] == "PatientID"
+    assert words(*files)["data.columns.patient"] == "PatientID"
+    files[1].write_text(files[1].read_text().replace("PatientID", "who", 1))
+    assert words(*files)["data.columns.patient"] == "null"
 
 
 def boxes_of(long, split):
