@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vertebra.tools.arguments.early_checks import check_run
+
 _DESCRIPTION = """\
 Write the network of a run to an ONNX file for onnxruntime and other runtimes, or to a .pt2 file for torch.export.load,
 with dynamic batch, height and width. Classes, preprocessing and configuration are in the metadata of the file. It is
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.output is not None and args.output.suffix not in (".onnx", ".pt2"):
             raise ValueError(f"--output is {args.output}; expected a name that ends in .onnx or .pt2.")
+        check_run(args.run)
         from vertebra.tools.trained.exporting_run import export_run  # imports torch, which takes seconds
 
         summary = export_run(args.run, args.output, args.normalized, args.images, args.trust)

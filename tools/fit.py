@@ -5,6 +5,7 @@ Nothing heavy is imported before the call is known to be sound, so that a slip i
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 from vertebra.tools.arguments.command_line import Flag, Words, read_words
 from vertebra.tools.arguments.config_files import OWN_DATA, find_config
-from vertebra.tools.arguments.early_checks import check_device, check_paths
+from vertebra.tools.arguments.early_checks import check_device, check_paths, check_tracker
 from vertebra.tools.arguments.flag_names import refuse_unknown, refuse_unknown_keys
 from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.arguments.run_help import short_help
@@ -85,6 +86,8 @@ def _fit_data(words: Words) -> int:
             raise FileNotFoundError(f"{path} does not exist; give a data set: a folder, or its annotation files.")
     flags = [flag for flag in words.flags if flag.name != "--task"]
     _check_for_any_recipe(flags)
+    if words.has("--task"):
+        _check_task(words.value("--task") or "")
 
     from vertebra.tools import check  # the formats of all tasks import torch
     from vertebra.tools.autoconfig.recipes import GROUPS, choose_recipe
@@ -123,6 +126,8 @@ def _evaluate(command: str, words: Words) -> int:
         file = checkpoint.parent.parent / "config.yaml"
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist; give a data set: vertebra {command} {run} DATA.")
+        if command == "test":
+            _check_test_split(run, file, words)
         flags = [Flag("-c", str(file)), Flag("--ckpt_path", str(checkpoint)), *words.flags]
         return _run_config(command, Words([], flags))
     flags = [flag for flag in words.flags if flag.name != "--trust"]
@@ -136,6 +141,23 @@ def _evaluate(command: str, words: Words) -> int:
     return evaluate(command, checkpoint, data, config, _long(expanded))
 
 
+def _check_test_split(run: Path, file: Path, words: Words) -> None:
+    """Refuse the own data set of a run where it has no folder or file `test`, the default of most data modules.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    data = read_configs([file]).get("data", {}).get("init_args", {})
+    root, test = data.get("root"), data.get("test", "")
+    is_given = any(flag.name.startswith(("--data.test", "--data.root")) for flag in words.flags)
+    is_path = isinstance(test, str) and isinstance(root, str) and Path(root).is_dir()
+    if not is_given and (test is None or (is_path and not Path(root, test).exists())):
+        raise FileNotFoundError(
+            f"the data set of {run} has no test split; give one: vertebra test {run} DATA. Its validation split: "
+            f"vertebra validate {run}."
+        )
+
+
 def _expand(flags: Sequence[Flag], config: dict[str, Any]) -> list[tuple[Flag, list[Flag]]]:
     """Return each flag with the long flags that it sets, once all are known to be sound."""
     refuse_unknown(flags, config)
@@ -147,6 +169,7 @@ def _expand(flags: Sequence[Flag], config: dict[str, Any]) -> list[tuple[Flag, l
 def _check(flags: Sequence[Flag], config: dict[str, Any]) -> None:
     check_paths(flags)
     check_device(flags)
+    check_tracker(flags)
     check_values(flags, config)
 
 
@@ -174,6 +197,14 @@ def _check_for_any_recipe(flags: Sequence[Flag]) -> None:
         else:
             return
     raise errors[0]
+
+
+def _check_task(name: str) -> None:
+    tasks = sorted({kind.split()[0] for kind in OWN_DATA})
+    if name not in tasks:
+        close = difflib.get_close_matches(name, tasks, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(tasks)}."
+        raise ValueError(f"--task is {name!r}; {hint}")
 
 
 def _words(flags: Sequence[Flag]) -> list[str]:

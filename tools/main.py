@@ -93,7 +93,17 @@ _DEFAULT_WARNING_TEXT = warnings.formatwarning
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the subcommand named by the first argument and return its exit code."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()  # here and not when Python ends, so that a closed pipe is found
+    except BrokenPipeError:  # whoever reads the output, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush fails once more
+        return 141  # 128 + SIGPIPE
+
+
+def _run(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(_usage())
         return 0 if args else 2

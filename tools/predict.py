@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from vertebra.tools.arguments.early_checks import check_run
+
 _DESCRIPTION = """\
 Predict on images, videos or scans with a trained checkpoint. Output per task:
   detection       detections.json (with --annotations: COCO results) and pictures/
@@ -76,6 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train.main(["predict", *given])
     args, flags = parser.parse_known_args(given)
     # before torch is imported, which takes seconds
+    try:
+        check_run(args.model)
+    except FileNotFoundError as error:
+        print(f"vertebra: {error}", file=sys.stderr)
+        return 1
     for path in args.paths:
         if not path.exists():
             print(f"vertebra: {path} does not exist; give files or folders of files.", file=sys.stderr)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vertebra.tools.arguments.early_checks import check_run
 from vertebra.tools.errors import user_message
 
 _DESCRIPTION = """\
@@ -43,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"--speedup is {args.speedup:g}; expected a number above 1, such as 2.")
         if args.epochs is not None and args.epochs < 0:
             raise ValueError(f"--epochs is {args.epochs}; expected a whole number, 0 for no fine-tuning.")
-        if not args.run.exists():
-            raise FileNotFoundError(f"{args.run} does not exist; give a run folder such as runs/NAME.")
+        check_run(args.run)
         from vertebra.tools.trained.pruning_run import prune_run  # imports torch, which takes seconds
 
         folder = args.run if args.run.is_dir() else args.run.parent.parent

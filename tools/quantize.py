@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vertebra.tools.arguments.early_checks import check_run
+
 _DESCRIPTION = """\
 Write the network of a run to an int8 ONNX file: static quantization, per channel, calibrated on 128 training images.
 Where the metric loses more than half a point on them, the most sensitive layers stay in float32. Metrics on the
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.output is not None and args.output.suffix != ".onnx":
             raise ValueError(f"--output is {args.output}; expected a name that ends in .onnx.")
+        check_run(args.run)
         from vertebra.tools.exporting.onnx_file import require  # imports torch, which takes seconds
 
         require("onnx", "onnxscript", "onnxruntime")

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vertebra.tools.arguments.early_checks import check_run
+
 _DESCRIPTION = """\
 Write a trained model for others to a folder: model.safetensors (weights without the training state), config.json,
 preprocessor_config.json, metrics.json, training.json and README.md (model card: data, recipe, results, limits). No path
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trust", action="store_true", help="allow classes outside this package in the configuration")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     try:
+        check_run(args.run)
         if args.push:  # before anything is written
             _hub()
         from vertebra.tools.trained.checkpoint_file import read_checkpoint  # these import torch, which takes seconds

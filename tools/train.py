@@ -293,7 +293,11 @@ def main(argv: Sequence[str] | None = None, start: Start | None = None) -> int:
                 # raised, and printed as one line
                 parser_kwargs={
                     "exit_on_error": False,
-                    **{name: {"exit_on_error": False} for name in VertebraCLI.subcommands()},
+                    # the usage would list every flag, and the help does so again
+                    **{
+                        name: {"exit_on_error": False, "usage": f"vertebra {name} -c CONFIG [--FLAG VALUE ...]"}
+                        for name in VertebraCLI.subcommands()
+                    },
                 },
                 auto_configure_optimizers=False,
             )

@@ -11,10 +11,13 @@ from vertebra.tasks.loading.class_names import class_faults
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.listing import contents, entries, files_below
+from vertebra.tasks.loading.formats import SPLIT_FOLDERS
 from vertebra.tasks.loading.labeled_files import LabeledFiles
 
 # folders of data sets whose labels are in files: they are no classes
 _PARTS = frozenset(["annotations", "data", "images", "imagesets", "img", "imgs", "jpegimages", "labels", "masks"])
+# samples directly in folders of splits have no class
+_SPLITS = frozenset(name for names in SPLIT_FOLDERS for name in names)
 # a folder and the endings that count -> the paths of the samples below it, in order
 FindSamples = Callable[[Path, Collection[str]], Iterable[str]]
 
@@ -69,7 +72,7 @@ def read_folders(
 def is_folder_per_class(folder: Path, suffixes: Collection[str], find: FindSamples = files_below) -> bool:
     """Return whether a folder holds folders that hold samples of this kind, and not only those of another layout."""
     names = entries(folder)[0]
-    if names and {name.lower() for name in names} <= _PARTS:
+    if names and {name.lower() for name in names} <= _PARTS | _SPLITS:
         return False
     # the first sample is enough: a class may have a million
     return any(next(iter(find(folder / name, suffixes)), None) for name in names)

@@ -1,4 +1,5 @@
 import importlib.metadata
+import os
 import resource
 import subprocess
 import sys
@@ -45,6 +46,15 @@ def test_help_does_not_import_heavy_libraries():
     imported = {name.split(".")[0] for name in result.stdout.splitlines()[-1].split()}
     assert "vertebra" in imported
     assert not {"torch", "lightning", "cv2", "matplotlib"} & imported
+
+
+def test_a_reader_that_ends_early_brings_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "vertebra.tools.main", "--help"]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 def test_a_warning_is_one_line_without_a_place_in_the_code():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,24 @@ _PLAIN = (
     "return_predictions",
 )
 _GROUPS = ("trainer", "model", "data", "checkpoint")
+# names of the same things in other libraries, too far in spelling for difflib; without dashes and underscores
+_SYNONYMS = {
+    "--backbone": "arch architecture encoder modelname",
+    "--batch": "batchsize bs trainbatchsize",
+    "--device": "accelerator devices gpu gpus",
+    "--epochs": "maxepochs nepochs numepochs numtrainepochs",
+    "--lr": "learningrate lr0 rate",
+    "--log mlflow": "mlflow",
+    "--log tensorboard": "tb tensorboard",
+    "--log wandb": "logger tracker wandb",
+    "--name": "dir exp experiment logdir out output outputdir project savedir workdir",
+    "--size": "cropsize imagesize imgsize imgsz inputsize resolution",
+    "--weights": "checkpoint finetune init initcheckpoint pretrained",
+    "--workers": "numworkers",
+    "--ckpt_path last": "continue resume",
+    "--trainer.precision": "amp bf16 fp16 half precision",
+    "DATA without a flag": "dataset datadir datapath dataroot input root",
+}
 _CLASSES = ("model", "data")  # given as class_path and init_args
 
 
@@ -45,7 +64,7 @@ def refuse_unknown(flags: Iterable[Flag], config: Mapping[str, Any], more: Seque
         name = flag.name.removesuffix("+")  # appends to a list
         if "." not in name:
             if name not in top:
-                raise unknown_flag(name, top)
+                raise unknown_flag(name, top, [f"--{key}" for key in _keys(config)])
         elif (group := name.partition(".")[0]) not in (f"--{known}" for known in _GROUPS):
             raise unknown_flag(group, top)
         elif known := _names_beside(name.lstrip("-").split("."), config, flags):
@@ -78,17 +97,20 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _keys(value, prefix if key == "init_args" else f"{name}.")
 
 
-def unknown_flag(name: str, known: Iterable[str]) -> ValueError:
+def unknown_flag(name: str, known: Iterable[str], nested: Iterable[str] = ()) -> ValueError:
     """Return the error for a flag that does not exist.
 
     Args:
         name: of the flag, with its dashes.
         known: names of flags that exist.
+        nested: names of further flags that it may be the last word of.
     """
     names = sorted(set(known))
+    plain = re.sub(r"[-_]", "", name.lower())
+    same = [flag for flag, others in _SYNONYMS.items() if plain.strip("-") in others.split()]
     # the last word may be right and misplaced
     word = name.rpartition(".")[2].lstrip("-")
-    close = [flag for flag in names if flag.rpartition(".")[2].lstrip("-") == word]
+    close = same or [flag for flag in (*names, *nested) if flag.rpartition(".")[2].lstrip("-") == word]
     likeness = {flag: difflib.SequenceMatcher(None, name, flag).ratio() for flag in names}
     nearest = difflib.get_close_matches(name, names, n=3)
     close = close or [flag for flag in nearest if likeness[flag] > max(likeness.values()) - 0.1]

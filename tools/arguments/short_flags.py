@@ -87,10 +87,10 @@ def _text(name: str) -> Expand:
     return lambda value, config: [Flag(f"--{name}", value)]
 
 
-def _whole(flag: str, name: str, least: int) -> Expand:
+def _whole(flag: str, name: str, least: int, other: str = "") -> Expand:
     def expand(value: str, config: Mapping[str, Any]) -> list[Flag]:
         if not value.isdecimal() or int(value) < least:
-            raise ValueError(f"{flag} is {value!r}; expected a whole number of {least} or more.")
+            raise ValueError(f"{flag} is {value!r}; expected a whole number of {least} or more{other}.")
         return [Flag(f"--{name}", value)]
 
     return expand
@@ -99,7 +99,7 @@ def _whole(flag: str, name: str, least: int) -> Expand:
 def _batch(value: str, config: Mapping[str, Any]) -> list[Flag]:
     if value == "auto":
         return [Flag("--trainer.callbacks+", AUTO_BATCH)]
-    return _whole("--batch", "data.batch_size", 1)(value, config)
+    return _whole("--batch", "data.batch_size", 1, ", or auto")(value, config)
 
 
 def _workers(value: str, config: Mapping[str, Any]) -> list[Flag]:
@@ -107,7 +107,7 @@ def _workers(value: str, config: Mapping[str, Any]) -> list[Flag]:
     return (
         [Flag("--data.num_workers", "null")]
         if value == "auto"
-        else _whole("--workers", "data.num_workers", 0)(value, config)
+        else _whole("--workers", "data.num_workers", 0, ", or auto")(value, config)
     )
 
 
@@ -173,6 +173,8 @@ def _weights(value: str, config: Mapping[str, Any]) -> list[Flag]:
 
 
 def _name(value: str, config: Mapping[str, Any]) -> list[Flag]:
+    if not value.strip():
+        raise ValueError(f"--name is {value!r}; expected a name, for the folder runs/NAME, or a path with a slash.")
     # a path is meant as it is
     return [Flag("--trainer.default_root_dir", value if "/" in value else f"runs/{value}")]
 

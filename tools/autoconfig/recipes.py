@@ -172,7 +172,7 @@ _KIND_OF = {"classification": _kind_of_labels, "medical": _kind_of_scans, "video
 
 def _in_words(data: Data, splits: Mapping[str, Source]) -> str:
     name = next((each.name for each in data.formats if each.matches(data.sources[0].path)), "")
-    names = {split: source.split or source.path.name for split, source in splits.items()}
+    names = {split: source.split or source.path.absolute().name for split, source in splits.items()}
     parts = [split if name == split else f"{split} {name}" for split, name in names.items()]
     if "val" not in splits:
         parts.insert(1, f"val {HELD_OUT:.0%} of it")

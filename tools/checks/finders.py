@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from vertebra.tasks import classification, detection, medical, segmentation, video
+from vertebra.tasks.loading.files.listing import walk
 from vertebra.tasks.loading.formats import Format, expected
 from vertebra.tools.checks.boxes import find_boxes
 from vertebra.tools.checks.classes import find_images, find_videos
@@ -76,7 +78,17 @@ def find_splits(path: Path, flags: argparse.Namespace) -> Found:
                 return Found(finder, splits)
     if foreign := name_foreign(path):
         raise FileNotFoundError(foreign)
-    raise FileNotFoundError(f"{path} holds no data set of a known format: {known_formats()}")
+    verb = "is" if path.is_file() else "holds"
+    raise FileNotFoundError(f"{path} {verb} no data set of a known format{_seen(path)}: {known_formats()}")
+
+
+def _seen(path: Path) -> str:
+    """Return an example of what a folder holds, such as an image without annotations; nothing for a file."""
+    if path.is_file():
+        return ""
+    files = (file for folder, _, names in walk(path) for file in (os.path.join(folder, name) for name in names))
+    first = next(files, None)
+    return f", but files such as {os.path.relpath(first, path)}" if first else ", and no file"
 
 
 def known_formats() -> str:

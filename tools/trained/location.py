@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vertebra.tools.arguments.early_checks import check_run
 from vertebra.tools.trained.shared_folder import is_shared, read_entries
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -22,11 +23,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     given = Path(path).expanduser()
     if given.is_file() or is_shared(given):
         return given
-    if not given.exists():
-        raise FileNotFoundError(
-            f"{given} does not exist; give a run folder such as runs/NAME, a checkpoint of `vertebra fit`, or a folder "
-            "of `vertebra share`."
-        )
+    check_run(given)
     for name in (BEST, LAST):
         for folder in (given / "checkpoints", given):
             if (folder / name).is_file():

@@ -265,6 +265,8 @@ def test_words_that_are_no_data_set(answer, tmp_path):
     (tmp_path / "photos").mkdir()
     assert "expected a data set or a configuration" in answer("photos", "-c", "detection/demo.yaml")
     assert "photos holds no data set of a known format" in answer("photos")
+    images(tmp_path / "photos/train")
+    assert "holds no data set of a known format, but files such as train/0.png" in answer("photos")
     assert "did you mean --epochs" in answer("photos", "--epoch", "3")
     assert "detection/demo.yaml" in answer("-c", "demo")
     (tmp_path / "broken.yaml").write_text("model: [")

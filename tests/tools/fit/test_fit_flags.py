@@ -1,5 +1,6 @@
 """Short flags of `vertebra fit`, the recipe of initial weights, and answers to slips."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -101,6 +102,14 @@ SLIPS = {
     "--weights gone.pth": "gone.pth does not exist (--model.network.weights)",
     "--device gpu": "no GPU was found on this machine",
     "--trainer.accelerator cuda": "no GPU was found on this machine",
+    "--learning-rate 1": "unknown flag --learning-rate; did you mean --lr?",
+    "--img_size 64": "did you mean --size?",
+    "--wandb": "did you mean --log wandb?",
+    "--optimizer Adam": "did you mean --model.optimizer?",
+    "--batch huge": "expected a whole number of 1 or more, or auto.",
+    "--name=": "--name is ''; expected a name",
+    "--weights imagenet": "is 'imagenet', which does not exist; expected a file, pretrained, none, or a name",
+    "--trainer.logger wandb": "takes the name of a class; give --log wandb instead",
 }
 
 
@@ -172,6 +181,27 @@ def test_answers_are_fast_and_on_one_screen(words, tmp_path):
     assert len(run.stdout.splitlines()) < 48
     assert all(len(line) <= 120 for line in run.stdout.splitlines())
     assert "Traceback" not in run.stderr
+
+
+def test_an_unknown_task_is_answered_before_the_data_set_is_read(answer, tmp_path):
+    assert "--task is 'detectoin'; did you mean detection?" in answer(".", "--task", "detectoin")
+    assert "--task is 'boxes'; expected one of classification, detection, instances" in answer(".", "--task", "boxes")
+
+
+@pytest.mark.parametrize("data", [{"root": ".", "test": "test"}, {"root": ".", "test": None}])
+def test_a_run_without_a_test_split_is_answered_with_what_to_give(data, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/best.ckpt").touch()
+    (tmp_path / "run/config.yaml").write_text(json.dumps({"data": {"init_args": data}}))
+    assert fit.main(["test", "run"]) == 1
+    assert "the data set of run has no test split; give one: vertebra test run DATA." in capsys.readouterr().err
+
+
+def test_all_flags_are_listed_without_a_usage_that_lists_them_as_well(capsys):
+    with pytest.raises(SystemExit):
+        fit.main(["fit", "--help-all"])
+    assert capsys.readouterr().out.startswith("usage: vertebra fit -c CONFIG [--FLAG VALUE ...]\n\n")
 
 
 def test_train_is_answered_by_fit(capsys):

@@ -82,6 +82,11 @@ def test_folders_of_leavings_alone_hold_no_classes(tmp_path):
         read_folders(tmp_path, {".png"})
 
 
+def test_samples_directly_in_folders_of_splits_have_no_class(tmp_path):
+    touch(tmp_path, "train/1.png", "valid/2.png")
+    assert not is_folder_per_class(tmp_path, {".png"})
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path):
     touch(tmp_path, "data/a/1.png", "elsewhere/2.png")
     (tmp_path / "data" / "b").symlink_to(tmp_path / "elsewhere")
