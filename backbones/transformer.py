@@ -44,7 +44,8 @@ class PatchEmbedding(nn.Module):
         height, width = images.shape[2:]
         maps = self.proj(F.pad(images, (0, -width % self.patch, 0, -height % self.patch)))
         tokens = maps.flatten(2).transpose(1, 2)
-        tokens = torch.cat((self.cls_token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens), dim=1)
+        # not len(tokens), which is a constant in an exported network
+        tokens = torch.cat((self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens), dim=1)
         return tokens + resized_positions(self.pos_embed, maps.shape[2], maps.shape[3])
 
 
@@ -60,7 +61,8 @@ def resized_positions(positions: Tensor, rows: int, columns: int) -> Tensor:
         (1, 1 + rows * columns, C)
     """
     grid = round((positions.shape[1] - 1) ** 0.5)
-    if (rows, columns) == (grid, grid):
+    # an exported network runs at other sizes than it was traced with
+    if not torch.compiler.is_exporting() and (rows, columns) == (grid, grid):
         return positions
     maps = positions[:, 1:].float().unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
     maps = F.interpolate(maps, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False)

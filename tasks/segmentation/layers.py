@@ -120,9 +120,10 @@ def pooled_conv_norm(in_channels: int, channels: int, size: int, norm: Norm) -> 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Resize (N, C, H, W) to (N, C, *size) bilinearly, without aligned corners."""
-    if tuple(x.shape[2:]) == tuple(size):
+    # an exported network runs at other sizes than it was traced with, which are symbols there
+    if not torch.compiler.is_exporting() and tuple(x.shape[2:]) == tuple(size):
         return x
-    if x.shape[2] == x.shape[3] == 1:  # a view instead of an interpolation of constants
+    if all(isinstance(side, int) and side == 1 for side in x.shape[2:]):  # a view, no interpolation of constants
         return x.expand(-1, -1, *size)
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 

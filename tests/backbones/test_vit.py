@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vertebra.backbones import BackboneOptions, create_backbone, list_backbones, load_weights
-from vertebra.backbones.transformer import EncoderBlock
+from vertebra.backbones.transformer import EncoderBlock, PatchEmbedding
 from vertebra.backbones.vit import NAMES, ViT
 from vertebra.tasks.classification import image_classifier
 from vertebra.tasks.medical import medical_classifier
@@ -178,3 +178,15 @@ def test_heatmaps_are_of_a_level_on_which_the_logits_depend():
     nn.init.normal_(network.head.fc.weight)
     for size in (64, 224):
         assert grad_cam(network, torch.randn(1, 1, size, size), 1).shape == (1, size, size)
+
+
+def test_an_exported_embedding_takes_other_batches_and_grids_than_those_of_the_trace():
+    torch.manual_seed(0)
+    embed = PatchEmbedding(3, 8, patch=4, grid=3).eval()
+    dynamic = torch.export.Dim.DYNAMIC
+    program = torch.export.export(
+        embed, (torch.zeros(2, 3, 12, 12),), dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},), strict=False
+    )
+    for shape in ((2, 3, 12, 12), (3, 3, 17, 30)):
+        images = torch.randn(shape)
+        torch.testing.assert_close(program.module()(images), embed(images))

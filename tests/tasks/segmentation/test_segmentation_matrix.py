@@ -16,7 +16,7 @@ from vertebra.tasks.segmentation import (
     unet,
     upernet,
 )
-from vertebra.tasks.segmentation.layers import PooledBatchNorm, PooledSyncBatchNorm, bin_means
+from vertebra.tasks.segmentation.layers import PooledBatchNorm, PooledSyncBatchNorm, bin_means, resized
 
 NARROW = {
     "deeplabv3": (deeplabv3, {"channels": 8}),
@@ -163,3 +163,21 @@ def test_means_of_bins_are_adaptive_average_pooling(size, bins):
     x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     rows, columns = (bin_means(length, bins, x) for length in size)
     torch.testing.assert_close(rows @ x @ columns.T, nn.functional.adaptive_avg_pool2d(x, bins))
+
+
+class PooledAndResized(nn.Module):
+    def forward(self, images, like):
+        pooled = images.mean(dim=(2, 3), keepdim=True)
+        return resized(images, like.shape[2:]), resized(pooled, like.shape[2:])
+
+
+def test_an_exported_resize_takes_sizes_that_the_trace_did_not_resize():
+    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        program = torch.export.export(
+            PooledAndResized(), (torch.zeros(1, 3, 4, 6), torch.zeros(1, 3, 4, 6)), dynamic_shapes=(free, free)
+        )
+    for size, other in (((4, 6), (4, 6)), ((5, 5), (5, 5)), ((5, 5), (11, 7)), ((1, 1), (3, 3))):
+        inputs = torch.randn(1, 3, *size), torch.randn(1, 3, *other)
+        for found, expected in zip(program.module()(*inputs), PooledAndResized()(*inputs), strict=True):
+            torch.testing.assert_close(found, expected)
