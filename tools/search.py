@@ -14,10 +14,11 @@ Search depth, width, block, stem, kernel, squeeze-and-excitation and resolution 
 budget of multiply-accumulates for one image. Two zero-cost proxies (NASWOT, Mellor et al. 2021,
 https://arxiv.org/abs/2006.04647, and synaptic flow, Abdelfattah et al. 2021, https://arxiv.org/abs/2101.08134) choose
 from three times as many networks as are trained; successive halving (Jamieson and Talwalkar 2016,
-https://arxiv.org/abs/1502.07943) trains the best third of each round three times as long. Beside it: random search of
-equal cost, and the published network as wide as the budget allows. The three are compared over seeds on images that
-selected none of them. Without --data, it trains on generated textures of ten classes. A search that was interrupted
-continues when it is started again with the same flags.
+https://arxiv.org/abs/1502.07943) trains the best third of each round three times as long. --strategy evolution mutates
+and crosses the best of a sample of a population whose oldest leaves it (aging evolution, Real et al. 2019,
+https://arxiv.org/abs/1802.01548). Beside either: random search of equal cost, and the published network as wide as the
+budget allows. The three are compared over seeds on images that selected none of them. Without --data, it trains on
+generated textures of ten classes. A search that was interrupted continues when it is started again with the same flags.
 """
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)", re.IGNORECASE)
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, metavar="ARCHIVE", help="CIFAR .tar.gz or .npz (default: textures)")
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: all, 1500 generated)")
+    parser.add_argument(
+        "--strategy", choices=("halving", "evolution"), default="halving", help="of the search (default: halving)"
+    )
     parser.add_argument("--candidates", type=int, default=27, metavar="N", help="networks to train (default: 27)")
     parser.add_argument("--epochs", type=int, default=18, metavar="N", help="longest training (default: 18)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images per batch (default: 16)")
@@ -79,10 +83,12 @@ def _run(args: argparse.Namespace) -> None:
 
     from vertebra.tools.analyses.findings import write_findings
     from vertebra.tools.degradation import read_images
+    from vertebra.tools.searching.candidate import Limits
     from vertebra.tools.searching.memory_training import MemoryTraining
-    from vertebra.tools.searching.search import Plan, run_search
+    from vertebra.tools.searching.search import STRATEGIES, run_search
     from vertebra.tools.searching.search_report import search_findings
     from vertebra.tools.searching.space import Space
+    from vertebra.tools.searching.strategy import Plan
     from vertebra.tools.searching.trials import Trials
 
     started = time.monotonic()
@@ -91,7 +97,7 @@ def _run(args: argparse.Namespace) -> None:
     plan = Plan(args.candidates, args.epochs, args.seed, args.seeds)
     source = args.data.name if args.data else "generated textures"
     settings = {"data": source, "images": len(train), "side": side, "budget": budget, "batch size": args.batch_size}
-    settings |= {"candidates": plan.candidates, "epochs": plan.epochs, "seed": plan.seed}
+    settings |= {"strategy": args.strategy, "candidates": plan.candidates, "epochs": plan.epochs, "seed": plan.seed}
     args.output.mkdir(parents=True, exist_ok=True)
     record = Trials(args.output / "trials.jsonl", settings)
     if record.resumed:
@@ -100,17 +106,20 @@ def _run(args: argparse.Namespace) -> None:
     def progress(line: str) -> None:
         print(f"{line}, {time.monotonic() - started:.0f} s in all", flush=True)
 
-    space = Space(side, budget)
-    outcome = run_search(space, plan, MemoryTraining(train, val, args.batch_size), record, progress)
+    limits = Limits(budget)
+    space = Space(side, limits)
+    training = MemoryTraining(train, val, args.batch_size)
+    outcome = run_search(space, STRATEGIES[args.strategy], plan, training, record, progress)
     setting = {
         "budget": f"{budget:,} multiply-accumulates of the backbone for one image",
-        "space": f"{', '.join(space.stems)} stems, {space.stages} stages, {', '.join(map(str, space.sizes))} pixels",
+        "space": space.pool.text(),
         "data": f"{len(train)} training and {len(val)} validation images of {side} x {side} pixels, {source}",
+        "strategy": args.strategy,
         "selection": "three quarters of the training images train, the others select",
         "training": f"up to {plan.epochs} epochs, batch size {args.batch_size}, AdamW, else as vertebra degradation",
         "seeds": f"{plan.seed} for the search, {len(outcome.finals['search'])} others for the comparison",
     }
-    findings = search_findings(outcome, plan, budget, setting)
+    findings = search_findings(outcome, plan, limits, setting)
     files = write_findings(args.output, "search", findings, "vertebra")
     print("", *findings.sentences, sep="\n")
     print(f"page: {files[0]}, {len(files) - 1} more files beside it, {time.monotonic() - started:.0f} s")

@@ -1,1 +1,1 @@
-"""Architecture search: space, zero-cost proxies, successive halving, and the record of trials."""
+"""Architecture search: space, zero-cost proxies, successive halving, evolution, and the record of trials."""

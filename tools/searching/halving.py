@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+from vertebra.tools.analyses.progress import track
+from vertebra.tools.searching.candidate import Candidate
+from vertebra.tools.searching.strategy import Draws, Evaluation, Plan, by_error, draw_distinct
+
 T = TypeVar("T")
 ETA = 3  # of the paper's successors: a third of the candidates goes on, for three times as long
+_POOL = 3  # drawn candidates for each that is trained
 
 
 class Rung(NamedTuple):
@@ -23,6 +28,31 @@ class Rung(NamedTuple):
 
     candidates: int
     epochs: int
+
+
+def halve(space: Draws, plan: Plan, evaluation: Evaluation) -> Candidate:
+    """Choose candidates by zero-cost proxies, and return the best by successive halving."""
+    pool = draw_distinct(space, _POOL * plan.candidates, plan.seed, "pool")
+    scores = [evaluation.proxies(candidate) for candidate in track(pool, "scoring untrained networks")]
+    chosen = [pool[index] for index in vote(scores)[: plan.candidates]]
+    rungs = plan_rungs(len(chosen), plan.epochs)
+    done = dict.fromkeys(rungs, 0)
+
+    def error(candidate: Candidate, rung: Rung) -> float:
+        done[rung] += 1
+        label = f"rung {rungs.index(rung) + 1} of {len(rungs)}, {done[rung]} of {rung.candidates}"
+        return evaluation.error(candidate, rung.epochs, label)
+
+    return successive_halving(chosen, rungs, error)[0][0]
+
+
+def vote(scores: Sequence[dict[str, float]]) -> list[int]:
+    """Return the indices of candidates by the mean of their ranks over all proxies, the best first."""
+    totals = [0] * len(scores)
+    for name in scores[0]:
+        for rank, index in enumerate(sorted(range(len(scores)), key=lambda i: -scores[i][name])):
+            totals[index] += rank
+    return sorted(range(len(scores)), key=lambda i: totals[i])
 
 
 def plan_rungs(count: int, epochs: int) -> list[Rung]:
@@ -51,6 +81,5 @@ def successive_halving(
     for rung in rungs:
         kept = [candidate for candidate, _ in ranked[: rung.candidates]]
         errors = [error(candidate, rung) for candidate in kept]
-        # NaN compares false with everything, and would leave an arbitrary order
-        ranked = sorted(zip(kept, errors, strict=True), key=lambda pair: (pair[1] != pair[1], pair[1]))
+        ranked = sorted(zip(kept, errors, strict=True), key=lambda pair: by_error(pair[1]))
     return ranked

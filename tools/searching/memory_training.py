@@ -13,8 +13,8 @@ from vertebra.tasks.classification.classifier import image_classifier
 from vertebra.tasks.classification.degradation import train_network
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.training.normalize import Normalize
+from vertebra.tools.searching.candidate import Candidate
 from vertebra.tools.searching.proxies import naswot, synflow
-from vertebra.tools.searching.space import Candidate
 
 _SELECTING = 0.25  # of the training images: on these a candidate is selected, and on no validation image
 _BATCH = 32  # images of a proxy

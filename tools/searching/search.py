@@ -1,23 +1,25 @@
-"""Search by proxies and successive halving, beside random search of equal cost and the hand-made network."""
+"""Search by a strategy, beside random search of equal cost and the hand-made network."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.stats import rankdata
 
-from vertebra.tools.analyses.progress import track
-from vertebra.tools.searching.halving import Rung, plan_rungs, successive_halving
-from vertebra.tools.searching.space import Candidate, Space
+from vertebra.tools.searching.candidate import Candidate
+from vertebra.tools.searching.evolution import evolve
+from vertebra.tools.searching.halving import halve
+from vertebra.tools.searching.random_search import search_randomly
+from vertebra.tools.searching.space import Space
+from vertebra.tools.searching.strategy import Plan, Strategy
 from vertebra.tools.searching.trials import Trials
 
+STRATEGIES: Mapping[str, Strategy] = {"halving": halve, "evolution": evolve}
 METHODS = ("search", "random", "hand-made")
-_POOL = 3  # drawn candidates for each that is trained
 _FINAL_SEED = 1000  # of the first comparison: no seed that a candidate was selected by
 
 
@@ -36,23 +38,6 @@ class Training(Protocol):
             seed: of it.
             final: whether it is trained and measured for the comparison, on images that select no candidate.
         """
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Size of a search.
-
-    Attributes:
-        candidates: number of candidates in the first rung.
-        epochs: of the last rung, of random search and of the comparison.
-        seed: of draws and trainings.
-        seeds: number of trainings for the comparison of each network.
-    """
-
-    candidates: int
-    epochs: int
-    seed: int
-    seeds: int
 
 
 class Trial(NamedTuple):
@@ -78,7 +63,7 @@ class Outcome(NamedTuple):
         trials: all trainings for the selection.
         best: candidate of each method.
         finals: method -> error of each seed of the comparison.
-        correlations: proxy -> Spearman's rank correlation with the accuracy in the first rung.
+        correlations: proxy -> Spearman's rank correlation with the accuracy in the first rung; empty without proxies.
         cost: method -> multiply-accumulates of its trainings relative to those of the search.
     """
 
@@ -90,87 +75,97 @@ class Outcome(NamedTuple):
 
 
 def run_search(
-    space: Space, plan: Plan, training: Training, record: Trials, progress: Callable[[str], None]
+    space: Space,
+    strategy: Strategy,
+    plan: Plan,
+    training: Training,
+    record: Trials,
+    progress: Callable[[str], None],
 ) -> Outcome:
     """Search, and compare the found network with random search of equal cost and with the hand-made one.
 
     Args:
-        space: with its budget.
+        space: with its limits.
+        strategy: of the search.
         plan: size of the search.
         training: of candidates.
         record: of trials, which are not repeated.
         progress: takes a line for each trial that is computed.
     """
-    trials: list[Trial] = []
-
-    def trained(method: str, candidate: Candidate, epochs: int, label: str) -> float:
-        def compute() -> dict[str, Any]:
-            started = time.monotonic()
-            error = training.error(candidate, epochs, plan.seed, final=False)
-            seconds = time.monotonic() - started
-            size = f"{candidate.name} at {candidate.size} pixels, {candidate.macs / 1e6:.1f} M"
-            progress(f"{label}: {size}: error {error:.3f} after {epochs} of {plan.epochs} epochs in {seconds:.0f} s")
-            return {"error": error, "seconds": seconds}
-
-        key = {"name": candidate.name, "size": candidate.size, "epochs": epochs, "seed": plan.seed}
-        error = float(record.result(key, compute)["error"])
-        trials.append(Trial(method, candidate, epochs, error))
-        return error
-
-    pool = draw_distinct(space, _POOL * plan.candidates, plan.seed, "pool")
-    scores = [
-        record.result(
-            {"proxies": candidate.name, "size": candidate.size, "seed": plan.seed},
-            lambda candidate=candidate: training.proxies(candidate, plan.seed),  # type: ignore[misc]
-        )
-        for candidate in track(pool, "scoring untrained networks")
-    ]
-    order = vote(scores)
-    chosen = [pool[index] for index in order[: plan.candidates]]
-    rungs = plan_rungs(len(chosen), plan.epochs)
-
-    done = dict.fromkeys(rungs, 0)
-
-    def rung_error(candidate: Candidate, rung: Rung) -> float:
-        done[rung] += 1
-        label = f"rung {rungs.index(rung) + 1} of {len(rungs)}, {done[rung]} of {rung.candidates}"
-        return trained("search", candidate, rung.epochs, label)
-
-    best = {"search": successive_halving(chosen, rungs, rung_error)[0][0]}
-    first = [trial.error for trial in trials[: len(chosen)]]
-    correlations = {
-        name: rank_correlation([scores[index][name] for index in order[: plan.candidates]], [-error for error in first])
-        for name in scores[0]
-    }
-
-    best["random"] = _random_search(space, plan, cost_of(trials), trained)
+    evaluation = _Recorded(plan, training, record, progress)
+    best = {"search": strategy(space, plan, evaluation)}
+    correlations = evaluation.correlations()
+    evaluation.method = "random"
+    best["random"] = search_randomly(space, plan, evaluation, cost_of(evaluation.trials))
+    evaluation.method = "hand-made"
     best["hand-made"] = space.handmade()
-    trained("hand-made", best["hand-made"], plan.epochs, "hand-made")
+    evaluation.error(best["hand-made"], plan.epochs, "hand-made")
+    trials = evaluation.trials
     spent = {method: cost_of([trial for trial in trials if trial.method == method]) for method in METHODS}
     cost = {method: spent[method] / spent["search"] for method in METHODS}
-    finals = _compare(best, plan, training, record, progress)
-    return Outcome(trials, best, finals, correlations, cost)
+    return Outcome(trials, best, evaluation.compare(best), correlations, cost)
 
 
-def draw_distinct(space: Space, count: int, seed: int, stream: str) -> list[Candidate]:
-    """Draw candidates of which no two are equal; fewer where a small space repeats itself."""
-    rng = random.Random(f"{seed} {stream}")
-    drawn: dict[tuple[str, int], Candidate] = {}
-    for _ in range(3 * count):
-        if len(drawn) == count:
-            break
-        candidate = space.draw(rng)
-        drawn[candidate.name, candidate.size] = candidate
-    return list(drawn.values())
+class _Recorded:
+    """Evaluation of candidates for a method, with a record.
 
+    Attributes:
+        method: that the next trainings belong to.
+        trials: of all methods, in order.
+    """
 
-def vote(scores: Sequence[dict[str, float]]) -> list[int]:
-    """Return the indices of candidates by the mean of their ranks over all proxies, the best first."""
-    totals = [0] * len(scores)
-    for name in scores[0]:
-        for rank, index in enumerate(sorted(range(len(scores)), key=lambda i: -scores[i][name])):
-            totals[index] += rank
-    return sorted(range(len(scores)), key=lambda i: totals[i])
+    def __init__(self, plan: Plan, training: Training, record: Trials, progress: Callable[[str], None]) -> None:
+        self.method = "search"
+        self.trials: list[Trial] = []
+        self._plan, self._training, self._record, self._progress = plan, training, record, progress
+        self._scores: dict[Candidate, dict[str, float]] = {}
+
+    def proxies(self, candidate: Candidate) -> dict[str, float]:
+        seed = self._plan.seed
+        key = {"proxies": candidate.name, "size": candidate.size, "seed": seed}
+        self._scores[candidate] = self._record.result(key, lambda: self._training.proxies(candidate, seed))
+        return self._scores[candidate]
+
+    def error(self, candidate: Candidate, epochs: int, label: str) -> float:
+        plan = self._plan
+        train = partial(self._training.error, candidate, epochs, plan.seed, final=False)
+        what = f"{label}: {candidate.name} at {candidate.size} pixels, {candidate.cost()}"
+        key = {"name": candidate.name, "size": candidate.size, "epochs": epochs, "seed": plan.seed}
+        error = self._result(key, train, f"{what}: error {{:.3f}} after {epochs} of {plan.epochs} epochs")
+        self.trials.append(Trial(self.method, candidate, epochs, error))
+        return error
+
+    def compare(self, best: Mapping[str, Candidate]) -> dict[str, list[float]]:
+        """Return the errors of the best candidates of all methods, for each seed of the comparison."""
+        plan = self._plan
+        finals: dict[str, list[float]] = {method: [] for method in best}
+        for seed in range(_FINAL_SEED + plan.seed, _FINAL_SEED + plan.seed + plan.seeds):
+            for method, candidate in best.items():
+                train = partial(self._training.error, candidate, plan.epochs, seed, final=True)
+                key = {"final": candidate.name, "size": candidate.size, "epochs": plan.epochs, "seed": seed}
+                finals[method].append(self._result(key, train, f"comparison, seed {seed}, {method}: error {{:.3f}}"))
+        return finals
+
+    def correlations(self) -> dict[str, float]:
+        """Return the rank correlation of each proxy with the accuracy after the shortest trainings."""
+        shortest = min(trial.epochs for trial in self.trials)
+        first = [trial for trial in self.trials if trial.epochs == shortest and trial.candidate in self._scores]
+        names = self._scores[first[0].candidate] if first else ()
+        accuracies = [-trial.error for trial in first]
+        return {
+            name: rank_correlation([self._scores[trial.candidate][name] for trial in first], accuracies)
+            for name in names
+        }
+
+    def _result(self, key: Mapping[str, Any], train: Callable[[], float], line: str) -> float:
+        def compute() -> dict[str, Any]:
+            started = time.monotonic()
+            error = train()
+            seconds = time.monotonic() - started
+            self._progress(f"{line.format(error)} in {seconds:.0f} s")
+            return {"error": error, "seconds": seconds}
+
+        return float(self._record.result(key, compute)["error"])
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
@@ -185,46 +180,10 @@ def cost_of(trials: Sequence[Trial]) -> float:
     return float(sum(trial.candidate.macs * trial.epochs for trial in trials))
 
 
-def pareto_front(points: Sequence[Trial]) -> list[Trial]:
-    """Return the trials that no other one equals or beats in both operations and error, by operations."""
+def pareto_front(points: Sequence[Trial], cost: Callable[[Candidate], float] = lambda one: one.macs) -> list[Trial]:
+    """Return the trials that no other one equals or beats in both cost and error, by cost."""
     front: list[Trial] = []
-    for trial in sorted(points, key=lambda one: (one.candidate.macs, one.error)):
+    for trial in sorted(points, key=lambda one: (cost(one.candidate), one.error)):
         if not front or trial.error < front[-1].error:
             front.append(trial)
     return front
-
-
-def _random_search(
-    space: Space, plan: Plan, limit: float, trained: Callable[[str, Candidate, int, str], float]
-) -> Candidate:
-    """Train random candidates for all epochs until they cost as much as the search, and return the best."""
-    rng = random.Random(f"{plan.seed} random")
-    spent = 0.0
-    found: list[tuple[float, int, Candidate]] = []
-    while True:
-        candidate = space.draw(rng)
-        spent += candidate.macs * plan.epochs
-        if found and spent > limit:
-            break
-        label = f"random {len(found) + 1}, {min(1, spent / limit):.0%} of the cost"
-        found.append((trained("random", candidate, plan.epochs, label), len(found), candidate))
-    return min(found)[2]
-
-
-def _compare(
-    best: dict[str, Candidate], plan: Plan, training: Training, record: Trials, progress: Callable[[str], None]
-) -> dict[str, list[float]]:
-    finals: dict[str, list[float]] = {method: [] for method in best}
-    for seed in range(_FINAL_SEED + plan.seed, _FINAL_SEED + plan.seed + plan.seeds):
-        for method, candidate in best.items():
-
-            def compute(candidate: Candidate = candidate, seed: int = seed, method: str = method) -> dict[str, Any]:
-                started = time.monotonic()
-                error = training.error(candidate, plan.epochs, seed, final=True)
-                seconds = time.monotonic() - started
-                progress(f"comparison, seed {seed}, {method}: error {error:.3f} in {seconds:.0f} s")
-                return {"error": error, "seconds": seconds}
-
-            key = {"final": candidate.name, "size": candidate.size, "epochs": plan.epochs, "seed": seed}
-            finals[method].append(float(record.result(key, compute)["error"]))
-    return finals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,8 +14,9 @@ from vertebra.tasks.reporting.plots import Plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.ablate import interval
 from vertebra.tools.analyses.findings import Findings
-from vertebra.tools.searching.search import METHODS, Outcome, Plan, pareto_front
-from vertebra.tools.searching.space import Candidate
+from vertebra.tools.searching.candidate import Candidate, Limits
+from vertebra.tools.searching.search import METHODS, Outcome, pareto_front
+from vertebra.tools.searching.strategy import Plan
 
 _CAVEAT = (
     "Errors of the selection are those of one seed, and the smallest of many is too small by chance: compare networks "
@@ -25,18 +27,37 @@ _LOOKS = {"search": ("o", PALETTE[0]), "random": ("s", PALETTE[1]), "hand-made":
 _RESOLUTION = 0.01  # smallest difference that counts: few seeds may agree by chance
 
 
-def search_findings(outcome: Outcome, plan: Plan, budget: int, setting: Mapping[str, str]) -> Findings:
+class _Cost(NamedTuple):
+    """What candidates cost: milliseconds where latency is limited, else operations."""
+
+    latency: bool
+
+    def of(self, candidate: Candidate) -> float:
+        return (candidate.latency or 0) * 1e3 if self.latency else candidate.macs / 1e6
+
+    def text(self, candidate: Candidate) -> str:
+        return f"{self.of(candidate):.2f} ms" if self.latency else f"{self.of(candidate):.1f} M"
+
+    @property
+    def header(self) -> str:
+        return "latency (ms)" if self.latency else "MACs (M)"
+
+    @property
+    def axis(self) -> str:
+        return "latency of one image (ms)" if self.latency else "multiply-accumulates (millions)"
+
+
+def search_findings(outcome: Outcome, plan: Plan, limits: Limits, setting: Mapping[str, str]) -> Findings:
     """Return the findings of a search, for `write_findings`."""
+    cost = _Cost(limits.latency is not None)
     complete = [trial for trial in outcome.trials if trial.epochs == plan.epochs]
-    front = pareto_front(complete)
-    header = ("method", "backbone", "size", "MACs (M)", "parameters", "epochs", "error", "on the front")
+    front = pareto_front(complete, cost.of)
+    columns = ("method", "backbone", "size", "MACs (M)", *([cost.header] if cost.latency else []), "parameters")
+    header = (*columns, "epochs", "error", "on the front")
     rows = [
         [
             trial.method,
-            trial.candidate.name,
-            trial.candidate.size,
-            trial.candidate.macs / 1e6,
-            trial.candidate.parameters,
+            *_cells(trial.candidate),
             trial.epochs,
             trial.error,
             "yes" if trial in front else "no",
@@ -46,23 +67,21 @@ def search_findings(outcome: Outcome, plan: Plan, budget: int, setting: Mapping[
     finals = {method: np.array(errors) for method, errors in outcome.finals.items()}
     comparison = Table(
         "Comparison",
-        ("method", "backbone", "size", "MACs (M)", "parameters", "error", "± (95 %)", "seeds", "cost of the selection"),
+        (*columns, "error", "± (95 %)", "seeds", "cost of the selection"),
         [[method, *_cells(outcome.best[method]), *_errors(finals[method]), outcome.cost[method]] for method in METHODS],
     )
     names = Table(
         "Pareto front",
-        ("MACs (M)", "error", "type behind vertebra fit DATA"),
-        [[trial.candidate.macs / 1e6, trial.error, _flags(trial.candidate)] for trial in front],
+        (cost.header, "error", "type behind vertebra fit DATA"),
+        [[cost.of(trial.candidate), trial.error, _flags(trial.candidate)] for trial in front],
     )
     sentences = [
-        f"Of {len({trial.candidate for trial in outcome.trials})} networks within {budget / 1e6:,.1f} M "
-        f"multiply-accumulates, the search found "
+        f"Of {len({trial.candidate for trial in outcome.trials})} networks within the {limits}, the search found "
         f"{outcome.best['search'].name} at {outcome.best['search'].size} pixels.",
-        *(_against(method, outcome, finals) for method in ("hand-made", "random")),
-        _proxies(outcome.correlations),
+        *(_against(method, outcome, finals, cost) for method in ("hand-made", "random")),
+        *([_proxies(outcome.correlations)] if outcome.correlations else []),
         *(
-            f"Front: {trial.candidate.macs / 1e6:.1f} M, error {trial.error:.3f}: "
-            f"vertebra fit DATA {_flags(trial.candidate)}"
+            f"Front: {cost.text(trial.candidate)}, error {trial.error:.3f}: vertebra fit DATA {_flags(trial.candidate)}"
             for trial in front
         ),
     ]
@@ -71,7 +90,7 @@ def search_findings(outcome: Outcome, plan: Plan, budget: int, setting: Mapping[
         setting,
         {f"error, {method}": float(finals[method].mean()) for method in METHODS},
         sentences,
-        [_plot(outcome, plan)],
+        [_plot(outcome, plan, cost)],
         Table("Trials", header, rows),
         comparison,
         _CAVEAT,
@@ -80,7 +99,8 @@ def search_findings(outcome: Outcome, plan: Plan, budget: int, setting: Mapping[
 
 
 def _cells(candidate: Candidate) -> list[str | float]:
-    return [candidate.name, candidate.size, candidate.macs / 1e6, candidate.parameters]
+    latency = [] if candidate.latency is None else [candidate.latency * 1e3]
+    return [candidate.name, candidate.size, candidate.macs / 1e6, *latency, candidate.parameters]
 
 
 def _errors(errors: np.ndarray) -> list[str | float]:
@@ -91,7 +111,7 @@ def _flags(candidate: Candidate) -> str:
     return f"--backbone {candidate.name} --size {candidate.size}"
 
 
-def _against(method: str, outcome: Outcome, finals: Mapping[str, np.ndarray]) -> str:
+def _against(method: str, outcome: Outcome, finals: Mapping[str, np.ndarray], cost: _Cost) -> str:
     """Return the sentence on the found network beside that of another method, paired by seed."""
     gaps = finals["search"] - finals[method]
     half, mean = interval(gaps), float(gaps.mean())
@@ -104,8 +124,8 @@ def _against(method: str, outcome: Outcome, finals: Mapping[str, np.ndarray]) ->
     kind = {"hand-made": "the hand-made network", "random": "random search of equal cost"}[method]
     other = outcome.best[method]
     return (
-        f"Found network against {kind} ({other.name} at {other.size} pixels, {other.macs / 1e6:.1f} M; the "
-        f"found one has {outcome.best['search'].macs / 1e6:.1f} M): error {finals['search'].mean():.3f} against "
+        f"Found network against {kind} ({other.name} at {other.size} pixels, {cost.text(other)}; the "
+        f"found one has {cost.text(outcome.best['search'])}): error {finals['search'].mean():.3f} against "
         f"{finals[method].mean():.3f}, {mean:+.3f} ± {half:.3f} over {len(gaps)} seeds: {judged}."
     )
 
@@ -115,9 +135,9 @@ def _proxies(correlations: Mapping[str, float]) -> str:
     return f"Rank correlation of the proxies with the accuracy in the first rung: {parts}."
 
 
-def _plot(outcome: Outcome, plan: Plan) -> Plot:
+def _plot(outcome: Outcome, plan: Plan, cost: _Cost) -> Plot:
     complete = [trial for trial in outcome.trials if trial.epochs == plan.epochs]
-    front = pareto_front(complete)
+    front = pareto_front(complete, cost.of)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -125,12 +145,12 @@ def _plot(outcome: Outcome, plan: Plan) -> Plot:
         axes.grid(linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        macs = [trial.candidate.macs / 1e6 for trial in front]
+        costs = [cost.of(trial.candidate) for trial in front]
         errors = [trial.error for trial in front]
-        axes.step(macs, errors, where="post", color=INK, linewidth=1, label="Pareto front")
+        axes.step(costs, errors, where="post", color=INK, linewidth=1, label="Pareto front")
         stopped = [trial for trial in outcome.trials if trial.epochs < plan.epochs]
         axes.plot(
-            [trial.candidate.macs / 1e6 for trial in stopped],
+            [cost.of(trial.candidate) for trial in stopped],
             [trial.error for trial in stopped],
             ".",
             color=hex_color(PALETTE[0]),
@@ -140,16 +160,16 @@ def _plot(outcome: Outcome, plan: Plan) -> Plot:
         for method, (marker, color) in _LOOKS.items():
             chosen = [trial for trial in complete if trial.method == method]
             axes.plot(
-                [trial.candidate.macs / 1e6 for trial in chosen],
+                [cost.of(trial.candidate) for trial in chosen],
                 [trial.error for trial in chosen],
                 marker,
                 color=hex_color(color),
                 markersize=6,
                 label=method,
             )
-        axes.set(xlabel="multiply-accumulates (millions)", ylabel="error")
+        axes.set(xlabel=cost.axis, ylabel="error")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=10)
 
-    title = f"Error on the selecting images against operations, {plan.epochs} epochs"
+    title = f"Error on the selecting images against {'latency' if cost.latency else 'operations'}, {plan.epochs} epochs"
     return Plot("search", title, draw, (640, 420))

@@ -10,17 +10,11 @@ import pytest
 from vertebra.backbones import create_backbone
 from vertebra.tools.main import main
 from vertebra.tools.search import read_budget
-from vertebra.tools.searching.search import (
-    Plan,
-    Trial,
-    cost_of,
-    draw_distinct,
-    pareto_front,
-    rank_correlation,
-    run_search,
-    vote,
-)
-from vertebra.tools.searching.space import Candidate, Space
+from vertebra.tools.searching.candidate import Candidate, Limits
+from vertebra.tools.searching.halving import vote
+from vertebra.tools.searching.search import STRATEGIES, Trial, cost_of, pareto_front, rank_correlation, run_search
+from vertebra.tools.searching.space import Space
+from vertebra.tools.searching.strategy import Plan, draw_distinct
 from vertebra.tools.searching.trials import Trials
 
 PLAN = Plan(candidates=4, epochs=3, seed=0, seeds=2)
@@ -55,13 +49,17 @@ class Drawn:
     def draw(self, rng):
         return Candidate(f"net{rng.randrange(300)}", 8, rng.randint(25, 100), 1)
 
+    def child(self, parents, rng):
+        return self.draw(rng)
+
     def handmade(self):
         return Candidate("hand", 8, 100, 1)
 
 
-def search(folder, table):
+def search(folder, table, strategy="halving"):
     lines = []
-    return run_search(Drawn(), PLAN, table, Trials(folder / "trials.jsonl", {}), lines.append), lines
+    record = Trials(folder / "trials.jsonl", {})
+    return run_search(Drawn(), STRATEGIES[strategy], PLAN, table, record, lines.append), lines
 
 
 def test_the_best_of_the_pool_is_found(tmp_path):
@@ -97,19 +95,20 @@ def test_the_comparison_has_seeds_and_images_of_its_own(tmp_path):
     assert {len(errors) for errors in outcome.finals.values()} == {2}
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("stop", [0, 2, 4, 6, 9])
-def test_a_resumed_search_repeats_no_trial_and_ends_equal(tmp_path, stop):
+def test_a_resumed_search_repeats_no_trial_and_ends_equal(tmp_path, stop, strategy):
     (tmp_path / "whole").mkdir()
     whole = Table()
-    expected, _ = search(tmp_path / "whole", whole)
+    expected, _ = search(tmp_path / "whole", whole, strategy)
     first, second = Table(stop_after=stop), Table()
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path, first)
-    outcome, _ = search(tmp_path, second)
+        search(tmp_path, first, strategy)
+    outcome, _ = search(tmp_path, second, strategy)
     assert outcome == expected
     assert [*first.calls, *second.calls] == whole.calls
     third = Table()
-    assert search(tmp_path, third)[0] == expected
+    assert search(tmp_path, third, strategy)[0] == expected
     assert third.calls == []
 
 
@@ -153,8 +152,8 @@ def test_other_budgets_are_refused(text):
 
 
 def test_the_command_writes_front_and_names(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("vertebra.tools.searching.space._MAX_DEPTH", 1)  # small networks train and are counted fast
-    monkeypatch.setattr("vertebra.tools.searching.search._POOL", 1)
+    monkeypatch.setattr("vertebra.tools.searching.genes._MAX_DEPTH", 1)  # small networks train and are counted fast
+    monkeypatch.setattr("vertebra.tools.searching.halving._POOL", 1)
     monkeypatch.setattr("vertebra.tools.degradation._NUM_VAL", 20)
     words = ["search", "--budget", "600K", "--images", "60", "--candidates", "2", "--epochs", "1", "--seeds", "2"]
     words += ["--output", str(tmp_path)]
@@ -169,7 +168,7 @@ def test_the_command_writes_front_and_names(tmp_path, capsys, monkeypatch):
     assert typed
     for name, size in typed:
         assert create_backbone(name).name == name
-        assert int(size) in Space(24, 600_000).sizes
+        assert int(size) in Space(24, Limits(600_000)).pool.sizes
     assert json.loads((tmp_path / "search.json").read_text())["summary"][0]["method"] == "search"
     assert {"search.html", "search.svg", "search.png", "search_front.csv"} <= {file.name for file in tmp_path.iterdir()}
     before = (tmp_path / "trials.jsonl").read_bytes()
