@@ -32,7 +32,7 @@ TOOLS = {
     "benchmarks": ("exporting",),
     "analyses": ("samples", "trained", "degradation"),
     "quantizing": ("exporting", "benchmarks"),
-    "searching": ("analyses", "backbones"),
+    "searching": ("arguments", "analyses", "backbones", "benchmarks", "experiment", "fit"),
 }
 
 

@@ -43,7 +43,7 @@ class Table:
 
     def __post_init__(self) -> None:
         # recorded at creation, when the threads are set as in the measurement
-        self.device = self.device or _device()
+        self.device = self.device or device_name()
         self.versions = {name: _version(name) for name in self.packages} | {"Python": platform.python_version()}
 
     def markdown(self) -> str:
@@ -161,7 +161,8 @@ def _json(cell: Spread | float) -> Any:
     return cell._asdict() if isinstance(cell, Spread) else cell
 
 
-def _device() -> str:
+def device_name() -> str:
+    """Return the GPU, or the processor and how many threads of it are used."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} threads of {_processor()}"

@@ -13,8 +13,9 @@ from vertebra.tasks.classification.classifier import image_classifier
 from vertebra.tasks.classification.degradation import train_network
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.training.normalize import Normalize
-from vertebra.tools.searching.candidate import Candidate
-from vertebra.tools.searching.proxies import naswot, synflow
+from vertebra.tools.searching.candidate import Candidate, Limits
+from vertebra.tools.searching.proxies import proxy_scores
+from vertebra.tools.searching.space import Space
 
 _SELECTING = 0.25  # of the training images: on these a candidate is selected, and on no validation image
 _BATCH = 32  # images of a proxy
@@ -28,22 +29,42 @@ class MemoryTraining:
         train: training images, square, of one size; a quarter of them selects candidates.
         val: validation images, which measure the comparison only.
         batch_size: images per step.
+        source: of the images, in words.
+
+    Attributes:
+        settings: that results depend on.
     """
 
-    def __init__(self, train: LabeledImages, val: LabeledImages, batch_size: int) -> None:
+    def __init__(self, train: LabeledImages, val: LabeledImages, batch_size: int, source: str) -> None:
+        self._side = min(train.read(0).shape[:2])
+        self.settings = {"data": source, "images": len(train), "side": self._side, "batch size": batch_size}
         order = np.random.default_rng(0).permutation(len(train))  # archives may be sorted by class
         held_out = round(_SELECTING * len(train))
         self._selection = train.only(order[held_out:]), train.only(order[:held_out])
         self._final = train, val
         self._batch_size = batch_size
 
+    def space(self, limits: Limits) -> Space:
+        """Return the space of networks for these images."""
+        return Space(self._side, limits)
+
+    def description(self) -> dict[str, str]:
+        """Return how candidates are trained and selected, a name to plain text."""
+        train, val = map(len, self._final)
+        size = f"{self._side} x {self._side} pixels"
+        return {
+            "data": f"{train} training and {val} validation images of {size}, {self.settings['data']}",
+            "selection": "three quarters of the training images train, the others select",
+            "training": f"batch size {self._batch_size}, AdamW, else as vertebra degradation",
+        }
+
     def proxies(self, candidate: Candidate, seed: int) -> dict[str, float]:
-        """Return scores of an untrained candidate, see `naswot` and `synflow`."""
+        """Return scores of an untrained candidate, see `proxy_scores`."""
         torch.manual_seed(seed)
         network = image_classifier(candidate.name, len(self._final[0].class_names))
         pixels = resized(self._selection[0].only(np.arange(_BATCH)), candidate.size).pixels
         images = Normalize()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-        return {"naswot": naswot(network, images), "synflow": synflow(network, tuple(images.shape[1:]))}
+        return proxy_scores(network, images)
 
     def error(self, candidate: Candidate, epochs: int, seed: int, final: bool) -> float:
         """Return the error after a training, on the held-out images or, at last, on the validation images."""

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor, nn
 
 
+def proxy_scores(network: nn.Module, images: Tensor) -> dict[str, float]:
+    """Return all scores of an untrained network by name, see `naswot` and `synflow`."""
+    return {"naswot": naswot(network, images), "synflow": synflow(network, tuple(images.shape[1:]))}
+
+
 def naswot(network: nn.Module, images: Tensor) -> float:
     """Return the log-determinant of the kernel of activation patterns of a batch; higher is better.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -147,7 +147,8 @@ def _plot(outcome: Outcome, plan: Plan, cost: _Cost) -> Plot:
         axes.spines[["top", "right", "left"]].set_visible(False)
         costs = [cost.of(trial.candidate) for trial in front]
         errors = [trial.error for trial in front]
-        axes.step(costs, errors, where="post", color=INK, linewidth=1, label="Pareto front")
+        rings: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none"}
+        axes.step(costs, errors, where="post", color=INK, linewidth=1, label="Pareto front", **rings)
         stopped = [trial for trial in outcome.trials if trial.epochs < plan.epochs]
         axes.plot(
             [cost.of(trial.candidate) for trial in stopped],

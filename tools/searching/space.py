@@ -24,14 +24,15 @@ class Space:
         limits: of every network.
         dense: whether networks have four stages and a stem with stride, which tasks other than classification need,
             also where images are small.
+        resizes: whether the resolution may differ from that of the data.
     """
 
-    def __init__(self, side: int, limits: Limits, dense: bool = False) -> None:
+    def __init__(self, side: int, limits: Limits, dense: bool = False, resizes: bool = True) -> None:
         self.side = side
         self.limits = limits
         small = side <= SMALL_SIDE and not dense
         # multiples of four, so that stages can halve twice without a remainder
-        sizes = sorted({max(8, round(side * share / 4) * 4) for share in (2 / 3, 5 / 6)} | {side})
+        sizes = sorted({max(8, round(side * share / 4) * 4) for share in (2 / 3, 5 / 6) if resizes} | {side})
         stems = ("small", "plain", "deep") if small else ("plain", "deep")
         self.pool = GenePool(stems, 3 if small else 4, tuple(sizes))
 

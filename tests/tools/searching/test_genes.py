@@ -5,7 +5,6 @@ import random
 import pytest
 
 from vertebra.backbones.resnet_spelled import ResNetDesign
-from vertebra.tools.backbones import Cost
 from vertebra.tools.searching.candidate import Limits
 from vertebra.tools.searching.genes import GenePool
 from vertebra.tools.searching.space import Space
@@ -49,18 +48,8 @@ def test_genes_are_read_from_a_name():
     assert POOL.read(handmade.name, 32, 1.0).growths == (2.0, 2.0)
 
 
-def counted(name, size):
-    """Operations that grow as those of convolutions do, without building a network."""
-    design = ResNetDesign.parse(name.removeprefix("resnet:"))
-    parts = enumerate(zip(design.depths, design.widths, strict=True))
-    area = size[0] * size[1] * design.kernel**2
-    macs = sum(depth * width**2 * area // 4**stage for stage, (depth, width) in parts)
-    return Cost(1, macs, size, ())
-
-
 @pytest.mark.parametrize("side", [8, 32, 96])
-def test_children_of_children_stay_within_the_limit(side, monkeypatch):
-    monkeypatch.setattr("vertebra.tools.searching.candidate.count", counted)
+def test_children_of_children_stay_within_the_limit(side, quick_count):
     budget = 40_000 * side**2
     space, rng = Space(side, Limits(budget)), random.Random(0)
     parents = [space.draw(rng), space.draw(rng)]

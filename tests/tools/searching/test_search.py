@@ -181,6 +181,32 @@ def test_the_command_writes_front_and_names(tmp_path, capsys, monkeypatch):
     assert "is of a search with seed 0, but this one has 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_recipe_is_searched_on_its_data_within_a_latency(classification_samples, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("vertebra.tools.searching.genes._MAX_DEPTH", 1)
+    words = ["search", "-c", "classification/scratch.yaml", "--data.root", str(classification_samples), "--size", "16"]
+    words += ["--batch", "5", "--workers", "0", "--latency", "20ms", "--budget", "300K", "--strategy", "evolution"]
+    words += ["--candidates", "2", "--epochs", "1", "--seeds", "1", "--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    first = capsys.readouterr()
+    assert first.err == ""
+    assert "within the budget of 300,000 multiply-accumulates and the latency of 20 ms" in first.out
+    with (tmp_path / "out" / "search.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["method"] for row in rows} == {"search", "random", "hand-made"}
+    assert all(0 < float(row["latency (ms)"]) <= 20 and float(row["MACs (M)"]) <= 0.3 for row in rows)
+    assert "top-1" in (tmp_path / "out" / "trials.log").read_text()
+    assert not (tmp_path / "out" / "trial").exists()
+    assert main(words) == 0
+    assert capsys.readouterr().out.split("\n\n")[1].splitlines()[:-1] == first.out.split("\n\n")[1].splitlines()[:-1]
+
+
+def test_flags_of_a_recipe_need_one(capsys):
+    with pytest.raises(SystemExit):
+        main(["search", "--budget", "1M", "--batch", "8"])
+    assert "unrecognized arguments: --batch 8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -188,6 +214,11 @@ def test_the_command_writes_front_and_names(tmp_path, capsys, monkeypatch):
         (["--budget", "1M", "--candidates", "0"], "must be 1 or more, not 0"),
         (["--budget", "1M", "--data", "nowhere.npz"], "nowhere.npz"),
         (["--budget", "10", "--images", "40"], "give a larger --budget"),
+        ([], "there is no limit; give --budget MACS, such as 40M, or --latency TIME"),
+        (["--latency", "5"], "--latency is '5'"),
+        (["-c", "nothing.yaml", "--budget", "1M"], "nothing.yaml: neither a file nor a shipped recipe"),
+        (["-c", "a.yaml", "--budget", "1M", "--batch-size", "8"], "--batch-size is given with -c"),
+        (["-c", "a.yaml", "--budget", "1M", "--images", "8"], "--images is given with -c"),
     ],
 )
 def test_mistakes_are_one_sentence(flags, message, tmp_path, capsys, monkeypatch):
