@@ -53,7 +53,7 @@ def test_importing_the_package_does_not_import_torch():
 # None in sys.modules makes an import fail as if the package were not installed; one process, since imports take seconds
 WITHOUT_OTHERS = """
 import sys
-sys.modules.update(av=None, monai=None, nibabel=None, pydicom=None, onnx=None)
+sys.modules.update(av=None, monai=None, nibabel=None, pydicom=None, onnx=None, timm=None)
 import vertebra.tools.check
 from vertebra.tools.main import main
 fit, predict = (command.split() for command in sys.argv[1:])
