@@ -6,15 +6,14 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -23,12 +22,12 @@ from vertebra.tasks.training.curve_points import CurvePoints
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.report_writer import ReportWriter
 from vertebra.tasks.training.run_facts import RunFacts
-from vertebra.tasks.training.saving.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO
+from vertebra.tasks.training.saving.checkpoint_files import LAST, PREVIOUS
 from vertebra.tasks.training.saving.checkpoints import PURGE_STEP, Checkpoints
 from vertebra.tasks.training.saving.metrics_log import MetricsLog
 from vertebra.tasks.training.saving.stopping import Interrupted, StopOnSignal
 from vertebra.tasks.training.training_pictures import TrainingPictures
-from vertebra.tools.arguments.config_files import RECORD, config_name, in_own_folder, resolve_configs
+from vertebra.tools.arguments.config_files import config_name, in_own_folder, resolve_configs
 from vertebra.tools.arguments.library_errors import library_message
 from vertebra.tools.arguments.linked_arguments import link_classes, refuse_contradictions, refuse_linked
 from vertebra.tools.arguments.null_values import load_none_as_null
@@ -40,11 +39,10 @@ from vertebra.tools.experiment.run_folder import check_writable
 from vertebra.tools.experiment.run_lock import RunLock
 from vertebra.tools.experiment.tracked_samples import TrackedSamples
 from vertebra.tools.experiment.trackers import TRACKERS, make_tracker, tracker_names
-from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.exported_file import is_exported, run_exported
 from vertebra.tools.trained.judging import add_judge
-from vertebra.tools.trained.shared_folder import is_shared
+from vertebra.tools.trained.run_record import RunCheckpointIO, RunRecord
 from vertebra.tools.trained.teaching import add_teacher
 
 Start = Callable[[TaskModule], None]
@@ -111,23 +109,12 @@ class VertebraCLI(LightningCLI):
         config.weights_only = True  # loading a checkpoint executes no code
         if not config.trainer.fast_dev_run:  # which writes nothing
             check_writable(run)
-        best = Path(config.checkpoint.dirpath) / "best.ckpt"
-        if self.subcommand == "fit":
-            if not config.trainer.fast_dev_run:
+            if self.subcommand == "fit":
                 self._acquire_lock(run)
                 if config.ckpt_path is None:
                     _refuse_used(run)
-            if config.ckpt_path == "last":
-                kept = [best.with_name(name) for name in (LAST, PREVIOUS)]
-                # if neither exists, Lightning warns and starts from scratch
-                config.ckpt_path = next((str(file) for file in kept if file.exists()), "last")
-        elif config.ckpt_path in (None, "best"):
-            if not best.is_file():
-                raise FileNotFoundError(
-                    f"{best} does not exist, and the metrics of untrained weights mean nothing; train first, or give "
-                    "--ckpt_path FILE."
-                )
-            config.ckpt_path = str(best)
+        choose = _to_resume if self.subcommand == "fit" else _to_evaluate
+        config.ckpt_path = choose(config.ckpt_path, Path(config.checkpoint.dirpath))
         # before Lightning loads it, whose errors do not name the file
         if config.ckpt_path not in (None, *CHOSEN_BY_LIGHTNING):
             content = read_checkpoint(Path(config.ckpt_path), training=self.subcommand == "fit")
@@ -213,42 +200,6 @@ class VertebraCLI(LightningCLI):
         self.lock.acquire(run)
 
 
-class RunCheckpointIO(AtomicCheckpointIO):
-    """Checkpoints on disk, and shared folders in their place for validation, test and prediction."""
-
-    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        if is_shared(Path(path)):
-            return read_checkpoint(Path(path))
-        return super().load_checkpoint(path, *args, **kwargs)
-
-
-class RunRecord(SaveConfigCallback):
-    """Saves the configuration to the run folder and, as text, to every checkpoint, which is then self-contained."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":
-            file = Path(trainer.default_root_dir) / RECORD
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self._text, encoding="utf-8")
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger | MLFlowLogger):
-                    logger.log_hyperparams(parse_config(self._text))
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self._text
-
-    @cached_property
-    def _text(self) -> str:
-        # once: jsonargparse takes a tenth of a second, and training waits in every save
-        config = self.config.clone()
-        # how this process began is no part of the run, which `validate` would read as the checkpoint to measure
-        config.ckpt_path, config.save = None, False
-        # a moved run has its checkpoints elsewhere, and another run trained by this file must not replace them
-        if config.checkpoint.dirpath == str(Path(config.trainer.default_root_dir) / "checkpoints"):
-            config.checkpoint.dirpath = None
-        return self.parser.dump(config, skip_none=False)
-
-
 def main(argv: Sequence[str] | None = None, start: Start | None = None) -> int:
     """Run `fit`, `validate` or `test`, whichever the first argument names, and return the exit code.
 
@@ -314,6 +265,26 @@ def main(argv: Sequence[str] | None = None, start: Start | None = None) -> int:
     finally:
         sys.argv = given
     return 0
+
+
+def _to_resume(wanted: str | None, folder: Path) -> str | None:
+    """Return the checkpoint that a training goes on from; for `last` the newest complete one of the folder."""
+    kept = [folder / name for name in (LAST, PREVIOUS)] if wanted == "last" else []
+    # if neither exists, Lightning warns and starts from scratch
+    return next((str(file) for file in kept if file.exists()), wanted)
+
+
+def _to_evaluate(wanted: str | None, folder: Path) -> str:
+    """Return the checkpoint to evaluate; the best one of the folder where none is given."""
+    if wanted not in (None, "best"):
+        return str(wanted)
+    best = folder / "best.ckpt"
+    if not best.is_file():
+        raise FileNotFoundError(
+            f"{best} does not exist, and the metrics of untrained weights mean nothing; train first, or give "
+            "--ckpt_path FILE."
+        )
+    return str(best)
 
 
 def _command(given: Sequence[str], args: Sequence[str]) -> str:
