@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from vertebra.tasks.generation.augmentation import DiffAugment
@@ -113,17 +112,11 @@ class GenerationModule(TaskModule):
         super().on_fit_start()
 
     def configure_optimizers(self) -> Any:
-        total = self.trainer.estimated_stepping_batches
-        if total == float("inf"):
-            raise ValueError(
-                "the learning-rate schedule needs an end of training; set --trainer.max_epochs or --trainer.max_steps."
-            )
         optimizers = [
             self.make_optimizer(network.parameters())
             for network in (self.network.generator, self.network.discriminator)
         ]
-        factor = lambda step: self.schedule((step + 1) / max(1, total))  # noqa: E731
-        return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
+        return optimizers, [self.scheduler(optimizer) for optimizer in optimizers]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         if self._trainer is None:  # such as in pruning and analyses, which follow the loss of a step

@@ -12,6 +12,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from vertebra.backbones.cpu_convolutions import replace_convolutions
@@ -178,13 +179,20 @@ class TaskModule(EvaluatedModule):
         optimizer = self.make_optimizer(parameter_groups(self.network, factors))
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_factor", 1.0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+
+    def scheduler(self, optimizer: Optimizer) -> LambdaLR:
+        """Return the scheduler of an optimizer, to be called after each step.
+
+        Raises:
+            ValueError: the training has no end.
+        """
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError(
                 "the learning-rate schedule needs an end of training; set --trainer.max_epochs or --trainer.max_steps."
             )
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule((step + 1) / max(1, total)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return LambdaLR(optimizer, lambda step: self.schedule((step + 1) / max(1, total)))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.inputs_of_step = None  # its memory is needed for the next step
