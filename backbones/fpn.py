@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -43,6 +44,29 @@ class FPN(nn.Module):
         initialize(self)
         self.inputs = [level.name for level in levels]
         self.levels = pyramid_levels(levels, channels, self.extra_blocks.num_levels if self.extra_blocks else 0)
+
+    def own_levels(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state of another FPN with the blocks of each level under the number that it has here.
+
+        Blocks count from the finest level, which a RetinaNet lacks: they are matched by the channels of their inputs,
+        and those without a match are left out.
+        """
+        pattern = re.compile(r"inner_blocks\.(\d+)\.0\.weight")
+        wanted = {block.get_parameter("0.weight").shape[1]: number for number, block in enumerate(self.inner_blocks)}
+        number_of = {
+            found[1]: wanted.get(value.shape[1])
+            for key, value in state.items()
+            if (found := pattern.fullmatch(key)) and value.dim() >= 2
+        }
+        renamed = {}
+        for key, value in state.items():
+            block, _, rest = key.partition(".")
+            number, _, name = rest.partition(".")
+            if block not in ("inner_blocks", "layer_blocks") or number not in number_of:
+                renamed[key] = value
+            elif number_of[number] is not None:
+                renamed[f"{block}.{number_of[number]}.{name}"] = value
+        return renamed
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         maps = [block(features[name]) for name, block in zip(self.inputs, self.inner_blocks, strict=True)]

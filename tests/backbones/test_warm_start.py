@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from vertebra.backbones import create_backbone, load_weights
+from vertebra.backbones import FPN, create_backbone, load_weights
 from vertebra.backbones.pretrained import is_of_a_network
 from vertebra.backbones.warm_start import warm_start
 from vertebra.tasks.classification import image_classifier
-from vertebra.tasks.detection import faster_rcnn
+from vertebra.tasks.detection import cascade_rcnn, faster_rcnn, fcos, retinanet
 from vertebra.tasks.medical import medical_classifier, study_classifier
 from vertebra.tasks.segmentation import fcn, fcn_scores, unet
 from vertebra.tasks.video import frame_classifier, video_classifier
@@ -105,8 +105,8 @@ def test_backbone_loads_from_any_checkpoint(tmp_path):
 
 def test_other_differences_are_listed_and_nothing_is_loaded(tmp_path):
     file = checkpoint(unet("resnet20", 3), tmp_path / "best.ckpt")
-    with pytest.raises(ValueError, match=r"best\.ckpt: decoder\..*Nothing was loaded.*NamedBackbone"):
-        fcn("resnet20", 3, output_stride=32, weights=file)
+    with pytest.raises(ValueError, match=r"best\.ckpt: backbone\..*Nothing was loaded.*NamedBackbone"):
+        fcn("resnet18", 3, output_stride=32, weights=file)
     with pytest.raises(ValueError, match=r"backbone\.layer1\.0\.conv1\.weight"):
         unet("resnet18", 3, weights=file)
     network = faster_rcnn("resnet20", 2, channels=8)
@@ -115,6 +115,40 @@ def test_other_differences_are_listed_and_nothing_is_loaded(tmp_path):
     with pytest.raises(ValueError, match=r"neck\.inner_blocks\.0\.0\.weight is \(16, .*but \(8, "):
         warm_start(network, wider)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+DETECTORS = {"faster_rcnn": faster_rcnn, "retinanet": retinanet, "fcos": fcos, "cascade_rcnn": cascade_rcnn}
+
+
+@pytest.mark.parametrize(
+    ("trained", "started", "rest"),
+    [
+        ("faster_rcnn", "retinanet", "new: neck.extra_blocks.p6, neck.extra_blocks.p7, head; not used: rpn, roi_heads"),
+        ("faster_rcnn", "cascade_rcnn", "new: roi_heads"),
+        ("retinanet", "faster_rcnn", "new: rpn, roi_heads; not used: neck.extra_blocks.p6, neck.extra_blocks.p7, head"),
+        ("retinanet", "fcos", "new: head.cls_conv.0.1, head.cls_conv.1.1, head.cls_conv.2.1, head.cls_conv.3.1, "),
+    ],
+)
+def test_a_checkpoint_of_another_detector_loads_all_that_fits(trained, started, rest, tmp_path, caplog):
+    theirs = DETECTORS[trained]("resnet20", 2, channels=8)
+    with caplog.at_level(logging.INFO):
+        ours = DETECTORS[started]("resnet20", 3, channels=8, weights=checkpoint(theirs, tmp_path / "best.ckpt"))
+    for part in ("backbone.layer3.1.conv2.weight", "neck.inner_blocks.1.0.weight", "neck.layer_blocks.2.0.bias"):
+        assert torch.equal(ours.get_parameter(part), theirs.get_parameter(part))
+    assert rest in caplog.messages[0]
+
+
+def test_levels_of_another_pyramid_are_matched_by_their_channels():
+    levels = create_backbone("resnet18").levels
+    with_c2, without_c2 = FPN(levels, channels=8), FPN(levels[1:], channels=8)
+    renamed = without_c2.own_levels(with_c2.state_dict())
+    assert {key: value.shape for key, value in renamed.items()} == {
+        key: value.shape for key, value in without_c2.state_dict().items()
+    }
+    assert torch.equal(renamed["layer_blocks.0.0.weight"], with_c2.layer_blocks[1][0].weight)
+    assert torch.equal(
+        with_c2.own_levels(without_c2.state_dict())["layer_blocks.3.0.bias"], without_c2.layer_blocks[2][0].bias
+    )
 
 
 @pytest.mark.parametrize(
