@@ -40,6 +40,8 @@ def write_program(
                 dynamic_shapes=signature.dynamic_shapes(torch.export.Dim.DYNAMIC),
                 strict=False,
             )
+            # conditions of memory layouts, which are the same for a length of 1
+            program._guards_code = [guard for guard in program._guards_code if not guard.endswith(" > 1")]
             torch.export.save(program, path, extra_files={METADATA: json.dumps(to_strings(entries))})
         except OSError:  # a full disk
             raise
