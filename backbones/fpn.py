@@ -48,24 +48,18 @@ class FPN(nn.Module):
     def own_levels(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the state of another FPN with the blocks of each level under the number that it has here.
 
-        Blocks count from the finest level, which a RetinaNet lacks: they are matched by the channels of their inputs,
-        and those without a match are left out.
+        Blocks count from the finest level, which a RetinaNet lacks, and both end with the coarsest level of the
+        backbone. Blocks of levels that are finer than those of this FPN are left out.
         """
-        pattern = re.compile(r"inner_blocks\.(\d+)\.0\.weight")
-        wanted = {block.get_parameter("0.weight").shape[1]: number for number, block in enumerate(self.inner_blocks)}
-        number_of = {
-            found[1]: wanted.get(value.shape[1])
-            for key, value in state.items()
-            if (found := pattern.fullmatch(key)) and value.dim() >= 2
-        }
+        blocks = re.compile(r"(inner_blocks|layer_blocks)\.(\d+)\.")
+        numbers = [int(found[2]) for key in state if (found := blocks.match(key))]
+        shift = len(self.inner_blocks) - 1 - max(numbers, default=len(self.inner_blocks) - 1)
         renamed = {}
         for key, value in state.items():
-            block, _, rest = key.partition(".")
-            number, _, name = rest.partition(".")
-            if block not in ("inner_blocks", "layer_blocks") or number not in number_of:
-                renamed[key] = value
-            elif number_of[number] is not None:
-                renamed[f"{block}.{number_of[number]}.{name}"] = value
+            found = blocks.match(key)
+            if found and (number := int(found[2]) + shift) < 0:
+                continue
+            renamed[f"{found[1]}.{number}.{key[found.end() :]}" if found else key] = value
         return renamed
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -138,7 +138,7 @@ def test_a_checkpoint_of_another_detector_loads_all_that_fits(trained, started, 
     assert rest in caplog.messages[0]
 
 
-def test_levels_of_another_pyramid_are_matched_by_their_channels():
+def test_levels_of_another_pyramid_are_counted_from_the_coarsest():
     levels = create_backbone("resnet18").levels
     with_c2, without_c2 = FPN(levels, channels=8), FPN(levels[1:], channels=8)
     renamed = without_c2.own_levels(with_c2.state_dict())
@@ -149,6 +149,8 @@ def test_levels_of_another_pyramid_are_matched_by_their_channels():
     assert torch.equal(
         with_c2.own_levels(without_c2.state_dict())["layer_blocks.3.0.bias"], without_c2.layer_blocks[2][0].bias
     )
+    of_one_width = FPN([level._replace(channels=8) for level in levels], channels=8)
+    assert of_one_width.own_levels(of_one_width.state_dict()).keys() == of_one_width.state_dict().keys()
 
 
 @pytest.mark.parametrize(
