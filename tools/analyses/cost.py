@@ -138,7 +138,48 @@ def _findings(
 ) -> Findings:
     whole, seconds = total(costs), sum(times.values())
     batch = args.batch
+    return Findings(
+        f"Cost of {name}",
+        {
+            "backbone": name,
+            "input": " x ".join(map(str, shape)),
+            "device": _device(),
+            "rounds": str(args.rounds),
+        },
+        {
+            "GMACs": whole.flops / 2e9 / batch,
+            "parameters": whole.parameters,
+            "activations, MiB": whole.activations / 2**20 / batch,
+            "time, ms": 1e3 * seconds,
+        },
+        _sentences(blocks, costs, times, roof, batch),
+        [_by_block(blocks, costs, times, batch), _roofline(blocks, costs, times, roof)],
+        _table(blocks, costs, times, batch),
+        None,
+        CAVEAT,
+    )
+
+
+def _table(blocks: Sequence[Block], costs: Mapping[str, Cost], times: Mapping[str, float], batch: int) -> Table:
+    """Return the cost of each part and of all, for each sample of a batch."""
     stages = {block.name: block.stage for block in blocks}
+    seconds = sum(times.values())
+    measured = [*((part, cost, times[part]) for part, cost in costs.items()), ("total", total(costs), seconds)]
+    rows: list[list[object]] = [
+        [
+            part,
+            stages.get(part, ""),
+            cost.parameters,
+            cost.flops / 2e6 / batch,
+            cost.activations / 2**20 / batch,
+            cost.traffic / 2**20 / batch,
+            cost.intensity,
+            1e3 * taken,
+            taken / seconds,
+            cost.flops / taken / 1e9 if taken > 0 else np.nan,
+        ]
+        for part, cost, taken in measured
+    ]
     header = (
         "part",
         "stage",
@@ -151,57 +192,25 @@ def _findings(
         "share of the time",
         "GFLOP/s",
     )
+    return Table("Cost of each part", header, rows)
 
-    def row(part: str, stage: str, cost: Cost, taken: float) -> list[object]:
-        return [
-            part,
-            stage,
-            cost.parameters,
-            cost.flops / 2e6 / batch,
-            cost.activations / 2**20 / batch,
-            cost.traffic / 2**20 / batch,
-            cost.intensity,
-            1e3 * taken,
-            taken / seconds,
-            cost.flops / taken / 1e9 if taken > 0 else np.nan,
-        ]
 
-    rows = [row(part, stages.get(part, ""), costs[part], times[part]) for part in costs]
-    rows.append(row("total", "", whole, seconds))
+def _sentences(
+    blocks: Sequence[Block], costs: Mapping[str, Cost], times: Mapping[str, float], roof: Roof, batch: int
+) -> list[str]:
+    whole, seconds = total(costs), sum(times.values())
     slowest = max(times, key=lambda part: times[part])
     ridge = roof.flops / roof.bandwidth
-    bound = [part for part in stages if costs[part].intensity < ridge]
-    sentences = [
+    bound = [block for block in blocks if costs[block.name].intensity < ridge]
+    return [
         f"{whole.parameters:,} parameters, {whole.flops / 2e9 / batch:.3f} GMACs and "
         f"{whole.activations / 2**20 / batch:.1f} MiB of activations a sample; {1e3 * seconds:.1f} ms for a batch of "
         f"{batch}.",
         f"The slowest part is {slowest} with {times[slowest] / seconds:.0%} of the time; the parts reach "
         f"{whole.flops / seconds / 1e9:.1f} GFLOP/s of {roof.flops / 1e9:.1f}.",
-        f"{len(bound)} of {len(stages)} blocks are left of the ridge at {ridge:.1f} FLOP per byte, where memory is the "
+        f"{len(bound)} of {len(blocks)} blocks are left of the ridge at {ridge:.1f} FLOP per byte, where memory is the "
         f"limit ({roof.bandwidth / 1e9:.1f} GB/s).",
     ]
-    return Findings(
-        f"Cost of {name}",
-        {
-            "backbone": name,
-            "input": " x ".join(map(str, shape)),
-            "device": torch.cuda.get_device_name()
-            if torch.cuda.is_available()
-            else f"CPU, {torch.get_num_threads()} threads",
-            "rounds": str(args.rounds),
-        },
-        {
-            "GMACs": whole.flops / 2e9 / batch,
-            "parameters": whole.parameters,
-            "activations, MiB": whole.activations / 2**20 / batch,
-            "time, ms": 1e3 * seconds,
-        },
-        sentences,
-        [_by_block(blocks, costs, times, batch), _roofline(blocks, costs, times, roof)],
-        Table("Cost of each part", header, rows),
-        None,
-        CAVEAT,
-    )
 
 
 def _by_block(blocks: Sequence[Block], costs: Mapping[str, Cost], times: Mapping[str, float], batch: int) -> Plot:

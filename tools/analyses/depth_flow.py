@@ -16,7 +16,7 @@ from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.video.classifier import ClipClassifier
-from vertebra.tools.analyses.findings import Findings
+from vertebra.tools.analyses.findings import WEIGHT_LOOKS, Findings
 from vertebra.tools.analyses.measures.continuous_depth import (
     Sum,
     kind_of_sum,
@@ -186,14 +186,31 @@ def _norms(x: Tensor) -> Tensor:
 def _findings(
     subject: Subject, steps: dict[str, list[BlockStep]], finer: dict[str, Refinement], args: Namespace
 ) -> Findings:
-    looks = {"untrained": 1, "trained": 0}
+    header = ["weights", "blocks", "branch size", "largest branch size", "cosine of steps", "output change, 2 steps"]
+    header += ["output change, 8 steps", "predictions kept, 2 steps", "distance to ODE, 1 step", "… 8 steps", "order"]
+    blocks = str(len(next(iter(steps.values()))))
+    setting = {"network": subject.name, "samples": subject.samples, "blocks": blocks, "seed": str(args.seed)}
+    return Findings(
+        f"Depth as time in {subject.name}",
+        setting | {"samples for the solver": str(args.points)},
+        {f"branch size, {weights}": float(_column(rows, "size").mean()) for weights, rows in steps.items()}
+        | {f"output change, 2 steps, {weights}": float(one.output[1]) for weights, one in finer.items()},
+        _sentences(steps, finer),
+        [line_plot("depth-flow", "Depth as time; dotted: a stage begins", _panels(steps, finer))],
+        Table("Steps by depth", ("weights", "quantity", "place", "steps a block", "value"), _rows(steps, finer)),
+        Table("Depth as time", header, [_summary(name, steps[name], finer[name]) for name in steps]),
+        CAVEAT,
+    )
+
+
+def _panels(steps: dict[str, list[BlockStep]], finer: dict[str, Refinement]) -> list[Panel]:
     some = next(iter(steps.values()))
     depth = np.arange(1, len(some) + 1)
     marks = [i + 0.5 for i, (a, b) in enumerate(pairwise(some), start=1) if a.branch.stage != b.branch.stage]
     by_depth = [
         Panel(
             title,
-            [Line(name, depth, _column(rows, field), looks[name]) for name, rows in steps.items()],
+            [Line(name, depth, _column(rows, field), WEIGHT_LOOKS[name]) for name, rows in steps.items()],
             "block that keeps the shape",
             y_label,
             marks=marks,
@@ -217,33 +234,18 @@ def _findings(
     ]
     changes = Panel(
         "Change of the coarsest map",
-        [Line(weights, counts, one.output, looks[weights]) for weights, one in finer.items()],
+        [Line(weights, counts, one.output, WEIGHT_LOOKS[weights]) for weights, one in finer.items()],
         "steps a block",
         "relative change",
     )
     kept = Panel(
         "Predictions that stay",
-        [Line(weights, counts, one.agreement, looks[weights]) for weights, one in finer.items()],
+        [Line(weights, counts, one.agreement, WEIGHT_LOOKS[weights]) for weights, one in finer.items()],
         "steps a block",
         "part of the samples",
     )
-    panels = [*by_depth, changes]
-    panels += [kept] if any(np.isfinite(one.agreement).all() for one in finer.values()) else []
-    panels += paths
-    header = ["weights", "blocks", "branch size", "largest branch size", "cosine of steps", "output change, 2 steps"]
-    header += ["output change, 8 steps", "predictions kept, 2 steps", "distance to ODE, 1 step", "… 8 steps", "order"]
-    setting = {"network": subject.name, "samples": subject.samples, "blocks": str(len(some)), "seed": str(args.seed)}
-    return Findings(
-        f"Depth as time in {subject.name}",
-        setting | {"samples for the solver": str(args.points)},
-        {f"branch size, {weights}": float(_column(rows, "size").mean()) for weights, rows in steps.items()}
-        | {f"output change, 2 steps, {weights}": float(one.output[1]) for weights, one in finer.items()},
-        _sentences(steps, finer),
-        [line_plot("depth-flow", "Depth as time; dotted: a stage begins", panels)],
-        Table("Steps by depth", ("weights", "quantity", "place", "steps a block", "value"), _rows(steps, finer)),
-        Table("Depth as time", header, [_summary(name, steps[name], finer[name]) for name in steps]),
-        CAVEAT,
-    )
+    stays = [kept] if any(np.isfinite(one.agreement).all() for one in finer.values()) else []
+    return [*by_depth, changes, *stays, *paths]
 
 
 def _column(steps: Sequence[BlockStep], field: str) -> np.ndarray:

@@ -16,6 +16,8 @@ from vertebra.tasks.reporting.plots import Plot
 from vertebra.tasks.reporting.report import Section, note, write_report
 from vertebra.tasks.reporting.tables import Table, json_value
 
+WEIGHT_LOOKS = {"trained": 0, "untrained": 1}  # of lines, see `charts.Line`
+
 
 class Findings(NamedTuple):
     """What an analysis found.

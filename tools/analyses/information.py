@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vertebra.tasks.reporting.charts import INK, Line, draw_line
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.findings import Findings
+from vertebra.tools.analyses.findings import WEIGHT_LOOKS, Findings
 from vertebra.tools.analyses.measures.mutual_information import (
     BINS,
     NEIGHBORS,
@@ -225,7 +225,7 @@ def measure_known(count: int, dims: int, classes: int, repeats: int, seed: int) 
 
 
 _TITLES = {"labels": "Information about the labels", "input": "Information about the input"}
-_LOOKS = {"untrained": 1, "trained": 0, "nearest neighbors": 2, "binning": 3}
+_LOOKS = {**WEIGHT_LOOKS, "nearest neighbors": 2, "binning": 3}
 
 
 def _findings(

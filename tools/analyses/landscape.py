@@ -187,40 +187,6 @@ def _findings(
     ratio = float(np.nanmean(ratios)) if np.isfinite(ratios).any() else np.nan
     center = eigenvalues[len(eigenvalues) // 2]
     middle = float(lines[1][0][len(lines[0]) // 2])
-    sentences = [
-        f"Roughness {roughness:.3f}: mean negative share of the curvature over {shares.size} points of the plane "
-        "(0 is convex, 0.5 saddles everywhere).",
-        f"Hessian: |smallest| / largest eigenvalue {ratio:.3f}, mean over {len(eigenvalues)} points; at the weights "
-        f"themselves {center.smallest:.3g} and {center.largest:.3g}.",
-        f"The loss is {middle:.4g} at the weights and up to {np.nanmax(plane.losses):.4g} on the plane.",
-    ]
-    if path is None:
-        sentences.append(reason)
-    else:
-        explained = path[0].explained
-        sentences.append(
-            f"The path of {len(path[0].coordinates) - 1} checkpoints lies to {explained.sum():.0%} in the plane of its "
-            f"two principal directions ({explained[0]:.0%} and {explained[1]:.0%})."
-        )
-    rows: list[list[object]] = [
-        ["line", index + 1, float(step), np.nan, float(value), np.nan]
-        for index, values in enumerate(lines[1])
-        for step, value in zip(lines[0], values, strict=True)
-    ]
-    rows += _rows("plane", plane, shares)
-    further = {
-        "hessian": Table(
-            "Extreme eigenvalues of the Hessian",
-            ("a", "b", "smallest", "largest", "|smallest| / largest"),
-            [[*one, float(ratio)] for one, ratio in zip(eigenvalues, ratios, strict=True)],
-        )
-    }
-    if path is not None:
-        rows += _rows("plane of the training", path[1], None)
-        axes = ("checkpoint", "first direction", "second direction")
-        places = [[index, *map(float, point)] for index, point in enumerate(path[0].coordinates)]
-        further["path"] = Table("Path of the training", axes, places)
-    header = ("part", "line", "a", "b", "loss", "negative share of curvature")
     numbers = [
         ["roughness", roughness],
         ["|smallest| / largest eigenvalue, mean", ratio],
@@ -237,13 +203,60 @@ def _findings(
             "seed": str(args.seed),
         },
         {"roughness": roughness, "|smallest| / largest eigenvalue": ratio, "loss at the weights": middle},
-        sentences,
+        [
+            f"Roughness {roughness:.3f}: mean negative share of the curvature over {shares.size} points of the plane "
+            "(0 is convex, 0.5 saddles everywhere).",
+            f"Hessian: |smallest| / largest eigenvalue {ratio:.3f}, mean over {len(eigenvalues)} points; at the "
+            f"weights themselves {center.smallest:.3g} and {center.largest:.3g}.",
+            f"The loss is {middle:.4g} at the weights and up to {np.nanmax(plane.losses):.4g} on the plane.",
+            reason if path is None else _of_path(path[0]),
+        ],
         landscape_plots(lines, plane, shares, eigenvalues, path),
-        Table("Losses", header, rows),
+        _losses(lines, plane, shares, path),
         Table("Numbers", ("number", "value"), numbers),
         CAVEAT,
-        further,
+        _further(eigenvalues, ratios, path),
     )
+
+
+def _of_path(path: Trajectory) -> str:
+    explained = path.explained
+    return (
+        f"The path of {len(path.coordinates) - 1} checkpoints lies to {explained.sum():.0%} in the plane of its two "
+        f"principal directions ({explained[0]:.0%} and {explained[1]:.0%})."
+    )
+
+
+def _losses(
+    lines: tuple[np.ndarray, list[np.ndarray]],
+    plane: Plane,
+    shares: np.ndarray,
+    path: tuple[Trajectory, Plane] | None,
+) -> Table:
+    """Return all losses, on the lines and on the planes."""
+    rows: list[list[object]] = [
+        ["line", index + 1, float(step), np.nan, float(value), np.nan]
+        for index, values in enumerate(lines[1])
+        for step, value in zip(lines[0], values, strict=True)
+    ]
+    rows += _rows("plane", plane, shares)
+    if path is not None:
+        rows += _rows("plane of the training", path[1], None)
+    return Table("Losses", ("part", "line", "a", "b", "loss", "negative share of curvature"), rows)
+
+
+def _further(
+    eigenvalues: list[Eigenvalues], ratios: np.ndarray, path: tuple[Trajectory, Plane] | None
+) -> dict[str, Table]:
+    """Return a table of the Hessian, and one of the path of the training."""
+    header = ("a", "b", "smallest", "largest", "|smallest| / largest")
+    rows = [[*one, float(ratio)] for one, ratio in zip(eigenvalues, ratios, strict=True)]
+    tables = {"hessian": Table("Extreme eigenvalues of the Hessian", header, rows)}
+    if path is not None:
+        axes = ("checkpoint", "first direction", "second direction")
+        places = [[index, *map(float, point)] for index, point in enumerate(path[0].coordinates)]
+        tables["path"] = Table("Path of the training", axes, places)
+    return tables
 
 
 def _rows(part: str, plane: Plane, shares: np.ndarray | None) -> list[list[object]]:

@@ -141,45 +141,25 @@ def spread(largest: int) -> list[int]:
 def _findings(
     subject: Subject, num_blocks: int, lesions: Sequence[Lesion], paths: Paths | None, args: Namespace
 ) -> Findings:
-    metric = subject.module.monitor[0].removeprefix("val/")
-    label = f"1 - {metric}"
+    label = f"1 - {subject.module.monitor[0].removeprefix('val/')}"
     whole = lesions[0].error
     singles = [lesion for lesion in lesions if lesion.kind == "delete one"]
-    errors = [lesion.error for lesion in singles]
-    panels = [
-        Panel(
-            "One block deleted",
-            [
-                Line("one block deleted", np.arange(1, len(errors) + 1), np.array(errors), 0),
-                Line("whole network", np.array([1, len(errors)]), np.array([whole, whole]), None),
-            ],
-            "deleted block",
-            label,
-        ),
-        Panel("n random blocks deleted", _over(lesions, "delete n", whole), "deleted blocks", label),
-    ]
-    swaps = sorted((lesion for lesion in lesions if lesion.kind == "swap n"), key=lambda lesion: lesion.correlation)
-    if swaps:
-        panels.append(Panel("Random pairs swapped", _over(lesions, "swap n", whole), "swaps", label))
-    rows = [[*lesion] for lesion in lesions]
-    header = ("lesion", "number", "blocks", "trial", "rank correlation of the order", "error")
     worst = max(singles, key=lambda lesion: lesion.error)
+    typical = median(lesion.error for lesion in singles)
+    panels = _panels(lesions, label)
     sentences = [
-        f"The error ({label}) is {whole:.3f}; without one of {len(singles)} blocks it is {median(errors):.3f} (median) "
-        f"and at most {worst.error:.3f} (without {worst.blocks})."
+        f"The error ({label}) is {whole:.3f}; without one of {len(singles)} blocks it is {typical:.3f} (median) and at "
+        f"most {worst.error:.3f} (without {worst.blocks}).",
+        *_sentences(lesions, args.trials),
     ]
-    for kind, words in (("delete n", "deleted"), ("swap n", "swaps")):
-        means = _means(lesions, kind)
-        if means:
-            few = [f"{number}: {error:.3f}" for number, error in list(means.items())[:: max(1, len(means) // 4)]]
-            sentences.append(f"Mean error over {args.trials} random choices by number of {words}: {', '.join(few)}.")
     further = {}
-    headline = {"error": whole, "without one block (median)": median(errors), "(worst)": worst.error}
+    headline = {"error": whole, "without one block (median)": typical, "(worst)": worst.error}
     if paths is not None:
         panels += path_panels(paths)
         further["paths"] = path_table(paths)
         sentences += path_sentences(paths)
         headline["mean path length by gradient"] = float((paths.shares * np.arange(len(paths.shares))).sum())
+    header = ("lesion", "number", "blocks", "trial", "rank correlation of the order", "error")
     return Findings(
         f"Lesion study of {subject.name}",
         {
@@ -191,27 +171,50 @@ def _findings(
         headline,
         sentences,
         [line_plot("lesion", "Error after lesions, and paths", panels)],
-        Table("Lesions", header, rows),
+        Table("Lesions", header, [[*lesion] for lesion in lesions]),
         Table("One block deleted", ("block", "error"), [[lesion.blocks, lesion.error] for lesion in singles]),
         CAVEAT,
         further,
     )
 
 
-def _means(lesions: Sequence[Lesion], kind: str) -> dict[int, float]:
+def _panels(lesions: Sequence[Lesion], label: str) -> list[Panel]:
+    whole = lesions[0].error
+    errors = [lesion.error for lesion in lesions if lesion.kind == "delete one"]
+    single = [
+        Line("one block deleted", np.arange(1, len(errors) + 1), np.array(errors), 0),
+        Line("whole network", np.array([1, len(errors)]), np.array([whole, whole]), None),
+    ]
+    panels = [
+        Panel("One block deleted", single, "deleted block", label),
+        Panel("n random blocks deleted", _over(lesions, "delete n", whole), "deleted blocks", label),
+    ]
+    if _by_number(lesions, "swap n"):
+        panels.append(Panel("Random pairs swapped", _over(lesions, "swap n", whole), "swaps", label))
+    return panels
+
+
+def _sentences(lesions: Sequence[Lesion], trials: int) -> list[str]:
+    sentences = []
+    for kind, words in (("delete n", "deleted"), ("swap n", "swaps")):
+        means = {number: float(np.mean(errors)) for number, errors in _by_number(lesions, kind).items()}
+        if means:
+            few = [f"{number}: {error:.3f}" for number, error in list(means.items())[:: max(1, len(means) // 4)]]
+            sentences.append(f"Mean error over {trials} random choices by number of {words}: {', '.join(few)}.")
+    return sentences
+
+
+def _by_number(lesions: Sequence[Lesion], kind: str) -> dict[int, list[float]]:
+    """Return the errors of all choices by the number of blocks deleted or of swaps, in ascending order."""
     numbers = sorted({lesion.number for lesion in lesions if lesion.kind == kind})
-    return {
-        number: float(np.mean([one.error for one in lesions if one.kind == kind and one.number == number]))
-        for number in numbers
-    }
+    return {number: [one.error for one in lesions if (one.kind, one.number) == (kind, number)] for number in numbers}
 
 
 def _over(lesions: Sequence[Lesion], kind: str, whole: float) -> list[Line]:
     """Return the mean, least and greatest error by the number of lesions, from the whole network on."""
-    numbers = sorted({lesion.number for lesion in lesions if lesion.kind == kind})
-    by_number = [[one.error for one in lesions if one.kind == kind and one.number == number] for number in numbers]
-    x = np.array([0, *numbers])
+    by_number = _by_number(lesions, kind)
+    x = np.array([0, *by_number])
     lines = []
     for name, pick, look in (("mean", np.mean, 0), ("least", np.min, 5), ("greatest", np.max, 3)):
-        lines.append(Line(f"{name} of the random choices", x, np.array([whole, *map(pick, by_number)]), look))
+        lines.append(Line(f"{name} of the random choices", x, np.array([whole, *map(pick, by_number.values())]), look))
     return lines

@@ -16,7 +16,7 @@ from torch import Tensor
 from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.findings import Findings
+from vertebra.tools.analyses.findings import WEIGHT_LOOKS, Findings
 from vertebra.tools.analyses.networks.blocks import Block, blocks_of, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.networks.subject import (
     Subject,
@@ -200,11 +200,10 @@ _PANELS = (
 
 def _findings(subject: Subject, blocks: Sequence[Block], readings: dict[str, list[Reading]], seed: int) -> Findings:
     depth = np.arange(len(blocks) + 1)
-    looks = {"untrained": 1, "trained": 0}
     starts = [i + 0.5 for i, (a, b) in enumerate(pairwise(blocks), start=1) if a.stage != b.stage]
     panels = []
     for field, title, label, log in _PANELS:
-        lines = [Line(name, depth, _column(rows, field), looks[name]) for name, rows in readings.items()]
+        lines = [Line(name, depth, _column(rows, field), WEIGHT_LOOKS[name]) for name, rows in readings.items()]
         if any(np.isfinite(line.y).any() for line in lines):  # a plain network has no branch
             panels.append(Panel(title, lines, "block", label, log_y=log, marks=starts))
     names = [field.name for field in fields(Reading)]
