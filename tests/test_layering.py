@@ -20,7 +20,7 @@ DETECTION = {
 }
 # the packages of `tools/analyses/` likewise
 ANALYSES = {"networks": (), "measures": ("networks", "progress")}
-# the packages of `tools/` likewise; `trained/` starts runs and may import any of them
+# the packages of `tools/` likewise; those above `trained/` may also start commands
 TOOLS = {
     "arguments": (),
     "checks": (),
@@ -28,10 +28,12 @@ TOOLS = {
     "experiment": (),
     "samples": (),
     "exporting": (),
-    "pruning": (),
     "benchmarks": ("exporting",),
-    "analyses": ("samples", "trained", "degradation"),
     "quantizing": ("exporting", "benchmarks"),
+    "trained": ("arguments", "experiment", "exporting", "quantizing"),
+    "analyses": ("samples", "trained", "degradation"),
+    "pruning": ("arguments", "experiment", "exporting", "trained", "train"),
+    "sharing": ("trained", "folds"),
     "searching": ("arguments", "analyses", "backbones", "benchmarks", "experiment", "fit"),
 }
 
@@ -170,6 +172,7 @@ def test_forbidden_imports_are_detected_and_allowed_ones_pass(tmp_path, monkeypa
         ("tasks/detection/networks/a.py", "from vertebra.tasks.detection.module import DetectionModule"),
         ("tools/arguments/a.py", "from vertebra.tools import train"),
         ("tools/checks/a.py", "from vertebra.tools.autoconfig.recipes import choose_recipe"),
+        ("tools/trained/a.py", "from vertebra.tools import train"),
         ("tools/analyses/networks/a.py", "from vertebra.tools.analyses.measures.cka import cka"),
     ]:
         (tmp_path / file).write_text(line)

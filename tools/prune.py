@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.epochs is not None and args.epochs < 0:
             raise ValueError(f"--epochs is {args.epochs}; expected a whole number, 0 for no fine-tuning.")
         check_run(args.run)
-        from vertebra.tools.trained.pruning_run import prune_run  # imports torch, which takes seconds
+        from vertebra.tools.pruning.pruning_run import prune_run  # imports torch, which takes seconds
 
         folder = args.run if args.run.is_dir() else args.run.parent.parent
         output = args.output or folder.with_name(f"{folder.name}_pruned")

@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_run(args.run)
         if args.push:  # before anything is written
             _hub()
+        from vertebra.tools.sharing.sharing import share
         from vertebra.tools.trained.checkpoint_file import read_checkpoint  # these import torch, which takes seconds
         from vertebra.tools.trained.run import load
-        from vertebra.tools.trained.sharing import share
 
         run = load(args.run, device="cpu", trust=args.trust)
         files = share(run, read_checkpoint(run.path), args.folder, args.name or args.folder.resolve().name, args.trust)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         list_backbones,
         load_weights,
     )
+    from vertebra.tools.from_python import fit
     from vertebra.tools.trained.run import load
-    from vertebra.tools.trained.training import fit
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ __all__ = [
     "load_weights",
 ]
 # name -> module that defines it
-_ELSEWHERE = {"fit": "vertebra.tools.trained.training", "load": "vertebra.tools.trained.run"}
+_ELSEWHERE = {"fit": "vertebra.tools.from_python", "load": "vertebra.tools.trained.run"}
 
 
 def __getattr__(name: str) -> Any:

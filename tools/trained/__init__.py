@@ -1,1 +1,1 @@
-"""Trained runs in Python: loading, prediction, sharing."""
+"""Trained runs in Python: loading, prediction, export."""

@@ -12,9 +12,9 @@ import numpy as np
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable, read_evaluated
 from vertebra.tasks.scoring.bootstrap import bootstrap
 from vertebra.tools.folds import make_scorer
+from vertebra.tools.sharing.model_card import Score, model_card
 from vertebra.tools.trained.assembly import portable_config
 from vertebra.tools.trained.location import BEST
-from vertebra.tools.trained.model_card import Score, model_card
 from vertebra.tools.trained.run import Run
 from vertebra.tools.trained.shared_folder import CARD, write_shared
 

@@ -1,0 +1,1 @@
+"""Sharing of a run: a folder for others, and its model card."""
