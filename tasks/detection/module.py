@@ -14,6 +14,7 @@ from vertebra.tasks.detection.annotations.instances import Detections
 from vertebra.tasks.detection.dataset import DetectionBatch
 from vertebra.tasks.detection.distillation import PyramidDistillation
 from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluation.intervals import match_arrays
 from vertebra.tasks.detection.evaluation.metrics import CocoMetric
 from vertebra.tasks.detection.file_detections import Found, merged_detections, whole_detections
 from vertebra.tasks.detection.networks.detector import Detector
@@ -132,6 +133,9 @@ class DetectionModule(TaskModule):
 
     def class_table(self) -> Table:
         return class_table(self.results)
+
+    def per_image(self) -> dict[str, np.ndarray]:
+        return match_arrays(self.results.images, len(self.class_names), self.results.masks is not None)
 
     def write_measured(self, folder: Path) -> Path:
         file = folder / f"detections_{self.split}.json"

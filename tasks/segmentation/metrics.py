@@ -52,27 +52,27 @@ class SegmentationResults:
     def per_class_dice(self) -> np.ndarray:
         """(K,) float64; NaN as for `per_class_iou`."""
         confusion = self.confusion
-        return _ratio(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+        return ratio(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
 
     @property
     def per_class_accuracy(self) -> np.ndarray:
         """(K,) float64, recall of each class; NaN for a class without labeled pixels."""
-        return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
+        return ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def miou(self) -> float:
         """Mean IoU over the classes that are labeled or predicted."""
-        return _mean(self.per_class_iou)
+        return mean_of_defined(self.per_class_iou)
 
     @property
     def pixel_accuracy(self) -> float:
         """Fraction of labeled pixels that are classified correctly."""
-        return float(_ratio(np.diag(self.confusion).sum(), self.confusion.sum()))
+        return float(ratio(np.diag(self.confusion).sum(), self.confusion.sum()))
 
     @property
     def per_image_miou(self) -> np.ndarray:
         """(N,) float64, mean IoU of each image; NaN for an image without labeled pixels."""
-        return np.array([_mean(ious(matrix)) for matrix in self.matrices])
+        return np.array([mean_of_defined(ious(matrix)) for matrix in self.matrices])
 
     def confidence_curves(self) -> ConfidenceCurves | None:
         """Return precision, recall and F1 of pixels over the confidence threshold; None without probabilities."""
@@ -108,10 +108,10 @@ class SegmentationResults:
         """Return the headline metrics of the report."""
         return {
             "mIoU": self.miou,
-            "mean Dice": _mean(self.per_class_dice),
+            "mean Dice": mean_of_defined(self.per_class_dice),
             "pixel accuracy": self.pixel_accuracy,
-            "mean accuracy": _mean(self.per_class_accuracy),
-            "boundary F1": _mean(self.boundaries.f1),
+            "mean accuracy": mean_of_defined(self.per_class_accuracy),
+            "boundary F1": mean_of_defined(self.boundaries.f1),
         }
 
 
@@ -202,14 +202,16 @@ def _confidences(label: Tensor, mask: Tensor, scores: Tensor | None, num_classes
 def ious(confusion: np.ndarray) -> np.ndarray:
     """Return the per-class IoU (K,) of a confusion matrix (K, K); NaN for a class with an empty union."""
     intersection = np.diag(confusion)
-    return _ratio(intersection, confusion.sum(axis=0) + confusion.sum(axis=1) - intersection)
+    return ratio(intersection, confusion.sum(axis=0) + confusion.sum(axis=1) - intersection)
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return the quotient of counts, NaN where the denominator is 0."""
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1), np.nan)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of_defined(values: np.ndarray) -> float:
+    """Return the mean of what is not NaN, and NaN where nothing is left."""
     # not `nanmean`, which warns where there is no value
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")

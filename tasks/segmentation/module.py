@@ -19,6 +19,7 @@ from vertebra.tasks.segmentation.dataset import SegmentationBatch
 from vertebra.tasks.segmentation.distillation import ChannelDistillation
 from vertebra.tasks.segmentation.drawing import overlay, present
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.intervals import count_arrays
 from vertebra.tasks.segmentation.losses import CrossEntropy
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.outputs import SegmentationOutput
@@ -137,6 +138,9 @@ class SegmentationModule(TaskModule):
                     mask, predicted = (x.to(torch.uint8).cpu().numpy() for x in (batch.masks[place], labels))
                     examples.append(Example(batch.names[place], float(scores[row]), mask, predicted))
         return examples
+
+    def per_image(self) -> dict[str, np.ndarray]:
+        return count_arrays(self.results.matrices)
 
     def report_sections(self) -> list[Section]:
         return segmentation_sections(self.results)

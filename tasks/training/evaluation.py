@@ -193,6 +193,10 @@ class EvaluatedModule(LightningModule, ABC):
         """
         return None
 
+    def per_image(self) -> dict[str, np.ndarray] | None:
+        """Return what `results` are computed from, for each image, or None where that is the table of `evaluated`."""
+        return None
+
     def evaluated(self) -> EvaluatedTable | None:
         """Return the prediction for each sample of the last evaluation, or None where a sample has no class."""
         return None

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
@@ -29,7 +30,8 @@ class ReportWriter(Callback):
 
     The content comes from the module's `report`. Also written are the numbers of the report to `metrics.json`, the
     logged metrics to `metrics_val.json` or `metrics_test.json`, null if undefined, and, if the module provides
-    `evaluated`, per-sample scores to `scores_val.csv` or `scores_test.csv`.
+    `evaluated`, per-sample scores to `scores_val.csv` or `scores_test.csv`; what intervals over images take goes to
+    `per_image_val.npz` or `per_image_test.npz`.
 
     Args:
         save: also write the predictions themselves, see `TaskModule.write_measured`.
@@ -63,6 +65,8 @@ class ReportWriter(Callback):
         _write_json(folder / "metrics.json", {"split": pl_module.split, **report_numbers(headline, sections)})
         if (table := pl_module.evaluated()) is not None:
             write_evaluated(folder / f"scores_{pl_module.split}.csv", table)
+        if (arrays := pl_module.per_image()) is not None:
+            np.savez_compressed(folder / f"per_image_{pl_module.split}.npz", **arrays)  # type: ignore[arg-type]
         if self.save and (written := pl_module.write_measured(folder)) is not None:
             rank_zero_info(f"predictions: {written}")
         numbers = ", ".join(f"{name} {format_number(value)}" for name, value in headline.items())

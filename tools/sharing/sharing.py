@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from vertebra.tasks.detection.evaluation.intervals import precision_intervals
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable, read_evaluated
 from vertebra.tasks.scoring.bootstrap import bootstrap
+from vertebra.tasks.segmentation.intervals import pixel_intervals
 from vertebra.tools.folds import make_scorer
 from vertebra.tools.sharing.model_card import Score, model_card
 from vertebra.tools.trained.assembly import portable_config
@@ -18,6 +20,8 @@ from vertebra.tools.trained.location import BEST
 from vertebra.tools.trained.run import Run
 from vertebra.tools.trained.shared_folder import CARD, write_shared
 
+# task -> returns the intervals of its metrics, of the arrays of `per_image`
+_INTERVALS = {"detection": precision_intervals, "segmentation": pixel_intervals}
 METRICS, PREPROCESSING, EXTRA = "metrics.json", "preprocessor_config.json", "training.json"
 
 
@@ -57,13 +61,21 @@ def share(run: Run, content: dict[str, Any], folder: Path, name: str, trust: boo
 
 
 def measured(run: Run) -> list[Score]:
-    """Return the metrics of a run; accuracy and AUROC with 95 % intervals where it has the scores of its samples."""
-    scores = [Score(name, value) for name, value in run.metrics.items()]
+    """Return the metrics of a run; with 95 % intervals those of detectors and segmenters, accuracy and AUROC.
+
+    They need what an evaluation wrote for each sample, which runs of earlier versions lack.
+    """
+    intervals: dict[str, str] = {}
+    scores: list[Score] = []
     if run.path.name == BEST:
         for split in ("val", "test"):
+            if (file := run.path.parent.parent / f"per_image_{split}.npz").is_file() and run.task in _INTERVALS:
+                with np.load(file, allow_pickle=False) as arrays:
+                    found = _INTERVALS[run.task](dict(arrays))
+                intervals |= {f"{split}/{name}": str(interval) for name, interval in found.items()}
             if (file := run.path.parent.parent / f"scores_{split}.csv").is_file():
                 scores += _with_intervals(split, read_evaluated(file))
-    return scores
+    return [*(Score(name, value, intervals.get(name, "")) for name, value in run.metrics.items()), *scores]
 
 
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:

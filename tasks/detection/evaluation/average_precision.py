@@ -88,6 +88,49 @@ class Outcomes(NamedTuple):
     correct: np.ndarray
 
 
+class Matches(NamedTuple):
+    """What average precision over any selection of the images takes: over all areas, at most 100 of a class in one.
+
+    Attributes:
+        labels: (D,) int64 in 1..K, ascending; the detections of a class best score first.
+        images: (D,) int64 in 0..N-1, the image of each detection.
+        true: (D, T) bool, true positives at each IoU.
+        false: (D, T) bool.
+        truth_labels: (G,) int64, of the objects that are to be found.
+        truth_images: (G,) int64.
+        num_images: N.
+        num_classes: K.
+    """
+
+    labels: np.ndarray
+    images: np.ndarray
+    true: np.ndarray
+    false: np.ndarray
+    truth_labels: np.ndarray
+    truth_images: np.ndarray
+    num_images: int
+    num_classes: int
+
+
+def matches(images: Sequence[EvaluatedImage], num_classes: int, regions: type[Regions] = BoxRegions) -> Matches:
+    """Match detections as `evaluate` does; the arguments are the same, and images are numbered by `image_id`."""
+    images = sorted(images, key=lambda image: image.image_id)
+    truth, detections = _truth(images, regions), _detections(images, regions)
+    true, false = (values[:, 0] for values in _match(truth, detections))
+    order = np.lexsort((-detections.scores, detections.labels))
+    wanted, number = truth.counted[:, 0], max(len(images), 1)
+    return Matches(
+        detections.labels[order],
+        detections.group[order] % number,
+        true[order],
+        false[order],
+        truth.labels[wanted],
+        truth.group[wanted] % number,
+        len(images),
+        num_classes,
+    )
+
+
 def evaluate(
     images: Sequence[EvaluatedImage], num_classes: int, regions: type[Regions] = BoxRegions
 ) -> tuple[np.ndarray, np.ndarray, Outcomes]:

@@ -13,6 +13,7 @@ from vertebra.tasks.scoring.confidence import confidence_curves
 from vertebra.tasks.segmentation import SegmentationData, SegmentationModule, deeplabv3plus
 from vertebra.tasks.segmentation.formats import Split
 from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
+from vertebra.tasks.segmentation.intervals import count_arrays, pixel_intervals
 from vertebra.tasks.segmentation.metrics import SegmentationMetric
 from vertebra.tasks.segmentation.transforms import RandomCrop
 from vertebra.tasks.training.schedules import Cosine
@@ -202,3 +203,17 @@ def test_no_curves_without_probabilities():
     metric = SegmentationMetric(["a"])
     metric.update(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), torch.tensor([0]))
     assert metric.compute().confidence_curves() is None
+
+
+def test_intervals_are_of_metrics_over_images_that_are_drawn():
+    metric = SegmentationMetric(NAMES)
+    for number, (labels, mask) in enumerate(pair for seed in range(3) for pair in draw(seed)):
+        metric.update(torch.tensor(labels)[None], torch.tensor(mask)[None], torch.tensor([number]))
+    results = metric.compute()
+    intervals = pixel_intervals(count_arrays(results.matrices))
+    assert intervals.keys() == results.scores().keys()
+    for name, value in results.scores().items():
+        assert intervals[name].low < value < intervals[name].high
+    # of equal images every draw has the same score
+    same = pixel_intervals(count_arrays(np.repeat(results.matrices[:1], 4, axis=0)))["miou"]
+    assert same.low == same.high == results.per_image_miou[0]

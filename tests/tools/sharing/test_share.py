@@ -54,6 +54,18 @@ def test_a_moved_folder_predicts_the_same_in_another_process(task, trained, tmp_
     assert loaded.class_names == vertebra.load(run).class_names
 
 
+@pytest.mark.parametrize(("task", "names"), [("detection", ["map", "map50"]), ("segmentation", ["miou"])])
+def test_the_card_of_a_detector_or_segmenter_has_intervals_over_images(task, names, trained, tmp_path):
+    run, _ = trained(task)
+    assert share.main([str(run), str(tmp_path / "shared")]) == 0
+    metrics = json.loads((tmp_path / "shared/metrics.json").read_text())
+    card = (tmp_path / "shared/README.md").read_text()
+    for name in names:
+        low, high = map(float, metrics[f"val/{name}"]["interval"].split(" to "))
+        assert low - 1e-3 <= metrics[f"val/{name}"]["value"] <= high + 1e-3
+        assert f"| {metrics[f'val/{name}']['interval']} |" in card
+
+
 def test_a_folder_has_weights_card_and_metrics_with_intervals_and_no_path_of_the_machine(trained, tmp_path, capsys):
     run, files = trained("classification")
     folder = tmp_path / "textures"

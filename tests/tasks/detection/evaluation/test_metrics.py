@@ -12,7 +12,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from vertebra.tasks.detection.annotations.instances import Detections, Instances
+from vertebra.tasks.detection.evaluation.average_precision import matches
 from vertebra.tasks.detection.evaluation.evaluated_image import EvaluatedImage
+from vertebra.tasks.detection.evaluation.intervals import match_arrays, precision_intervals, weighted_precisions
 from vertebra.tasks.detection.evaluation.metrics import CocoMetric
 
 
@@ -180,3 +182,43 @@ def test_two_processes_give_the_number_of_one(tmp_path, monkeypatch):
         image_ids, numbers = json.loads((tmp_path / f"{rank}.json").read_text())
         assert image_ids == [image.image_id for image in alone.images]
         assert numbers == list(alone.headline().values())
+
+
+def test_each_image_once_has_the_metrics_of_the_evaluation():
+    images = some_images()
+    expected = results_of(images)
+    assert weighted_precisions(matches(images, 3), np.ones(len(images), dtype=np.int64)) == pytest.approx(
+        {"map": expected.ap, "map50": expected.ap50}, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_image_counts_as_often_as_it_is_drawn(seed):
+    rng = np.random.default_rng(seed)
+    images = [random_image(i, 6, 5, seed) for i in range(8)]
+    # scores of an image all differ: copies of a tie would be in another order
+    scores = [1e-3 * rng.permutation(len(one.detections)) for one in images]
+    images = [
+        one._replace(detections=replace(one.detections, scores=values))
+        for one, values in zip(images, scores, strict=True)
+    ]
+    times = rng.integers(0, 4, len(images))
+    copies = [image for image, count in zip(images, times, strict=True) for _ in range(count)]
+    expected = results_of([one._replace(image_id=i) for i, one in enumerate(copies)])
+    found = weighted_precisions(matches(images, 3), times)
+    assert found == pytest.approx({"map": expected.ap, "map50": expected.ap50}, abs=1e-12)
+
+
+def test_intervals_hold_the_estimate_and_narrow_with_more_images():
+    widths = []
+    for number in (8, 64):
+        images = [random_image(i, 4, 3) for i in range(number)]
+        interval = precision_intervals(match_arrays(images, 3, False))["map50"]
+        assert interval.low < results_of(images).ap50 < interval.high
+        widths.append(interval.high - interval.low)
+    assert widths[1] < widths[0] / 1.5
+
+
+def test_without_objects_the_metrics_are_undefined():
+    found = weighted_precisions(matches([random_image(0, 0, 3)], 3), np.ones(1, dtype=np.int64))
+    assert np.isnan(list(found.values())).all()
