@@ -127,14 +127,17 @@ class VertebraCLI(LightningCLI):
         """Read the splits that the run measures on before the network is built, which may take a download."""
         validates = self.config[self.subcommand].trainer.limit_val_batches != 0
         split = {"fit": "val" if validates else "", "validate": "val", "test": "test"}.get(str(self.subcommand), "")
+        if self.subcommand == "fit":
+            _ = data.class_names  # first, since a flag of the validation split is no remedy for the training split
         try:
             if split:
                 data.records(split)
         except (ValueError, FileNotFoundError) as error:
             flags = f"--data.{split}"
             text = str(error)
-            remedy = "" if flags in text else f" The flag is {flags}."
-            if split == "val" and "val_fraction" not in text:
+            is_missing = isinstance(error, FileNotFoundError) or "is not given" in text
+            remedy = f" The flag is {flags}." if is_missing and flags not in text else ""
+            if is_missing and split == "val" and "val_fraction" not in text:
                 remedy += " To hold out a part of the training split: --data.val_fraction 0.2."
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{text}{remedy}") from error

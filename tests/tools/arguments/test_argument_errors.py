@@ -69,6 +69,17 @@ def test_a_missing_validation_folder_is_named_with_its_flag(classification_sampl
     assert "The flag is --data.val." in message
 
 
+def test_a_fault_of_the_training_split_is_no_matter_of_the_flag_for_validation(classification_samples, capsys):
+    first = sorted(path.name for path in (classification_samples / "train").iterdir())[0]
+    root = ["--data.root", str(classification_samples), "--data.val_fraction", "0.2"]
+    for train_split, fault in (("gone", "gone does not exist"), (f"train/{first}", "holds no folders")):
+        args = ["fit", "-c", "classification/demo.yaml", *root, "--data.train", train_split]
+        assert train.main([*args, "--trainer.accelerator", "cpu"]) == 1
+        message = capsys.readouterr().err
+        assert fault in message
+        assert "--data.val" not in message.replace("data.val_fraction=0.2", "")
+
+
 @pytest.mark.parametrize(("flag", "value"), [("data.kind", "grades"), ("model.target", "Findings")])
 def test_a_kind_of_labels_that_is_not_the_target_s_is_refused_before_the_data_is_read(flag, value, capsys):
     value = f"vertebra.tasks.medical.targets.{value}" if flag == "model.target" else value
