@@ -13,22 +13,37 @@ from vertebra.tools import main
 from vertebra.tools.exporting import program_file
 from vertebra.tools.exporting.signature import signature_of
 
+PROGRAM = """
+extra = {"metadata.json": ""}
+network = torch.export.load(sys.argv[1], extra_files=extra).module()
+names = json.loads(extra["metadata.json"])["class_names"]
+"""
+COMPILED = """
+network = torch._inductor.aoti_load_package(sys.argv[1])
+names = network.get_metadata()["class_names"]
+"""
 ALONE = """
 import json, sys
 import numpy as np, torch
-extra = {"metadata.json": ""}
-program = torch.export.load(sys.argv[1], extra_files=extra)
+{load}
 assert "vertebra" not in sys.modules
-np.save(sys.argv[3], program.module()(torch.from_numpy(np.load(sys.argv[2]))).numpy())
-print(json.loads(extra["metadata.json"])["class_names"])
+np.save(sys.argv[3], network(torch.from_numpy(np.load(sys.argv[2]))).numpy())
+print(names)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["classification", "medical", "video"])
-def test_a_file_needs_torch_alone(trained, task, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "load", "flags"),
+    [
+        *((task, PROGRAM, ()) for task in ("classification", "medical", "video")),
+        *((task, COMPILED, ("--aoti",)) for task in ("classification", "medical")),
+    ],
+    ids=["classification", "medical", "video", "compiled-classification", "compiled-medical"],
+)
+def test_a_file_needs_torch_alone(trained, task, load, flags, tmp_path):
     run, file = trained(task)[0], tmp_path / "model.pt2"
-    assert main.main(["export", str(run), "--output", str(file), "--normalized"]) == 0
+    assert main.main(["export", str(run), "--output", str(file), "--normalized", *flags]) == 0
     record = json.loads((tmp_path / "export.json").read_text())["model.pt2"]
     assert record["relative_difference"] < 1e-5
     assert {shape[0] for shape in record["shapes"]} >= {1, 3}
@@ -37,7 +52,9 @@ def test_a_file_needs_torch_alone(trained, task, tmp_path):
                           for axis in record["axes"]])  # fmt: skip
     np.save(tmp_path / "inputs.npy", inputs.numpy())
     args = [file, tmp_path / "inputs.npy", tmp_path / "logits.npy"]
-    done = subprocess.run([sys.executable, "-c", ALONE, *args], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE.format(load=load), *args], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == list(loaded.class_names)
     with torch.inference_mode():
@@ -51,6 +68,14 @@ def test_padding_that_a_file_cannot_hold_is_refused_in_one_sentence(trained, tmp
     expected = "DeepLabV3Plus cannot be exported to torch.export: a .pt2 file cannot hold the function ceil of a size"
     assert expected in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compiling_without_a_compiler_is_refused_in_one_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
+    assert main.main(["export", str(tmp_path), "--aoti"]) == 1
+    assert "needs a C++ compiler, and no-such-compiler does not run; install g++" in capsys.readouterr().err
+    assert main.main(["export", str(tmp_path), "--aoti", "--output", "a.onnx"]) == 1
+    assert "--output is a.onnx; expected a name that ends in .pt2 with --aoti" in capsys.readouterr().err
 
 
 class FixedHeight(torch.nn.Module):

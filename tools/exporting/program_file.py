@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,24 +29,36 @@ def write_program(
     Raises:
         ValueError: the network cannot be traced, or an axis cannot be dynamic.
     """
-    inputs = signature.inputs(example)
-    # as torch's ONNX exporter does: a length of 1 in the example is no constant of the graph
-    lengths_are_free = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    with quiet(), lengths_are_free:
+    program = traced(network, example, signature, "torch.export")
+    # conditions of memory layouts, which are the same for a length of 1
+    program._guards_code = [guard for guard in program._guards_code if not guard.endswith(" > 1")]
+    with quiet():
         try:
-            program = torch.export.export(
-                network,
-                tuple(inputs.values()),
-                dynamic_shapes=signature.dynamic_shapes(torch.export.Dim.DYNAMIC),
-                strict=False,
-            )
-            # conditions of memory layouts, which are the same for a length of 1
-            program._guards_code = [guard for guard in program._guards_code if not guard.endswith(" > 1")]
             torch.export.save(program, path, extra_files={METADATA: json.dumps(to_strings(entries))})
         except OSError:  # a full disk
             raise
         except Exception as error:  # most have no public class
             raise export_error(network, "torch.export", error, signature) from error
+
+
+def traced(network: nn.Module, example: Tensor, signature: Signature, target: str) -> torch.export.ExportedProgram:
+    """Return the graph of a network; arguments as of `write_onnx`.
+
+    Raises:
+        ValueError: it cannot be traced, or an axis cannot be dynamic; the message names `target`.
+    """
+    # as torch's ONNX exporter does: a length of 1 in the example is no constant of the graph
+    lengths_are_free = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with quiet(), lengths_are_free:
+        try:
+            return torch.export.export(
+                network,
+                tuple(signature.inputs(example).values()),
+                dynamic_shapes=signature.dynamic_shapes(torch.export.Dim.DYNAMIC),
+                strict=False,
+            )
+        except Exception as error:  # most have no public class
+            raise export_error(network, target, error, signature) from error
 
 
 class ProgramModule(nn.Module):
@@ -62,7 +74,12 @@ class ProgramModule(nn.Module):
         self.signature = signature
         self.takes_studies = signature.takes_studies
         self._process = ProcessPoolExecutor(1, get_context("spawn"))
-        self._process.submit(_load, str(path), signature.takes_sizes).result()
+        self._process.submit(_load, self.load, str(path), signature.takes_sizes).result()
+
+    @staticmethod
+    def load(path: str) -> Callable[..., Any]:
+        """Return the function of a file."""
+        return torch.export.load(path).module()
 
     def run_file(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Return the outputs by name.
@@ -89,14 +106,14 @@ class ProgramDetector(DetectorCalls, ProgramModule):
     """Detector of a .pt2 file."""
 
 
-_loaded: list[nn.Module] = []  # in the process of a `ProgramModule`
+_loaded: list[Callable[..., Any]] = []  # in the process of a `ProgramModule`
 
 
-def _load(path: str, detects: bool) -> None:
+def _load(load: Callable[[str], Callable[..., Any]], path: str, detects: bool) -> None:
     if detects:  # the file of a detector needs this one operator
         import vertebra.tasks.detection.parts.nms_operator  # noqa: F401
     torch.set_num_threads(1)
-    _loaded.append(torch.export.load(path).module())
+    _loaded.append(load(path))
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vertebra.tasks.training.normalize import Normalize
 from vertebra.tools.exporting.comparison import Comparison, Result, first_input
+from vertebra.tools.exporting.compiled_file import AOTI, CompiledDetector, CompiledNetwork
 from vertebra.tools.exporting.exported_network import ExportedNetwork, folded
 from vertebra.tools.exporting.onnx_file import OnnxDetector, OnnxNetwork
 from vertebra.tools.exporting.program_file import ProgramDetector, ProgramNetwork
@@ -28,7 +29,7 @@ class ExportPlan(NamedTuple):
         signature: of the file.
         network: that is traced.
         eager: the network of the run, which takes and returns what that of `readers` does.
-        readers: suffix of a file -> file to its network.
+        readers: format of a file (suffix, or `AOTI`) -> file to its network.
         inputs: a real one, a batch of one.
         as_input: a batch of such inputs to what `eager` takes.
         result: of the comparison, to add to.
@@ -62,7 +63,11 @@ def plan_for(run: Run, normalize: Normalize | None, module: Any, batches: Iterab
     signature = signature_of(run.task, run.network, inputs.dim())
     network = ExportedNetwork(folded(run.network), normalize).eval()
     result = Comparison(getattr(module, "exclusive", True))
-    readers: Readers = {".onnx": OnnxNetwork, ".pt2": partial(ProgramNetwork, signature=signature)}
+    readers: Readers = {
+        ".onnx": OnnxNetwork,
+        ".pt2": partial(ProgramNetwork, signature=signature),
+        AOTI: partial(CompiledNetwork, signature=signature),
+    }
     return ExportPlan(signature, network, eager, readers, inputs, lambda inputs: inputs, result)
 
 
@@ -83,5 +88,9 @@ def _detector_plan(run: Run, normalize: Normalize | None, module: Any, batches: 
     def whole(images: Tensor) -> ImageBatch:
         return ImageBatch(images, torch.tensor([images.shape[2:]]).repeat(len(images), 1))
 
-    readers: Readers = {".onnx": OnnxDetector, ".pt2": partial(ProgramDetector, signature=signature)}
+    readers: Readers = {
+        ".onnx": OnnxDetector,
+        ".pt2": partial(ProgramDetector, signature=signature),
+        AOTI: partial(CompiledDetector, signature=signature),
+    }
     return ExportPlan(signature, network, eager, readers, first.images, whole, DetectionComparison())

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from vertebra.tools.exporting.comparison import Result, compare, compare_shapes, prepared
+from vertebra.tools.exporting.compiled_file import AOTI, require_compiler, write_compiled
 from vertebra.tools.exporting.draft import draft_of
 from vertebra.tools.exporting.exported_network import example_input
 from vertebra.tools.exporting.onnx_file import write_onnx
@@ -25,7 +26,7 @@ from vertebra.tools.trained.run_data import validation_batches
 from vertebra.tools.trained.shared_folder import described_entries
 
 RECORD = "export.json"
-_WRITERS = {".onnx": write_onnx, ".pt2": write_program}
+_WRITERS = {".onnx": write_onnx, ".pt2": write_program, AOTI: write_compiled}
 
 
 def export_run(
@@ -34,23 +35,28 @@ def export_run(
     normalized: bool = False,
     images: Sequence[Path] | None = None,
     trust: bool = False,
+    compiled: bool = False,
 ) -> str:
     """Export the network of a run, and compare the file with it.
 
     Args:
         path: of the run.
-        output: the file, .onnx or .pt2; `export/model.onnx` in the run folder if not given.
+        output: the file, .onnx or .pt2; `export/model.onnx` in the run folder if not given, or `.pt2` if compiled.
         normalized: whether the file takes normalized inputs.
         images: samples to compare on; the validation split of the run if not given.
         trust: see `vertebra.load`.
+        compiled: whether a .pt2 file is compiled by AOTInductor.
 
     Returns:
         What was written, and how it compares.
 
     Raises:
         FileNotFoundError: there is no such run, or its data set is not there.
-        ValueError: the network cannot be exported, the file differs from it, or cannot be written.
+        ValueError: the network cannot be exported, the file differs from it, or cannot be written, or there is no
+            compiler.
     """
+    if compiled:
+        require_compiler()
     run = load(path, device="cpu", trust=trust)
     signature_of(run.task, run.network, 4)  # before any data are read
     normalize = None if normalized else getattr(run.module, "normalize", None)
@@ -58,9 +64,10 @@ def export_run(
     module = prepared(run.module, normalizes=normalize is not None)
     plan = plan_for(run, normalize, module, batches)
     signature, inputs = plan.signature, plan.inputs
-    file = output or run_folder(run.path) / "export" / "model.onnx"
+    file = output or run_folder(run.path) / "export" / ("model.pt2" if compiled else "model.onnx")
     with draft_of(file) as draft:
-        write_compared(plan, module, batches, images is None, entries_of(run, plan, trust), draft, file)
+        entries = entries_of(run, plan, trust)
+        write_compared(plan, module, batches, images is None, entries, draft, file, compiled)
     size, result = file.stat().st_size / 1e6, plan.result
     add_record(file, RECORD, _recorded(signature, inputs, result))
     return f"{file} ({size:.1f} MB)\n{_described(signature, inputs)}\n{_summary(result)}"
@@ -74,6 +81,7 @@ def write_compared(
     entries: Mapping[str, Any],
     draft: Path,
     file: Path,
+    compiled: bool = False,
 ) -> nn.Module:
     """Write the network of a plan, and compare what is written with the eager network.
 
@@ -85,6 +93,7 @@ def write_compared(
         entries: metadata.
         draft: file to write.
         file: its later name, whose suffix chooses the format.
+        compiled: whether a .pt2 file is compiled by AOTInductor.
 
     Returns:
         The network of the file.
@@ -94,8 +103,9 @@ def write_compared(
     """
     signature, inputs, result = plan.signature, plan.inputs, plan.result
     example = example_input(tuple(inputs.shape), signature, inputs.dtype)
-    _WRITERS[file.suffix](plan.network, example, signature, entries, draft)
-    exported = plan.readers[file.suffix](draft)
+    kind = AOTI if compiled else file.suffix
+    _WRITERS[kind](plan.network, example, signature, entries, draft)
+    exported = plan.readers[kind](draft)
     compare(result, module, plan.eager, exported, batches, labeled, signature.takes_studies)
     compare_shapes(result, plan.eager, exported, inputs, signature.axes, plan.as_input)
     if (fault := result.fault()) is not None:
