@@ -120,8 +120,14 @@ def pooled_conv_norm(in_channels: int, channels: int, size: int, norm: Norm) -> 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Resize (N, C, H, W) to (N, C, *size) bilinearly, without aligned corners."""
-    # an exported network runs at other sizes than it was traced with, which are symbols there
-    if not torch.compiler.is_exporting() and tuple(x.shape[2:]) == tuple(size):
+    if torch.compiler.is_exporting():
+        # sizes are symbols there; those of the trace may be equal by chance
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+        is_same = all(statically_known_true(side == other) for side, other in zip(x.shape[2:], size, strict=True))
+    else:
+        is_same = tuple(x.shape[2:]) == tuple(size)
+    if is_same:
         return x
     if all(isinstance(side, int) and side == 1 for side in x.shape[2:]):  # a view, no interpolation of constants
         return x.expand(-1, -1, *size)
