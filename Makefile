@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 2
 
-.PHONY: demo install test check lint types tests test-all test-kill test-gpu clean
+.PHONY: demo install test check lint types tests test-all test-kill test-gpu export-tables clean
 
 demo: .venv/installed
 	$(BIN)/vertebra demo detection
@@ -32,6 +32,10 @@ test-all: .venv/installed-dev
 # crash test: runs of every task are killed at random, resumed and compared bit for bit; about half an hour
 test-kill: .venv/installed-dev
 	$(BIN)/python -m pytest -s -m slow tests/tools/test_kill.py
+
+# exports of every network, whose results are written into the tables of docs/export.md
+export-tables: .venv/installed-dev
+	EXPORT_TABLES=1 $(BIN)/python -m pytest -m slow tests/tools/test_export_matrix.py
 
 # the system's Python: a GPU machine often has a torch build of its own. Only these files, since others need the peers
 test-gpu:
