@@ -71,7 +71,8 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
             "vertebra.tools.degradation", "train plain and residual networks of two depths, compare their errors"
         ),
         "search": Command(
-            "vertebra.tools.search", "find a network within a budget of operations: vertebra search --budget 20M"
+            "vertebra.tools.search",
+            "find a network within a budget or latency: vertebra search --budget 20M [-c TASK/NAME.yaml]",
         ),
         "analyze": Command(
             "vertebra.tools.analyze", "why residual networks work: vertebra analyze WHAT RUN_OR_NAME [--FLAG VALUE ...]"

@@ -19,6 +19,8 @@ from vertebra.tools.searching.trials import Trials
 
 REFERENCE, _SIZE = "resnet:small-basic-d3.3.3-w16.32.64", 32  # ResNet-20 on an image of CIFAR, a few milliseconds
 _ROUNDS = 9
+_REFERENCE_CALLS = 200
+_BUSY = 1.5  # ratio of the median to the fastest call of the reference from which other load is reported
 _SHORTEST = 0.01  # seconds of a measurement: shorter ones are repeated within a round
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
@@ -28,21 +30,29 @@ class LatencyMeter:
     """Measures the time that backbones take for one image, as `vertebra predict` runs them.
 
     Every candidate is timed in turns with one reference network. Its latency is the median ratio of the two times of a
-    round, times the latency of the reference, which is measured once: other load of the machine lengthens both times
-    of a round, and leaves the ratio.
+    round, times the latency of the reference: other load of the machine lengthens both times of a round, and leaves
+    the ratio. That of the reference is its fastest call of many, measured once, since load only ever lengthens it.
 
     Args:
         record: of results, so that a search that continues has the same latencies.
 
     Attributes:
         reference_seconds: latency of the reference.
+        load: median of its calls relative to that; above 1 where the machine does something else.
     """
 
     def __init__(self, record: Trials) -> None:
         self._record = record
         self._run = _Inference(REFERENCE, _SIZE)
         key = {"reference latency": REFERENCE, "size": _SIZE}
-        self.reference_seconds = float(record.result(key, self._measure_reference)["seconds"])
+        found = record.result(key, self._measure_reference)
+        self.reference_seconds, self.load = float(found["seconds"]), float(found["load"])
+
+    def __str__(self) -> str:
+        text = f"median of repeats in turns with {REFERENCE}, which takes {self.reference_seconds * 1e3:.2f} ms"
+        if self.load < _BUSY:
+            return text
+        return f"{text} at best, but {self.load:.1f} times as long in the median: the machine was busy"
 
     def __call__(self, candidate: Candidate) -> float:
         """Return the latency of a candidate in seconds."""
@@ -50,8 +60,9 @@ class LatencyMeter:
         return float(self._record.result(key, lambda: {"seconds": self._measure(candidate)})["seconds"])
 
     def _measure_reference(self) -> dict[str, float]:
-        (times,) = time_interleaved([self._run.repeat], 3 * _ROUNDS)
-        return {"seconds": statistics.median(times) / self._run.calls}
+        # single calls: the shorter the measurement, the more often no other process runs meanwhile
+        (times,) = time_interleaved([self._run.once], _REFERENCE_CALLS)
+        return {"seconds": min(times), "load": statistics.median(times) / min(times)}
 
     def _measure(self, candidate: Candidate) -> float:
         run = _Inference(candidate.name, candidate.size)
@@ -68,14 +79,19 @@ class _Inference:
         self._body = create_backbone(name).eval().requires_grad_(False).to(self._device)
         fold_norms(self._body)
         self._image = torch.ones(1, 3, size, size, device=self._device)
-        self.calls = 1
-        self.repeat()  # prepares kernels
-        self.calls = max(1, round(_SHORTEST / min(_seconds(self.repeat) for _ in range(3))))
+        self.once()  # prepares kernels
+        self.calls = max(1, round(_SHORTEST / min(_seconds(self.once) for _ in range(3))))
+
+    def once(self) -> None:
+        self._infer(1)
 
     def repeat(self) -> None:
+        self._infer(self.calls)
+
+    def _infer(self, calls: int) -> None:
         reduced = default_precision() == "bf16-mixed"
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=reduced):
-            for _ in range(self.calls):
+            for _ in range(calls):
                 self._body(self._image)
         if self._device.type == "cuda":
             torch.cuda.synchronize()

@@ -30,12 +30,14 @@ def test_a_mutation_changes_one_number_and_reaches_every_gene():
 
 
 def test_a_cross_takes_each_number_from_a_parent():
-    rng = random.Random(0)
+    rng, mixed = random.Random(0), 0
     for _ in range(50):
         first, second = POOL.draw(rng), POOL.draw(rng)
         child = flat(POOL.cross(first, second, rng))
         assert all(x in pair for x, *pair in zip(child, flat(first), flat(second), strict=True))
+        mixed += child not in (flat(first), flat(second))
         assert POOL.cross(first, first, rng) == first
+    assert mixed > 40
 
 
 def test_genes_are_read_from_a_name():

@@ -18,6 +18,7 @@ NARROW, WIDE = (Candidate(ResNetDesign("small", "basic", (1,), (w,)).name, 16, 1
 def quick(monkeypatch):
     monkeypatch.setattr(latency, "_ROUNDS", 3)
     monkeypatch.setattr(latency, "_SHORTEST", 0.002)
+    monkeypatch.setattr(latency, "_REFERENCE_CALLS", 20)
 
 
 def test_a_wide_network_takes_longer_than_a_narrow_one(tmp_path, quick):
@@ -35,7 +36,9 @@ def test_load_of_the_machine_leaves_the_ratio(tmp_path, monkeypatch):
         def repeat(self):
             return self.seconds
 
-    load = iter([1, 1, 1, 2, 8, 4])  # of a round: the second half of the rounds is slower
+        once = repeat
+
+    load = iter([3, 1, 4, 2, 8, 4])  # of a round
 
     def rounds(runs, number):
         factors = [next(load) for _ in range(3)]
@@ -44,7 +47,8 @@ def test_load_of_the_machine_leaves_the_ratio(tmp_path, monkeypatch):
     monkeypatch.setattr(latency, "_Inference", Repeated)
     monkeypatch.setattr(latency, "time_interleaved", rounds)
     meter = LatencyMeter(Trials(tmp_path / "t", {}))
-    assert meter.reference_seconds == 0.010
+    assert (meter.reference_seconds, meter.load) == (0.010, 3)
+    assert str(meter).endswith("takes 10.00 ms at best, but 3.0 times as long in the median: the machine was busy")
     assert meter(NARROW) == pytest.approx(0.005)  # and not 0.020, the median of its own times
 
 
