@@ -79,7 +79,7 @@ class Predictions(Sequence[SampleOutput]):
 
     def _repr_html_(self) -> str:
         stream = io.BytesIO()
-        self.plot().save(stream, "jpeg", quality=90)
+        self.plot().save(stream, "jpeg", quality=75)
         picture = base64.b64encode(stream.getvalue()).decode()
         parts = [f'<img src="data:image/jpeg;base64,{picture}" style="max-width: 100%">', _table(self.rows())]
         if len(self) > _MAX_SHOWN:
