@@ -47,11 +47,12 @@ class RecipeTraining:
         """Return how candidates are trained and selected, a name to plain text."""
         recipe = self._recipe
         error = f"1 - {recipe.metric}" if recipe.higher else recipe.metric
+        held_out = f"another part of the training split: {' '.join(recipe.comparing)}"
         return {
             "recipe": " ".join([str(recipe.file), *recipe.flags]),
             "error": f"{error} after the last epoch",
             "selection": f"a part of the training split selects: {' '.join(recipe.selecting)}",
-            "comparison": f"measured on the {' '.join(recipe.comparing) or 'validation split'}",
+            "comparison": f"measured on {held_out if recipe.comparing else 'the validation split'}",
         }
 
     def proxies(self, candidate: Candidate, seed: int) -> dict[str, float]:

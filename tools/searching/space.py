@@ -11,7 +11,7 @@ from vertebra.tools.searching.genes import LEAST, WIDTH_STEP, GenePool, Genes
 
 SMALL_SIDE = 64  # pixels; up to there three stages, and a stem without stride is possible
 _MAX_WIDTH = 1024
-_ATTEMPTS, _MEASURED_ATTEMPTS = 1000, 100  # a latency takes tenths of a second
+_ATTEMPTS, _MEASURED_ATTEMPTS = 1000, 100  # a latency takes tenths of a second; a budget rejects most before
 _FIRST_WIDTH = 4  # to try, in units of the design
 _CLOSE = 0.95  # of a limit of latency: repeated measurements differ by as much
 
@@ -83,7 +83,7 @@ class Space:
 
     def _first(self, propose: Callable[[], Genes]) -> Candidate:
         """Return the first proposal that exists within the limit and uses at least the least share of it."""
-        attempts = _ATTEMPTS if self.limits.latency is None else _MEASURED_ATTEMPTS
+        attempts = _MEASURED_ATTEMPTS if self.limits.budget is None else _ATTEMPTS
         for _ in range(attempts):
             genes = propose()
             found = widest(genes.design, genes.size, self.limits, genes.share, _MAX_WIDTH // WIDTH_STEP)
