@@ -29,4 +29,4 @@ def _log_to(stream: TextIO) -> None:
     for name in _LOGGERS:
         for handler in logging.getLogger(name).handlers:
             if type(handler) is logging.StreamHandler:  # files and consoles are of subclasses
-                handler.setStream(stream)
+                handler.stream = stream  # not `setStream`, which flushes the former one, closed or not
