@@ -30,8 +30,10 @@ def write_program(
         ValueError: the network cannot be traced, or an axis cannot be dynamic.
     """
     program = traced(network, example, signature, "torch.export")
-    # conditions of memory layouts, which are the same for a length of 1
-    program._guards_code = [guard for guard in program._guards_code if not guard.endswith(" > 1")]
+    # conditions of memory layouts, which are the same for a length of 1; not all releases of torch have them
+    guards = getattr(program, "_guards_code", None)
+    if guards:
+        program._guards_code = [guard for guard in guards if not guard.endswith(" > 1")]
     with quiet():
         try:
             torch.export.save(program, path, extra_files={METADATA: json.dumps(to_strings(entries))})
