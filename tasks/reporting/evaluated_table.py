@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vertebra.tasks.loading.files.whole_file import draft_of
+
 _PROB, _LABEL = "prob_", "label_"
 
 
@@ -46,8 +48,7 @@ def write_evaluated(file: Path, table: EvaluatedTable) -> None:
     """
     probs = [f"{_PROB}{name}" for name in table.class_names]
     labels = ["label"] if table.labels.ndim == 1 else [f"{_LABEL}{name}" for name in table.class_names]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+    with draft_of(file) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(["name", "group", *labels, *probs])
         for name, group, label, row in zip(table.names, table.groups, table.labels, table.probs, strict=True):

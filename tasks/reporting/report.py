@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment
 from PIL import Image
 
+from vertebra.tasks.loading.files.whole_file import write_whole
 from vertebra.tasks.reporting.tables import Table, format_number, json_value
 
 
@@ -85,9 +86,8 @@ def write_report(
     page = template.render(
         title=title, subtitle=subtitle, headline=numbers, sections=sections, identity=dict(identity or {})
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     # file names need not be UTF-8 and must not prevent the report
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_whole(path, page, errors="backslashreplace")
 
 
 def report_numbers(headline: Mapping[str, float], sections: Sequence[Section]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from vertebra.tasks.loading.files.whole_file import draft_of, write_whole
 from vertebra.tasks.reporting.analyses import analyses_section
 from vertebra.tasks.reporting.evaluated_table import write_evaluated
 from vertebra.tasks.reporting.report import Section, note, report_numbers, write_report
@@ -66,7 +67,8 @@ class ReportWriter(Callback):
         if (table := pl_module.evaluated()) is not None:
             write_evaluated(folder / f"scores_{pl_module.split}.csv", table)
         if (arrays := pl_module.per_image()) is not None:
-            np.savez_compressed(folder / f"per_image_{pl_module.split}.npz", **arrays)  # type: ignore[arg-type]
+            with draft_of(folder / f"per_image_{pl_module.split}.npz") as draft:
+                np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
         if self.save and (written := pl_module.write_measured(folder)) is not None:
             rank_zero_info(f"predictions: {written}")
         numbers = ", ".join(f"{name} {format_number(value)}" for name, value in headline.items())
@@ -115,4 +117,4 @@ def _configuration(folder: Path) -> list[Section]:
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
+    write_whole(file, json.dumps(content, indent=1, ensure_ascii=False), errors="backslashreplace")

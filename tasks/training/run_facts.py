@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from vertebra import __version__
 from vertebra.backbones import Backbone
 from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.files.whole_file import write_whole
 from vertebra.tasks.training.module import TaskModule
 
 FILE = "run.json"  # in the run folder
@@ -81,9 +82,8 @@ class RunFacts(Callback):
     def _write(self, trainer: Trainer) -> None:
         if self._facts and _writes(trainer):
             seconds = round(self._seconds_before + time.monotonic() - self._began, 1)
-            file = Path(trainer.default_root_dir) / FILE
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps({**self._facts, "seconds": seconds}, indent=1), encoding="utf-8")
+            facts = json.dumps({**self._facts, "seconds": seconds}, indent=1)
+            write_whole(Path(trainer.default_root_dir) / FILE, facts)  # a resumed run reads it
 
 
 def read_facts(run: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
+from vertebra.tasks.loading.files.whole_file import draft_of
 from vertebra.tasks.reporting.captions import contact_sheet, enlarged
 from vertebra.tasks.reporting.report import Picture
 from vertebra.tasks.training.module import TaskModule
@@ -53,8 +54,8 @@ class TrainingPictures(Callback):
         shown = [(picture.image, picture.remark) for picture in self._pictures if picture.image is not None]
         if shown:
             sheet = contact_sheet([enlarged(image) for image, _ in shown], [remark for _, remark in shown], _WIDTH)
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sheet).save(folder / FILE, quality=88)
+            with draft_of(folder / FILE) as draft:
+                Image.fromarray(sheet).save(draft, quality=88)
 
 
 def as_seen(images: Tensor, normalize: Normalize, count: int) -> list[np.ndarray]:

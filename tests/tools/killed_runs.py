@@ -124,7 +124,7 @@ def kill_and_resume(task, root, kills, rng):
     if rows(reference) != rows(folder):
         failures.append(f"metrics.csv differs: {rows(reference)} {rows(folder)}")
     failures += differences(points(reference), points(folder), "TensorBoard")
-    partial = [str(file) for file in folder.rglob("*.part")]
+    partial = [str(file) for pattern in ("*.part", ".*.draft.*") for file in folder.rglob(pattern)]
     return killed, failures + [f"partial file remains: {file}" for file in partial]
 
 

@@ -86,7 +86,7 @@ def test_a_toy_format_is_read_and_checked(root, task, records, data, monkeypatch
     path = str(root / "x.toy")
     with pytest.raises(SystemExit):
         check.main([path])
-    assert "holds no data set of a known format" in capsys.readouterr().err
+    assert "no data set of a known format" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"x\.toy: is a file of none of the known formats"):
         data(str(root)).records("train")
 

@@ -1,34 +1,27 @@
-"""Files that appear only when they are complete."""
+"""Files of exports, which appear only when they are complete."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from vertebra.tasks.loading.files import whole_file
 
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; the file is moved to `path` at the end, and removed after any exception.
+    """Yield a path to write to, see `whole_file.draft_of`.
 
     Raises:
         ValueError: the file cannot be written, such as on a full disk.
     """
-    # the suffix stays, which is how readers choose the format
-    draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())  # before the rename, which may otherwise reach the disk before the content
-        os.replace(draft, path)
+        with whole_file.draft_of(path) as draft:
+            yield draft
     except OSError as error:
         reason = error.strerror or str(error)
         raise ValueError(
             f"{path}: could not be written ({reason}); no file is left. Free disk space, or give another path with "
             "--output FILE."
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from vertebra.backbones.folding import fold_norms
 from vertebra.tasks.detection.networks.detector import Detector
 from vertebra.tasks.detection.parts.batch import ImageBatch
 from vertebra.tasks.loading.data import TaskData
+from vertebra.tasks.loading.files.whole_file import write_whole
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.saving.checkpoint_files import write_checkpoint
 from vertebra.tools import train
@@ -246,7 +247,7 @@ def _write(run: Run, pruned: nn.Module, config: dict[str, Any], output: Path) ->
     entries = ("class_names", "pytorch-lightning_version", "epoch", "global_step", "category_ids", "operating_point")
     kept = {name: content[name] for name in entries if name in content}
     write_checkpoint({**kept, "state_dict": state, "config": text}, output / "checkpoints" / "best.ckpt")
-    (output / "config.yaml").write_text(text, encoding="utf-8")
+    write_whole(output / "config.yaml", text)
 
 
 def _latencies(networks: Sequence[nn.Module], inputs: Any, device: torch.device) -> list[float]:

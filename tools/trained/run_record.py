@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
+from vertebra.tasks.loading.files.whole_file import remove_drafts, write_whole
 from vertebra.tasks.training.saving.checkpoint_files import AtomicCheckpointIO
 from vertebra.tools.arguments.config_files import RECORD
 from vertebra.tools.trained.checkpoint_config import parse_config
@@ -31,9 +32,9 @@ class RunRecord(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            file = Path(trainer.default_root_dir) / RECORD
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self._text, encoding="utf-8")
+            folder = Path(trainer.default_root_dir)
+            remove_drafts(folder)  # of a run that was killed and is resumed
+            write_whole(folder / RECORD, self._text)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger | MLFlowLogger):
                     logger.log_hyperparams(parse_config(self._text))

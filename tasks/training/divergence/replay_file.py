@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from vertebra.tasks.loading.files.faults import UnreadableFile
+from vertebra.tasks.loading.files.whole_file import draft_of
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.training.divergence.watch import ReadBatch
@@ -64,7 +65,8 @@ def write_replay(read: ReadBatch, trainer: Trainer, module: Any) -> Path | None:
     content = {**vars(replay), "draws": [list(draw) for draw in draws]}
     file = Path(trainer.default_root_dir) / NAME
     try:
-        torch.save(content, file)
+        with draft_of(file) as draft:
+            torch.save(content, draft)
     except OSError as error:  # only a warning, to not hide the divergence error that ends the run
         warnings.warn(f"{file}: the replay file cannot be written ({error}).", stacklevel=2)
         return None
