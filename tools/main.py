@@ -62,6 +62,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
             "vertebra.tools.predict",
             "run a trained model on files: vertebra predict RUN PATH... [--output FOLDER]",
         ),
+        "generate": Command("vertebra.tools.generate", "write images of a trained generator: vertebra generate RUN"),
     },
     "Demos and measurements": {
         "demo": Command(

@@ -211,7 +211,7 @@ class GenerationModule(TaskModule):
     def prediction_writer(self) -> PredictionWriter:
         raise ValueError(
             "a generator makes images from noise, and predicts nothing on files; its images are in the report of the "
-            "run, or in Python: vertebra.load(RUN).network(torch.randn(8, 128), labels)."
+            "run, and vertebra generate RUN writes more."
         )
 
     def sample_outputs(self, predictions: Sequence[GeneratedImage], dataset: Any) -> list[SampleOutput]:

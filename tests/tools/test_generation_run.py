@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import vertebra
 from vertebra.tasks.generation import GenerationModule, module
@@ -107,6 +108,34 @@ def test_mode_collapse_is_named_while_training(tmp_path, classification_samples,
     monkeypatch.setattr(GenerationModule, "sample", collapsed)
     with pytest.warns(UserWarning, match=r"epoch 2: mode collapse: the 8 x 8 pixels of generated images spread over"):
         assert fit(tmp_path / "run", classification_samples) == 0
+
+
+def test_generated_images_are_a_data_set_and_depend_on_seed_class_and_number(trained, tmp_path, capsys):
+    def generate(name: str, *flags: str) -> Path:
+        assert main.main(["generate", str(trained), "--output", str(tmp_path / name), *flags]) == 0
+        return tmp_path / name
+
+    first, *others = vertebra.load(trained).class_names
+    folder = generate("all", "--count", "3")
+    assert f"{3 * (1 + len(others))} images" in capsys.readouterr().out
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted([first, *others])
+    with Image.open(folder / "samples.png") as samples:
+        assert samples.size == (3 * 32, (1 + len(others)) * 32)
+    one = generate("one", "--count", "1", "--classes", others[0])
+    assert [path.name for path in one.iterdir() if path.is_dir()] == [others[0]]
+    picture = f"{others[0]}/000000.png"
+    assert (one / picture).read_bytes() == (folder / picture).read_bytes()
+    other_seed = generate("seed", "--count", "1", "--classes", others[0], "--seed", "1")
+    assert (other_seed / picture).read_bytes() != (folder / picture).read_bytes()
+
+
+def test_what_cannot_be_generated_is_one_sentence(trained, judge, capsys):
+    assert main.main(["generate", str(trained), "--classes", "unicorn"]) == 1
+    assert "--classes has 'unicorn'; this generator has" in capsys.readouterr().err
+    assert main.main(["generate", str(judge)]) == 1
+    assert "is of classification, and generates nothing" in capsys.readouterr().err
+    assert main.main(["generate", str(trained), "--count", "0"]) == 1
+    assert "--count is 0" in capsys.readouterr().err
 
 
 def test_what_a_generator_cannot_do_is_one_sentence(trained, classification_samples, tmp_path, capsys):
