@@ -19,5 +19,7 @@ def write_picture(file: Path, picture: np.ndarray, quality: int = 92) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    _, content = cv2.imencode(file.suffix, picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    is_jpeg = file.suffix.lower() in (".jpg", ".jpeg")
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # OpenCV 5 warns about those of other formats
+    _, content = cv2.imencode(file.suffix, picture[:, :, ::-1], settings)
     file.write_bytes(content.tobytes())
