@@ -9,7 +9,7 @@ import numpy as np
 
 from vertebra.tasks.detection.annotations.instances import Detections
 from vertebra.tasks.detection.mask_drawing import draw_masks
-from vertebra.tasks.reporting.captions import captioned
+from vertebra.tasks.reporting.captions import captioned, enlarged
 from vertebra.tasks.reporting.charts import class_color
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -34,13 +34,15 @@ def draw_detections(
         threshold: minimum score.
 
     Returns:
-        (H + h, W, 3) uint8 RGB, the image with the caption below it.
+        (F * H + h, F * W, 3) uint8 RGB, the image, enlarged by an integer F if it is small, with the caption below it.
     """
     kept = detections[detections.scores >= threshold]
     best = kept if len(kept) else detections[:_NUM_BEST]
     if best.masks is not None:
         image = draw_masks(image, best.masks, best.labels)
-    drawn = draw_boxes(image, best.boxes, best.labels, class_names, best.scores, dashed=not len(kept))
+    large = enlarged(image)  # before boxes are drawn, whose lines would cover small objects
+    boxes = best.boxes * (large.shape[1] / image.shape[1])
+    drawn = draw_boxes(large, boxes, best.labels, class_names, best.scores, dashed=not len(kept))
     lines = [f"score >= {threshold:g}: {len(kept)} of {len(detections)}"]
     if len(best) > len(kept):
         lines.append(f"dashed: best {len(best)} below")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from vertebra.tasks.detection.drawing import draw_boxes
+from vertebra.tasks.detection.annotations.instances import Detections
+from vertebra.tasks.detection.drawing import draw_boxes, draw_detections
 from vertebra.tasks.reporting.charts import class_color
 
 NAMES = [f"class number {i}" for i in range(1, 81)]
@@ -98,3 +99,11 @@ def test_many_tags_leave_most_of_the_picture():
     drawn = draw_boxes(np.full((1000, 1000, 3), 128, np.uint8), boxes, labels, ["cell"], np.full(len(boxes), 0.5))
     assert len(boxes) == 289
     assert 0.05 < (drawn != 128).any(axis=2).mean() < 0.5
+
+
+def test_a_small_picture_is_enlarged_so_that_its_caption_fits():
+    detections = Detections(np.array([[10.0, 10, 40, 30]]), np.array([1]), np.array([0.9]))
+    picture = draw_detections(np.full((40, 50, 3), 128, np.uint8), detections, NAMES, 0.5)
+    assert picture.shape[1] == 250
+    right_edge = (picture[60:140, 195:206].astype(int) - 128).any(axis=2)  # 5 x 40
+    assert right_edge.any(axis=1).all()
