@@ -46,10 +46,13 @@ def norms_run(monkeypatch):
     return norms
 
 
-# SlowFast has the blocks of the others, twice
+# SlowFast has the blocks of the others, twice, and R(2+1)D convolutions like those of 2-D networks and X3D
+SLOW = ("slowfast_r50", "r2plus1d_18")
+
+
 @pytest.mark.parametrize(
     ("name", "staying"),
-    [pytest.param(*item, marks=pytest.mark.slow) if item[0] == "slowfast_r50" else item for item in NAMES.items()],
+    [pytest.param(*item, marks=pytest.mark.slow) if item[0] in SLOW else item for item in NAMES.items()],
 )
 def test_frozen_norms_in_convolutions_change_no_output_and_no_gradient(norms_run, monkeypatch, name, staying):
     monkeypatch.setattr(frozen_norms, "_pays", lambda *_: True)  # maps are tiny here

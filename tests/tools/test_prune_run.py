@@ -36,12 +36,16 @@ def test_a_pruned_run_is_a_run(task, trained, tmp_path, capsys):
         assert (pruned / "export/model.onnx").stat().st_size < (1 << 20)
         assert main.main(["share", str(pruned), str(tmp_path / "shared")]) == 0
         assert vertebra.load(tmp_path / "shared").predict(files).rows() == after.predict(files).rows()
-        # and once more, also from Python's side of the fine-tuning: its training can be resumed
-        again = ["prune", str(pruned), "--speedup", "1.2", "--output", str(tmp_path / "again"), "--epochs", "0"]
-        assert main.main([*again, "--importance", "l2"]) == 0
-        twice = vertebra.load(tmp_path / "again")
-        assert sum(x.numel() for x in twice.network.parameters()) < record["parameters"][1]
-        assert list(json.loads((tmp_path / "again/pruning.json").read_text())["metrics"]) == ["before", "pruned"]
+
+
+@pytest.mark.slow
+def test_a_pruned_run_is_pruned_once_more(trained, tmp_path):
+    words = ["--speedup", "1.2", "--epochs", "0", "--importance", "l2"]
+    assert main.main(["prune", str(trained("classification")[0]), "--output", str(tmp_path / "once"), *words]) == 0
+    assert main.main(["prune", str(tmp_path / "once"), "--output", str(tmp_path / "twice"), *words]) == 0
+    once, twice = (vertebra.load(tmp_path / name).network for name in ("once", "twice"))
+    assert sum(x.numel() for x in twice.parameters()) < sum(x.numel() for x in once.parameters())
+    assert list(json.loads((tmp_path / "twice/pruning.json").read_text())["metrics"]) == ["before", "pruned"]
 
 
 def message(capsys, *args):

@@ -83,7 +83,14 @@ def trainer(folder, **options):
 
 @pytest.mark.parametrize(
     ("build", "channels"),
-    [(classification, 1), (classification, 20), (segmentation, 1), (segmentation, 5), (detection, 1), (detection, 5)],
+    [
+        (classification, 1),
+        (segmentation, 5),
+        (detection, 5),
+        pytest.param(classification, 20, marks=pytest.mark.slow),
+        pytest.param(segmentation, 1, marks=pytest.mark.slow),
+        pytest.param(detection, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_end_to_end(build, channels, write_tiff, tmp_path):
     seed_everything(0)

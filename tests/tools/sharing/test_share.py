@@ -17,7 +17,8 @@ from vertebra.tasks.classification import image_classifier
 from vertebra.tools import predict, share, train
 
 ROOT = Path(__file__).parents[3]
-TASKS = ("classification", "detection", "segmentation", "video", "medical")
+TASKS = ("classification", "detection", "medical")
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("segmentation", "video")]
 
 RELOAD = """
 import sys, torch, vertebra
@@ -31,7 +32,7 @@ def tensors(prediction):
     return {key: value for key, value in vars(prediction).items() if isinstance(value, torch.Tensor)}
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, *SLOW])
 def test_a_moved_folder_predicts_the_same_in_another_process(task, trained, tmp_path):
     run, files = trained(task)
     assert share.main([str(run), str(tmp_path / "shared")]) == 0
