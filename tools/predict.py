@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vertebra.tools.arguments.early_checks import check_run
 
@@ -36,6 +37,32 @@ The long form is vertebra predict -c CONFIG --ckpt_path FILE --data.predict PATH
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict on files and folders, and write the results."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    # the long form; Lightning also starts the other processes of a multi-device run with it
+    if {"-c", "--config"} & set(given):
+        from vertebra.tools import train
+
+        return train.main(["predict", *given])
+    args, flags = _parser().parse_known_args(given)
+    try:
+        check_run(args.model)
+        if missing := [path for path in args.paths if not path.exists()]:
+            raise FileNotFoundError(f"{missing[0]} does not exist; give files or folders of files.")
+        # these import torch, which takes seconds
+        from vertebra.tools.trained.exported_file import is_exported
+        from vertebra.tools.trained.location import find_checkpoint
+
+        checkpoint = find_checkpoint(args.model)
+        if is_exported(checkpoint):
+            return _predict_exported(checkpoint, args, flags)
+        config = _config(checkpoint, args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"vertebra: {error}", file=sys.stderr)
+        return 1
+    return _run(checkpoint, config, args.output, flags)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vertebra predict",
         usage="vertebra predict RUN PATH [PATH ...] [--output FOLDER] [--annotations FILE] [--FLAG VALUE ...]",
@@ -70,48 +97,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="allow classes outside this package in the checkpoint's configuration, which runs their code; only for "
         "checkpoints from a trusted source (default: refuse them)",
     )
-    given = list(sys.argv[1:] if argv is None else argv)
-    # the long form; Lightning also starts the other processes of a multi-device run with it
-    if {"-c", "--config"} & set(given):
-        from vertebra.tools import train
+    return parser
 
-        return train.main(["predict", *given])
-    args, flags = parser.parse_known_args(given)
-    # before torch is imported, which takes seconds
-    try:
-        check_run(args.model)
-    except FileNotFoundError as error:
-        print(f"vertebra: {error}", file=sys.stderr)
-        return 1
-    for path in args.paths:
-        if not path.exists():
-            print(f"vertebra: {path} does not exist; give files or folders of files.", file=sys.stderr)
-            return 1
 
-    import yaml
+def _config(checkpoint: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration to predict with a checkpoint.
 
-    # these import torch, which would slow down --help
-    from vertebra.tools import train
+    Raises:
+        ValueError: the checkpoint cannot be read, names untrusted classes, or has no ids of images.
+    """
     from vertebra.tools.trained.assembly import inference_config, set_annotations
     from vertebra.tools.trained.checkpoint_file import read_checkpoint
-    from vertebra.tools.trained.exported_file import is_exported
-    from vertebra.tools.trained.location import find_checkpoint
 
-    try:
-        checkpoint = find_checkpoint(args.model)
-        if is_exported(checkpoint):
-            return _predict_exported(checkpoint, args, flags)
-        config = inference_config(checkpoint, read_checkpoint(checkpoint), list(map(str, args.paths)), args.trust)
-        if args.annotations is not None:
-            set_annotations(config, args.annotations)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"vertebra: {error}", file=sys.stderr)
-        return 1
+    config = inference_config(checkpoint, read_checkpoint(checkpoint), list(map(str, args.paths)), args.trust)
+    if args.annotations is not None:
+        set_annotations(config, args.annotations)
+    return config
+
+
+def _run(checkpoint: Path, config: dict[str, Any], output: Path, flags: Sequence[str]) -> int:
+    """Predict with a checkpoint on one or several devices, and return the exit code."""
+    import yaml
+
+    from vertebra.tools import train
+
     # LightningCLI takes a configuration as a file only, and all processes of a multi-device run have to find it
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "predict.yaml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
-        run = ["--ckpt_path", str(checkpoint), "--trainer.default_root_dir", str(args.output)]
+        run = ["--ckpt_path", str(checkpoint), "--trainer.default_root_dir", str(output)]
         return train.main(["predict", "-c", str(file), *run, *flags])
 
 
