@@ -14,7 +14,9 @@ def noise(*size):
     return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vgg13_bn", "vgg16", "vgg19_bn"])
+@pytest.mark.parametrize(
+    "name", ["vgg11", "vgg13_bn", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vgg16", "vgg19_bn"))]
+)
 def test_maps_of_a_vgg_are_torchvisions(name):
     peer = randomize(getattr(torchvision.models, name)(init_weights=False))
     body = create_backbone(name).eval()

@@ -35,10 +35,10 @@ def test_input_size_levels_and_publishers():
 
 
 def test_the_table_lists_the_matches_of_a_pattern(capsys):
-    assert main(["resnet1[08]*"]) == 0
+    assert main(["resnet18*"]) == 0
     out = capsys.readouterr().out
     listed = {line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")} - {""}
-    assert listed == set(list_backbones("resnet1[08]*"))
+    assert listed == set(list_backbones("resnet18*"))
     assert "11,176,512" in out
     assert "1.81" in out
 

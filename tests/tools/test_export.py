@@ -28,6 +28,9 @@ SHAPES = {
 QUICK = ("classification", "medical")
 TASKS = [pytest.param(task, marks=() if task in QUICK else pytest.mark.slow) for task in sorted(SHAPES)]
 WITH_DETECTION = [*TASKS, pytest.param("detection", marks=pytest.mark.slow)]
+MEASURED = [
+    pytest.param(task, marks=() if task == "classification" else pytest.mark.slow) for task in (*SHAPES, "detection")
+]
 AXES = {
     "classification": ["batch", 3, "height", "width"],
     "segmentation": ["batch", 3, "height", "width"],
@@ -97,7 +100,7 @@ def test_predict_takes_a_file_alone_and_writes_what_it_writes_with_the_run(
             assert value == (pytest.approx(other[name], abs=1e-4) if isinstance(value, float) else other[name])
 
 
-@pytest.mark.parametrize("task", WITH_DETECTION)
+@pytest.mark.parametrize("task", MEASURED)
 def test_validate_measures_a_file_as_it_measures_the_run(exported, trained, task, tmp_path, request, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = request.getfixturevalue(f"{task}_samples")
@@ -119,6 +122,7 @@ def test_outputs_that_need_the_weights_are_left_out(exported, trained):
     assert comparison.prepared(module, normalizes=True).embeddings is False
 
 
+@pytest.mark.slow
 def test_windows_need_a_file_without_normalization(exported, trained):
     file, module = exported("segmentation"), vertebra.load(trained("segmentation")[0], device="cpu").module
     module.views = SlidingWindow((32, 32))

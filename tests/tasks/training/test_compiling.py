@@ -98,7 +98,7 @@ NETWORKS = {
 
 # their parts are those of others: of DeepLab v3+, of U-Net, of detectors, and of the classifiers of clips and studies
 OF_OTHERS = ("deeplabv3", "fcn", "pspnet", "upernet", "slowfast", "frame_classifier", "slice_classifier")
-OF_OTHERS += ("medical_classifier", "image_classifier")
+OF_OTHERS += ("medical_classifier", "image_classifier", "video_classifier")
 
 
 @pytest.mark.parametrize(

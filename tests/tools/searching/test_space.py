@@ -56,14 +56,14 @@ def test_budgets_that_are_too_small_are_refused(monkeypatch):
         Space(24, Limits(1000)).draw(random.Random(0))
 
 
-@pytest.mark.parametrize("most", [1, 2, 5, 8, 11])
-def test_the_widest_network_within_a_budget_is_found(most):
+def test_the_widest_network_within_a_budget_is_found():
     def design(base):
         return ResNetDesign("small", "basic", (1,), (base,))
 
-    costs = {base: count(design(base).name, (8, 8)).macs for base in range(1, 12)}
-    for base, cost in costs.items():
-        for budget in (cost, cost - 1):
-            fitting = [one for one in range(1, most + 1) if costs[one] <= budget]
-            found = widest(design, 8, Limits(budget), 1, most)
-            assert (found and found.name) == (design(max(fitting)).name if fitting else None), base
+    costs = {base: count(design(base).name, (8, 8)).macs for base in range(1, 9)}
+    for most in (1, 5, 8):
+        for base, cost in costs.items():
+            for budget in (cost, cost - 1):
+                fitting = [one for one in range(1, most + 1) if costs[one] <= budget]
+                found = widest(design, 8, Limits(budget), 1, most)
+                assert (found and found.name) == (design(max(fitting)).name if fitting else None), (most, base)

@@ -33,7 +33,7 @@ def same_files(first: Path, second: Path) -> set[str]:
     return names[0]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS[:3], pytest.param("video", marks=pytest.mark.slow), "medical"])
 def test_a_run_predicts_and_saves_what_the_command_writes(task, trained, tmp_path):
     folder, files = trained(task)
     run = vertebra.load(folder)

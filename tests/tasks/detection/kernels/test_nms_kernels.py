@@ -27,7 +27,7 @@ def nasty(count):
 
 # one test: the interpreter's process, which takes seconds to start, is that of one test process
 def test_interpreted_kernels_equal_the_plain_version(interpreted, monkeypatch):
-    for count in (0, 1, 63, 64, 130):
+    for count in (0, 1, 64, 130):
         torch.manual_seed(count)
         boxes = torch.cat((nasty(count), crowd(1, count, spread=300)))
         expected = fixed_shape_nms_mask(boxes, 0.5)
