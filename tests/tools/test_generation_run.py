@@ -12,6 +12,7 @@ from PIL import Image
 import vertebra
 from vertebra.tasks.generation import GenerationModule, module
 from vertebra.tools import main, predict, prune, share, train
+from vertebra.tools.trained.generating import write_generated
 
 TINY = ["--data.num_workers", "0", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
 TINY += ["--trainer.precision", "32-true"]
@@ -136,6 +137,15 @@ def test_what_cannot_be_generated_is_one_sentence(trained, judge, capsys):
     assert "is of classification, and generates nothing" in capsys.readouterr().err
     assert main.main(["generate", str(trained), "--count", "0"]) == 1
     assert "--count is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "..", "a\\b"])
+def test_a_class_that_is_a_path_writes_nothing(name, trained, tmp_path):
+    run = vertebra.load(trained)
+    run.class_names = (name, *run.class_names[1:])
+    with pytest.raises(ValueError, match=r"cannot be the name of a folder; leave it out with --classes"):
+        write_generated(run, tmp_path / "made", 1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_generator_cannot_do_is_one_sentence(trained, classification_samples, tmp_path, capsys):

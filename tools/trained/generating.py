@@ -29,7 +29,8 @@ def write_generated(run: Run, folder: Path, count: int, classes: Sequence[str] |
         seed: of the noise.
 
     Raises:
-        ValueError: the run is no generator, has no such class, or an image is not finite.
+        ValueError: the run is no generator, has no such class or one that cannot name a folder, or an image is not
+            finite.
     """
     labels = _labels(run, classes)
     rows = []
@@ -71,4 +72,12 @@ def _labels(run: Run, classes: Sequence[str] | None) -> dict[str, int]:
     for name in classes or ():
         if name not in known:
             raise ValueError(f"--classes has {name!r}; this generator has {', '.join(known)}.")
-    return {name: known[name] for name in dict.fromkeys(classes or known)}
+    labels = {name: known[name] for name in dict.fromkeys(classes or known)}
+    for name in labels:
+        # a checkpoint of a stranger may have any text as a class, such as a path out of the output folder
+        if name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise ValueError(
+                f"{run.path}: class {name!r} cannot be the name of a folder; leave it out with --classes, or generate "
+                "it in Python: vertebra.load(RUN).network(noise, labels)."
+            )
+    return labels
