@@ -39,7 +39,9 @@ def run(
     Returns:
         (B, size * size, C), in the maps' type, without gradients.
     """
-    boxes, channels = boxes.float().contiguous(), maps[0].shape[1]
+    # programs index these by their place in memory: the expanded images of a batch of one are views of one number
+    boxes, levels, images = boxes.float().contiguous(), levels.contiguous(), images.contiguous()
+    channels = maps[0].shape[1]
     count = boxes.shape[0]
     pooled = maps[0].new_empty((count, size * size, channels))
     bins = triton.next_power_of_2(size)

@@ -52,6 +52,25 @@ def test_the_interpreted_kernel_equals_the_plain_version(interpreted, monkeypatc
     found = pooler(features, boxes.flatten(0, 1)[order], order // boxes.shape[1])
     torch.testing.assert_close(found, expected[order], rtol=1e-5, atol=1e-5)
     assert pooler(features, boxes[:, :0]).shape == (0, channels, size, size)
+    # one image, whose index is one number for all boxes
+    first = {name: x[:1] for name, x in features.items()}
+    torch.testing.assert_close(pooler(first, boxes[:1]), expected[: boxes.shape[1]], rtol=1e-5, atol=1e-5)
+
+
+def test_the_kernel_takes_boxes_levels_and_images_that_are_views(interpreted):
+    torch.manual_seed(0)
+    pooler, maps = RoIAlign(LEVELS, 2, 1), list(pyramid(3).values())
+    boxes = boxes_of_every_kind(3).flatten(0, 1)
+    levels, images = pooler.assign(boxes), torch.arange(2).repeat_interleave(11)
+    scales = [1 / level.reduction for level in LEVELS]
+    expected = interpreted("roi_align", "run", maps, boxes, levels, images, scales, 2, 1)
+    views = (
+        boxes.T.contiguous().T,
+        torch.stack((levels, levels + 7), dim=1)[:, 0],
+        torch.stack((images, images + 7), dim=1)[:, 0],
+    )
+    assert not any(view.is_contiguous() for view in views)
+    assert torch.equal(interpreted("roi_align", "run", maps, *views, scales, 2, 1), expected)
 
 
 @pytest.mark.gpu
@@ -70,6 +89,9 @@ def test_the_compiled_kernel_equals_the_plain_version(monkeypatch, channels, siz
     assert roi_align.triton_kernel("roi_align", boxes.device) is not None
     found = pooler(features, boxes, images)
     assert torch.equal(found, pooler(features, boxes, images))
+    if ordered:  # a batch of one
+        first = {name: x[:1] for name, x in features.items()}
+        assert torch.equal(pooler(first, boxes[:1]), found[: boxes.shape[1]])
     monkeypatch.setattr(roi_align, "triton_kernel", lambda *_: None)
     expected = pooler({name: x.float() for name, x in features.items()}, boxes, images)
     rtol, atol = (1e-4, 1e-4) if dtype == torch.float32 else (2e-2, 5e-2)
