@@ -12,6 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from vertebra.backbones.attention import SqueezeExcite
 from vertebra.backbones.frozen_norms import chain
+from vertebra.backbones.fused_inference import Plus
 from vertebra.backbones.layers import Convolution, Norm, conv, norm_layer
 from vertebra.backbones.shortcuts import Shortcut, projection
 
@@ -89,13 +90,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = chain(x, self.conv1, self.bn1, self.relu)
-        x = chain(x, self.conv2, self.bn2)
-        if self.se is not None:
-            x = self.se(x)
-        if self.drop_path is not None:
-            x = self.drop_path(x)
-        return self.relu(x.add_(shortcut))
+        first = (self.conv1, self.bn1, self.relu, self.conv2, self.bn2)
+        extras = [layer for layer in (self.se, self.drop_path) if layer is not None]
+        return chain(x, *first, *extras, Plus(shortcut), self.relu)
 
 
 class Bottleneck(nn.Module):
@@ -156,11 +153,6 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = chain(x, self.conv1, self.bn1, self.relu)
-        x = chain(x, self.conv2, self.bn2, self.relu)
-        x = chain(x, self.conv3, self.bn3)
-        if self.se is not None:
-            x = self.se(x)
-        if self.drop_path is not None:
-            x = self.drop_path(x)
-        return self.relu(x.add_(shortcut))
+        first = (self.conv1, self.bn1, self.relu, self.conv2, self.bn2, self.relu, self.conv3, self.bn3)
+        extras = [layer for layer in (self.se, self.drop_path) if layer is not None]
+        return chain(x, *first, *extras, Plus(shortcut), self.relu)

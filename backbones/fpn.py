@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
 from vertebra.backbones.layers import Norm
-from vertebra.backbones.pyramid import Extra, dimension, extra_levels, initialize, pyramid_conv, pyramid_levels, resized
+from vertebra.backbones.pyramid import (
+    Extra,
+    add_resized,
+    dimension,
+    extra_levels,
+    initialize,
+    pyramid_conv,
+    pyramid_levels,
+)
 
 
 class FPN(nn.Module):
@@ -65,7 +73,7 @@ class FPN(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         maps = [block(features[name]) for name, block in zip(self.inputs, self.inner_blocks, strict=True)]
         for i in range(len(maps) - 2, -1, -1):  # top down
-            maps[i] = maps[i] + resized(maps[i + 1], like=maps[i])
+            maps[i] = add_resized(maps[i], maps[i + 1])
         maps = [block(x) for x, block in zip(maps, self.layer_blocks, strict=True)]
         if self.extra_blocks is not None:
             maps += self.extra_blocks(maps[-1], features[self.inputs[-1]])

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from vertebra.backbones.cpu_convolutions import Conv2d, Conv3d
+from vertebra.backbones.fused_inference import Layer, Plus, has_hooks, run_fused, runs_fused
 from vertebra.backbones.layers import FrozenBatchNorm, scale_and_shift
 
 _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def chain(x: Tensor, *layers: nn.Module) -> Tensor:
+def chain(x: Tensor, *layers: Layer) -> Tensor:
     """Run layers in turn; while gradients are recorded, a constant norm is folded into the convolution before it.
 
     Frozen batch norms multiply and shift each channel, and so could the convolution: `norm(conv(x, weight))` equals
     `conv(x, scale * weight) + shift`. That spares passes over the map, forward and backward, and nothing is stored for
     the norm; parameters, their gradients and the state dict are those of the two layers. A layer with hooks runs on
     its own, and so does a norm whose map is smaller than the kernel. Without gradients `fold_norms` does the same once
-    instead of at every call.
+    instead of at every call, and on a GPU the chain is that of `run_fused`.
     """
+    if runs_fused(x):
+        return run_fused(x, _flat(layers))
     folds = torch.is_grad_enabled()
     pending: Conv2d | Conv3d | None = None
     for layer in _flat(layers):
@@ -31,7 +35,7 @@ def chain(x: Tensor, *layers: nn.Module) -> Tensor:
                 x, pending = _convolve(x, pending, layer), None
                 continue
             x, pending = pending(x), None
-        if folds and type(layer) in (Conv2d, Conv3d) and not _has_hooks(layer):
+        if folds and type(layer) in (Conv2d, Conv3d) and not has_hooks(layer):
             pending = layer  # type: ignore[assignment]
         else:
             x = layer(x)
@@ -45,11 +49,11 @@ class Chain(nn.Sequential):
         return chain(x, *self)
 
 
-def _flat(layers: Iterable[nn.Module]) -> list[nn.Module]:
+def _flat(layers: Iterable[Layer]) -> list[Layer]:
     """Return the layers with those of nested chains, since the norm of a chain's last convolution may be outside."""
-    flat = []
+    flat: list[Layer] = []
     for layer in layers:
-        flat += _flat(layer) if isinstance(layer, Chain) and not _has_hooks(layer) else [layer]
+        flat += _flat(layer) if isinstance(layer, Chain) and not has_hooks(layer) else [layer]
     return flat
 
 
@@ -68,9 +72,9 @@ def _pays(convolution: Conv2d | Conv3d, x: Tensor) -> bool:
     return pixels > convolution.weight[0].numel()
 
 
-def _is_constant(norm: nn.Module) -> bool:
+def _is_constant(norm: Layer) -> TypeGuard[nn.Module]:
     """Return whether a layer is a batch norm with fixed statistics and weights."""
-    if _has_hooks(norm):
+    if isinstance(norm, Plus) or has_hooks(norm):
         return False
     if type(norm) is FrozenBatchNorm:
         return True
@@ -78,9 +82,3 @@ def _is_constant(norm: nn.Module) -> bool:
     if type(norm) not in _NORMS or norm.training or norm.running_var is None:
         return False
     return not any(parameter.requires_grad for parameter in norm.parameters())
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )

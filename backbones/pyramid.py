@@ -55,6 +55,26 @@ def resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
+def add_resized(x: Tensor, coarse: Tensor) -> Tensor:
+    """Return `x + resized(coarse, like=x)`, in compiled code without the resized map.
+
+    There the gradient of an interpolation scatters its values, and that of a broadcast sums them; uncompiled, the
+    interpolation has the faster gradient.
+    """
+    if torch.compiler.is_exporting() or not torch.compiler.is_compiling():
+        return x + resized(coarse, like=x)
+    scales = [fine // size for fine, size in zip(x.shape[2:], coarse.shape[2:], strict=True)]
+    if any(size * scale != fine for size, scale, fine in zip(coarse.shape[2:], scales, x.shape[2:], strict=True)):
+        return x + resized(coarse, like=x)  # odd sizes were halved
+    for axis in reversed(range(2, x.dim())):
+        x = x.unflatten(axis, (coarse.shape[axis], scales[axis - 2]))
+        coarse = coarse.unsqueeze(axis + 1)
+    x = x + coarse
+    for axis in range(2, 2 + len(scales)):
+        x = x.flatten(axis, axis + 1)
+    return x
+
+
 def pyramid_conv(dim: int, in_channels: int, channels: int, size: int, norm: Norm | None) -> nn.Sequential:
     """Build a convolution followed by a norm, or with a bias where `norm` is None."""
     convolution = conv(dim, in_channels, channels, size, bias=norm is None)

@@ -15,6 +15,7 @@ from vertebra.backbones.backbone import BackboneOptions
 from vertebra.backbones.blocks import BlockSpec
 from vertebra.backbones.convolutions import depthwise
 from vertebra.backbones.frozen_norms import Chain, chain
+from vertebra.backbones.fused_inference import Plus
 from vertebra.backbones.layers import Norm, Size, conv, norm_layer
 from vertebra.backbones.registry import register
 from vertebra.backbones.resnet import ResNet
@@ -95,10 +96,8 @@ class X3DBlock(nn.Module):
         x = chain(x, self.conv2, self.bn2)
         if self.se is not None:
             x = self.se(x)
-        x = chain(x, self.swish, self.conv3, self.bn3)
-        if self.drop_path is not None:
-            x = self.drop_path(x)
-        return self.relu(x.add_(shortcut))
+        drop = () if self.drop_path is None else (self.drop_path,)
+        return chain(x, self.swish, self.conv3, self.bn3, *drop, Plus(shortcut), self.relu)
 
 
 def squeezed_channels(channels: int) -> int:

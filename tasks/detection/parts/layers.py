@@ -6,6 +6,7 @@ import math
 
 from torch import nn
 
+from vertebra.backbones.frozen_norms import Chain
 from vertebra.backbones.layers import Norm, conv, norm_layer
 
 PRIOR = 0.01  # probability of each class at the start, so that the many negatives do not drown the first steps
@@ -27,11 +28,11 @@ def initialize_head(head: nn.Module, logits: nn.Conv2d) -> None:
     start_at_prior(logits)
 
 
-def conv_stack(channels: int, num_convs: int, norm: Norm | None, bias: bool = False) -> list[nn.Sequential]:
+def conv_stack(channels: int, num_convs: int, norm: Norm | None, bias: bool = False) -> list[Chain]:
     """Build 3x3 convolutions, each with a norm and a ReLU behind it; without a norm, and on demand, with a bias."""
     layers = []
     for _ in range(num_convs):
         convolution = conv(2, channels, channels, kernel_size=3, bias=bias or norm is None)
         norms = [norm_layer(2, channels, norm)] if norm else []
-        layers.append(nn.Sequential(convolution, *norms, nn.ReLU(inplace=True)))
+        layers.append(Chain(convolution, *norms, nn.ReLU(inplace=True)))
     return layers

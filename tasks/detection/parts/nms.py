@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
 
-from vertebra.tasks.detection.kernels.availability import triton_kernel
+from vertebra.backbones.kernels.availability import triton_kernel
 from vertebra.tasks.detection.parts.boxes import iou
 from vertebra.tasks.detection.parts.nms_operator import nms_mask
 
+_KERNEL = "vertebra.tasks.detection.kernels.nms"
 MANY = 1000  # boxes, from which on comparing them all takes longer on a CPU than a loop over the groups
 MOST_PADDED = 16  # times the boxes
 BLOCK = 64  # boxes whose overlaps with all others are held at once
@@ -34,7 +35,7 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
         return groups
     if boxes.device.type == "cpu" and len(boxes) > MANY:
         return _nms_group_by_group(boxes.double(), scores, groups, threshold)
-    if boxes.dtype == torch.float32 and (suppress := triton_kernel("nms", boxes.device)) is not None:
+    if boxes.dtype == torch.float32 and (suppress := triton_kernel(_KERNEL, boxes.device)) is not None:
         return _nms_in_kernels(boxes, scores, groups, threshold, suppress)
     return _nms_apart(boxes, scores, groups, threshold)
 
@@ -90,7 +91,7 @@ def nms_masks(levels: Sequence[Tensor], threshold: float, allow_sync: bool = Tru
     if torch.compiler.is_exporting():
         return [_nms_mask_of_operator(boxes, threshold) for boxes in levels]
     # with kernels nothing waits; without them waiting once a level and image is faster than a launch per box
-    one_by_one = allow_sync and (levels[0].dtype != torch.float32 or triton_kernel("nms", levels[0].device) is None)
+    one_by_one = allow_sync and (levels[0].dtype != torch.float32 or triton_kernel(_KERNEL, levels[0].device) is None)
     if one_by_one or levels[0].device.type == "cpu":
         return [torch.stack([_one_nms_mask(boxes, threshold) for boxes in level]) for level in levels]
     most = max(level.shape[1] for level in levels)
@@ -106,7 +107,7 @@ def fixed_shape_nms_mask(boxes: Tensor, threshold: float) -> Tensor:
     queue, and launches nothing in the meantime. This takes a fixed number of steps instead: two kernels where Triton
     runs, and otherwise one for every box.
     """
-    suppress = triton_kernel("nms", boxes.device) if boxes.dtype == torch.float32 else None
+    suppress = triton_kernel(_KERNEL, boxes.device) if boxes.dtype == torch.float32 else None
     if suppress is not None:
         return suppress(boxes.reshape(boxes.shape[:-2].numel(), *boxes.shape[-2:]), threshold).view(boxes.shape[:-1])
     alive = boxes.new_ones(boxes.shape[:-1])  # 1, or 0 and less from the first suppression on

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertebra.backbones.backbone import Level
-from vertebra.tasks.detection.kernels.availability import triton_kernel
+from vertebra.backbones.kernels.availability import triton_kernel
 
 CANONICAL_SIZE = 224.0  # a box as large as an ImageNet crop is pooled from P4, whose reduction is 2 ** 4
 CANONICAL_LEVEL = 4
+_KERNEL = "vertebra.tasks.detection.kernels.roi_align"
 _KERNEL_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -74,7 +75,7 @@ class RoIAlign(nn.Module):
             return None
         if maps[0].dtype not in _KERNEL_TYPES or any(x.dtype != maps[0].dtype for x in maps):
             return None
-        return triton_kernel("roi_align", maps[0].device)
+        return triton_kernel(_KERNEL, maps[0].device)
 
     @torch.no_grad()
     def rows_and_weights(

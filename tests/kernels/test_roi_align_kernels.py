@@ -63,14 +63,16 @@ def test_the_kernel_takes_boxes_levels_and_images_that_are_views(interpreted):
     boxes = boxes_of_every_kind(3).flatten(0, 1)
     levels, images = pooler.assign(boxes), torch.arange(2).repeat_interleave(11)
     scales = [1 / level.reduction for level in LEVELS]
-    expected = interpreted("roi_align", "run", maps, boxes, levels, images, scales, 2, 1)
+    expected = interpreted(
+        "vertebra.tasks.detection.kernels.roi_align", "run", maps, boxes, levels, images, scales, 2, 1
+    )
     views = (
         boxes.T.contiguous().T,
         torch.stack((levels, levels + 7), dim=1)[:, 0],
         torch.stack((images, images + 7), dim=1)[:, 0],
     )
     assert not any(view.is_contiguous() for view in views)
-    assert torch.equal(interpreted("roi_align", "run", maps, *views, scales, 2, 1), expected)
+    assert torch.equal(interpreted(roi_align._KERNEL, "run", maps, *views, scales, 2, 1), expected)
 
 
 @pytest.mark.gpu
@@ -86,7 +88,7 @@ def test_the_compiled_kernel_equals_the_plain_version(monkeypatch, channels, siz
     if not ordered:
         images = torch.randint(2, (boxes.shape[0] * boxes.shape[1],), device="cuda")
         boxes = boxes.flatten(0, 1)
-    assert roi_align.triton_kernel("roi_align", boxes.device) is not None
+    assert roi_align.triton_kernel(roi_align._KERNEL, boxes.device) is not None
     found = pooler(features, boxes, images)
     assert torch.equal(found, pooler(features, boxes, images))
     if ordered:  # a batch of one

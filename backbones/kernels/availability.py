@@ -15,7 +15,7 @@ def triton_kernel(name: str, device: torch.device) -> Callable[..., Tensor] | No
     """Return the function `run` of a file of kernels, or None where Triton does not run and in traced graphs.
 
     Args:
-        name: of the file; its function `check` launches all its kernels on tiny tensors of a device, once.
+        name: of the module; its function `check` launches all its kernels on tiny tensors of a device, once.
         device: of the tensors.
     """
     if device.type != "cuda" or torch.compiler.is_compiling():
@@ -26,7 +26,7 @@ def triton_kernel(name: str, device: torch.device) -> Callable[..., Tensor] | No
 @cache
 def _checked_kernel(name: str, device: torch.device) -> Callable[..., Tensor] | None:
     try:
-        kernels = import_module(f"vertebra.tasks.detection.kernels.{name}")  # triton comes with torch for CUDA only
+        kernels = import_module(name)  # triton comes with torch for CUDA only
         kernels.check(device)
     except Exception as error:  # a missing package or C compiler, an old card: each layer below raises its own
         warnings.warn(

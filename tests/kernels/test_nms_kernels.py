@@ -54,7 +54,7 @@ def test_interpreted_kernels_suppress_within_groups_of_any_size(interpreted, mon
 def test_interpreted_kernels_sweep_many_words(interpreted):
     torch.manual_seed(0)
     boxes = crowd(1, 4200, spread=2000)  # 66 words, in a row of 128
-    assert torch.equal(interpreted("nms", "run", boxes, 0.3), fixed_shape_nms_mask(boxes, 0.3))
+    assert torch.equal(interpreted(nms._KERNEL, "run", boxes, 0.3), fixed_shape_nms_mask(boxes, 0.3))
 
 
 @pytest.mark.gpu
@@ -63,7 +63,7 @@ def test_interpreted_kernels_sweep_many_words(interpreted):
 def test_compiled_kernels_equal_the_plain_version(monkeypatch, count, threshold):
     torch.manual_seed(count)
     boxes = torch.cat((nasty(count), crowd(1, count, spread=3000))).cuda()
-    assert nms.triton_kernel("nms", boxes.device) is not None
+    assert nms.triton_kernel(nms._KERNEL, boxes.device) is not None
     found = fixed_shape_nms_mask(boxes, threshold)
     monkeypatch.setattr(nms, "triton_kernel", lambda *_: None)
     assert torch.equal(found, fixed_shape_nms_mask(boxes, threshold))

@@ -16,7 +16,7 @@ def interpreted():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
 
         def run(name, function, *arguments):
-            kernels = import_module(f"vertebra.tasks.detection.kernels.{name}")
+            kernels = import_module(name)
             return process.submit(getattr(kernels, function), *arguments).result()
 
         with pytest.MonkeyPatch.context() as patch:
