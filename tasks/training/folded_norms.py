@@ -10,14 +10,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from vertebra.backbones.folding import fold_norms
+from vertebra.backbones.weight_precision import round_weights
 from vertebra.tasks.training.cuda_graphs import replay_graphs
 
 
 class FoldedNorms(Callback):
-    """Replaces a module's `network` by a copy with folded batch norms and CUDA graphs during test and prediction.
+    """Replaces a module's `network` by a copy for inference during test and prediction.
 
-    Both use the folded network, so that reported metrics are those of the deployed arithmetic. The original network is
-    restored at the end, also after an error or Ctrl-C.
+    The copy has folded batch norms, weights in the precision of the trainer, and CUDA graphs. Test and prediction both
+    use it, so that reported metrics are those of the deployed arithmetic. The original network is restored at the end,
+    also after an error or Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -45,6 +47,7 @@ class FoldedNorms(Callback):
             # a copy, since weights once folded cannot be trained or saved as they were
             module.network = copy.deepcopy(module.network).eval()
             fold_norms(module.network)
+            round_weights(module.network, module.trainer.precision)
         replay_graphs(module.network)
 
     def _unfold(self, module: Any) -> None:

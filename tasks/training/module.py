@@ -86,7 +86,7 @@ class TaskModule(EvaluatedModule):
         ),
         schedule: Schedule | None = None,
         channels_last: bool = True,
-        compile_mode: CompileMode | None = None,
+        compile_mode: CompileMode | None = "auto",
         layer_decay: float = 1.0,
         head_lr_mult: float = 1.0,
         on_divergence: OnDivergence = "stop",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vertebra.backbones.folding import fold_norms
+from vertebra.backbones.weight_precision import round_weights
 from vertebra.tasks.training.compiling import compile_parts
 
 
@@ -125,6 +126,7 @@ def inference(contender: Contender, work: Workload) -> Callable[[], None]:
     if contender.folded:
         network = copy.deepcopy(network).eval()  # folding is in place, and the original may still be trained
         fold_norms(network)
+        round_weights(network, "bf16-mixed" if contender.bf16 else "32-true")
 
     def run() -> None:
         network.eval()

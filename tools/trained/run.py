@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vertebra.backbones.folding import fold_norms
+from vertebra.backbones.weight_precision import round_weights
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.training.cuda_graphs import replay_graphs
 from vertebra.tasks.training.prediction_writer import nothing_read
@@ -174,6 +175,7 @@ class Run:
         if self._folded is None or self._folded[0] != version:
             folded = copy.deepcopy(self.network).eval()
             fold_norms(folded)
+            round_weights(folded, default_precision())
             replay_graphs(folded)
             self._folded = version, folded
         return self._folded[1]

@@ -40,6 +40,11 @@ class Proposals(NamedTuple):
     boxes: Tensor
     valid: Tensor
 
+    def trimmed(self) -> Proposals:
+        """Return them without what is padding in every image; at least one column stays."""
+        most = max(int(self.valid.sum(dim=1).max()), 1) if len(self.valid) else 1
+        return Proposals(self.boxes[:, :most], self.valid[:, :most])
+
 
 @dataclass
 class ProposalSelection:
@@ -145,7 +150,9 @@ class RegionProposalNetwork(nn.Module):
         allow_sync = not self.training and checks.allow_sync
         proposals = self.propose(logits, deltas, anchors.boxes, sizes, allow_sync)
         if targets is None:
-            return proposals, {}
+            # small images have few proposals; a GPU would wait for their number, and an exported network has one shape
+            is_free = proposals.boxes.device.type == "cpu" and not torch.compiler.is_exporting()
+            return proposals.trimmed() if is_free else proposals, {}
         return proposals, self.losses(torch.cat(logits, dim=1), torch.cat(deltas, dim=1), anchors, targets)
 
     @torch.no_grad()

@@ -154,3 +154,18 @@ def test_losses_of_a_batch_are_those_of_its_images():
         taken += counts[0]
     for name, loss in together.items():
         torch.testing.assert_close(loss, total[name] / taken)
+
+
+def test_detections_on_a_cpu_need_no_proposals_that_are_padding_everywhere(monkeypatch):
+    network_, features = network(per_level_eval=100, per_image_eval=300).eval(), pyramid()
+    found, _ = network_(features, SIZE, sizes())
+    assert found.valid.any(dim=0).all()
+    monkeypatch.setattr(type(found), "trimmed", lambda self: self)
+    padded, _ = network_(features, SIZE, sizes())
+    assert found.boxes.shape[1] < padded.boxes.shape[1] == 272
+    count = found.boxes.shape[1]
+    torch.testing.assert_close(found.boxes, padded.boxes[:, :count], rtol=0, atol=0)
+    assert not padded.valid[:, count:].any()
+    nothing = found._replace(valid=torch.zeros_like(found.valid))
+    monkeypatch.undo()
+    assert nothing.trimmed().boxes.shape == (2, 1, 4)
