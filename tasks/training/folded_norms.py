@@ -26,13 +26,13 @@ class FoldedNorms(Callback):
         self._original: nn.Module | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._fold(pl_module)
+        self._fold(pl_module, trainer.precision)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._unfold(pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._fold(pl_module)
+        self._fold(pl_module, trainer.precision)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._unfold(pl_module)
@@ -40,14 +40,14 @@ class FoldedNorms(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._unfold(pl_module)
 
-    def _fold(self, module: Any) -> None:
+    def _fold(self, module: Any, precision: str) -> None:
         self._original = module.network
         # folding happens inside Lightning's inference mode, whose tensors can never require the gradients of Grad-CAM
         with torch.inference_mode(False):
             # a copy, since weights once folded cannot be trained or saved as they were
             module.network = copy.deepcopy(module.network).eval()
             fold_norms(module.network)
-            round_weights(module.network, module.trainer.precision)
+            round_weights(module.network, precision)
         replay_graphs(module.network)
 
     def _unfold(self, module: Any) -> None:

@@ -152,8 +152,9 @@ def test_testing_and_predicting_use_the_graphs_of_a_copy():
     network = detector("retinanet")
     module = SimpleNamespace(network=network)
     callback = FoldedNorms()
-    callback.on_test_start(None, module)
+    callback.on_test_start(SimpleNamespace(precision="bf16-mixed"), module)
     assert isinstance(module.network.graphs, CudaGraphs)
+    assert module.network.head.cls_logits.weight.dtype == torch.bfloat16
     callback.on_test_end(None, module)
     assert module.network is network
     folded = Run._folded_network(SimpleNamespace(network=network, _folded=None))
