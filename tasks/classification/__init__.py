@@ -1,24 +1,10 @@
 """Image classification."""
 
-from vertebra.backbones.network_weights import load_weights
-from vertebra.tasks.classification.classifier import ImageClassifier, image_classifier
-from vertebra.tasks.classification.data import ClassificationData
-from vertebra.tasks.classification.module import ClassificationModule
-from vertebra.tasks.classification.transforms import Resize
-from vertebra.tasks.training.linear_head import LinearHead
-from vertebra.tasks.training.mixing import Mixing
-from vertebra.tasks.training.normalize import Normalize
-from vertebra.tasks.training.views import Views
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ClassificationData",
-    "ClassificationModule",
-    "ImageClassifier",
-    "LinearHead",
-    "Mixing",
-    "Normalize",
-    "Resize",
-    "Views",
-    "image_classifier",
-    "load_weights",
-]
+from vertebra.first_use import names_on_first_use
+
+if TYPE_CHECKING:
+    from vertebra.tasks.classification.public import *  # noqa: F403
+
+__getattr__, __dir__ = names_on_first_use(__name__)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vertebra.tasks.detection.annotations.annotations import Annotations
 from vertebra.tasks.detection.annotations.instances import Instances
-from vertebra.tasks.detection.annotations.packed_masks import PackedMasks, batch_masks
+from vertebra.tasks.detection.annotations.mask_batches import batch_masks
+from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.combining.combination import Combination, Draw, combine
 from vertebra.tasks.detection.combining.further_images import FurtherImages

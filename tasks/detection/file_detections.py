@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vertebra.tasks.detection.annotations.instances import Detections
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
-from vertebra.tasks.detection.parts.masks import Crop, paste_crops
+from vertebra.tasks.detection.parts.crops import Crop
+from vertebra.tasks.detection.parts.masks import paste_crops
 from vertebra.tasks.detection.tile_merging import merge_tiles
 
 

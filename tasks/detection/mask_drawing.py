@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from vertebra.tasks.detection.annotations.instances import Detections, Instances
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
 from vertebra.tasks.detection.mask_transforms import resized_masks
-from vertebra.tasks.detection.parts.masks import Crop
+from vertebra.tasks.detection.parts.crops import Crop
 from vertebra.tasks.reporting.charts import class_color
 
 MISSED, EXTRA, OUTLINE = (60, 130, 255), (255, 140, 0), (255, 255, 255)  # RGB of pixels, and of the true outline

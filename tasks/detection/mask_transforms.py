@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
-from vertebra.tasks.detection.parts.masks import Crop, crop_mask
+from vertebra.tasks.detection.parts.crops import Crop, crop_mask
 
 # Interpolations that only copy pixels. They keep the bits of a byte together, so that 8 masks travel as one plane.
 _COPYING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT)

@@ -10,7 +10,8 @@ from torch import Tensor
 from vertebra.tasks.detection.drawing import draw_boxes
 from vertebra.tasks.detection.mask_drawing import draw_crops
 from vertebra.tasks.detection.parts.batch import Targets
-from vertebra.tasks.detection.parts.masks import Crop, MaskBatch
+from vertebra.tasks.detection.parts.crops import Crop
+from vertebra.tasks.detection.parts.masks import MaskBatch
 from vertebra.tasks.reporting.captions import enlarged
 from vertebra.tasks.reporting.report import Picture
 

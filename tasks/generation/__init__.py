@@ -1,7 +1,10 @@
 """Generation of images: SNGAN with residual blocks."""
 
-from vertebra.tasks.generation.augmentation import DiffAugment
-from vertebra.tasks.generation.module import GenerationModule
-from vertebra.tasks.generation.sngan import SNGAN
+from typing import TYPE_CHECKING
 
-__all__ = ["SNGAN", "DiffAugment", "GenerationModule"]
+from vertebra.first_use import names_on_first_use
+
+if TYPE_CHECKING:
+    from vertebra.tasks.generation.public import *  # noqa: F403
+
+__getattr__, __dir__ = names_on_first_use(__name__)

@@ -1,26 +1,10 @@
 """Classification of medical images, volumes and studies."""
 
-from vertebra.backbones.network_weights import load_weights
-from vertebra.tasks.medical.data import MedicalData
-from vertebra.tasks.medical.image_network import MedicalClassifier, medical_classifier
-from vertebra.tasks.medical.module import MedicalModule
-from vertebra.tasks.medical.study_network import (
-    SliceClassifier,
-    StudyClassifier,
-    slice_classifier,
-    study_classifier,
-)
-from vertebra.tasks.training.views import Views
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "MedicalClassifier",
-    "MedicalData",
-    "MedicalModule",
-    "SliceClassifier",
-    "StudyClassifier",
-    "Views",
-    "load_weights",
-    "medical_classifier",
-    "slice_classifier",
-    "study_classifier",
-]
+from vertebra.first_use import names_on_first_use
+
+if TYPE_CHECKING:
+    from vertebra.tasks.medical.public import *  # noqa: F403
+
+__getattr__, __dir__ = names_on_first_use(__name__)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vertebra.tasks.loading.files.images import pillow_pixels
+from vertebra.tasks.loading.files.tensors import as_array
 from vertebra.tasks.medical.pictures import channels_first
 from vertebra.tasks.medical.scans import Scan, finite
 
@@ -29,7 +29,7 @@ def given_scan(value: Any, name: str) -> Scan:
         return finite(value)
     if isinstance(value, Image.Image):
         value = np.asarray(value) if value.mode[0] in "IF" else pillow_pixels(value)  # as `read_picture`
-    pixels = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    pixels = as_array(value)
     if pixels.ndim not in (2, 3) or not pixels.size or pixels.dtype.kind not in "buif":
         raise ValueError(
             f"{name}: is a {type(value).__name__} of shape {tuple(pixels.shape)} and type {pixels.dtype}; expected an "

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from vertebra.backbones import Backbone
 from vertebra.backbones.conventions import Renames
 from vertebra.tasks.segmentation.deeplab import DeepLabV3Decoder, DeepLabV3PlusDecoder
-from vertebra.tasks.segmentation.fcn import FCNScoresDecoder
+from vertebra.tasks.segmentation.fcn_decoder import FCNScoresDecoder
 from vertebra.tasks.segmentation.pyramid_pooling import PSPNetDecoder, UPerNetDecoder
 from vertebra.tasks.segmentation.segmenter import LevelDecoder, Segmenter
-from vertebra.tasks.segmentation.semantic_fpn import SemanticFPNDecoder
-from vertebra.tasks.segmentation.unet import UNetDecoder
+from vertebra.tasks.segmentation.semantic_fpn_decoder import SemanticFPNDecoder
+from vertebra.tasks.segmentation.unet_decoder import UNetDecoder
 
 # torchvision's auxiliary head
 _AUX: Renames = (

@@ -1,20 +1,10 @@
 """Video classification."""
 
-from vertebra.backbones.network_weights import load_weights
-from vertebra.tasks.training.normalize import Normalize
-from vertebra.tasks.training.views import Views
-from vertebra.tasks.video.classifier import FrameClassifier, VideoClassifier, frame_classifier, video_classifier
-from vertebra.tasks.video.data import VideoData
-from vertebra.tasks.video.module import VideoModule
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "FrameClassifier",
-    "Normalize",
-    "VideoClassifier",
-    "VideoData",
-    "VideoModule",
-    "Views",
-    "frame_classifier",
-    "load_weights",
-    "video_classifier",
-]
+from vertebra.first_use import names_on_first_use
+
+if TYPE_CHECKING:
+    from vertebra.tasks.video.public import *  # noqa: F403
+
+__getattr__, __dir__ = names_on_first_use(__name__)

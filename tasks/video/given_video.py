@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
+from vertebra.tasks.loading.files.tensors import as_array, is_tensor
 from vertebra.tasks.video.frame_folder import FRAME_RATE
 from vertebra.tasks.video.video import Video
 
@@ -23,9 +23,8 @@ class GivenVideo(Video):
     """
 
     def __init__(self, frames: Any, name: str) -> None:
-        is_tensor = isinstance(frames, torch.Tensor)
-        values = frames.detach().cpu().numpy() if is_tensor else np.asarray(frames)
-        values = np.moveaxis(values, 1, 3) if is_tensor and values.ndim == 4 else values
+        values = as_array(frames)
+        values = np.moveaxis(values, 1, 3) if is_tensor(frames) and values.ndim == 4 else values
         if values.ndim != 4 or values.shape[3] != 3 or not values.size:
             raise ValueError(
                 f"{name}: is a {type(frames).__name__} of shape {tuple(np.shape(frames))}; expected the frames of a "

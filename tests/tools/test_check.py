@@ -163,9 +163,16 @@ def test_interrupt_is_clean(tmp_path, images, monkeypatch, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
-def test_import_is_light():
-    heavy = "{'numpy', 'torch', 'PIL', 'rich', 'tasks'}"
-    code = f"import sys, vertebra.tools.check; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("vertebra.tools.check", ["numpy", "torch", "PIL", "rich", "tasks"]),
+        # data sets of all tasks are searched, read and checked without what only training needs
+        ("vertebra.tools.autoconfig.recipes", ["torch", "lightning", "albumentations", "monai", "scipy", "matplotlib"]),
+    ],
+)
+def test_import_is_light(module, heavy):
+    code = f"import sys, {module}; sys.exit(str(sorted(set({heavy}) & set(sys.modules)) or ''))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.strip() == ""
 

@@ -149,7 +149,7 @@ def _module(name: str) -> _Module | None:
     classes: dict[str, ast.ClassDef] = {}
     imported: dict[str, str] = {}
     assigned: set[str] = set()
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    for node in _statements(file):
         if isinstance(node, ast.ClassDef):
             classes[node.name] = node
         elif isinstance(node, ast.FunctionDef):
@@ -163,8 +163,28 @@ def _module(name: str) -> _Module | None:
             for _ in range(node.level - 1):
                 package = package.rpartition(".")[0]
             base = f"{package}.{node.module}" if node.level else node.module
-            imported |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
+            if [alias.name for alias in node.names] == ["*"]:
+                imported |= _names_of(base)
+            else:
+                imported |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
     return _Module(name, classes, frozenset(assigned), imported)
+
+
+def _statements(file: Path) -> Iterator[ast.stmt]:
+    """Yield the statements of a module, with what type checkers see only: names that are imported on first use."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from node.body
+        else:
+            yield node
+
+
+def _names_of(name: str) -> dict[str, str]:
+    """Return the dotted names of what a module gives to `import *`, by their names in it."""
+    module = _module(name)
+    if module is None:
+        return {}
+    return {**{own: f"{name}.{own}" for own in (*module.classes, *module.assigned)}, **module.imported}
 
 
 def _file_of(name: str) -> Path | None:

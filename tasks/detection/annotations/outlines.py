@@ -9,7 +9,7 @@ import numpy as np
 from vertebra.tasks.detection.annotations.orientation import FLIPS, Frames, turned
 from vertebra.tasks.detection.annotations.raw_annotations import RawAnnotations
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
-from vertebra.tasks.detection.parts.masks import Crop
+from vertebra.tasks.detection.parts.crops import Crop
 from vertebra.tasks.loading.coco.outlines import empty_mask, encode_outline, find_outline_fault
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from vertebra.tasks.detection.annotations.byte_rows import ByteRows
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
 from vertebra.tasks.detection.annotations.table import Table
-from vertebra.tasks.detection.parts.masks import Crop
+from vertebra.tasks.detection.parts.crops import Crop
 from vertebra.tasks.loading.files.run_lengths import decompressed
 
 

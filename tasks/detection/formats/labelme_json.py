@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from vertebra.tasks.detection.annotations.per_image import FileContent, FileObject
 from vertebra.tasks.detection.annotations.raw_annotations import NOT_A_BOX
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
-from vertebra.tasks.detection.parts.masks import crop_mask
+from vertebra.tasks.detection.parts.crops import crop_mask
 from vertebra.tasks.loading.coco.fields import read_size
 from vertebra.tasks.loading.coco.outlines import encode_outline
 from vertebra.tasks.loading.files.text_files import read_bytes

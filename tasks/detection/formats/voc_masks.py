@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from vertebra.tasks.detection.annotations.run_length_masks import RunLengthMasks
-from vertebra.tasks.detection.parts.masks import crop_mask
+from vertebra.tasks.detection.parts.crops import crop_mask
 
 FOLDER = "SegmentationObject"  # beside `Annotations`
 _VOID = 255  # the border between objects

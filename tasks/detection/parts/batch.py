@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertebra.tasks.detection.parts.masks import Crop, MaskBatch, crop_mask, pack_masks
+from vertebra.tasks.detection.parts.crops import Crop, crop_mask
+from vertebra.tasks.detection.parts.masks import MaskBatch, pack_masks
 
 
 class ImageBatch(NamedTuple):

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# x, y, width and height of a crop in pixels, and its mask (height, width) bool
-Crop = tuple[tuple[int, int, int, int], np.ndarray]
+from vertebra.tasks.detection.parts.crops import Crop
 
 CHUNK = 2**24  # pixels that are unpacked at once, in float32
 
@@ -77,15 +76,6 @@ def pack_masks(
         torch.tensor(sizes, dtype=torch.int64).view(-1, 2),
         largest,
     )
-
-
-def crop_mask(mask: np.ndarray) -> Crop:
-    """Crop a mask (H, W) to the pixels that it has; one without a pixel gives a window without area."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return (0, 0, 0, 0), mask[:0, :0]
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return (left, top, right - left, bottom - top), mask[top:bottom, left:right]
 
 
 @torch.no_grad()

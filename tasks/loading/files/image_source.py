@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vertebra.tasks.loading.files.images import VIEWED, pillow_pixels, read_for_display, read_image
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.files.tensors import as_array, is_tensor
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,9 @@ def image_pixels(image: Any, name: str, rule: Pixels = VIEWED) -> np.ndarray:
     """
     if isinstance(image, Image.Image):
         values = pillow_pixels(image, rule)
-    elif isinstance(image, torch.Tensor):
-        values = image.detach().cpu().numpy()
-        values = np.moveaxis(values, 0, 2) if values.ndim == 3 else values
     else:
-        values = np.asarray(image)
+        values = as_array(image)
+        values = np.moveaxis(values, 0, 2) if is_tensor(image) and values.ndim == 3 else values
     values = values[..., None] if values.ndim == 2 else values
     if values.ndim != 3 or not values.size or values.dtype.kind not in "buif":
         raise ValueError(
@@ -76,7 +74,7 @@ def image_pixels(image: Any, name: str, rule: Pixels = VIEWED) -> np.ndarray:
     wanted = (rule.channels,) if rule.channels else (1, 3)
     if values.shape[2] not in wanted:
         turned = " It seems to be a tensor's layout in an array: use np.moveaxis(image, 0, 2)." * (
-            values.shape[0] in wanted and not isinstance(image, torch.Tensor)
+            values.shape[0] in wanted and not is_tensor(image)
         )
         raise ValueError(
             f"{name}: has {values.shape[2]} channels in shape {tuple(values.shape)} (height, width, channels); the "

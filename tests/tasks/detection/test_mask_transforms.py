@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
 from vertebra.tasks.detection.dataset import Sample, Source, collate
-from vertebra.tasks.detection.parts.masks import crop_mask
+from vertebra.tasks.detection.parts.crops import crop_mask
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
 from vertebra.tasks.loading.dataset import Read
 

@@ -8,7 +8,7 @@ import pytest
 
 from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.packed_masks import PackedMasks
-from vertebra.tasks.detection.parts.masks import crop_mask
+from vertebra.tasks.detection.parts.crops import crop_mask
 from vertebra.tasks.detection.transforms import LabeledImage
 
 

@@ -7,7 +7,8 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image, project
 
 from vertebra.tasks.detection.parts import masks as module
 from vertebra.tasks.detection.parts.batch import pad_targets
-from vertebra.tasks.detection.parts.masks import crop_mask, pack_masks, paste_crops, paste_masks, sample_masks
+from vertebra.tasks.detection.parts.crops import crop_mask
+from vertebra.tasks.detection.parts.masks import pack_masks, paste_crops, paste_masks, sample_masks
 
 SIZES = [(97, 130), (64, 51)]
 
