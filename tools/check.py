@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tools.checks.format_names import format_names
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(fault)
     try:
         return 1 if _check(_find_splits(options), None if options.all else _SHOWN) else 0
-    except FileNotFoundError as error:
+    except (FileNotFoundError, UnreadableFile) as error:
         parser.error(str(error))  # leaves with 2
     except KeyboardInterrupt:
         print("vertebra check: interrupted", file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vertebra.tasks.loading.class_names import class_faults
+from vertebra.tasks.loading.class_names import class_faults, shortened
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.listing import contents, entries, files_below
@@ -50,7 +50,7 @@ def read_folders(
     label_of = {name: label for label, name in enumerate(names)}
     files: list[str] = []
     labels: list[int] = []
-    found = [] if class_names is not None else list(class_faults(folder, names))
+    found = [] if class_names is not None else list(class_faults(folder, names, _deeper(folder, names)))
     for name in folders:
         if name not in label_of:
             known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
@@ -67,6 +67,13 @@ def read_folders(
         files += inside
         labels += [label_of[name]] * len(inside)
     return LabeledFiles(names, np.array(files, dtype=str), np.array(labels, dtype=np.int64)), found
+
+
+def _deeper(folder: Path, names: Sequence[str]) -> str:
+    """Return the remedy where the folder of the only class holds folders, which may be those of the classes."""
+    below = entries(folder / names[0])[0] if len(names) == 1 else []
+    shown = shortened(below)
+    return f"If the folders below it are the classes ({shown}), give {folder / names[0]}." if len(below) > 1 else ""
 
 
 def is_folder_per_class(folder: Path, suffixes: Collection[str], find: FindSamples = files_below) -> bool:

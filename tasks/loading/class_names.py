@@ -27,16 +27,18 @@ def ordered_classes(labels: Iterable[str]) -> list[str]:
     return sorted(set(labels), key=natural_key)
 
 
-def class_faults(source: Path, names: Sequence[str]) -> Iterator[Fault]:
+def class_faults(source: Path, names: Sequence[str], hint: str = "") -> Iterator[Fault]:
     """Yield the faults of the class names of a training split.
 
     Args:
         source: the file or folder that names them.
         names: the classes.
+        hint: sentence on what else the classes may be, where there is one only.
     """
     if len(names) == 1:
         message = (
             f"{names[0]!r} is the only class, so that every prediction would be correct. Add samples of another class."
+            f"{hint and ' ' + hint}"
         )
         yield Fault(faults.ONE_CLASS, str(source), message)
     for first, second in similar_names(names):

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from vertebra.tasks import classification, detection, medical, segmentation, video
+from vertebra.tasks.loading.files.images import IMAGE_SUFFIXES
 from vertebra.tasks.loading.files.listing import walk
 from vertebra.tasks.loading.formats import Format, expected
 from vertebra.tools.checks.boxes import find_boxes
@@ -78,17 +79,17 @@ def find_splits(path: Path, flags: argparse.Namespace) -> Found:
                 return Found(finder, splits)
     if foreign := name_foreign(path):
         raise FileNotFoundError(foreign)
-    verb = "is" if path.is_file() else "holds"
-    raise FileNotFoundError(f"{path} {verb} no data set of a known format{_seen(path)}: {known_formats()}")
-
-
-def _seen(path: Path) -> str:
-    """Return an example of what a folder holds, such as an image without annotations; nothing for a file."""
     if path.is_file():
-        return ""
+        raise FileNotFoundError(f"{path} is no data set of a known format: {known_formats()}")
     files = (file for folder, _, names in walk(path) for file in (os.path.join(folder, name) for name in names))
-    first = next(files, None)
-    return f", but files such as {os.path.relpath(first, path)}" if first else ", and no file"
+    first = next(files, "")
+    if first.lower().endswith(tuple(IMAGE_SUFFIXES)):
+        raise FileNotFoundError(
+            f"{path} holds images such as {os.path.relpath(first, path)}, and no labels; sort them into a folder for "
+            "each class, or add their annotations. Formats: vertebra check --help."
+        )
+    seen = f", but files such as {os.path.relpath(first, path)}" if first else ", and no file"
+    raise FileNotFoundError(f"{path} holds no data set of a known format{seen}: {known_formats()}")
 
 
 def known_formats() -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.files.text_files import read_text
 from vertebra.tasks.loading.formats import SPLIT_FOLDERS, Format, Source, find_sources
 from vertebra.tools.checks.split_names import is_split_name, split_name
 
@@ -74,10 +75,18 @@ def sources_at(formats: Sequence[Format[Any]], path: Path, flags: argparse.Names
 
 
 def _split_tables(folder: Path) -> list[Path]:
+    """List the tables of a folder that are its splits.
+
+    Raises:
+        UnreadableFile: a table beside them, with the name of a split, is not text.
+    """
     if not folder.is_dir():
         return []
     files = sorted(file for file in folder.glob("*.csv") if file.is_file() and is_split_name(file.stem))
     tables = [file for file in files if has_columns(file, ["path"])]
+    for file in files:
+        if tables and file not in tables and file.stem.lower() in _SPLIT_NAMES:
+            read_text(file)  # passed over, a broken train.csv would leave val.csv to train on
     # beside train.csv and val.csv, a val_small.csv is a part of one
     return [file for file in tables if file.stem.lower() in _SPLIT_NAMES] or tables
 

@@ -122,9 +122,14 @@ def _find(wanted: Source, options: Any) -> list[Source]:
     if path.is_file():
         return [Source(path, files=wanted.files)] if _matches(path) else []
     folders = (path, path / "annotations", *splits_in(path))  # the last as Roboflow has them
-    inside = [file for folder in folders for file in sorted(folder.glob("*.json"))]
-    inside = [file for file in inside if not file.name.startswith(".") and looks_like_coco(file)]
-    return [Source(file, files=wanted.files) for file in inside]
+    inside = [file for folder in folders for file in sorted(folder.glob("*.json")) if not file.name.startswith(".")]
+    found = [file for file in inside if looks_like_coco(file)]
+    # an empty file beside others is a split that could not be written, and passed over, another would be trained on
+    return [Source(file, files=wanted.files) for file in inside if file in found or (found and _is_empty(file))]
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
 
 
 def _matches(path: Path) -> bool:

@@ -175,12 +175,16 @@ def mentions_outlines(file: Path) -> bool:
 
 
 def looks_like_coco(file: Path) -> bool:
-    """Return whether JSON has the keys of annotations, unlike COCO's captions, without parsing what may be huge."""
+    """Return whether JSON has the keys of annotations, unlike COCO's captions, without parsing what may be huge.
+
+    A file that ends in the middle, such as a download that failed, has some of them.
+    """
     try:
         content = read_bytes(file)
     except ValueError:  # a folder, a pipe
         return False
-    return all(f'"{key}"'.encode() in content for key in KEYS)
+    present = [f'"{key}"'.encode() in content for key in KEYS]
+    return all(present) or (any(present) and content.rstrip()[-1:] not in (b"}", b"]"))
 
 
 def _load(file: Path) -> dict[str, Records]:

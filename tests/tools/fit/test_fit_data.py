@@ -136,6 +136,9 @@ def test_a_tree_of_voc_has_boxes_and_masks_of_objects_in_lists_of_their_own(word
     for i in range(2):
         text = f"<annotation><object><name>cat</name>{box}</object></annotation>"
         (tmp_path / f"voc/Annotations/{i}.xml").write_text(text)
+        mask = np.zeros((20, 24), np.uint8)
+        mask[2:9, 2:9] = 1
+        Image.fromarray(mask).save(tmp_path / f"voc/SegmentationObject/{i}.png")
     for folder in ("Main", "Segmentation"):
         (tmp_path / f"voc/ImageSets/{folder}/train.txt").write_text("0\n1\n")
     assert words("voc", "--task", "detection")["data.train.annotations"] == "ImageSets/Main/train.txt"
@@ -215,6 +218,8 @@ def test_scans_are_divided_by_patient_where_the_column_has_another_name(words, m
     for split in ("train", "val"):
         text = (medical_samples / f"{split}.csv").read_text()
         (tmp_path / f"{split}.csv").write_text(text.replace("patient", "PatientID", 1))
+    for folder in (path for path in medical_samples.iterdir() if path.is_dir()):
+        (tmp_path / folder.name).symlink_to(folder)
     files = [tmp_path / "train.csv", tmp_path / "val.csv"]
     assert words(files[0])["data.columns.patient"] == "PatientID"
     assert words(*files)["data.columns.patient"] == "PatientID"
@@ -266,7 +271,7 @@ def test_words_that_are_no_data_set(answer, tmp_path):
     assert "expected a data set or a configuration" in answer("photos", "-c", "detection/demo.yaml")
     assert "photos holds no data set of a known format" in answer("photos")
     images(tmp_path / "photos/train")
-    assert "holds no data set of a known format, but files such as train/0.png" in answer("photos")
+    assert "photos holds images such as train/0.png, and no labels; sort them into a folder" in answer("photos")
     assert "did you mean --epochs" in answer("photos", "--epoch", "3")
     assert "detection/demo.yaml" in answer("-c", "demo")
     (tmp_path / "broken.yaml").write_text("model: [")
