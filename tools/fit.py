@@ -19,7 +19,7 @@ from vertebra.tools.arguments.early_checks import check_device, check_paths, che
 from vertebra.tools.arguments.flag_names import refuse_unknown, refuse_unknown_keys
 from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.arguments.run_help import short_help
-from vertebra.tools.arguments.short_flags import expand_short
+from vertebra.tools.arguments.short_flags import SIZES, expand_short
 from vertebra.tools.arguments.value_checks import check_values
 from vertebra.tools.errors import user_message
 
@@ -33,6 +33,8 @@ _NEEDS = {
     },
 }
 _RUN_FOLDER = "--trainer.default_root_dir"
+# arguments of the data that change no split
+_LOADING = ("--data.batch_size", "--data.num_workers", *(f"--{name}" for names in SIZES.values() for name in names))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,7 +91,8 @@ def _fit_data(words: Words) -> int:
     if words.has("--task"):
         _check_task(words.value("--task") or "")
 
-    from vertebra.tools import check  # the formats of all tasks import torch
+    from vertebra.tools import check  # the formats of all tasks import NumPy, OpenCV and Pillow
+    from vertebra.tools.autoconfig.early_reading import refuse_broken
     from vertebra.tools.autoconfig.recipes import GROUPS, choose_recipe
     from vertebra.tools.autoconfig.run_names import run_folder
 
@@ -110,6 +113,9 @@ def _fit_data(words: Words) -> int:
         if recipe.also:
             print(f"also    vertebra fit {shlex.join(words.paths)} {recipe.also}")
     _print_short(expanded)
+    # other arguments of the data may change what a fault is
+    if not any(flag.name.startswith("--data.") and flag.name not in _LOADING for flag in _long(expanded)):
+        refuse_broken(recipe.task, recipe.splits, recipe.flags)
     return _train(["fit", "-c", str(config), *_words(long)])
 
 

@@ -11,21 +11,15 @@ import albumentations as A
 import numpy as np
 
 from vertebra.tasks.classification.dataset import ClassificationDataset, collate
-from vertebra.tasks.classification.formats import read_labeled_images
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.transforms import Augment, Resize
-from vertebra.tasks.loading.class_names import warn_of_absent
+from vertebra.tasks.classification.usable_images import usable_images
 from vertebra.tasks.loading.data import TaskData
-from vertebra.tasks.loading.dataset import Missing
-from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.pixels import Pixels
-from vertebra.tasks.loading.folds import check_groups
 from vertebra.tasks.loading.labeled_files import UNLABELED
 from vertebra.tasks.loading.mirroring import without_flips
-
-# what loading does about faults of these kinds; any other stops it
-REPAIRED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
 class ClassificationData(TaskData[LabeledImages]):
@@ -75,17 +69,7 @@ class ClassificationData(TaskData[LabeledImages]):
         self.no_flip_classes = no_flip_classes
 
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledImages:
-        source = self.sources[split]
-        images, found = read_labeled_images(self.root, source, class_names, self.group)
-        # a class may be empty where nothing is trained on it
-        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"}, split)
-        if source.lower().endswith(".csv"):  # the files of a folder were listed a moment ago
-            images = images.only(self.drop_missing(images.names))
-        check_groups(self.root / source, self.group, images.groups)
-        if not len(images):
-            raise ValueError(f"{self.root / source}: holds no images; data.{split} needs some.")
-        if split != "train":
-            warn_of_absent(self.root / source, images.class_names, images.labels)
+        images = usable_images(self.root, self.sources[split], split, class_names, self.group, self.policy)
         return replace(images, rule=self.pixels)
 
     def classes_of(self, records: LabeledImages) -> np.ndarray:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vertebra.tasks.classification.labeled_images import LabeledImages
 from vertebra.tasks.classification.transforms import Augment, Resize
-from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.dataset import Read, TaskDataset, samples_of
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.samplers import SampleRequest
 
 

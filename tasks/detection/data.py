@@ -17,35 +17,17 @@ from vertebra.tasks.detection.annotations.instances import Instances
 from vertebra.tasks.detection.annotations.orientation import Orientation
 from vertebra.tasks.detection.combining.combination import Combination, Repeated, check_epochs
 from vertebra.tasks.detection.dataset import DIVISOR, DetectionDataset, collate
-from vertebra.tasks.detection.formats import read_annotations
 from vertebra.tasks.detection.tiles import Tiles
 from vertebra.tasks.detection.transforms import Augment, Resize
-from vertebra.tasks.loading.class_names import warn_of_absent
+from vertebra.tasks.detection.usable_annotations import usable_annotations
 from vertebra.tasks.loading.data import TaskData
-from vertebra.tasks.loading.dataset import Missing
-from vertebra.tasks.loading.files import faults
-from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.files.pixels import Pixels
+from vertebra.tasks.loading.formats import Source
 from vertebra.tasks.loading.mirroring import without_flips
 from vertebra.tasks.loading.resumable_loader import ResumableLoader
-
-# What loading does about annotations that are not as they should be; any other fault stops it.
-REPAIRED = {
-    faults.DEGENERATE_BOX: "dropped",
-    faults.OUTSIDE_BOX: "dropped",
-    faults.BOX_OVER_BORDER: "clipped",
-    faults.DUPLICATE_BOX: "kept",
-    faults.CONFIDENCE: "ignored",
-    faults.UNUSABLE_SIZE: "replaced by the image's own size",
-    faults.EXIF_ROTATION: "adapted to",
-    faults.ORPHAN_LABELS: "passed over",
-    faults.BRUSH_MASKS: "taken as objects",
-    faults.DEGENERATE_OUTLINE: "dropped",
-    faults.OUTSIDE_OUTLINE: "dropped",
-}
-DROPPED = (faults.DEGENERATE_BOX, faults.OUTSIDE_BOX, faults.DEGENERATE_OUTLINE, faults.OUTSIDE_OUTLINE)
 
 
 @dataclass
@@ -140,17 +122,8 @@ class DetectionData(TaskData[Annotations]):
             raise ValueError(f"data.{split} is not given; set --data.{split}.annotations to its annotation file.")
         # of COCO only: the other formats state where their images are
         images = self.root / wanted.images if wanted.images else None
-        source = self.root / wanted.annotations
-        annotations, found = read_annotations(source, images, split, class_names, self.orientation, self.masks)
-        self.handle_faults(found, REPAIRED, split)  # before any image is read: a fault stops at once
-        annotations = annotations.only(self.drop_missing(annotations.files))
-        if split == "train" and not len(annotations):
-            raise ValueError(f"{wanted}: holds no images to train on.")
-        if split != "train" and self._class_names:
-            warn_of_absent(source, annotations.class_names, annotations.instances.labels - 1)
-        if not len(annotations.instances):
-            _refuse_no_boxes(split, source, found)
-        return annotations
+        source = Source(self.root / wanted.annotations, split, images)
+        return usable_annotations(source, class_names, self.orientation, self.masks, self.policy)
 
     def unlabeled(self, paths: Sequence[str]) -> Annotations:
         unknown = without_boxes(self.listed(paths, images_to_predict), self.class_names)
@@ -204,15 +177,6 @@ class DetectionData(TaskData[Annotations]):
     def batch_groups(self, records: Annotations, size: int) -> list[int]:
         """Return whether each image is higher than wide: padding wastes less where a batch is of one kind."""
         return (records.sizes[:, 0] > records.sizes[:, 1]).astype(int).tolist()
-
-
-def _refuse_no_boxes(split: str, source: Path, found: Sequence[Fault]) -> None:
-    """Refuse a split without a box to learn from, or in which none can be used."""
-    dropped = [fault for fault in found if fault.kind in DROPPED]
-    if dropped:
-        raise ValueError(f"{source}: none of {len(dropped)} boxes can be used; the first: {dropped[0]}")
-    if split == "train":
-        raise ValueError(f"{source}: no image has a box, so there is nothing to learn. Give annotations with boxes.")
 
 
 def without_boxes(files: Sequence[str], class_names: Sequence[str]) -> Annotations:

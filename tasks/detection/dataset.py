@@ -20,7 +20,8 @@ from vertebra.tasks.detection.combining.further_images import FurtherImages
 from vertebra.tasks.detection.parts.batch import Targets, pad_pixels, pad_targets
 from vertebra.tasks.detection.tiles import TiledImage, Tiles
 from vertebra.tasks.detection.transforms import Augment, LabeledImage, Resize
-from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.dataset import Read, TaskDataset, samples_of
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.samplers import SampleRequest
 

@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from vertebra.tasks.loading.balance import repeat_factors
-from vertebra.tasks.loading.dataset import Missing, TaskDataset
+from vertebra.tasks.loading.dataset import TaskDataset
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.folds import Division
 from vertebra.tasks.loading.loader_process import begin_loader_process
 from vertebra.tasks.loading.resumable_loader import ResumableLoader

@@ -5,15 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from torch.utils.data import Dataset
 
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.files.faults import UnreadableFile
 from vertebra.tasks.loading.samplers import SampleRequest
 
 S = TypeVar("S")
-Missing = Literal["error", "skip"]
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
 
 from vertebra.tasks.loading.balance import rarest_classes
-from vertebra.tasks.loading.class_names import shortened, untrained_classes
-from vertebra.tasks.loading.dataset import Missing
+from vertebra.tasks.loading.class_names import untrained_classes
+from vertebra.tasks.loading.fault_policy import FaultPolicy, Missing
 from vertebra.tasks.loading.files import faults
-from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.loading.folds import Division
-
-# what `missing=skip` leaves out
-SKIPPABLE = (faults.MISSING_FILE, faults.UNREADABLE_IMAGE, faults.UNREADABLE_VIDEO, faults.UNREADABLE_SCAN)
 
 
 class Records(Protocol):
@@ -123,7 +116,7 @@ class SplitData(LightningDataModule, ABC, Generic[R]):
                 self.title("train" if is_held_out else split),
                 self.title("train") + (" without the held-out part" if is_held_out else ""),
             )
-            self.handle_faults(list(found), {faults.UNTRAINED_CLASS: "kept"})
+            self.policy.handle(list(found), {faults.UNTRAINED_CLASS: "kept"})
 
     def divided(self, split: str) -> R:
         """Return what is read for a split, or with `val_fraction` and `folds` its part of the training split."""
@@ -139,50 +132,7 @@ class SplitData(LightningDataModule, ABC, Generic[R]):
                 self._divided["val"] = whole.only(np.flatnonzero(held))
         return self._divided[split]
 
-    def handle_faults(self, found: Sequence[Fault], repaired: Mapping[str, str], split: str = "train") -> None:
-        """Warn once for each kind of fault that loading repairs, and refuse all others.
-
-        Args:
-            found: the faults of a split.
-            repaired: kind of fault -> what loading does about it, such as `clipped`.
-            split: whose they are. Where the classes are given, as those of a checkpoint are, other classes of an
-                evaluation split are left out.
-
-        Raises:
-            ValueError: there is a fault of another kind; files that cannot be read are left out with `missing=skip`.
-        """
-        if self.missing == "skip":
-            repaired = {**dict.fromkeys(SKIPPABLE, "left out"), **repaired}
-        if self._class_names and split != "train":
-            repaired = {faults.UNKNOWN_CATEGORY: "left out", **repaired}
-        fatal = [fault for fault in found if fault.kind not in repaired]
-        if fatal:
-            more = f" (and {len(fatal) - 1} more faults)" if len(fatal) > 1 else ""
-            remedy = "Correct the file" + (", or data.missing=skip" if fatal[0].kind in SKIPPABLE else "")
-            raise ValueError(f"{fatal[0]}{more}. {remedy}; `vertebra check` lists every fault.")
-        for kind, count in Counter(fault.kind for fault in found).items():
-            of_kind = [fault for fault in found if fault.kind == kind]
-            files = dict.fromkeys(fault.file for fault in of_kind)
-            more = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
-            names = dict.fromkeys(fault.class_name for fault in found if fault.kind == kind and fault.class_name)
-            which = f" ({shortened(list(names))})" if names else ""
-            warnings.warn(
-                f"{of_kind[0].file}{more}: {repaired[kind]} {count} x {kind}{which}; `vertebra check` lists them, the "
-                f"first: {of_kind[0].message}",
-                stacklevel=2,
-            )
-
-    def drop_missing(self, files: np.ndarray) -> np.ndarray:
-        """Return which of the files (N,) exist, as indices; others are an error, or are left out with a warning."""
-        # os.path and not Path, which raises of a name that is too long; a video may be a folder
-        absent = np.array([not os.path.exists(str(file)) for file in files], dtype=bool)
-        # all of them at once: a wrong data root would otherwise take a run for each file
-        if absent.any():
-            first = files[absent][0]
-            if self.missing == "error":
-                raise FileNotFoundError(
-                    f"{absent.sum()} of {len(absent)} files do not exist, the first is {first}. "
-                    "Fix data.root or the paths, or leave them out with data.missing=skip."
-                )
-            warnings.warn(f"left out {absent.sum()} files that do not exist, the first is {first}.", stacklevel=2)
-        return np.flatnonzero(~absent)
+    @property
+    def policy(self) -> FaultPolicy:
+        """What is done about faults of the splits."""
+        return FaultPolicy(self.missing, bool(self._class_names))

@@ -12,7 +12,7 @@ import numpy as np
 
 from vertebra.tasks.loading.balance import rarest_classes
 from vertebra.tasks.loading.data import TaskData
-from vertebra.tasks.loading.dataset import Missing
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.files import faults
 from vertebra.tasks.loading.files.faults import Fault
 from vertebra.tasks.medical.augment import Augment, Transform, usual_transforms
@@ -20,15 +20,14 @@ from vertebra.tasks.medical.balance import class_counts
 from vertebra.tasks.medical.cache import Cache
 from vertebra.tasks.medical.check import absent_classes
 from vertebra.tasks.medical.dataset import MedicalDataset, collate
-from vertebra.tasks.medical.formats import read_studies
 from vertebra.tasks.medical.formats.scan_folders import find_scans
 from vertebra.tasks.medical.formats.study_options import Columns
 from vertebra.tasks.medical.geometry import Resample
 from vertebra.tasks.medical.intensity import Intensity, Percentiles
 from vertebra.tasks.medical.leaks import Leak, digests_of, shared_images, shared_patients
 from vertebra.tasks.medical.studies import Kind, Studies, unlabeled_studies
+from vertebra.tasks.medical.usable_studies import usable_studies
 
-REPAIRED = (faults.DUPLICATE_FILE,)  # by leaving it out; any other fault stops loading
 SPLITS = ("train", "val", "test")  # of two that share something, the one that comes first gives way
 
 
@@ -99,9 +98,7 @@ class MedicalData(TaskData[Studies]):
         source = self.sources[split]
         if source is None:
             raise ValueError(f"data.{split} is not given; set it as data.train is set.")
-        studies, found = read_studies(self.root, source, self.kind, self.columns, class_names)
-        self.handle_faults(found, dict.fromkeys(REPAIRED, "left out"), split)
-        return studies
+        return usable_studies(self.root, source, split, class_names, self.kind, self.columns, self.policy)
 
     def cleaned(self, split: str, records: Studies) -> Studies:
         later = SPLITS[SPLITS.index(split) + 1 :]
@@ -109,7 +106,7 @@ class MedicalData(TaskData[Studies]):
         leaks: dict[int, Fault] = {}
         for leak in sorted(found, key=lambda leak: leak.study):
             leaks.setdefault(leak.study, leak.fault)  # a study is left out once, for the first reason
-        self.handle_faults(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
+        self.policy.handle(list(leaks.values()), {faults.LEAK: "left out"} if self.leak == "drop" else {})
         studies = records.only(np.setdiff1d(np.arange(len(records)), list(leaks)))
         if not len(studies):
             raise ValueError(f"{self.title(split)}: holds no study that can be used; data.{split} needs some.")

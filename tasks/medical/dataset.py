@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vertebra.tasks.loading.dataset import Missing, Read, TaskDataset, samples_of
+from vertebra.tasks.loading.dataset import Read, TaskDataset, samples_of
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.samplers import SampleRequest
 from vertebra.tasks.medical.augment import Augment
 from vertebra.tasks.medical.cache import Cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from vertebra.tasks.segmentation.ignore import IGNORE_INDEX
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks
 
 _MIN_MASKS = 16  # always read: masks of 0 and 1 mixed with masks of 0 and 255 show up within so many
-_MAX_MASKS = 200  # limit of the search for rare classes; while there is a fault to report, all masks are read
+MOST_MASKS = 200  # limit of the search for rare classes; while there is a fault to report, all masks are read
 
 
 class Coverage:
@@ -28,6 +27,7 @@ class Coverage:
         pixels: (K + 1,) int64, pixels of each class; the last entry counts ignored pixels.
         cooccurrence: (K + 1, K + 1) int64, masks that contain both classes; the diagonal counts masks with one class.
         num_masks: masks counted so far.
+        unreadable: errors of the masks that could not be read.
     """
 
     def __init__(self, records: LabeledMasks, title: str) -> None:
@@ -37,6 +37,7 @@ class Coverage:
         self.pixels = np.zeros(num_labels, dtype=np.int64)
         self.cooccurrence = np.zeros((num_labels, num_labels), dtype=np.int64)
         self.num_masks = 0
+        self.unreadable: list[UnreadableFile] = []
 
     def add(self, labels: np.ndarray) -> None:
         """Count a mask (H, W) uint8 with labels in 0..K-1 or `IGNORE_INDEX`."""
@@ -47,17 +48,24 @@ class Coverage:
         self.cooccurrence += present[:, None] * present
         self.num_masks += 1
 
-    def read_sample(self) -> None:
+    def read_sample(self, most: int = MOST_MASKS) -> None:
         """Count a random sample of masks that is large enough to detect label faults before training.
 
         A sound data set needs a few masks; all of them are read only where there is a fault to report. Unreadable masks
-        are skipped here: data loading decides whether they are errors.
+        are collected: the policy of a run decides whether they are errors.
+
+        Args:
+            most: limit of the search for rare classes.
         """
         # random order, since masks are often sorted by class; seeded, so that every process reports the same
         for index in np.random.default_rng(0).permutation(len(self.records)).tolist():
-            with suppress(UnreadableFile):
+            try:
                 self.add(self.records.read_mask(index, image_size(str(self.records.images[index]))))
-            is_full = bool((self.pixels[:-1] > 0).all()) or self.num_masks >= _MAX_MASKS
+            except UnreadableFile as error:
+                self.unreadable.append(error)
+            if len(self.unreadable) >= most:
+                return
+            is_full = bool((self.pixels[:-1] > 0).all()) or self.num_masks >= most
             if self.num_masks >= _MIN_MASKS and is_full and not any(self.faults()):
                 return
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,17 @@ import albumentations as A
 import numpy as np
 
 from vertebra.tasks.loading.data import TaskData
-from vertebra.tasks.loading.dataset import Missing
-from vertebra.tasks.loading.files import faults
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.files.image_files import images_to_predict
 from vertebra.tasks.loading.files.image_source import ImageSource
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.mirroring import without_flips
 from vertebra.tasks.segmentation.balance import class_counts
-from vertebra.tasks.segmentation.coverage import Coverage
 from vertebra.tasks.segmentation.dataset import SegmentationDataset, collate
-from vertebra.tasks.segmentation.formats import Split, read_split
+from vertebra.tasks.segmentation.formats import Split
 from vertebra.tasks.segmentation.labeled_masks import LabeledMasks, NoMasks
 from vertebra.tasks.segmentation.transforms import Augment, RandomCrop, Resize
-
-# by leaving them out; any other fault stops loading
-REPAIRED = {
-    **dict.fromkeys((faults.ORPHAN_LABELS, faults.DEGENERATE_OUTLINE, faults.OUTSIDE_OUTLINE), "left out"),
-    **dict.fromkeys((faults.DUPLICATE_FILE,), "left out"),
-    faults.SIMILAR_CLASSES: "kept apart",
-}
+from vertebra.tasks.segmentation.usable_masks import usable_masks
 
 
 class SegmentationData(TaskData[LabeledMasks]):
@@ -86,19 +77,7 @@ class SegmentationData(TaskData[LabeledMasks]):
             raise ValueError(
                 f"data.{split} is not given; set --data.{split}.images and --data.{split}.masks to its folders."
             )
-        records, found = read_split(self.root, wanted, self.classes, self.ignored, class_names)
-        self.handle_faults(found, {**REPAIRED, **({faults.UNKNOWN_CATEGORY: "left out"} if split != "train" else {})})
-        if not len(records):
-            raise ValueError(f"{wanted}: no image has a mask; data.{split} needs some.")
-        coverage = Coverage(records, str(self.root / wanted.masks))
-        # not of every mask, which would take minutes before the first step
-        coverage.read_sample()
-        self.handle_faults(list(coverage.faults()), {faults.ONE_CLASS: "kept"} if split != "train" else {})
-        # of a sample of the masks, an absent class may be in the others
-        if split == "train" and coverage.num_masks == len(records):
-            for fault in coverage.empty_classes():
-                warnings.warn(f"{fault} Nothing is learned about it.", stacklevel=2)
-        return records
+        return usable_masks(self.root, wanted, split, class_names, self.classes, self.ignored, self.policy)
 
     def classes_of(self, records: LabeledMasks) -> np.ndarray:
         return class_counts(records) > 0

@@ -9,23 +9,17 @@ from typing import Any, ClassVar
 import albumentations as A
 import numpy as np
 
-from vertebra.tasks.loading.class_names import warn_of_absent
 from vertebra.tasks.loading.data import TaskData
-from vertebra.tasks.loading.dataset import Missing
-from vertebra.tasks.loading.files import faults
-from vertebra.tasks.loading.folds import check_groups
+from vertebra.tasks.loading.fault_policy import Missing
 from vertebra.tasks.loading.labeled_files import UNLABELED, LabeledFiles
 from vertebra.tasks.loading.mirroring import never_flipped
 from vertebra.tasks.video.dataset import VideoDataset, collate
 from vertebra.tasks.video.decoding import Decoder
-from vertebra.tasks.video.formats import read_labeled_videos
 from vertebra.tasks.video.sampling import Dense, Sampling
 from vertebra.tasks.video.timeline import TimelineDataset
 from vertebra.tasks.video.transforms import Augment, Resize
+from vertebra.tasks.video.usable_videos import usable_videos
 from vertebra.tasks.video.video_files import find_videos
-
-# what loading does about faults of these kinds; any other stops it
-REPAIRED = {faults.DUPLICATE_FILE: "left out", faults.SIMILAR_CLASSES: "kept apart"}
 
 
 class VideoData(TaskData[LabeledFiles]):
@@ -94,18 +88,7 @@ class VideoData(TaskData[LabeledFiles]):
         return (4,)
 
     def load(self, split: str, class_names: Sequence[str] | None) -> LabeledFiles:
-        source = self.sources[split]
-        videos, found = read_labeled_videos(self.root, source, class_names, self.group)
-        # a class may be empty where nothing is trained on it
-        self.handle_faults(found, REPAIRED if split == "train" else {**REPAIRED, faults.EMPTY_CLASS: "left out"}, split)
-        if not (self.root / source).is_dir():  # the files of a folder were listed a moment ago
-            videos = videos.only(self.drop_missing(videos.names))
-        check_groups(self.root / source, self.group, videos.groups)
-        if not len(videos):
-            raise ValueError(f"{self.root / source}: holds no videos; data.{split} needs some.")
-        if split != "train":
-            warn_of_absent(self.root / source, videos.class_names, videos.labels)
-        return videos
+        return usable_videos(self.root, self.sources[split], split, class_names, self.group, self.policy)
 
     def classes_of(self, records: LabeledFiles) -> np.ndarray:
         return records.labels

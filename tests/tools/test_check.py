@@ -143,11 +143,13 @@ def test_unreadable_annotations_do_not_stop_the_others(tmp_path, images, capsys)
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nowhere"], ["."], ["data.json", "--images", "nowhere"], ["data.json", "--split", "dev"]]
+    "arguments",
+    [[], ["nowhere"], ["."], ["bytes.csv"], ["data.json", "--images", "nowhere"], ["data.json", "--split", "dev"]],
 )
 def test_wrong_calls(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.json").write_text("{}")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(SystemExit) as leaving:
         main(arguments)
     assert leaving.value.code == 2
@@ -168,7 +170,10 @@ def test_interrupt_is_clean(tmp_path, images, monkeypatch, capsys):
     [
         ("vertebra.tools.check", ["numpy", "torch", "PIL", "rich", "tasks"]),
         # data sets of all tasks are searched, read and checked without what only training needs
-        ("vertebra.tools.autoconfig.recipes", ["torch", "lightning", "albumentations", "monai", "scipy", "matplotlib"]),
+        (
+            "vertebra.tools.autoconfig.recipes, vertebra.tools.autoconfig.early_reading",
+            ["torch", "lightning", "albumentations", "monai", "scipy", "matplotlib"],
+        ),
     ],
 )
 def test_import_is_light(module, heavy):

@@ -11,7 +11,7 @@ AUTO_BATCH = "vertebra.tasks.training.auto_batch.AutoBatch"
 AUTO_RATE = "vertebra.tasks.training.auto_rate.AutoRate"
 
 # task -> the argument that has height and width of the network's input; a detector's have two
-_SIZES: Mapping[str, Sequence[str]] = {
+SIZES: Mapping[str, Sequence[str]] = {
     "classification": ("data.resize.size",),
     "detection": ("data.resize.short", "data.resize.longest"),
     "medical": ("data.resample.size",),
@@ -143,9 +143,9 @@ def _size(value: str, config: Mapping[str, Any]) -> list[Flag]:
     if not all(side.isdecimal() and int(side) for side in sides):
         raise ValueError(f"--size is {value!r}; expected a side in pixels, such as 512, or all, such as 512x640.")
     task = task_of(config)
-    if task not in _SIZES:
-        raise ValueError(f"--size is for the data of {', '.join(_SIZES)}; give the long flag of your own data module.")
-    names = _SIZES[task]
+    if task not in SIZES:
+        raise ValueError(f"--size is for the data of {', '.join(SIZES)}; give the long flag of your own data module.")
+    names = SIZES[task]
     if task == "detection":
         short, longest = int(sides[0]), int(sides[-1]) if len(sides) > 1 else round(int(sides[0]) * _LONGEST)
         return [Flag(f"--{names[0]}", f"[{short}]"), Flag(f"--{names[1]}", str(max(short, longest)))]

@@ -320,10 +320,10 @@ def test_prediction_wants_something_to_predict_on():
 def test_faults_are_mended_or_stop():
     found = [Fault(faults.OUTSIDE_BOX, "a.json", "box 3"), Fault(faults.MISSING_FILE, "b.jpg", "does not exist")]
     with pytest.warns(UserWarning, match=r"a\.json: dropped 1 x outside box"):
-        NumberData(1).handle_faults(found[:1], {faults.OUTSIDE_BOX: "dropped"})
+        NumberData(1).policy.handle(found[:1], {faults.OUTSIDE_BOX: "dropped"})
     with pytest.raises(ValueError, match=r"b\.jpg: does not exist .*Correct the file, or data\.missing=skip"):
-        NumberData(1).handle_faults(found, {faults.OUTSIDE_BOX: "dropped"})
+        NumberData(1).policy.handle(found, {faults.OUTSIDE_BOX: "dropped"})
     with pytest.warns(UserWarning, match=r"b\.jpg: left out 1 x missing file"):
-        NumberData(1, missing="skip").handle_faults(found[1:], {})
+        NumberData(1, missing="skip").policy.handle(found[1:], {})
     with pytest.raises(ValueError, match=r"a\.json: box 3 \[outside box\] \(and 1 more faults\)\. Correct the file;"):
-        NumberData(1).handle_faults(found, {})
+        NumberData(1).policy.handle(found, {})

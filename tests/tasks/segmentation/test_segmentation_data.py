@@ -317,6 +317,9 @@ def test_invalid_crops_are_refused(wrong):
 def test_a_broken_mask_is_skipped_with_missing_skip(tmp_path):
     data = sampled(tmp_path)
     (tmp_path / "masks/4.png").write_bytes(b"no image")
+    with pytest.raises(UnreadableFile, match=r"4\.png.*data.missing=skip"):  # of the masks that are looked at first
+        data.records("train")
+    data.missing = "skip"
     records = data.records("train")
     with pytest.raises(UnreadableFile, match=r"4\.png.*data.missing=skip"):
         SegmentationDataset(records, Resize())[4]
