@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,10 @@ def write_shared(folder: Path, content: dict[str, Any], config: dict[str, Any], 
         for name, value in content["state_dict"].items()
         if name.startswith(_NETWORK)
     }
-    save_file(weights, str(folder / WEIGHTS), {"format": "pt"})
     entries = {"format": FORMAT, **described_entries(content, config, described)}
     (folder / CONFIG).write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+    save_file(weights, str(folder / WEIGHTS), {"format": "pt"})
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors writes a file that only its owner may read
 
 
 def described_entries(content: dict[str, Any], config: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def test_a_folder_has_weights_card_and_metrics_with_intervals_and_no_path_of_the
         "preprocessor_config.json",
         "training.json",
     }
+    assert len({(folder / name).stat().st_mode for name in names}) == 1  # of any new file, and not for its owner only
     assert (folder / "model.safetensors").stat().st_size < (run / "checkpoints/best.ckpt").stat().st_size / 1.5
     text = "".join((folder / name).read_text() for name in names - {"model.safetensors"})
     for private in (str(run.parent), str(files.parent), "default_root_dir"):
