@@ -64,6 +64,7 @@ class MedicalModule(TaskModule):
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/auroc", "max")
     labeled: ClassVar[str] = "studies"
+    things: ClassVar[str] = "studies"
     network: MedicalClassifier | StudyClassifier
     metric: MedicalMetric
 

@@ -56,7 +56,7 @@ class AutoBatch(Callback):
             self.batch_size = int(smallest)
         is_scaled = any(isinstance(callback, AutoRate) for callback in getattr(trainer, "callbacks", ()))
         advice = "" if is_scaled or self.batch_size == data.batch_size else "; --lr auto scales its learning rate"
-        rank_zero_info(f"batch size {self.batch_size}, of the recipe {data.batch_size}{advice}")
+        rank_zero_info(f"batch size {self.batch_size}; that of the recipe is {data.batch_size}{advice}")
         data.batch_size = self.batch_size
 
     def state_dict(self) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class EvaluatedModule(LightningModule, ABC):
     Attributes:
         monitor: logged metric that selects the best checkpoint, and whether its `max` or `min` is best.
         labeled: plural noun for what has a label, such as `objects`.
+        things: plural noun for the samples.
         metric: metric that evaluation steps update.
         results: results of the last evaluation, None before the first.
         split: split of that evaluation, `val` or `test`.
@@ -67,6 +68,7 @@ class EvaluatedModule(LightningModule, ABC):
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
     labeled: ClassVar[str] = "samples"
+    things: ClassVar[str] = "images"
 
     def __init__(self) -> None:
         super().__init__()

@@ -55,6 +55,7 @@ class VideoModule(TaskModule):
 
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/top1", "max")
     labeled: ClassVar[str] = "videos"
+    things: ClassVar[str] = "videos"
     network: ClipClassifier
     metric: ClassificationMetric
 

@@ -24,9 +24,13 @@ class TrainingClock:
     """Speed of a training, its wait for data, and the time that is left, from numbers that the host has.
 
     Validation counts for the time that is left, not for the speed.
+
+    Args:
+        things: what the samples are, in the plural.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, things: str = "images") -> None:
+        self._things = things
         self._began = self._epoch_began = self._validation_began = time.monotonic()
         self._first_step = self._samples = 0
         self._waited = self._validated = 0.0
@@ -70,7 +74,10 @@ class TrainingClock:
         seconds = max(now - self._epoch_began - self._validated, 1e-9)
         shown = {}
         if self._samples:
-            shown = {"images/s": f"{self._samples / seconds:.3g}", "data wait": f"{self._waited / seconds:.0%}"}
+            shown = {
+                f"{self._things}/s": f"{self._samples / seconds:.3g}",
+                "data wait": f"{self._waited / seconds:.0%}",
+            }
         if device.type == "cuda":  # counted by the allocator on the host
             shown["GPU memory"] = f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
         if step > self._first_step and self._total < float("inf"):
@@ -122,6 +129,7 @@ class ThrottledProgressBar(RichProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self._clock = TrainingClock(pl_module.things if isinstance(pl_module, TaskModule) else "samples")
         self._clock.start(trainer.global_step, float(trainer.estimated_stepping_batches))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

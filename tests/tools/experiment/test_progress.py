@@ -34,7 +34,7 @@ def test_metrics_are_read_twice_a_second_in_training_and_always_otherwise(clock,
 
 
 def test_speed_and_wait_are_those_of_the_epoch_without_its_validation(clock):
-    timer = TrainingClock()
+    timer = TrainingClock("videos")
     timer.start(10, 40)
     timer.start_epoch()
     assert timer.read(10, CPU) == {}
@@ -46,7 +46,7 @@ def test_speed_and_wait_are_those_of_the_epoch_without_its_validation(clock):
     timer.resume()
     clock[0] += 1
     # 24 samples in 4 s of training; 3 of 30 steps took 11 s
-    assert timer.read(13, CPU) == {"images/s": "6", "data wait": "25%", "ETA": "0:01:39"}
+    assert timer.read(13, CPU) == {"videos/s": "6", "data wait": "25%", "ETA": "0:01:39"}
     timer.start_epoch()
     clock[0] += 1
     assert timer.read(13, CPU) == {"ETA": "0:01:48"}
