@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if fault:
         parser.error(fault)
     try:
-        return 1 if _check(_find_splits(options), None if options.all else _SHOWN) else 0
+        splits = _find_splits(options)
+        return 1 if _check(splits, _untrained(splits, options.paths), None if options.all else _SHOWN) else 0
     except (FileNotFoundError, UnreadableFile) as error:
         parser.error(str(error))  # leaves with 2
     except KeyboardInterrupt:
@@ -144,8 +145,17 @@ def _find_splits(options: argparse.Namespace) -> list[Split]:
     return [split for path in dict.fromkeys(options.paths) for split in find_splits(path, options).splits]
 
 
-def _check(found: Sequence[Split], shown: int | None) -> int:
-    """Print the faults of every split, then those between splits, and return how many there are."""
+def _untrained(splits: Sequence[Split], paths: Sequence[Path]) -> list[Fault]:
+    """Return the fault of a data set that lacks its training split; of several paths, another may be it."""
+    from vertebra.tasks.loading.files.faults import NO_TRAINING_SPLIT, Fault
+    from vertebra.tools.checks.split_names import lacks_training
+
+    message = lacks_training([split.source for split in splits], paths[0]) if len(paths) == 1 else ""
+    return [Fault(NO_TRAINING_SPLIT, str(paths[0]), message)] if message else []
+
+
+def _check(found: Sequence[Split], untrained: Sequence[Fault], shown: int | None) -> int:
+    """Print the faults of every split, then those of the whole, and return how many there are."""
     from vertebra.tasks.loading.files.faults import MISSING_FILE, UNREADABLE_ANNOTATIONS, Fault
     from vertebra.tasks.loading.leaks import find_leaks, find_shared_groups
 
@@ -170,6 +180,8 @@ def _check(found: Sequence[Split], shown: int | None) -> int:
                 continue
             splits.setdefault(split.scope, []).extend(content.files)
             groups.setdefault(split.scope, []).extend(content.groups or [])
+    if untrained:
+        kinds += _print_section("the whole", untrained, f"splits: {len(found)}", shown)
     if max(len(splits), len(comparable)) > 1:
         leaks = [*find_leaks(splits), *find_shared_groups(groups)]
         leaks += [leak for one, other in combinations(comparable, 2) for leak in one.shared_with(other)]

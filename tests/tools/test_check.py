@@ -234,3 +234,22 @@ def test_a_coco_file_is_parsed_once(tmp_path, images, monkeypatch):
 def test_the_help_lists_the_formats_of_the_tables():
     for finder in FINDERS:
         assert format_names(finder.task) == [each.name for each in finder.formats]
+
+
+def test_a_data_set_without_a_training_split_has_a_fault_and_a_split_of_its_own_none(tmp_path, images, capsys):
+    (tmp_path / "set").mkdir()
+    file = write_coco(tmp_path / "set/val.json", ["0.jpg"], [box(1, 0)])
+    flags = ["--images", str(images)]
+    assert main([str(tmp_path / "set"), *flags]) == 1
+    output = capsys.readouterr().out
+    assert f"set: has the split val only; expected one to train on. Add it, or give the path of that split: {file}" in (
+        output
+    )
+    assert kinds(output) == {"no training split": 1}
+    assert main([file, *flags]) == 0
+    write_coco(tmp_path / "set/test.json", ["1.jpg"], [box(1, 0)])
+    assert main([str(tmp_path / "set"), *flags]) == 1
+    assert "has the splits test and val only" in capsys.readouterr().out
+    write_coco(tmp_path / "set/train.json", ["2.jpg"], [box(1, 0)])
+    main([str(tmp_path / "set"), *flags])
+    assert "no training split" not in capsys.readouterr().out

@@ -15,6 +15,7 @@ from vertebra.tasks.loading.fault_policy import FaultPolicy
 from vertebra.tasks.loading.files.listing import walk
 from vertebra.tasks.loading.formats import Source
 from vertebra.tasks.medical.formats.study_options import Columns
+from vertebra.tasks.medical.leaks import shared_patients
 from vertebra.tasks.medical.studies import Kind
 from vertebra.tasks.medical.usable_studies import usable_studies
 from vertebra.tasks.segmentation.formats import Split
@@ -53,7 +54,9 @@ def refuse_broken(task: str, splits: Mapping[str, Source], flags: Sequence[Flag]
         train = _READERS[task](root, "train", given, None)
         for split in splits:
             if split != "train":
-                _READERS[task](root, split, given, train.class_names)
+                records = _READERS[task](root, split, given, train.class_names)
+                if task == "medical":
+                    FaultPolicy().handle([leak.fault for leak in shared_patients(train, records)], {})
 
 
 def _is_small(root: Path, sources: Iterable[Source]) -> bool:

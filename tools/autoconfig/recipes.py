@@ -16,7 +16,7 @@ from vertebra.tools.autoconfig.data_arguments import data_flags
 from vertebra.tools.autoconfig.rival_tasks import FORMATS_OF, PURPOSES, RIVALS, array_shapes
 from vertebra.tools.checks.finders import FINDERS, UNLABELED, find_splits
 from vertebra.tools.checks.group_columns import group_column
-from vertebra.tools.checks.split_names import Ambiguous, assign_splits, is_split_name, split_name
+from vertebra.tools.checks.split_names import Ambiguous, assign_splits, lacks_training
 
 HELD_OUT = 0.2  # of a training split without a validation split
 
@@ -80,11 +80,8 @@ def choose_recipe(paths: Sequence[Path], task: str | None, weights: str | None, 
 
 
 def _assign(sources: Sequence[Source], paths: Sequence[Path], title: str) -> dict[str, Source]:
-    if len(sources) == len(paths) == 1 and _is_only_measured(sources[0], paths[0]):
-        raise ValueError(
-            f"{title}: has the split {split_name(sources[0])} only; expected one to train on. Add it, or give the path "
-            f"of that split: {sources[0].path}."
-        )
+    if len(paths) == 1 and (fault := lacks_training(sources, paths[0])):
+        raise ValueError(f"{title}: {fault}")
     try:
         return assign_splits(sources, title)
     except Ambiguous:
@@ -92,13 +89,6 @@ def _assign(sources: Sequence[Source], paths: Sequence[Path], title: str) -> dic
         if len(sources) == len(paths) and 1 < len(paths) < 4:
             return dict(zip(("train", "val", "test"), sources, strict=False))
         raise
-
-
-def _is_only_measured(source: Source, path: Path) -> bool:
-    """Return whether a source is the validation or test split of a path that lacks the training split."""
-    is_whole = source.path.absolute() == path.absolute()  # which a user may train on, whatever its name
-    is_named = bool(source.split) if is_whole else is_split_name(source.path.stem)
-    return is_named and split_name(source) != "train"
 
 
 def find_data(path: Path, task: str | None, flags: argparse.Namespace, title: str = "") -> Data:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from vertebra.tasks.loading.files.csv_rows import has_columns
-from vertebra.tasks.loading.files.faults import Fault
+from vertebra.tasks.loading.files.csv_rows import has_columns, read_rows
+from vertebra.tasks.loading.files.faults import Fault, UnreadableFile
 from vertebra.tasks.loading.files.pixels import Pixels
 from vertebra.tasks.loading.files.text_files import read_text
 from vertebra.tasks.loading.formats import SPLIT_FOLDERS, Format, Source, find_sources
@@ -66,12 +66,27 @@ def sources_at(formats: Sequence[Format[Any]], path: Path, flags: argparse.Names
     """List the splits of a task's formats at a path that the user gives.
 
     In a folder, tables such as `train.csv` and `val.csv` define the splits, not the folders that their files are in.
+
+    Raises:
+        UnreadableFile: one of these tables cannot be read.
     """
 
     def find(at: Path) -> list[Source]:
         return find_sources(formats, Source(at, flags.split or "", flags.images), options)
 
-    return [source for table in _split_tables(path) for source in find(table)] or find(path)
+    found = {table: find(table) for table in _split_tables(path)}
+    if not any(found.values()):
+        return find(path)
+    for table in (table for table, sources in found.items() if not sources):
+        _refuse_unreadable(table)  # passed over, a broken train.csv would leave val.csv to train on
+    return [source for sources in found.values() for source in sources]
+
+
+def _refuse_unreadable(table: Path) -> None:
+    try:
+        read_rows(table, ["path"], "")
+    except ValueError as error:
+        raise UnreadableFile(str(error)) from None
 
 
 def _split_tables(folder: Path) -> list[Path]:
@@ -86,7 +101,7 @@ def _split_tables(folder: Path) -> list[Path]:
     tables = [file for file in files if has_columns(file, ["path"])]
     for file in files:
         if tables and file not in tables and file.stem.lower() in _SPLIT_NAMES:
-            read_text(file)  # passed over, a broken train.csv would leave val.csv to train on
+            read_text(file)
     # beside train.csv and val.csv, a val_small.csv is a part of one
     return [file for file in tables if file.stem.lower() in _SPLIT_NAMES] or tables
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from vertebra.tasks.loading.formats import Source
 
@@ -44,6 +45,27 @@ def split_name(source: Source) -> str:
 def _word_of(text: str) -> re.Match[str] | None:
     words = (_WORD.fullmatch(word) for word in re.split(r"[^a-z0-9]+", text.lower()))
     return next(filter(None, words), None)
+
+
+def lacks_training(sources: Sequence[Source], path: Path) -> str:
+    """Return a sentence where the splits at a path are for measuring only; empty if one may be trained on.
+
+    Args:
+        sources: one or more.
+        path: as a user gives it. A split whose own path that is may be trained on, whatever its name.
+    """
+    names = [split_name(source) for source in sources]
+    if set(names) - {"val", "test"} or len(set(names)) < len(names):
+        return ""
+    only = sources[0] if len(sources) == 1 else None
+    if only is not None:
+        is_whole = only.path.absolute() == path.absolute()
+        if not (only.split if is_whole else is_split_name(only.path.stem)):
+            return ""
+    # of several in one file the path is no choice
+    remedy = f"Add it, or give the path of {'that split' if only else 'one'}: {sources[0].path}."
+    plural = "splits" if len(names) > 1 else "split"
+    return f"has the {plural} {' and '.join(names)} only; expected one to train on. {remedy}"
 
 
 def assign_splits(sources: Sequence[Source], title: str) -> dict[str, Source]:

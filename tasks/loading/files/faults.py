@@ -50,6 +50,7 @@ UNKNOWN_ORIENTATION = "unknown orientation"
 CORNER_BOXES = "corners for sizes"
 CONFIDENCE = "confidence"
 
+NO_TRAINING_SPLIT = "no training split"
 ONE_CLASS = "only one class"
 SIMILAR_CLASSES = "classes of nearly one name"
 

@@ -50,6 +50,14 @@ def no_labels(data):
     (data / "train.csv").write_text((data / "train.csv").read_text().replace("label", "diagnosis", 1))
 
 
+def cells_without_columns(data):
+    (data / "train.csv").write_text("path;label\na.nii.gz;healthy;x;y\n")
+
+
+def patients_of_two_splits(data):
+    (data / "val.csv").write_text((data / "train.csv").read_text())
+
+
 def table_of_bytes(data):
     (data / "train.csv").write_bytes(b"\xff\xfe\x00\xd8")
 
@@ -64,6 +72,8 @@ def table_of_bytes(data):
         ("segmentation", other_value, "the values 77 (5120 pixels) have no class"),
         ("video", no_clips, "none of which is a sample"),
         ("medical", no_labels, "has no column label; its columns are"),
+        ("medical", cells_without_columns, "train.csv: line 2 has 4 cells, the first line 2"),
+        ("medical", patients_of_two_splits, "who is also in"),
         ("medical", table_of_bytes, "train.csv: is text in UTF-16; expected text in UTF-8."),
     ],
 )
