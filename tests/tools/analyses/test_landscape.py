@@ -73,6 +73,19 @@ def test_the_hessian_of_a_quadratic_form_has_its_eigenvalues():
     assert nonconvexity(0.1, 7) == 0
 
 
+def test_the_hessian_of_attention_has_its_eigenvalues():
+    tokens = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    weights = torch.eye(4).requires_grad_()
+
+    def loss(weights=weights):
+        return nn.functional.scaled_dot_product_attention(tokens @ weights, tokens, tokens).square().sum()
+
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        matrix = torch.autograd.functional.hessian(loss, weights.detach()).reshape(16, 16)
+    expected = torch.linalg.eigvalsh(matrix)[[0, -1]].tolist()
+    assert hessian_extremes([weights], loss, 16, seed=0) == pytest.approx(expected, rel=1e-3)
+
+
 def test_the_hessian_ignores_unused_and_linear_parameters():
     x, unused, linear = (torch.ones(2, requires_grad=True) for _ in range(3))
     parameters = [unused, x, linear]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 class Plane(NamedTuple):
@@ -62,6 +63,7 @@ def negative_shares(curvatures: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(total), np.nan, shares)
 
 
+@sdpa_kernel(SDPBackend.MATH)  # fused attention has no second derivative
 def hessian_extremes(
     parameters: Sequence[Tensor], loss: Callable[[], Tensor], iterations: int, seed: int
 ) -> tuple[float, float]:
