@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vertebra.backbones.momentum import MomentumStage
 from vertebra.tasks.classification.classifier import ImageClassifier
 from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
@@ -25,7 +26,7 @@ from vertebra.tools.analyses.measures.continuous_depth import (
     run_blocks,
     solve_blocks,
 )
-from vertebra.tools.analyses.networks.blocks import blocks_of, body_of
+from vertebra.tools.analyses.networks.blocks import body_of
 from vertebra.tools.analyses.networks.norm_statistics import compared_modules
 from vertebra.tools.analyses.networks.residual_branches import Branch, backbone_inputs, branch_inputs, residual_branches
 from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, open_subject
@@ -155,10 +156,10 @@ def refine(network: nn.Module, images: Tensor, points: int) -> Refinement:
 
 def _steps_of(network: nn.Module, images: Tensor) -> list[tuple[Branch, Tensor, Sum]]:
     """Return branch, input and kind of sum of each block that keeps the shape and has a shortcut."""
-    if any(block.is_increment for block in blocks_of(network)):
+    if any(isinstance(module, MomentumStage) for module in body_of(network).modules()):
         raise ValueError(
-            f"{type(body_of(network)).__name__} has stages that are no chains of blocks x + F(x) (momentum, or an ODE "
-            "already). Choose a network that is one, such as resnet20."
+            f"{type(body_of(network)).__name__} has momentum: its blocks are steps of a second-order equation in x and "
+            "a velocity, and not of x' = F(x). Choose a network of blocks x + F(x), such as resnet20."
         )
     branches = residual_branches(network)
     inputs = branch_inputs(network, branches, images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +31,11 @@ from vertebra.tools.analyses.measures.mutual_information import (
     knn_labels,
     with_interval,
 )
-from vertebra.tools.analyses.networks.blocks import blocks_of, body_of, channels_first, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.blocks import body_of, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.networks.norm_statistics import compared_modules
 from vertebra.tools.analyses.networks.residual_branches import backbone_inputs
 from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, open_subject
+from vertebra.tools.analyses.networks.unrolled import in_turn, unrolled_blocks
 from vertebra.tools.analyses.progress import track
 
 DESCRIPTION = f"""\
@@ -148,7 +150,7 @@ def labels_of(subject: Subject) -> np.ndarray:
 @torch.no_grad()
 def pooled_layers(body: nn.Module, images: Sequence[Tensor]) -> dict[str, Tensor]:
     """Return the output of the stem and of each block, averaged over its pixels or tokens, (N, C), by name."""
-    blocks = blocks_of(body)
+    blocks = unrolled_blocks(body)
     names = ["stem", *(block.name for block in blocks)]
     found: dict[str, list[Tensor]] = {name: [] for name in names}
 
@@ -156,7 +158,7 @@ def pooled_layers(body: nn.Module, images: Sequence[Tensor]) -> dict[str, Tensor
         found[name].append(channels_first(x).flatten(2).mean(dim=2).cpu() if x.dim() > 2 else x.cpu())
 
     handles: list[Any] = [on_input(blocks[0].module, lambda x: keep("stem", x))]
-    handles += [on_output(block.module, lambda x, name=block.name: keep(name, x)) for block in blocks]  # type: ignore[misc]
+    handles += [on_output(*run) for run in in_turn((block.module, partial(keep, block.name)) for block in blocks)]
     with hooked(handles):
         for batch in track(list(images), "features"):
             body(batch)

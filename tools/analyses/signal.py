@@ -17,7 +17,7 @@ from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.findings import WEIGHT_LOOKS, Findings
-from vertebra.tools.analyses.networks.blocks import Block, blocks_of, channels_first, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.blocks import Block, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.networks.subject import (
     Subject,
     add_sample_flags,
@@ -25,6 +25,7 @@ from vertebra.tools.analyses.networks.subject import (
     open_subject,
     with_batch_statistics,
 )
+from vertebra.tools.analyses.networks.unrolled import in_turn, unrolled_blocks
 from vertebra.tools.analyses.progress import track
 
 DESCRIPTION = """\
@@ -106,10 +107,10 @@ def analyze(args: Namespace) -> Findings:
     args.batch = args.samples  # of one batch, whose statistics the norms use
     subject = open_subject(args).in_halves()
     modules = {"untrained": subject.untrained(args.seed)} | ({"trained": subject.module} if subject.is_trained else {})
-    readings, blocks = {}, blocks_of(subject.network)
+    readings, blocks = {}, unrolled_blocks(subject.network)
     for name, module in track(list(modules.items()), "signal"):
         traced = with_batch_statistics(module)
-        readings[name] = trace(blocks_of(traced.network), partial(loss_of, traced, subject.batches[0]))
+        readings[name] = trace(unrolled_blocks(traced.network), partial(loss_of, traced, subject.batches[0]))
     return _findings(subject, blocks, readings, args.seed)
 
 
@@ -125,10 +126,11 @@ def trace(blocks: Sequence[Block], loss: Callable[[], Tensor]) -> list[Reading]:
     """
     readings = [Reading() for _ in range(len(blocks) + 1)]
     handles = [on_input(blocks[0].module, partial(_read, readings[0]))]
-    for block, reading in zip(blocks, readings[1:], strict=True):
-        if block.branch_end is not None:
-            handles.append(on_output(block.branch_end, partial(_read_branch, reading)))
-        handles.append(on_output(block.module, partial(_read, reading)))
+    pairs = list(zip(blocks, readings[1:], strict=True))
+    ends = [(block.branch_end, partial(_read_branch, one)) for block, one in pairs if block.branch_end is not None]
+    outputs = [(block.module, partial(_read, one)) for block, one in pairs]
+    handles += [on_output(*run) for run in (*in_turn(ends), *in_turn(outputs))]
+    for block in blocks:
         block.module.zero_grad()
     with hooked(handles), torch.enable_grad():
         loss().backward()

@@ -17,10 +17,11 @@ from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.findings import Findings
 from vertebra.tools.analyses.measures.cka import MIN_BATCH, MinibatchCKA, gram
-from vertebra.tools.analyses.networks.blocks import blocks_of, body_of, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.blocks import body_of, hooked, on_input, on_output
 from vertebra.tools.analyses.networks.norm_statistics import with_estimated_statistics
 from vertebra.tools.analyses.networks.residual_branches import backbone_inputs
 from vertebra.tools.analyses.networks.subject import Subject, add_sample_flags, is_run, open_subject
+from vertebra.tools.analyses.networks.unrolled import unrolled_blocks
 from vertebra.tools.analyses.progress import track
 from vertebra.tools.trained.run import load
 
@@ -112,7 +113,7 @@ def compare(title: str, first: nn.Module, second: nn.Module, images: Sequence[Te
     for batch in track(images, title):
         grams = _grams(first, batch)
         similarity.update(grams, grams if second is first else _grams(second, adapt(batch)))
-    names = [["stem", *(block.name for block in blocks_of(network))] for network in (first, second)]
+    names = [["stem", *(block.name for block in unrolled_blocks(network))] for network in (first, second)]
     return Compared(title, names[0], names[1], similarity.compute().cpu().numpy(), second is not first)
 
 
@@ -150,10 +151,10 @@ def _second(args: Namespace, first: nn.Module, images: Sequence[Tensor]) -> tupl
 
 def _grams(network: nn.Module, images: Tensor) -> list[Tensor]:
     """Return the Gram matrices of the stem, which is the input of the first block, and of the blocks."""
-    blocks = blocks_of(network)
+    blocks = unrolled_blocks(network)
     found: list[Tensor] = []
     handles: list[Any] = [on_input(blocks[0].module, lambda x: found.append(gram(x)))]
-    handles += [on_output(block.module, lambda x: found.append(gram(x))) for block in blocks]
+    handles += [on_output(module, lambda x: found.append(gram(x))) for module in {block.module for block in blocks}]
     with hooked(handles):
         network(images)
     if len(found) != len(blocks) + 1:

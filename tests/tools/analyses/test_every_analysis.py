@@ -38,7 +38,7 @@ def rows_of(folder, what):
 
 # of a Transformer those that its blocks and its `embed` concern
 TRANSFORMER = [pytest.param(what, marks=pytest.mark.slow) for what in ("signal", "depth-flow", "similarity")]
-TRANSFORMER += ["alignment", "lesion"]
+TRANSFORMER += [pytest.param("landscape", marks=pytest.mark.slow), "alignment", "lesion"]
 
 
 @pytest.mark.parametrize("what", CASES)
@@ -87,17 +87,16 @@ def test_a_plain_network_has_an_alignment_but_no_steps(tmp_path, capsys):
     assert "a network without shortcuts has no steps" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("what", "name", "message"),
-    [
-        ("depth-flow", "momentum_resnet20", "stages that are no chains of blocks x + F(x)"),
-        ("information", "odenet20", "runs a block more than once in a pass"),
-    ],
-)
-def test_stages_that_are_no_chains_of_blocks(what, name, message, tmp_path, capsys):
-    words = [what, name, *map(str, FLAGS[what]), "--size", "20", "--output", str(tmp_path)]
-    assert main.main(["analyze", *words]) == 1
-    assert message in capsys.readouterr().err
+@pytest.mark.slow
+@pytest.mark.parametrize("what", FLAGS)
+def test_an_ode_net(what, tmp_path):
+    check(what, "odenet20", tmp_path)
+
+
+def test_momentum_is_no_flow_of_the_blocks(tmp_path, capsys):
+    words = ["depth-flow", "momentum_resnet20", *map(str, FLAGS["depth-flow"]), "--size", "20"]
+    assert main.main(["analyze", *words, "--output", str(tmp_path)]) == 1
+    assert "has momentum: its blocks are steps of a second-order equation" in capsys.readouterr().err
 
 
 def test_a_detector_has_no_class_for_each_sample(trained, tmp_path, capsys):

@@ -39,14 +39,14 @@ def refined(branches: Sequence[Branch], steps: int) -> Iterator[None]:
     Multi-level Residual Networks from Dynamical Systems View, Chang et al. 2017, https://arxiv.org/abs/1710.10348.
 
     Args:
-        branches: of blocks that keep the shape of their input.
+        branches: of blocks that keep the shape of their input; those of an ODE stage share theirs.
         steps: 1 leaves the network as it is.
     """
     with ExitStack() as stack:
         for end in {id(branch.end): branch.end for branch in branches}.values():  # blocks may share their layers
             stack.callback(on_output(end, lambda y: y / steps).remove)
-        for branch in branches:
-            stack.enter_context(_repeated(branch.block, steps))
+        for block in {id(branch.block): branch.block for branch in branches}.values():
+            stack.enter_context(_repeated(block, steps))
         yield
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from vertebra.backbones.blocks_plain import PlainBlock
 from vertebra.backbones.received import received
-from vertebra.tools.analyses.networks.blocks import Block, blocks_of, body_of, hooked, on_input, on_output
+from vertebra.tools.analyses.networks.blocks import Block, body_of, hooked, on_input, on_output
 from vertebra.tools.analyses.networks.subject import Subject
+from vertebra.tools.analyses.networks.unrolled import in_turn, unrolled_blocks
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Branch:
     layers adds to its input. Blocks are in evaluation mode, so that the samples of a batch are independent.
 
     Attributes:
-        name: of the block in its backbone, such as `layer1.0`.
+        name: of the block in its backbone, such as `layer1.0`; of a step in an ODE stage see `unrolled_blocks`.
         stage: of the block, such as `layer1`.
         block: the block.
         end: last layer of the branch.
@@ -55,10 +56,12 @@ class Branch:
 def residual_branches(network: nn.Module) -> list[Branch]:
     """Return the residual branches of a network, and those of plain blocks, from its input to its output.
 
+    Each step of an ODE stage has one, f of the equation; they share their layers.
+
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or an ODE stage has another solver than Euler's method with one step.
     """
-    ends = [(block, _branch_end(block)) for block in blocks_of(network)]
+    ends = [(block, _branch_end(block)) for block in unrolled_blocks(network)]
     branches = [Branch(block.name, block.stage, block.module, end) for block, end in ends if end is not None]
     if not branches:
         raise ValueError(
@@ -96,14 +99,15 @@ def branch_inputs(network: nn.Module, branches: Sequence[Branch], images: Tensor
     """Return the input of each branch for images (N, C, ...) as the network's backbone receives them.
 
     Raises:
-        ValueError: a block runs more than once, or not at all.
+        ValueError: a block runs more often than it has branches, or less.
     """
     inputs: list[list[Tensor]] = [[] for _ in branches]
-    handles: list[Any] = [
-        on_input(branch.block, lambda x, found=found: found.append(x.clone()))  # type: ignore[misc]
-        for branch, found in zip(branches, inputs, strict=True)
-    ]
-    with hooked(handles):
+
+    def keep(found: list[Tensor], x: Tensor) -> None:
+        found.append(x.clone())
+
+    runs = in_turn((branch.block, partial(keep, found)) for branch, found in zip(branches, inputs, strict=True))
+    with hooked(on_input(*run) for run in runs):
         body_of(network)(images)
     for branch, found in zip(branches, inputs, strict=True):
         if len(found) != 1:
