@@ -107,7 +107,8 @@ def write_history(file: Path, history: Sequence[Curve]) -> None:
     axes.set_xticks(places, [curve.name for curve in history])
     axes.set(ylabel="error after the last epoch (%)")
     axes.grid(alpha=0.3, axis="y")
-    axes.legend(frameon=False, fontsize="small")
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize="small")  # bars may fill the axes
     figure.savefig(file)
 
 

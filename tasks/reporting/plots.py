@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from vertebra.tasks.reporting.charts import INK, STYLE, Line, draw_line, in_page_colors, svg_text
 
 _DPI = 160  # of a PNG
 _PANEL = (330, 250)  # width and height of a panel, CSS pixels
+_LETTER, _KEY = 6, 56  # widths of a letter of a legend, and of all else in an entry, CSS pixels
+_FEW = 8  # values of x up to which each has its tick on a logarithmic axis
 
 
 class Plot:
@@ -81,6 +83,7 @@ class Panel(NamedTuple):
         log_y: use a logarithmic y axis; values that are not positive are left out.
         log_x: use a logarithmic x axis.
         marks: x positions of thin vertical lines, such as the transitions between stages.
+        marks_name: what they are, for the legend.
     """
 
     title: str
@@ -90,6 +93,7 @@ class Panel(NamedTuple):
     log_y: bool = False
     log_x: bool = False
     marks: Sequence[float] = ()
+    marks_name: str = ""
 
 
 def line_plot(name: str, title: str, panels: Sequence[Panel], columns: int = 3, legend: bool = True) -> Plot:
@@ -107,24 +111,34 @@ def line_plot(name: str, title: str, panels: Sequence[Panel], columns: int = 3, 
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
-        entries: dict[str, Any] = {}
         for axes, panel in zip(grid, panels, strict=False):
             draw_panel(axes, panel)
-            handles, names = axes.get_legend_handles_labels()
-            entries = dict(zip(names, handles, strict=True)) | entries
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        if legend and len(entries) > 1:
-            figure.legend(
-                entries.values(),
-                entries.keys(),
-                loc="outside lower left",
-                ncols=2 * columns,
-                frameon=False,
-                fontsize=10,
-            )
+        if legend:
+            draw_legend(figure, grid)
 
     return Plot(name, title, draw, (columns * _PANEL[0], rows * _PANEL[1] + 26))
+
+
+def draw_legend(figure: Figure, grid: Iterable[Axes]) -> None:
+    """Draw one legend under all axes, an entry for each name in even rows; none for a single name."""
+    entries: dict[str, Any] = {}
+    for axes in grid:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    if len(entries) < 2:
+        return
+    longest = _LETTER * max(map(len, entries)) + _KEY
+    rows = -(-len(entries) // max(1, int(72 * figure.get_figwidth() // longest)))
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower left",
+        ncols=-(-len(entries) // rows),
+        frameon=False,
+        fontsize=10,
+    )
 
 
 def draw_panel(axes: Axes, panel: Panel) -> None:
@@ -133,11 +147,12 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     axes.grid(linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    for mark in panel.marks:
-        axes.axvline(mark, color=INK, linewidth=0.8, linestyle="dotted")
     for line in panel.lines:
         y = np.asarray(line.y, dtype=float)
         draw_line(axes, line._replace(y=np.where(y > 0, y, np.nan) if panel.log_y else y))
+    for mark in panel.marks:
+        name = panel.marks_name or None
+        axes.axvline(mark, color=INK, linewidth=0.8, linestyle="dotted", zorder=1.5, label=name)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
     axes.set_title(panel.title, fontsize=11, loc="left")
     if panel.log_y and any((np.asarray(line.y, dtype=float) > 0).any() for line in panel.lines):
@@ -149,6 +164,10 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     if panel.log_x:
         axes.set_xscale("log")
         _label_powers(axes.xaxis)
+        values = sorted({float(x) for line in panel.lines for x in line.x})
+        if len(values) <= _FEW:  # such as 1, 2, 4 and 8
+            axes.xaxis.set_major_locator(FixedLocator(values))
+            axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
@@ -163,7 +182,10 @@ def _widen(axes: Axes) -> None:
 
 def _label_powers(axis: Axis) -> None:
     low, high = axis.get_view_interval()
-    if high < 100 * low:  # powers of ten alone would leave one label or none
+    if high < 10 * low:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axis.set_minor_locator(NullLocator())
+    elif high < 300 * low:  # powers of ten alone would leave two labels
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

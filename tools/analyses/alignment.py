@@ -168,11 +168,12 @@ def _findings(subject: Subject, found: dict[str, list[StageAlignment]], args: Na
             lines = [
                 Line(f"singular value {i + 1}", depth, means[:, i], i) for i in range(min(NUM_LOOKS, args.vectors))
             ]
-            panels.append(Panel(f"{one.stage}, {weights}", lines, "block of the stage", "singular value"))
+            panels.append(Panel(f"{one.stage}, {weights}", lines, "block of the stage", "singular value", log_y=True))
             averages = (one.within, one.forward, one.backward, one.chance)
             top = float(one.top[~np.eye(len(names), dtype=bool)].mean())
             summary.append([weights, one.stage, len(names), one.size, *averages, top, means[:, 0].mean()])
-    columns = len(next(iter(found.values())))
+    number = len(next(iter(found.values())))
+    columns = number if number > 1 else len(found)  # weights below each other, those of a single stage side by side
     header = ["weights", "stage", "blocks", "stream size", "within a block", "to later blocks", "to earlier blocks"]
     header += ["chance", "top cosine between blocks", "largest singular value"]
     headline = {f"overlap to earlier blocks, {weights}": _mean(stages, "backward") for weights, stages in found.items()}

@@ -17,7 +17,7 @@ from vertebra.backbones import create_backbone
 from vertebra.backbones.families import input_size
 from vertebra.backbones.received import received
 from vertebra.tasks.reporting.charts import INK, PALETTE, Line, hex_color
-from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel, line_plot
+from vertebra.tasks.reporting.plots import Panel, Plot, draw_legend, draw_panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.findings import Findings
 from vertebra.tools.analyses.measures.counting import REST, STEM, Cost, count_costs, measure_times
@@ -218,13 +218,14 @@ def _by_block(blocks: Sequence[Block], costs: Mapping[str, Cost], times: Mapping
     x = np.arange(len(parts))
     panels = []
     for title, label, values in (
-        ("Multiply-accumulates a sample", "10^6", [costs[part].flops / 2e6 / batch for part in parts]),
-        ("Parameters", "10^3", [costs[part].parameters / 1e3 for part in parts]),
+        ("Multiply-accumulates a sample", "millions", [costs[part].flops / 2e6 / batch for part in parts]),
+        ("Parameters", "thousands", [costs[part].parameters / 1e3 for part in parts]),
         ("Activations a sample", "MiB", [costs[part].activations / 2**20 / batch for part in parts]),
+        ("Traffic a sample", "MiB", [costs[part].traffic / 2**20 / batch for part in parts]),
         ("Time of the batch", "ms", [1e3 * times[part] for part in parts]),
         ("Arithmetic intensity", "FLOP per byte", [costs[part].intensity for part in parts]),
     ):
-        panels.append(Panel(title, [Line(title, x, np.array(values), 0)], "stem, blocks, rest", label))
+        panels.append(Panel(title, [Line(title, x, np.array(values), 0)], f"block (0: stem, {x[-1]}: rest)", label))
     return line_plot("cost", "Cost by depth", panels, legend=False)
 
 
@@ -245,15 +246,16 @@ def _roofline(blocks: Sequence[Block], costs: Mapping[str, Cost], times: Mapping
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         line = Line("attainable here", reach, roof.attainable(reach) / 1e9, None)
-        draw_panel(axes, Panel("Roofline", [line], "FLOP per byte", "GFLOP/s", log_y=True, log_x=True, marks=[ridge]))
+        roofline = Panel("Roofline", [line], "FLOP per byte", "GFLOP/s", True, True, [ridge], "ridge")
+        draw_panel(axes, roofline)
         for index, (stage, found) in enumerate(points.items()):
             color = hex_color(PALETTE[index % len(PALETTE)])
             if found:
                 x, y = np.array(found).T
                 axes.scatter(x, y, s=22, color=color, edgecolor=INK, linewidth=0.4, label=stage, zorder=3)
-        axes.legend(frameon=False, fontsize=9, loc="lower left")
+        draw_legend(figure, [axes])
 
-    return Plot("cost_roofline", "Roofline; dotted: the ridge", draw, (520, 380))
+    return Plot("cost_roofline", "Roofline of this machine, and the blocks", draw, (520, 400))
 
 
 def _device() -> str:

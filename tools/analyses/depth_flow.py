@@ -17,7 +17,7 @@ from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tasks.video.classifier import ClipClassifier
-from vertebra.tools.analyses.findings import WEIGHT_LOOKS, Findings
+from vertebra.tools.analyses.findings import NEW_STAGE, WEIGHT_LOOKS, Findings
 from vertebra.tools.analyses.measures.continuous_depth import (
     Sum,
     kind_of_sum,
@@ -197,7 +197,7 @@ def _findings(
         {f"branch size, {weights}": float(_column(rows, "size").mean()) for weights, rows in steps.items()}
         | {f"output change, 2 steps, {weights}": float(one.output[1]) for weights, one in finer.items()},
         _sentences(steps, finer),
-        [line_plot("depth-flow", "Depth as time; dotted: a stage begins", _panels(steps, finer))],
+        [line_plot("depth-flow", "Depth as time", _panels(steps, finer))],
         Table("Steps by depth", ("weights", "quantity", "place", "steps a block", "value"), _rows(steps, finer)),
         Table("Depth as time", header, [_summary(name, steps[name], finer[name]) for name in steps]),
         CAVEAT,
@@ -215,6 +215,7 @@ def _panels(steps: dict[str, list[BlockStep]], finer: dict[str, Refinement]) -> 
             "block that keeps the shape",
             y_label,
             marks=marks,
+            marks_name=NEW_STAGE,
         )
         for field, title, y_label in (
             ("size", "Residual branch relative to the stream", "|F(x)| / |x|"),
@@ -238,12 +239,14 @@ def _panels(steps: dict[str, list[BlockStep]], finer: dict[str, Refinement]) -> 
         [Line(weights, counts, one.output, WEIGHT_LOOKS[weights]) for weights, one in finer.items()],
         "steps a block",
         "relative change",
+        log_x=True,
     )
     kept = Panel(
         "Predictions that stay",
         [Line(weights, counts, one.agreement, WEIGHT_LOOKS[weights]) for weights, one in finer.items()],
         "steps a block",
         "part of the samples",
+        log_x=True,
     )
     stays = [kept] if any(np.isfinite(one.agreement).all() for one in finer.values()) else []
     return [*by_depth, changes, *stays, *paths]

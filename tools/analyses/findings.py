@@ -17,6 +17,7 @@ from vertebra.tasks.reporting.report import Section, note, write_report
 from vertebra.tasks.reporting.tables import Table, json_value
 
 WEIGHT_LOOKS = {"trained": 0, "untrained": 1}  # of lines, see `charts.Line`
+NEW_STAGE = "a stage begins"  # name of the marks of panels by depth
 
 
 class Findings(NamedTuple):

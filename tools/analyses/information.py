@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from vertebra.tasks.reporting.charts import INK, Line, draw_line
-from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel
+from vertebra.tasks.reporting.plots import Panel, Plot, draw_legend, draw_panel
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.findings import WEIGHT_LOOKS, Findings
 from vertebra.tools.analyses.measures.mutual_information import (
@@ -308,7 +308,7 @@ def _drawing(found: Mapping[str, Sequence[Measured]], known: Sequence[Known]) ->
                     chosen = _of(measured, variable, name)
                     _draw_band(axes, weights, np.arange(len(chosen)), [one.estimate for one in chosen])
                     permuted = [one.permuted for one in chosen]
-                    axes.plot(permuted, color=INK, linewidth=0.8, linestyle="dotted")
+                    axes.plot(permuted, color=INK, linewidth=0.8, linestyle="dotted", label="permuted, or no bias")
                 axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
             cases = Panel(f"Known cases for the {variable}", [], "true bits", "estimated bits")
             draw_panel(row[2], cases)
@@ -317,9 +317,7 @@ def _drawing(found: Mapping[str, Sequence[Measured]], known: Sequence[Known]) ->
                 _draw_band(row[2], name, np.array([one.true for one in chosen]), [one.estimate for one in chosen])
             top = max(one.true for one in known if one.variable == variable)
             row[2].plot([0, top], [0, top], color=INK, linewidth=0.8, linestyle="dotted")
-        handles = [*grid[0][0].get_legend_handles_labels()[0], *grid[0][2].get_legend_handles_labels()[0]]
-        names = [handle.get_label() for handle in handles]
-        figure.legend(handles, names, loc="outside lower left", ncols=4, frameon=False, fontsize=10)
+        draw_legend(figure, grid.flatten())
 
     return draw
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vertebra.tasks.reporting.charts import INK, Line
 from vertebra.tasks.reporting.plots import Panel, Plot, draw_panel
@@ -18,6 +18,13 @@ from vertebra.tools.analyses.measures.directions import Trajectory
 
 _LEVELS = 14  # of contours
 _LOSSES, _SHARES = "viridis", "magma_r"
+_ON_COLORS: Any = {  # white on a shade, which is readable on the dark and on the light end of the colors
+    "ha": "center",
+    "va": "center",
+    "color": "white",
+    "fontsize": 9,
+    "bbox": {"facecolor": "#000000", "alpha": 0.5, "linewidth": 0, "pad": 1.5},
+}
 
 
 def landscape_plots(
@@ -38,22 +45,18 @@ def landscape_plots(
     """
 
     def draw(figure: Figure) -> None:
-        grid = figure.subplots(2, 2).flatten()
+        grid = figure.subplots(*shape).flatten()
         named = [Line(f"line {i + 1}", lines[0], values, i) for i, values in enumerate(lines[1])]
         spread = max(np.nanmax(line.y) for line in named) / max(min(np.nanmin(line.y) for line in named), 1e-12)
-        draw_panel(grid[0], Panel("Random lines", named, "step", "loss", log_y=bool(spread > 100)))
+        draw_panel(grid[0], Panel(f"{len(named)} random lines", named, "step", "loss", log_y=bool(spread > 100)))
         grid[0].xaxis.set_major_locator(MaxNLocator(5))
         _contours(figure, grid[1], plane, "Random plane; numbers: |λ min| / λ max")
         for one in eigenvalues:
             ratio = nonconvexity(one.smallest, one.largest)
             inside = 0.86  # of the span, or the numbers of the outer points would be cut
-            grid[1].text(
-                inside * one.a, inside * one.b, f"{ratio:.2f}", ha="center", va="center", color="white", fontsize=9
-            )
+            grid[1].text(inside * one.a, inside * one.b, f"{ratio:.2f}", **_ON_COLORS)
         _share_map(figure, grid[2], plane, shares)
-        if path is None:
-            grid[3].set_visible(False)
-        else:
+        if path is not None:
             _contours(figure, grid[3], path[1], "Path of the training, principal directions")
             x, y = path[0].coordinates.T
             grid[3].plot(x, y, color="white", marker="o", markersize=3.5, linewidth=1.4)
@@ -69,9 +72,12 @@ def landscape_plots(
         axes.set_zlabel("log10 loss" if _is_wide(plane.losses) else "loss")
         for one in (axes.xaxis, axes.yaxis, axes.zaxis):
             one.set_pane_color((1, 1, 1, 0))
+            one.set_major_locator(MaxNLocator(5))
+            one.labelpad = 10  # its own, 4, sets the label on numbers of more than three letters
 
+    shape, size = ((1, 3), (1080, 300)) if path is None else ((2, 2), (760, 600))
     return [
-        Plot("landscape", "Loss around the weights", draw, (760, 600)),
+        Plot("landscape", "Loss around the weights", draw, size),
         Plot("landscape_surface", "Loss on the random plane", draw_surface, (560, 460)),
     ]
 
@@ -85,10 +91,14 @@ def _contours(figure: Figure, axes: Axes, plane: Plane, title: str) -> None:
     norm = LogNorm(low, high) if wide else Normalize(low, high)
     filled = axes.contourf(plane.a, plane.b, losses.T, levels=levels, norm=norm, cmap=_LOSSES, extend="both")
     axes.contour(plane.a, plane.b, losses.T, levels=levels, colors="white", linewidths=0.4)
-    bar = figure.colorbar(filled, ax=axes, ticks=levels[:: _LEVELS // 4], format=StrMethodFormatter("{x:.3g}"))
+    bar = figure.colorbar(filled, ax=axes, ticks=levels[:: _LEVELS // 4], format=FuncFormatter(_loss_text))
     bar.set_label("loss")
     bar.outline.set_visible(False)
     _decorate(axes, title)
+
+
+def _loss_text(loss: float, place: int | None = None) -> str:
+    return f"{loss:,.0f}" if 100 <= loss < 1e6 else f"{loss:.3g}"
 
 
 def _share_map(figure: Figure, axes: Axes, plane: Plane, shares: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from vertebra.tasks.reporting.charts import Line
 from vertebra.tasks.reporting.plots import Panel, line_plot
 from vertebra.tasks.reporting.tables import Table
-from vertebra.tools.analyses.findings import WEIGHT_LOOKS, Findings
+from vertebra.tools.analyses.findings import NEW_STAGE, WEIGHT_LOOKS, Findings
 from vertebra.tools.analyses.networks.blocks import Block, channels_first, hooked, on_input, on_output
 from vertebra.tools.analyses.networks.subject import (
     Subject,
@@ -207,7 +207,7 @@ def _findings(subject: Subject, blocks: Sequence[Block], readings: dict[str, lis
     for field, title, label, log in _PANELS:
         lines = [Line(name, depth, _column(rows, field), WEIGHT_LOOKS[name]) for name, rows in readings.items()]
         if any(np.isfinite(line.y).any() for line in lines):  # a plain network has no branch
-            panels.append(Panel(title, lines, "block", label, log_y=log, marks=starts))
+            panels.append(Panel(title, lines, "block", label, log_y=log, marks=starts, marks_name=NEW_STAGE))
     names = [field.name for field in fields(Reading)]
     header = ["weights", "depth", "block", "stage", *(name.replace("_", " ") for name in names)]
     places = [("input", ""), *((block.name, block.stage) for block in blocks)]
@@ -228,7 +228,7 @@ def _findings(subject: Subject, blocks: Sequence[Block], readings: dict[str, lis
         setting,
         headline,
         sentences,
-        [line_plot("signal", "Signal by depth; dotted: a stage begins", panels)],
+        [line_plot("signal", "Signal by depth", panels)],
         Table("Signal by depth", header, rows),
         Table(title, columns, summary),
         CAVEAT,

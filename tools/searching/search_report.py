@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vertebra.tasks.reporting.charts import INK, PALETTE, hex_color
-from vertebra.tasks.reporting.plots import Plot
+from vertebra.tasks.reporting.plots import Plot, draw_legend
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.ablate import interval
 from vertebra.tools.analyses.findings import Findings
@@ -170,7 +170,7 @@ def _plot(outcome: Outcome, plan: Plan, cost: _Cost) -> Plot:
             )
         axes.set(xlabel=cost.axis, ylabel="error")
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=10)
+        draw_legend(figure, [axes])
 
     title = f"Error on the selecting images against {'latency' if cost.latency else 'operations'}, {plan.epochs} epochs"
     return Plot("search", title, draw, (640, 420))
