@@ -22,6 +22,8 @@ from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.networks.blocks import Block, hooked, on_input, on_output
 from vertebra.tools.analyses.progress import track
 
+_LARGE_PART = 0.2  # of the gradient, from one random path
+
 
 def path_counts(num_blocks: int) -> list[int]:
     """Return how many of the 2^n paths through n residual blocks take k branches, for k from 0 to n."""
@@ -177,10 +179,28 @@ def path_sentences(paths: Paths) -> list[str]:
     sentences = [f"{binomial}; 95 % of them have {low} to {high} branches."]
     if np.isfinite(paths.shares).all():
         low, high = central_lengths(paths.shares)
+        lengths = f"{low} to {high}" if high > low else f"{low}"
         sentences.append(
-            f"95 % of the gradient, summed over the norms of its paths, comes from paths of {low} to {high}."
+            f"95 % of the gradient, summed over the norms of its paths, comes from paths of {lengths} branches."
         )
+        if (largest := _largest_part(paths)) > _LARGE_PART:
+            sentences.append(
+                f"A single one of the random paths makes {largest:.0%} of that sum: it depends on their choice. Give a "
+                "larger --paths."
+            )
     return sentences
+
+
+def _largest_part(paths: Paths) -> float:
+    """Return the largest part of the summed norms that follows from one random path, which counts for many."""
+    total = sum(values.mean() * count for values, count in zip(paths.norms, paths.counts, strict=True))
+    # where there is one path of a length it is all of them, and no sample
+    parts = [
+        values.max() / len(values) * count
+        for values, count, number in zip(paths.norms, paths.counts, path_counts(len(paths.norms) - 1), strict=True)
+        if len(values) < number
+    ]
+    return float(max(parts, default=0.0) / total)
 
 
 class _Gates:

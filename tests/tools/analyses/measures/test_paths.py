@@ -10,10 +10,12 @@ from torch import nn
 from vertebra.backbones import create_backbone
 from vertebra.tools.analyses.measures.paths import (
     PathGradients,
+    Paths,
     central_lengths,
     gradients_by_length,
     measure_paths,
     path_counts,
+    path_sentences,
 )
 from vertebra.tools.analyses.networks.blocks import Block, blocks_of
 from vertebra.tools.analyses.networks.encoder_halves import in_halves
@@ -105,6 +107,16 @@ def test_the_central_lengths_leave_out_the_tails():
     assert central_lengths(shares) == (1, 4)
     assert central_lengths(np.array([0.01, 0.0, 0.98, 0.0, 0.01])) == (2, 2)
     assert central_lengths(np.array([0.0, 1.0])) == (1, 1)
+
+
+def test_a_sum_that_depends_on_one_random_path_is_named():
+    counts = np.array(path_counts(3)) / 8
+    even, uneven = ([np.ones(1), np.array([1.0, 1.0]), np.array([1.0, last]), np.ones(1)] for last in (1.0, 27.0))
+    assert len(path_sentences(Paths(even, counts, np.array([0.0, 0.0, 1.0, 0.0])))) == 2
+    *_, lengths, warning = path_sentences(Paths(uneven, counts, np.array([0.0, 0.0, 1.0, 0.0])))
+    assert lengths.endswith("comes from paths of 2 branches.")
+    # 3 / 8 of 27 / 2, of 1 / 8 + 3 / 8 + 3 / 8 of 14 + 1 / 8
+    assert "makes 86% of that sum" in warning
 
 
 def test_a_plain_block_has_no_paths():
