@@ -72,7 +72,8 @@ def published_state_dict(source: str) -> dict[str, Tensor]:
         if is_timm_model(timm_name):
             return timm_state_dict(timm_name)
         raise ValueError(
-            f"no published weights are known for {name!r}; give the path of a state dict: weights=PATH."
+            f"no published weights are known for {name!r}; give the path of a state dict, weights=PATH, or start from "
+            "random ones, weights=None (vertebra fit DATA --weights none)."
         ) from error
     return _torchvision_state_dict(weights)
 

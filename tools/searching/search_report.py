@@ -108,7 +108,8 @@ def _errors(errors: np.ndarray) -> list[str | float]:
 
 
 def _flags(candidate: Candidate) -> str:
-    return f"--backbone {candidate.name} --size {candidate.size}"
+    # a new network has no weights to start from, which is what `vertebra fit DATA` would do
+    return f"--backbone {candidate.name} --size {candidate.size} --weights none"
 
 
 def _against(method: str, outcome: Outcome, finals: Mapping[str, np.ndarray], cost: _Cost) -> str:
@@ -131,7 +132,8 @@ def _against(method: str, outcome: Outcome, finals: Mapping[str, np.ndarray], co
 
 
 def _proxies(correlations: Mapping[str, float]) -> str:
-    parts = ", ".join(f"{name} {value:+.2f}" for name, value in correlations.items())
+    none = "undefined (all values are equal)"
+    parts = ", ".join(f"{name} {none if np.isnan(value) else f'{value:+.2f}'}" for name, value in correlations.items())
     return f"Rank correlation of the proxies with the accuracy in the first rung: {parts}."
 
 

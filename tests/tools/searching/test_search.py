@@ -13,6 +13,7 @@ from vertebra.tools.search import read_budget
 from vertebra.tools.searching.candidate import Candidate, Limits
 from vertebra.tools.searching.halving import vote
 from vertebra.tools.searching.search import STRATEGIES, Trial, cost_of, pareto_front, rank_correlation, run_search
+from vertebra.tools.searching.search_report import _flags, _proxies
 from vertebra.tools.searching.space import Space
 from vertebra.tools.searching.strategy import Plan, draw_distinct
 from vertebra.tools.searching.trials import Trials
@@ -122,6 +123,8 @@ def test_rank_correlation_of_known_value():
     assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     assert rank_correlation([1, 2, 3, 4], [2, 1, 4, 3]) == pytest.approx(0.6)
     assert rank_correlation([1, 1], [1, 2]) != rank_correlation([1, 1], [1, 2])
+    text = _proxies({"naswot": 0.5, "synflow": rank_correlation([1, 1], [1, 2])})
+    assert text.endswith("naswot +0.50, synflow undefined (all values are equal).")
 
 
 def test_the_front_has_what_no_other_trial_beats():
@@ -164,7 +167,7 @@ def test_the_command_writes_front_and_names(tmp_path, capsys, monkeypatch):
         rows = list(csv.DictReader(stream))
     assert {row["method"] for row in rows} == {"search", "random", "hand-made"}
     assert all(float(row["MACs (M)"]) <= 0.6 and 0 <= float(row["error"]) <= 1 for row in rows)
-    typed = re.findall(r"vertebra fit DATA --backbone (\S+) --size (\d+)", out)
+    typed = re.findall(r"vertebra fit DATA --backbone (\S+) --size (\d+) --weights none\n", out)
     assert typed
     for name, size in typed:
         assert create_backbone(name).name == name
@@ -179,6 +182,14 @@ def test_the_command_writes_front_and_names(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "trials.jsonl").read_bytes() == before
     assert main([*words, "--seed", "1"]) == 1
     assert "is of a search with seed 0, but this one has 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_is_printed_of_the_front_trains(classification_samples, tmp_path):
+    candidate = Space(24, Limits(600_000)).handmade()
+    words = ["fit", str(classification_samples), *_flags(candidate).split(), "--epochs", "1", "--batch", "5"]
+    assert main([*words, "--workers", "0", "--name", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run/metrics.json").exists()
 
 
 @pytest.mark.slow
