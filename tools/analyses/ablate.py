@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vertebra.tasks.classification.degradation import train_network
 from vertebra.tasks.reporting.charts import INK, PALETTE, hex_color
-from vertebra.tasks.reporting.plots import Plot
+from vertebra.tasks.reporting.plots import Plot, draw_legend
 from vertebra.tasks.reporting.tables import Table
 from vertebra.tools.analyses.ablations import Variant, variants_of
 from vertebra.tools.analyses.findings import Findings
@@ -213,11 +213,13 @@ def _plot(outcomes: Sequence[Outcome]) -> Plot:
         axes.grid(axis="x", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
-        axes.axvline(means[0], color=INK, linewidth=0.8, linestyle="dotted")
-        axes.errorbar(means, places, xerr=halves, fmt="o", color=hex_color(PALETTE[0]), markersize=5, linewidth=1.6)
+        bars: dict[str, Any] = {"color": hex_color(PALETTE[0]), "markersize": 5, "linewidth": 1.6}
+        axes.errorbar(means, places, xerr=halves, fmt="o", label="mean and 95 % interval", **bars)
         for place, outcome in enumerate(outcomes):
             values = getattr(outcome, of)
-            axes.plot(values, np.full(len(values), place), "|", color=hex_color(PALETTE[1]), markersize=8)
+            strokes: dict[str, Any] = {"color": hex_color(PALETTE[1]), "markersize": 8, "label": "a seed"}
+            axes.plot(values, np.full(len(values), place), "|", **strokes)
+        axes.axvline(means[0], color=INK, linewidth=0.8, linestyle="dotted", label="baseline")
         axes.set_title(title, fontsize=11, loc="left")
         axes.set(xlabel="error", ylim=(len(outcomes) - 0.5, -0.5))
         axes.tick_params(axis="y", length=0)
@@ -227,6 +229,6 @@ def _plot(outcomes: Sequence[Outcome]) -> Plot:
         draw_errors(left, "Validation error", "val")
         draw_errors(right, "Training error", "train")
         left.set_yticks(np.arange(len(outcomes)), names)
+        draw_legend(figure, [left])
 
-    title = "Errors with 95 % intervals; strokes: seeds, dotted: baseline"
-    return Plot("ablate", title, draw, (920, 80 + 30 * len(outcomes)))
+    return Plot("ablate", "Errors of the variants", draw, (920, 106 + 30 * len(outcomes)))
