@@ -120,6 +120,15 @@ def is_timm_model(name: str) -> bool:
     return timm.is_model(name.partition(".")[0])
 
 
+def is_timm_encoder_block(module: nn.Module) -> bool:
+    """Return whether a module is the pre-norm block of timm's Vision Transformers, and not of a class derived from it.
+
+    Its parts are `norm1`, `attn`, `ls1`, `drop_path1`, and `norm2`, `mlp`, `ls2`, `drop_path2`.
+    """
+    kind = type(module)
+    return (kind.__module__, kind.__qualname__) == ("timm.models.vision_transformer", "Block")
+
+
 def timm_state_dict(name: str) -> dict[str, Tensor]:
     """Return the weights of timm's classifier `name` or `name.tag`, from the publisher's download cache.
 

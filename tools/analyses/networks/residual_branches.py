@@ -66,8 +66,8 @@ def residual_branches(network: nn.Module) -> list[Branch]:
     if not branches:
         raise ValueError(
             f"{type(body_of(network)).__name__} has no block whose residual branch is known; expected a ResNet of "
-            "basic or bottleneck blocks, its plain baseline, or a Vision Transformer. Choose one: vertebra backbones "
-            "'resnet*'."
+            "basic or bottleneck blocks, its plain baseline, an ODE-Net, or a Vision Transformer. Choose one: "
+            "vertebra backbones 'resnet*'."
         )
     return branches
 
