@@ -41,7 +41,8 @@ def user_message(error: BaseException, folder: str = "") -> str | None:
     """Return the one-line message of a user error, or None for a bug.
 
     User errors are `ValueError` and `FileNotFoundError` raised by this package, also as the cause of an exception that
-    a library wrapped around them, and errors of the operating system such as a full disk, wherever they were raised.
+    a library wrapped around them, errors of the operating system such as a full disk, wherever they were raised, and
+    what a network of timm asserts of the size of its input.
 
     Args:
         error: the exception.
@@ -63,6 +64,8 @@ def user_message(error: BaseException, folder: str = "") -> str | None:
             return f"{prefix}{cause.strerror}; {_REMEDIES[cause.errno]}."
         elif found := _LOST_WORKER.search(text):
             return f"a process that loads data {found[1]}; {_LOST_WORKER_REMEDY}"
+        elif isinstance(cause, AssertionError) and "timm" in _packages(cause.__traceback__):
+            return f"{text.rstrip('.')}; give another --size, or another --backbone."
         # torch's writer drops the errno; a full disk is by far the most frequent cause
         elif isinstance(cause, RuntimeError) and "PytorchStreamWriter failed" in text:
             return f"{folder}: a checkpoint could not be written; {_REMEDIES[errno.ENOSPC]}."
@@ -94,8 +97,13 @@ def _restored_checkpoint(traceback: TracebackType | None) -> str | None:
 
 def _raised_in(traceback: TracebackType | None) -> str:
     """Return the top-level package of the innermost frame."""
-    name = ""
+    return _packages(traceback)[-1]
+
+
+def _packages(traceback: TracebackType | None) -> list[str]:
+    """Return the top-level package of each frame, the outermost first; one without a name if there are no frames."""
+    names = []
     while traceback is not None:
-        name = traceback.tb_frame.f_globals.get("__name__", "")
+        names.append(str(traceback.tb_frame.f_globals.get("__name__", "")).split(".")[0])
         traceback = traceback.tb_next
-    return name.split(".")[0]
+    return names or [""]

@@ -3,6 +3,8 @@ import os
 
 import numpy as np
 import pytest
+import torch
+from timm.layers import PatchEmbed
 
 from vertebra.backbones import create_backbone
 from vertebra.tools.errors import user_message
@@ -20,6 +22,17 @@ def test_an_error_of_this_package_is_a_user_error():
 
 def test_an_error_inside_a_library_is_a_bug():
     assert user_message(raised(np.reshape, np.zeros(3), (2, 2))) is None
+
+
+def test_a_size_that_a_network_of_timm_does_not_take_is_a_user_error():
+    layer = PatchEmbed(img_size=64, patch_size=16, strict_img_size=False)
+    with pytest.raises(AssertionError) as caught:
+        layer(torch.zeros(1, 3, 56, 64))
+    message = "Input height (56) should be divisible by patch size (16); give another --size, or another --backbone."
+    assert user_message(caught.value) == message
+    with pytest.raises(AssertionError) as caught:
+        torch._assert(False, "of ours")
+    assert user_message(caught.value) is None
 
 
 def test_the_message_of_a_loader_process_is_extracted_from_its_traceback():
