@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,8 +23,10 @@ from vertebra.tasks.loading.resumable_loader import ResumableLoader
 from vertebra.tasks.reporting.report import Picture
 from vertebra.tasks.training.clipping import clip_gradients
 from vertebra.tasks.training.compiling import (
+    CACHE,
     CompileMode,
     compile_parts,
+    keep_compiled_code,
     plan_compiling,
     run_uncompiled_on_failure,
 )
@@ -142,6 +145,7 @@ class TaskModule(EvaluatedModule):
         if plan.message:
             rank_zero_info(plan.message)
         if plan.mode:
+            keep_compiled_code(Path(self.trainer.default_root_dir).parent / CACHE)
             if self.compile_mode == "auto":  # which is a choice of ours, and must not end a run
                 run_uncompiled_on_failure()
             compile_parts(self.network, mode=plan.mode)

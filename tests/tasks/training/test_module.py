@@ -1,4 +1,5 @@
 import copy
+import os
 import threading
 from functools import partial
 
@@ -113,15 +114,19 @@ def test_channels_last_is_a_choice():
 
 
 @pytest.mark.parametrize("mode", [None, "auto", "reduce-overhead"])
-def test_compile_mode_compiles_the_network_for_training(mode, monkeypatch):
+def test_compile_mode_compiles_the_network_for_training(mode, monkeypatch, tmp_path):
     asked = []
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    monkeypatch.setattr(os, "environ", environment)
     monkeypatch.setattr(
         "vertebra.tasks.training.module.compile_parts", lambda network, **options: asked.append((network, options))
     )
     network = nn.Linear(2, 2)
-    fit(Regression(network, ["a"], compile_mode=mode), max_steps=1)
+    fit(Regression(network, ["a"], compile_mode=mode), max_steps=1, default_root_dir=tmp_path / "runs" / "one")
     # on a CPU `auto` does not compile
     assert asked == ([(network, {"mode": mode})] if mode == "reduce-overhead" else [])
+    kept_in = environment.get("TORCHINDUCTOR_CACHE_DIR")
+    assert kept_in == (str(tmp_path / "runs" / ".compiled") if asked else None)
 
 
 class Convolving(Regression):
