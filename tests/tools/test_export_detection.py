@@ -86,6 +86,7 @@ MOVED = ((0.0, 0.0, 20.01, 20.0), 0.9001, 1)
 )
 def test_detections_are_matched_by_box_score_and_class(eager, exported, matched):
     result = DetectionComparison()
+    assert result.summary() == "neither network detects anything there, so no boxes were compared"
     result.add(BATCH, [found(*eager)], [found(*exported)])
     assert result.matched == matched
     assert (result.fault() is None) == (matched == 1.0)

@@ -93,6 +93,8 @@ class DetectionComparison:
 
     def summary(self) -> str:
         """Return the comparison in a clause."""
+        if not self._all:
+            return "neither network detects anything there, so no boxes were compared"
         return (
             f"{self.matched:.2%} of {self.detections} detections matched, largest difference "
             f"{self.box_difference:.2g} pixels and {self.score_difference:.1g} of a score"
