@@ -139,6 +139,12 @@ def _evaluate(command: str, words: Words) -> int:
     flags = [flag for flag in words.flags if flag.name != "--trust"]
     refuse_unknown([flag for flag in flags if "." not in flag.name], {})  # before torch is imported
 
+    from vertebra.tools import check
+    from vertebra.tools.checks.finders import find_splits
+
+    for path in data:
+        find_splits(path, check.make_parser().parse_args([str(each) for each in data]))  # before torch as well
+
     from vertebra.tools.evaluate import evaluate, evaluation_config
 
     config = evaluation_config(checkpoint, words.has("--trust"))

@@ -95,3 +95,14 @@ def test_large_data_sets_and_other_arguments_of_the_data_are_left_to_the_run(wor
     assert words("data", "--batch", "2")
     monkeypatch.setattr(early_reading, "MOST_FILES", 3000)
     assert fit.main(["fit", "data", "--batch", "2"]) == 1
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_an_evaluation_on_no_data_set_is_answered_before_the_checkpoint_is_read(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("run/checkpoints", "flat"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "run/checkpoints/best.ckpt").touch()  # no checkpoint
+    Image.new("RGB", (8, 8)).save(tmp_path / "flat/0.png")
+    assert fit.main([command, "run", "flat"]) == 1
+    assert "flat holds images such as 0.png, and no labels" in capsys.readouterr().err
