@@ -36,7 +36,7 @@ FITTING = {
         "data.batch_size": 2,
     },
     "classification": {"data.val": "val", "data.resize.size": "[32, 32]", "data.batch_size": 4},
-    "generation": {"data.val": "val", "data.batch_size": 4, "model.network.generator_width": 8},
+    "generation": {"data.val": "val", "data.batch_size": 4},
     "segmentation": {"data.crop.size": "[48, 64]", "data.batch_size": 2},
     "video": {
         "data.train": "train",

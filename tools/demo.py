@@ -17,6 +17,7 @@ from vertebra.tools import fit
 TASKS = {
     "classification": "write_classification_samples",
     "detection": "write_detection_samples",
+    "generation": "write_generation_samples",
     "instances": "write_instance_samples",
     "medical": "write_medical_samples",
     "segmentation": "write_segmentation_samples",
@@ -26,6 +27,8 @@ TASKS = {
 RECIPES = {"instances": "detection/demo_instances"}
 # task -> recipe of a baseline on the same data; for video it lacks motion, which shows what the 3-D network adds
 BASELINES = {"video": "single_frame"}
+# task -> recipe of a run on the same data that comes first, since the demo's own is given it by a flag of that name
+FIRST = {"generation": "judge"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     print(f"generating the data set {run / 'data'}")
     getattr(samples, TASKS[args.task])(run / "data")
+    if args.task in FIRST:
+        name = FIRST[args.task]
+        folders = ["--data.root", str(run / "data"), "--trainer.default_root_dir", str(run / name)]
+        if code := fit.main(["fit", "-c", f"{args.task}/demo_{name}.yaml", *folders]):
+            return code
+        flags = [f"--model.{name}", str(run / name), *flags]
     runs = {RECIPES.get(args.task, f"{args.task}/demo"): run}
     if args.task in BASELINES:
         runs[f"{args.task}/demo_{BASELINES[args.task]}"] = run / BASELINES[args.task]

@@ -4,6 +4,7 @@ import pytest
 
 from vertebra.tools import demo
 from vertebra.tools.samples import detection as samples
+from vertebra.tools.samples import generation
 
 
 @pytest.fixture
@@ -28,3 +29,20 @@ def test_a_run_that_is_not_a_demo_is_not_overwritten(tmp_path, capsys):
     assert demo.main(["detection", "--output", str(tmp_path)]) == 1
     assert "holds a run that is not a demo" in capsys.readouterr().err
     assert (tmp_path / "checkpoints").is_dir()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_judge_is_trained_before_the_generator_it_is_given_to(code, tmp_path, monkeypatch):
+    trained: list[list[str]] = []
+    monkeypatch.setattr(generation, "write_generation_samples", lambda root: None)
+    monkeypatch.setattr(demo.fit, "main", lambda argv: trained.append(argv) or code)
+    assert demo.main(["generation", "--output", str(tmp_path), "--seed", "1"]) == code
+    judge, *generators = trained
+    assert judge[:3] == ["fit", "-c", "generation/demo_judge.yaml"]
+    assert judge[-2:] == ["--trainer.default_root_dir", str(tmp_path / "judge")]  # flags are for the generator
+    if code:
+        assert not generators
+    else:
+        (generator,) = generators
+        assert generator[:3] == ["fit", "-c", "generation/demo.yaml"]
+        assert generator[-4:] == ["--model.judge", str(tmp_path / "judge"), "--seed", "1"]

@@ -11,7 +11,8 @@ from PIL import Image
 
 import vertebra
 from vertebra.tasks.generation import GenerationModule, module
-from vertebra.tools import main, predict, prune, share, train
+from vertebra.tools import demo, main, predict, prune, share, train
+from vertebra.tools.samples import generation as samples
 from vertebra.tools.trained.generating import write_generated
 
 TINY = ["--data.num_workers", "0", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
@@ -165,3 +166,13 @@ def test_a_shared_generator_loads_and_its_card_says_how_to_use_it(trained, tmp_p
     images = run.network(torch.randn(2, run.network.noise_dim), torch.tensor([0, 9]))
     assert images.shape == (2, 3, 32, 32)
     assert images.abs().max() <= 1
+
+
+@pytest.mark.slow
+def test_the_demo_trains_its_judge_first(tmp_path, monkeypatch, capsys):
+    write = samples.write_generation_samples
+    monkeypatch.setattr(samples, "write_generation_samples", lambda root: write(root, train=24, val=12))
+    monkeypatch.chdir(tmp_path)
+    assert demo.main(["generation", *SMALL, "--trainer.check_val_every_n_epoch", "1"]) == 0
+    assert "classified as asked" in Path("runs/demo_generation/report.html").read_text()
+    assert "top-1" in Path("runs/demo_generation/judge/report.html").read_text()
