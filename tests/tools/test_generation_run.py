@@ -60,12 +60,14 @@ def test_a_checkpoint_counts_steps_of_the_generator_and_has_the_averaged_weights
     assert not any("judge" in key for key in averaged)
 
 
+@pytest.mark.slow
 def test_validation_repeats_the_measurement(trained, classification_samples, capsys):
     before = (trained / "metrics_val.json").read_text()
     assert main.main(["validate", str(trained)]) == 0
     assert (trained / "metrics_val.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_bit_by_bit(tmp_path, classification_samples, monkeypatch):
     assert fit(tmp_path / "whole", classification_samples) == 0
     step = GenerationModule.training_step
