@@ -8,7 +8,7 @@ from torch import nn
 from vertebra.backbones.cpu_convolutions import Conv2d, Conv3d
 
 # exact types only: subclasses may do more with their weights
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv2d, Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv2d, Conv3d, nn.ConvTranspose2d)
 _OF_TRAINER = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 

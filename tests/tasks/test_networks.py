@@ -58,7 +58,7 @@ def test_the_table_has_every_network():
     classes = {
         f"{task.__name__.rpartition('.')[2]}.{name}"
         for task in (classification, detection, medical, segmentation, video)
-        for name, part in vars(task).items()
+        for name, part in ((name, getattr(task, name)) for name in task.__all__)
         if inspect.isclass(part) and issubclass(part, nn.Module) and part.__name__ == name
         if "backbone" in inspect.signature(part).parameters
         and part not in (segmentation.Segmenter, detection.Detector)  # bases
@@ -111,7 +111,7 @@ def test_a_checkpoint_beside_a_built_backbone_is_used(name, tmp_path):
 def test_a_network_is_one_object_under_its_two_names(name):
     build, _ = NETWORKS[name]
     task = importlib.import_module(f"vertebra.tasks.{name.partition('.')[0]}")
-    lower = [other for other in vars(task) if other.islower() and vars(task)[other] is build]
+    lower = [other for other in task.__all__ if other.islower() and getattr(task, other) is build]
     assert len(lower) == 1
     assert {lower[0], build.__name__} <= set(task.__all__)
     assert build.__module__.startswith("vertebra.tasks.")
