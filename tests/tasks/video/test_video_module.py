@@ -28,6 +28,7 @@ def build(root: Path) -> tuple[VideoModule, VideoData]:
     return VideoModule(frame_classifier("resnet18", data.num_classes), data.class_names, optimizer=optimizer), data
 
 
+@pytest.mark.slow  # as detectors do by default
 def test_two_processes_measure_the_same_as_one(video_samples: Path, make_trainer: Callable[[int], Trainer]) -> None:
     module, data = build(video_samples)
     assert len(data.records("val")) == 9  # cannot be shared out evenly

@@ -51,6 +51,7 @@ def test_two_processes_measure_the_same_as_one(detection_samples: Path, make_tra
     assert together == pytest.approx(alone, abs=1e-12)
 
 
+@pytest.mark.slow  # as segmenters do by default
 def test_two_processes_train(detection_samples: Path, make_trainer: Callable[[int], Trainer]) -> None:
     module, data = build(detection_samples)
     before = module.network.backbone.conv1.weight.clone()
@@ -59,6 +60,7 @@ def test_two_processes_train(detection_samples: Path, make_trainer: Callable[[in
     assert not torch.equal(module.network.backbone.conv1.weight, before)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_two_processes_predict_the_same_as_one(
     detection_samples: Path, make_trainer: Callable[[int], Trainer], tmp_path: Path

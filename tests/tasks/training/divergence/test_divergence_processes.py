@@ -44,7 +44,7 @@ def build(root: Path, every: int | None, on_divergence: str) -> tuple[Spoiled, C
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("every", [None, 25])
+@pytest.mark.parametrize("every", [None, pytest.param(25, marks=pytest.mark.slow)])
 def test_all_processes_stop_with_the_batch_of_one(
     classification_samples: Path, make_trainer: Callable[[int], Trainer], tmp_path: Path, every: int | None
 ) -> None:
