@@ -67,7 +67,7 @@ def test_runs_are_numbered_and_the_last_one_is_resumed(words, classification_sam
         ("--workers auto", {"data.num_workers": "null"}),
         ("--batch=7", {"data.batch_size": "7"}),
         ("--lr 0.1", {"model.optimizer.lr": "0.1"}),
-        ("--lr auto", {"trainer.callbacks+": AUTO_RATE, "trainer.callbacks.batch_size": "8"}),
+        ("--lr auto", {"trainer.callbacks+": AUTO_RATE, "trainer.callbacks.batch_size": "4"}),
         ("--seed 5", {"seed_everything": "5"}),
     ],
 )

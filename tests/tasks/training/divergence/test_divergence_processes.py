@@ -55,6 +55,7 @@ def test_all_processes_stop_with_the_batch_of_one(
     assert all(name in str(error.value) for name in content["files"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_processes_skip_the_bad_step_of_one(
     classification_samples: Path, make_trainer: Callable[[int], Trainer]
