@@ -62,24 +62,34 @@ def assert_same_detections(
     least: int,
     boxes: float = 1e-3,
     scores: float = 1e-5,
-) -> None:
-    """Compare detections of several classes image by image.
+) -> list[Tensor]:
+    """Compare detections of several classes image by image, sorted by score, where ties may be in any order.
 
     Args:
         found: ours.
         expected: a peer's, which may include boxes of which clipping left nothing.
         least: more than so many are expected in each image.
         boxes: tolerance in pixels.
-        scores: tolerance.
+        scores: tolerance; what differs by no more is a tie, whose order rounding decides.
+
+    Returns:
+        Of each image, the places of our detections in the order of theirs (D,).
     """
+    orders = []
     for ours, theirs in zip(found, expected, strict=True):
         sides = theirs["boxes"][:, 2:] - theirs["boxes"][:, :2]
         theirs = {name: x[(sides >= 1e-2).all(dim=1)] for name, x in theirs.items()}
         assert len(theirs["boxes"]) > least
         assert theirs["labels"].unique().numel() > 1
-        assert torch.equal(ours["labels"], theirs["labels"])
-        torch.testing.assert_close(ours["boxes"], theirs["boxes"], atol=boxes, rtol=0)
-        torch.testing.assert_close(ours["scores"], theirs["scores"], atol=scores, rtol=0)
+        assert (ours["scores"].diff() <= 0).all()
+        distances = (ours["boxes"][:, None] - theirs["boxes"]).abs().amax(dim=2)  # (ours, theirs)
+        order = distances.masked_fill(ours["labels"][:, None] != theirs["labels"], math.inf).argmin(dim=0)
+        assert torch.equal(order.sort().values, torch.arange(len(ours["labels"])))
+        assert torch.equal(ours["labels"][order], theirs["labels"])
+        torch.testing.assert_close(ours["boxes"][order], theirs["boxes"], atol=boxes, rtol=0)
+        torch.testing.assert_close(ours["scores"][order], theirs["scores"], atol=scores, rtol=0)
+        orders.append(order)
+    return orders
 
 
 def assert_same_gradients(
