@@ -29,10 +29,10 @@ def _processes_and_threads() -> None:
     import torch
 
     torch.set_num_threads(1)  # tiny tensors; more threads only wait for each other on a busy machine
-    # the processes of `make_trainer` are forked from one that has imported these, which takes seconds
-    get_context("forkserver").set_forkserver_preload(
-        [f"vertebra.tasks.{task}" for task in ("classification", "detection", "medical", "segmentation", "video")]
-    )
+    # the processes of `make_trainer` are forked from one that has imported these, which takes seconds; a task's package
+    # itself imports nothing before its first use
+    tasks = ("classification", "detection", "medical", "segmentation", "video")
+    get_context("forkserver").set_forkserver_preload([f"vertebra.tasks.{task}.public" for task in tasks])
 
 
 def generated(name: str, **options: Any) -> Callable[[Path], None]:

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 import warnings
+from importlib import import_module
 from multiprocessing import RawValue
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def kill_and_resume(task, root, kills, rng):
     while killed < kills:
         Counter.steps.value = 0
         steps = rng.randrange(6)  # 0: during startup
-        in_save = killed % 3 == 2
+        in_save = killed % 2 == 1
         process = start(config, folder, "--ckpt_path", "last", slow_disk=in_save)
         step = step_of(folder) + steps if steps else 0
         if not kill(process, folder, step, rng.uniform(0.0, 0.3 if steps else 3.0), in_save):
@@ -133,6 +134,7 @@ def main(folder, kills, *tasks):
     rng, done, equal, runs = random.Random(int(os.environ.get("KILL_SEED", "0"))), 0, 0, 0
     for task in tasks or RUNS:
         prepare(task, Path(folder) / task)
+        import_module(f"{RUNS[task][0].rpartition('.')[0]}.public")  # once, before the first fork
     while done < int(kills):
         task = list(tasks or RUNS)[runs % len(tasks or RUNS)]
         root = Path(folder) / task
