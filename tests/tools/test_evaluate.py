@@ -8,30 +8,14 @@ import pytest
 
 from vertebra.tools import fit
 
-TINY = ["--backbone", "timm:test_resnet", "--weights", "none"]
-FLAGS = {
-    "classification": [*TINY, "--size", "32"],
-    "detection": [*TINY, "--size", "64", "--model.network.channels", "16"],
-    "segmentation": [*TINY, "--size", "32"],
-}
 SHORT = ["--batch", "4", "--workers", "0", "--device", "cpu", "--trainer.enable_progress_bar", "false"]
+SHORT += ["--trainer.precision", "32-true"]  # that of the runs
 
 
-@pytest.fixture(scope="module")
-def trained(request, tmp_path_factory):
-    """Function that returns a run of a task, trained for a step."""
-    runs = {}
-
-    def run(task):
-        if task not in runs:
-            folder = tmp_path_factory.mktemp(task) / "run"
-            data = str(request.getfixturevalue(f"{task}_samples"))
-            flags = [*FLAGS[task], *SHORT, "--name", str(folder), "--epochs", "1", "--trainer.limit_train_batches", "1"]
-            assert fit.main(["fit", data, *flags]) == 0
-            runs[task] = folder
-        return runs[task]
-
-    return run
+@pytest.fixture
+def trained(trained, tmp_path):
+    """Function that returns a copy of the run of a task, in which evaluations may be written."""
+    return lambda task: Path(shutil.copytree(trained(task)[0], tmp_path / "trained"))
 
 
 @pytest.fixture(autouse=True)
