@@ -21,7 +21,7 @@ model:
   init_args:
     network:
       class_path: vertebra.tasks.segmentation.DeepLabV3Plus
-      init_args: {backbone: resnet18, channels: 16, aux: true}
+      init_args: {backbone: "timm:test_resnet", channels: 16, aux: true}
     loss:
       class_path: vertebra.tasks.segmentation.losses.Sum
       init_args:
