@@ -1,4 +1,7 @@
-"""`vertebra validate / test CHECKPOINT DATA`: evaluation on another data set, which the checkpoint's classes number."""
+"""`vertebra validate / test CHECKPOINT DATA`: evaluation on another data set, which the checkpoint's classes number.
+
+Nothing heavy is imported before the data set is known to be sound.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,16 @@ import yaml
 from vertebra.tasks.loading.files.csv_rows import has_columns
 from vertebra.tasks.loading.formats import Source
 from vertebra.tasks.segmentation.known_classes import KNOWN
-from vertebra.tools import check, train
+from vertebra.tools import check
 from vertebra.tools.arguments.command_line import Flag
 from vertebra.tools.arguments.short_flags import task_of
 from vertebra.tools.autoconfig.data_arguments import data_flags
+from vertebra.tools.autoconfig.early_reading import refuse_broken
 from vertebra.tools.autoconfig.recipes import find_data, group_flags
 from vertebra.tools.autoconfig.run_names import data_name
 from vertebra.tools.checks.split_names import Ambiguous, split_name
-from vertebra.tools.trained.assembly import inference_config
-from vertebra.tools.trained.checkpoint_file import read_checkpoint
+from vertebra.tools.trained.checkpoint_config import inference_config
+from vertebra.tools.trained.checkpoint_outline import read_outline
 
 _SPLIT = {"validate": "val", "test": "test"}
 _OF_TRAINING = ("val_fraction", "folds", "fold", "balance")  # which divide or weigh the training split
@@ -33,7 +37,11 @@ def evaluation_config(checkpoint: Path, trust: bool) -> dict[str, Any]:
         FileNotFoundError: the checkpoint does not exist.
         ValueError: it was not written by `vertebra fit`, or names untrusted classes.
     """
-    content = read_checkpoint(checkpoint)
+    content = read_outline(checkpoint)
+    if content is None:
+        from vertebra.tools.trained.checkpoint_file import read_checkpoint  # imports torch
+
+        content = read_checkpoint(checkpoint)
     config = inference_config(checkpoint, content, trust=trust)
     arguments = config["data"]["init_args"]
     del arguments["predict"]
@@ -81,7 +89,10 @@ def evaluate(
     print(f"data    {task}: {source.title}")
     print(f"model   {checkpoint}: {', '.join(arguments['class_names'][:20])}")
     print(f"report  {folder / 'report.html'}")
+    refuse_broken(config, [*data, *flags], [split], arguments["class_names"])
     words = [word for flag in (*data, Flag("--trainer.default_root_dir", str(folder)), *flags) for word in flag.words()]
+    from vertebra.tools import train  # imports torch and Lightning
+
     # LightningCLI takes a configuration as a file only
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / f"{command}.yaml"

@@ -19,7 +19,7 @@ from vertebra.tools.arguments.early_checks import check_device, check_paths, che
 from vertebra.tools.arguments.flag_names import refuse_unknown, refuse_unknown_keys
 from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.arguments.run_help import short_help
-from vertebra.tools.arguments.short_flags import SIZES, expand_short
+from vertebra.tools.arguments.short_flags import expand_short
 from vertebra.tools.arguments.value_checks import check_values
 from vertebra.tools.errors import user_message
 
@@ -33,8 +33,6 @@ _NEEDS = {
     },
 }
 _RUN_FOLDER = "--trainer.default_root_dir"
-# arguments of the data that change no split
-_LOADING = ("--data.batch_size", "--data.num_workers", *(f"--{name}" for names in SIZES.values() for name in names))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,7 +70,20 @@ def _run_config(command: str, words: Words) -> int:
     expanded = _expand(words.flags, config)
     check_values(_long(expanded), config, ", ".join(map(str, files)))
     _print_short(expanded)
+    if command == "fit" and len(files) == 1 and not words.has("--print_config"):
+        _refuse_broken(config, words, _long(expanded))
     return _train([command, *_words(_long(expanded))])
+
+
+def _refuse_broken(config: dict[str, Any], words: Words, flags: Sequence[Flag]) -> None:
+    """Read the splits that a training begins with."""
+    if words.flags[0].name not in _CONFIG:  # a configuration counts before the flags in front of it
+        return
+    from vertebra.tools.autoconfig.early_reading import refuse_broken  # imports NumPy, OpenCV and Pillow
+
+    limits = [(config.get("trainer") or {}).get("limit_val_batches")]
+    limits += [flag.value for flag in flags if flag.name == "--trainer.limit_val_batches"]
+    refuse_broken(config, flags, ["train", "val"] if limits[-1] is None else ["train"])
 
 
 def _fit_data(words: Words) -> int:
@@ -113,9 +124,7 @@ def _fit_data(words: Words) -> int:
         if recipe.also:
             print(f"also    vertebra fit {shlex.join(words.paths)} {recipe.also}")
     _print_short(expanded)
-    # other arguments of the data may change what a fault is
-    if not any(flag.name.startswith("--data.") and flag.name not in _LOADING for flag in _long(expanded)):
-        refuse_broken(recipe.task, recipe.splits, recipe.flags)
+    refuse_broken(read_configs([config]), long, list(recipe.splits))
     return _train(["fit", "-c", str(config), *_words(long)])
 
 

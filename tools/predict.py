@@ -106,7 +106,8 @@ def _config(checkpoint: Path, args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: the checkpoint cannot be read, names untrusted classes, or has no ids of images.
     """
-    from vertebra.tools.trained.assembly import inference_config, set_annotations
+    from vertebra.tools.trained.assembly import set_annotations
+    from vertebra.tools.trained.checkpoint_config import inference_config
     from vertebra.tools.trained.checkpoint_file import read_checkpoint
 
     config = inference_config(checkpoint, read_checkpoint(checkpoint), list(map(str, args.paths)), args.trust)

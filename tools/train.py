@@ -31,6 +31,7 @@ from vertebra.tools.arguments.config_files import config_name, in_own_folder, re
 from vertebra.tools.arguments.library_errors import library_message
 from vertebra.tools.arguments.linked_arguments import link_classes, refuse_contradictions, refuse_linked
 from vertebra.tools.arguments.null_values import load_none_as_null
+from vertebra.tools.arguments.split_remedies import with_remedy
 from vertebra.tools.errors import user_message
 from vertebra.tools.experiment.console import RunHeader, silence_chatter
 from vertebra.tools.experiment.hardware import default_precision
@@ -133,14 +134,7 @@ class VertebraCLI(LightningCLI):
             if split:
                 data.records(split)
         except (ValueError, FileNotFoundError) as error:
-            flags = f"--data.{split}"
-            text = str(error)
-            is_missing = isinstance(error, FileNotFoundError) or "is not given" in text
-            remedy = f" The flag is {flags}." if is_missing and flags not in text else ""
-            if is_missing and split == "val" and "val_fraction" not in text:
-                remedy += " To hold out a part of the training split: --data.val_fraction 0.2."
-            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-            raise kind(f"{text}{remedy}") from error
+            raise with_remedy(error, split) from error
 
     def _add_instantiators(self) -> None:
         """Omit Lightning's record of constructor arguments for `save_hyperparameters`, which serializes everything."""

@@ -40,7 +40,7 @@ def check_values(flags: Sequence[Flag], config: Mapping[str, Any], place: str = 
     for title, key, value in [*given, *((title, key, value) for title, key, value in written if key not in chosen)]:
         _check_class(title, key, value, config)
         if key in (_BACKBONE, f"{_BACKBONE}.name") and isinstance(value, str) and "." not in value:
-            if _is_ours(config):
+            if names_known_classes(config):
                 refuse_unknown_backbone(value)
         else:
             _check_type(title, key, value, config, flags)
@@ -130,7 +130,7 @@ def _check_files(given: Sequence[tuple[str, str, Any]], written: Sequence[tuple[
             raise FileNotFoundError(f"{Path(root, value)} does not exist ({title}); correct the path.")
 
 
-def _is_ours(config: Mapping[str, Any]) -> bool:
+def names_known_classes(config: Mapping[str, Any]) -> bool:
     """Return whether no class of a configuration may have registered a backbone of its own."""
     paths = [value for key, value in _leaves(config) if key.endswith("class_path") and isinstance(value, str)]
     return all(path.startswith(_KNOWN_PACKAGES) for path in paths)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,86 +21,101 @@ from vertebra.tasks.segmentation.formats import Split
 from vertebra.tasks.segmentation.usable_masks import usable_masks
 from vertebra.tasks.video.usable_videos import usable_videos
 from vertebra.tools.arguments.command_line import Flag
+from vertebra.tools.arguments.short_flags import task_of
+from vertebra.tools.arguments.split_remedies import with_remedy
+from vertebra.tools.autoconfig.reading_arguments import reading_arguments
 
 # of a data set that is read in about a second, and once more by the run
 MOST_FILES = 5000
 MOST_BYTES = 8 << 20  # of its annotation files
 MOST_MASKS = 4
 
-# root, name of the split, values of the flags behind `--data.`, classes of the training split -> records
-Reader = Callable[[Path, str, Mapping[str, str], Sequence[str] | None], Any]
+# arguments of the data module, name of the split, classes of the training split, reaction to faults -> records
+Reader = Callable[[Mapping[str, Any], str, Sequence[str] | None, FaultPolicy], Any]
 
 
-def refuse_broken(task: str, splits: Mapping[str, Source], flags: Sequence[Flag]) -> None:
-    """Read the splits of a small data set with the arguments of a recipe, as the data module of the run will.
+def refuse_broken(
+    config: Mapping[str, Any], flags: Sequence[Flag], splits: Sequence[str], class_names: Sequence[str] | None = None
+) -> None:
+    """Read splits of a small data set with the arguments of a configuration, as the data module of the run will.
+
+    Nothing is read where an argument is of another kind than those known here; the run then finds the faults.
 
     Args:
-        task: of the recipe.
-        splits: source of each split that there is.
-        flags: of the recipe.
+        config: of the run.
+        flags: long ones, which change it.
+        splits: that are read; of a held-out part its training split is.
+        class_names: classes of a checkpoint; None to read those of the configuration or of the training split.
 
     Raises:
         FileNotFoundError: a file does not exist.
         ValueError: the data set has faults that the run would stop at.
         UnreadableFile: a file cannot be read.
     """
-    given = {flag.name.removeprefix("--data."): flag.value or "" for flag in flags}
-    root = Path(given["root"])
-    if not _is_small(root, splits.values()):
+    read, given = _READERS.get(task_of(config)), reading_arguments(config, flags)
+    if read is None or given is None or not _is_small(given, splits):
         return
+    names = class_names or given.get("class_names")
+    policy = FaultPolicy(given.get("missing") or "error", bool(names))
+    holds_out = given.get("val_fraction") or given.get("folds")
+    records: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # which the run repeats
-        train = _READERS[task](root, "train", given, None)
         for split in splits:
-            if split != "train":
-                records = _READERS[task](root, split, given, train.class_names)
-                if task == "medical":
-                    FaultPolicy().handle([leak.fault for leak in shared_patients(train, records)], {})
+            if split == "val" and holds_out:
+                continue
+            try:
+                records[split] = read(given, split, names, policy)
+            except (ValueError, FileNotFoundError) as error:
+                raise with_remedy(error, split) from error
+            names = names or records[split].class_names
+        if task_of(config) == "medical" and given.get("leak") != "drop" and not holds_out:
+            for pair in combinations(records.values(), 2):
+                policy.handle([leak.fault for leak in shared_patients(*pair)], {})
 
 
-def _is_small(root: Path, sources: Iterable[Source]) -> bool:
-    annotations = [source.path for source in sources if source.path.is_file()]
+def _is_small(given: Mapping[str, Any], splits: Sequence[str]) -> bool:
+    root = Path(given["root"])
+    values = [given.get(split) for split in splits]
+    names = [name for value in values for name in (value.values() if isinstance(value, Mapping) else [value]) if name]
+    # of one split of a file, FILE:SPLIT
+    paths = {root, *(root / part for name in names for part in (name, name.rpartition(":")[0]))}
     folder = root if root.is_dir() else root.parent
-    files = (name for _, _, names in walk(folder) for name in names)
-    return sum(file.stat().st_size for file in annotations) <= MOST_BYTES and (
+    files = (name for _, _, found in walk(folder) for name in found)
+    return sum(path.stat().st_size for path in paths if path.is_file()) <= MOST_BYTES and (
         root.is_file() or sum(1 for _ in islice(files, MOST_FILES + 1)) <= MOST_FILES
     )
 
 
-def _column(given: Mapping[str, str], name: str) -> str | None:
-    value = given.get(name, "null")
-    return None if value == "null" else value
+def _boxes(given: Mapping[str, Any], split: str, class_names: Sequence[str] | None, policy: FaultPolicy) -> Any:
+    root, wanted = Path(given["root"]), given[split]
+    images = root / wanted["images"] if wanted.get("images") else None
+    source = Source(root / wanted["annotations"], split, images)
+    return usable_annotations(source, class_names, given.get("orientation"), bool(given.get("masks")), policy)
 
 
-def _boxes(root: Path, split: str, given: Mapping[str, str], class_names: Sequence[str] | None, masks: bool) -> Any:
-    images = given.get(f"{split}.images")
-    source = Source(root / given[f"{split}.annotations"], split, root / images if images else None)
-    return usable_annotations(source, class_names, None, masks, FaultPolicy())
+def _masks(given: Mapping[str, Any], split: str, class_names: Sequence[str] | None, policy: FaultPolicy) -> Any:
+    root, wanted, ignored = Path(given["root"]), Split(**given[split]), given.get("ignored") or ()
+    return usable_masks(root, wanted, split, class_names, given.get("classes"), ignored, policy, MOST_MASKS)
 
 
-def _masks(root: Path, split: str, given: Mapping[str, str], class_names: Sequence[str] | None) -> Any:
-    wanted = Split(given[f"{split}.masks"], given[f"{split}.images"])
-    return usable_masks(root, wanted, split, class_names, None, (), FaultPolicy(), MOST_MASKS)
+def _images(given: Mapping[str, Any], split: str, class_names: Sequence[str] | None, policy: FaultPolicy) -> Any:
+    return usable_images(Path(given["root"]), given[split], split, class_names, given.get("group"), policy)
 
 
-def _images(root: Path, split: str, given: Mapping[str, str], class_names: Sequence[str] | None) -> Any:
-    return usable_images(root, given[split], split, class_names, _column(given, "group"), FaultPolicy())
+def _videos(given: Mapping[str, Any], split: str, class_names: Sequence[str] | None, policy: FaultPolicy) -> Any:
+    return usable_videos(Path(given["root"]), given[split], split, class_names, given.get("group"), policy)
 
 
-def _videos(root: Path, split: str, given: Mapping[str, str], class_names: Sequence[str] | None) -> Any:
-    return usable_videos(root, given[split], split, class_names, _column(given, "group"), FaultPolicy())
-
-
-def _studies(root: Path, split: str, given: Mapping[str, str], class_names: Sequence[str] | None) -> Any:
-    kind: Kind = "findings" if given.get("kind") == "findings" else "classes"
-    columns = Columns(patient=_column(given, "columns.patient"))
-    return usable_studies(root, given[split], split, class_names, kind, columns, FaultPolicy())
+def _studies(given: Mapping[str, Any], split: str, class_names: Sequence[str] | None, policy: FaultPolicy) -> Any:
+    kind: Kind = given.get("kind", "classes")
+    columns = Columns(**(given.get("columns") or {}))
+    return usable_studies(Path(given["root"]), given[split], split, class_names, kind, columns, policy)
 
 
 _READERS: Mapping[str, Reader] = {
     "classification": _images,
-    "detection": partial(_boxes, masks=False),
-    "instances": partial(_boxes, masks=True),
+    "detection": _boxes,
     "medical": _studies,
     "segmentation": _masks,
     "video": _videos,

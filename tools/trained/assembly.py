@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.arguments.linked_arguments import link_classes
-from vertebra.tools.trained.checkpoint_config import check_names, read_config
+from vertebra.tools.trained.checkpoint_config import inference_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.exported_file import is_exported, run_exported
 
@@ -32,33 +32,6 @@ class Assembled(NamedTuple):
     module: TaskModule
     data: TaskData
     content: dict[str, Any]
-
-
-def inference_config(
-    checkpoint: Path, content: dict[str, Any], paths: Sequence[str] = (), trust: bool = False
-) -> dict[str, Any]:
-    """Return the training configuration of a checkpoint, adapted to prediction on `paths`.
-
-    Args:
-        checkpoint: path of the checkpoint, for messages.
-        content: of the checkpoint.
-        paths: files, and folders of files.
-        trust: whether the configuration may name classes outside this package.
-
-    Raises:
-        ValueError: `vertebra fit` has not written it, or it names untrusted classes.
-    """
-    try:
-        config = read_config(content.get("config"))
-        if not trust:
-            check_names(config)
-    except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
-    # a training set is not needed: the classes and their order come from the checkpoint
-    arguments = config["data"]["init_args"]
-    arguments["predict"] = list(paths)
-    arguments["class_names"] = content["class_names"]
-    return config
 
 
 def set_annotations(config: dict[str, Any], file: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,6 +83,33 @@ def read_config(text: Any) -> dict[str, Any]:
                 part["init_args"].pop(name, None)
     drop_initial_weights(parts)
     return parts
+
+
+def inference_config(
+    checkpoint: Path, content: dict[str, Any], paths: Sequence[str] = (), trust: bool = False
+) -> dict[str, Any]:
+    """Return the training configuration of a checkpoint, adapted to prediction on `paths`.
+
+    Args:
+        checkpoint: path of the checkpoint, for messages.
+        content: of the checkpoint.
+        paths: files, and folders of files.
+        trust: whether the configuration may name classes outside this package.
+
+    Raises:
+        ValueError: `vertebra fit` has not written it, or it names untrusted classes.
+    """
+    try:
+        config = read_config(content.get("config"))
+        if not trust:
+            check_names(config)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+    # a training set is not needed: the classes and their order come from the checkpoint
+    arguments = config["data"]["init_args"]
+    arguments["predict"] = list(paths)
+    arguments["class_names"] = content["class_names"]
+    return config
 
 
 def check_names(config: Any) -> None:

@@ -1,13 +1,16 @@
 """Faults of a small data set, which `vertebra fit` answers before torch is imported."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vertebra.tools import fit
+from vertebra.tools.arguments.config_files import find_config
 from vertebra.tools.autoconfig import early_reading
 
 
@@ -87,14 +90,70 @@ def test_a_broken_data_set_is_answered_in_a_sentence(task, damage, sentence, ans
     assert sentence in line
 
 
-def test_large_data_sets_and_other_arguments_of_the_data_are_left_to_the_run(words, request, tmp_path, monkeypatch):
+def test_other_arguments_of_the_data_are_kept_and_large_data_sets_left_to_the_run(
+    words, request, tmp_path, monkeypatch
+):
     shutil.copytree(request.getfixturevalue("medical_samples"), tmp_path / "data")
     no_labels(tmp_path / "data")
-    assert words("data", "--data.columns.labels", "[diagnosis]")
+    assert fit.main(["fit", "data", "--data.columns.labels", "[diagnosis]"]) == 1  # of val.csv
+    assert words("data", "--data.columns.labels", "[diagnosis]", "--data.val_fraction", "0.5")
     monkeypatch.setattr(early_reading, "MOST_FILES", 3)
     assert words("data", "--batch", "2")
     monkeypatch.setattr(early_reading, "MOST_FILES", 3000)
     assert fit.main(["fit", "data", "--batch", "2"]) == 1
+
+
+def without(pattern):
+    return lambda data: first(data, pattern).unlink()
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe", "damage", "sentence"),
+    [
+        ("classification", "classification/demo.yaml", classes_too_deep, "If the folders below it are the classes"),
+        ("detection", "detection/demo.yaml", broken_json, "expected JSON. Write the file again."),
+        ("detection", "detection/demo.yaml", without("*val*.json"), "To hold out a part of the training split: "),
+        ("segmentation", "segmentation/demo.yaml", lambda data: shutil.rmtree(data / "masks/train"), "masks/train"),
+        ("video", "video/demo.yaml", no_clips, "none of which is a sample"),
+        ("medical", "medical/demo.yaml", no_labels, "has no column label; its columns are"),
+        ("medical", "medical/demo.yaml", without("000003.nii.gz"), "000003.nii.gz"),
+        ("medical", "medical/demo.yaml", patients_of_two_splits, "who is also in"),
+    ],
+)
+def test_a_configuration_reads_its_data_before_torch_is_imported(
+    task, recipe, damage, sentence, answer, request, tmp_path, monkeypatch
+):
+    started = []
+    monkeypatch.setattr(fit, "_train", lambda args: started.append(args) or 1)
+    shutil.copytree(request.getfixturevalue(f"{task}_samples"), tmp_path / "data")
+    assert answer("-c", recipe, "--data.root", "data") == ""
+    damage(tmp_path / "data")
+    (line,) = answer("-c", recipe, "--data.root", "data").splitlines()
+    assert sentence in line
+    assert len(started) == 1
+    # a class of the user, or an argument that is not known here, may read what is broken
+    (tmp_path / "own.yaml").write_text((find_config(recipe)).read_text().replace("torch.optim", "my.optim"))
+    assert answer("-c", "own.yaml", "--data.root", "data") == ""
+    assert answer("-c", recipe, "--data.root", "data", "--data.train+", "x") == ""
+    assert len(started) == 3
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_an_evaluation_on_a_broken_data_set_is_answered_before_torch_is_imported(
+    command, detection_samples, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    config = (find_config("detection/demo.yaml")).read_text()
+    classes = json.loads(first(detection_samples, "*val*.json").read_text())["categories"]
+    weights = {"x": torch.zeros(2), "y": torch.nn.Parameter(torch.zeros(1))}
+    content = {"class_names": [one["name"] for one in classes], "config": config, "state_dict": weights}
+    torch.save(content, "run/checkpoints/best.ckpt")  # which the full reading refuses
+    shutil.copytree(detection_samples, "data")
+    first("data", "*train*.json").unlink()
+    first("data/images/val", "*").unlink()
+    assert fit.main([command, "run", "data"]) == 1
+    assert "1 of 5 files do not exist, the first is " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
