@@ -32,7 +32,8 @@ TOOLS = {
     "quantizing": ("exporting", "benchmarks"),
     "trained": ("arguments", "experiment", "exporting", "quantizing"),
     "analyses": ("samples", "trained", "degradation"),
-    "pruning": ("arguments", "experiment", "exporting", "trained", "train"),
+    "finetuning": ("arguments", "quantizing", "trained", "train"),
+    "pruning": ("experiment", "exporting", "finetuning", "trained"),
     "sharing": ("trained", "folds"),
     "searching": ("arguments", "analyses", "backbones", "benchmarks", "experiment", "fit"),
 }

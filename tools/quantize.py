@@ -13,7 +13,8 @@ _DESCRIPTION = """\
 Write the network of a run to an int8 ONNX file: static quantization, per channel, calibrated on 128 training images.
 Where the metric loses more than half a point on them, the most sensitive layers stay in float32. Metrics on the
 validation split, file size and latency beside the float32 file are printed, and written to quantize.json beside the
-file, which `vertebra predict` and `vertebra validate` take like one of `vertebra export`.
+file, which `vertebra predict` and `vertebra validate` take like one of `vertebra export`. With --finetune EPOCHS the
+network is first fine-tuned with the recipe of the run and layers that compute as int8 ones; RUN_int8 is the new run.
 """
 
 
@@ -43,8 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="samples to calibrate and compare on, without labels (default: training and validation split of the run)",
     )
     parser.add_argument("--trust", action="store_true", help="allow classes outside this package in the configuration")
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    parser.add_argument(
+        "--finetune",
+        type=int,
+        metavar="EPOCHS",
+        help="fine-tune before, at a hundredth of the learning rate; further flags are those of `vertebra fit`",
+    )
+    args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    if flags and args.finetune is None:
+        parser.error(f"unrecognized arguments: {' '.join(flags)}")
     try:
+        if args.finetune is not None and args.finetune < 1:
+            raise ValueError(f"--finetune is {args.finetune}; expected a number of epochs, 1 or more.")
         if args.output is not None and args.output.suffix != ".onnx":
             raise ValueError(f"--output is {args.output}; expected a name that ends in .onnx.")
         check_run(args.run)
@@ -53,7 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         require("onnx", "onnxscript", "onnxruntime")
         from vertebra.tools.trained.quantizing_run import quantize_run
 
-        summary = quantize_run(args.run, args.output, args.normalized, args.images, args.report, args.trust)
+        run, tuning = args.run, None
+        if args.finetune is not None:
+            from vertebra.tools.finetuning.int8_run import finetune_int8
+
+            tuning = finetune_int8(run, args.finetune, flags, args.normalized, args.images, args.trust)
+            run = tuning.folder
+        summary = quantize_run(run, args.output, args.normalized, args.images, args.report, args.trust, tuning)
     except (ValueError, FileNotFoundError) as error:
         print(f"vertebra: {error}", file=sys.stderr)
         return 1

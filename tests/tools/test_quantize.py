@@ -63,7 +63,7 @@ def test_a_detector_keeps_its_decoding_in_float(trained, tmp_path, few_rounds, c
 
 
 def test_layers_that_cost_too_much_stay_in_float_and_are_ranked(trained, tmp_path, quick, monkeypatch, capsys):
-    monkeypatch.setattr(quantized_layers.Trials, "_loss", lambda trials, result: result.deviation)
+    monkeypatch.setattr(quantized_layers.Trials, "loss", lambda trials, result: result.deviation)
     monkeypatch.setattr(quantized_layers, "TOLERANCE", 0.04)
     args = ["quantize", str(trained("classification")[0]), "--output", str(tmp_path / "a.onnx")]
     monkeypatch.setattr(quantized_layers, "_FINE", ("classification",))
@@ -178,3 +178,53 @@ def test_a_network_runs_once_for_each_input():
     for value in (1.0, 2.0, 1.0):
         assert remembered(torch.full((2,), value)).tolist() == [value + 1] * 2
     assert network.calls == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+def test_a_fine_tuned_run_is_a_run_with_an_int8_file(task, trained, tmp_path, few_rounds, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained(task)[0], run)
+    args = ["quantize", str(run), "--finetune", "1", "--lr", "0.001", "--trainer.enable_progress_bar", "false"]
+    assert main.main(args) == 0
+    tuned = tmp_path / "run_int8"
+    assert f"fine-tuned for 1 epoch from {run} with fake-quantized layers: {tuned}" in capsys.readouterr().out
+    record = json.loads((tuned / "export/quantize.json").read_text())["model_int8.onnx"]
+    monitor = vertebra.load(run).module.monitor[0].rpartition("/")[2]
+    assert record["finetuned"]["metrics"][monitor][0] == pytest.approx(
+        json.loads((run / "metrics_val.json").read_text())[monitor], abs=1e-3
+    )
+    before, after = (vertebra.load(path, device="cpu").network.state_dict() for path in (run, tuned))
+    changed = {name for name, value in before.items() if not value.equal(after[name])}
+    assert before.keys() == after.keys()
+    assert changed
+    assert not [name for name in changed if "running_" in name or "num_batches" in name]
+    assert main.main(args) == 1  # into the same folder
+    assert f"{tuned} exists and is not empty" in capsys.readouterr().err
+
+
+def test_a_loss_beyond_half_a_point_names_the_fine_tuning(trained, tmp_path, quick, monkeypatch, capsys):
+    monkeypatch.setattr(quantized_layers.Trials, "loss", lambda trials, result: 0.006)
+    run = trained("classification")[0]
+    args = ["quantize", str(run), "--output", str(tmp_path / "a.onnx")]
+    assert main.main(args) == 0
+    line = (
+        "val/top1 of the int8 file is 0.0060 worse than that of the float32 file; fine-tune the network for it: "
+        f"vertebra quantize {run} --finetune 1"
+    )
+    assert [x for x in capsys.readouterr().out.splitlines() if "--finetune" in x] == [line]
+    assert json.loads((tmp_path / "quantize.json").read_text())["a.onnx"]["remedy"] == line
+    monkeypatch.setattr(quantized_layers.Trials, "loss", lambda trials, result: 0.004)
+    assert main.main(args) == 0
+    assert "--finetune" not in capsys.readouterr().out
+
+
+def test_flags_of_the_fine_tuning_are_checked_before_anything_runs(trained, capsys):
+    run = str(trained("classification")[0])
+    assert main.main(["quantize", run, "--finetune", "0"]) == 1
+    assert "--finetune is 0; expected a number of epochs, 1 or more" in capsys.readouterr().err
+    assert main.main(["quantize", run, "--finetune", "1", "--epochz", "1"]) == 1
+    assert "unknown flag --epochz" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main.main(["quantize", run, "--lr", "0.1"])
+    assert "unrecognized arguments: --lr 0.1" in capsys.readouterr().err

@@ -6,7 +6,6 @@ import copy
 import itertools
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,22 +24,17 @@ from vertebra.tasks.loading.data import TaskData
 from vertebra.tasks.loading.files.whole_file import write_whole
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tasks.training.saving.checkpoint_files import write_checkpoint
-from vertebra.tools import train
-from vertebra.tools.arguments.command_line import read_words
-from vertebra.tools.arguments.flag_names import refuse_unknown
-from vertebra.tools.arguments.short_flags import expand_short
 from vertebra.tools.experiment.console import silence_chatter
 from vertebra.tools.experiment.hardware import default_precision
 from vertebra.tools.exporting.draft import draft_of
+from vertebra.tools.finetuning.tuned_run import config_file, fit_tuned, long_flags, recipe_of
 from vertebra.tools.pruning.estimates import estimate_norms, latencies, macs_of
 from vertebra.tools.pruning.groups import find_groups
 from vertebra.tools.pruning.importance import Importance, taylor_importance, weight_importance
 from vertebra.tools.pruning.plan import changed_widths, make_plan, pruned_network, set_levels
 from vertebra.tools.pruning.soundness import TOLERANCE, deviation, sound_groups
 from vertebra.tools.trained.assembly import training_data
-from vertebra.tools.trained.checkpoint_config import drop_initial_weights
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
-from vertebra.tools.trained.exported_file import is_exported
 from vertebra.tools.trained.run import Run, load
 
 RECORD = "pruning.json"
@@ -86,16 +80,13 @@ def prune_run(
         raise ValueError(f"{output} exists and is not empty; give a new folder with --output FOLDER.")
     silence_chatter()
     run = load(path)
-    file = run.path.parent.parent / "config.yaml"
-    if is_exported(run.path) or not file.is_file():
-        raise ValueError(
-            f"{path}: has no config.yaml with a data set, which is needed to measure and to fine-tune; give the folder "
-            "of a run."
-        )
-    data = training_data(file)
+    config = recipe_of(run, output)
+    data = training_data(config_file(run))
     if tuple(data.class_names) != run.class_names:
-        raise ValueError(f"{file}: the data set has other classes than the run; give the data that it was trained on.")
-    more = _long_flags(flags, run.config)
+        raise ValueError(
+            f"{config_file(run)}: the data set has other classes than the run; give the data that it was trained on."
+        )
+    more = long_flags(flags, run.config)
     module, network = run.module, run.network
     batches = _training_batches(data, module, run.device)
     inputs = _first_inputs(module, batches)
@@ -118,7 +109,8 @@ def prune_run(
         module.network = pruned
         estimate_norms(pruned, lambda batch: _loss(module, batch), batches)
     trials.append(Trial("pruned", _measure(run, module, data)))
-    config = _config(run, changed_widths(network, pruned, run.config["model"]["init_args"].get("widths")), output)
+    arguments = config["model"]["init_args"]
+    arguments["widths"] = changed_widths(network, pruned, arguments.get("widths"))
     if epochs is None:
         epochs = max(1, (config["trainer"]["max_epochs"] or 4) // 4)
     record = {
@@ -132,7 +124,10 @@ def prune_run(
         "metrics": {},
     }
     if epochs:
-        trials.append(_finetuned(config, pruned, epochs, more, output, data, run))
+        weights = {name: value.cpu() for name, value in pruned.state_dict().items()}
+        fit_tuned(config, lambda module: cast(Any, module).network.load_state_dict(weights), epochs, more)
+        best = load(output, device=run.device)
+        trials.append(Trial("fine-tuned", _measure(best, best.module, data)))
     else:
         _write(run, pruned, config, output)
     metric = module.choose_monitor(run.config["model"]["init_args"])[0]
@@ -140,13 +135,6 @@ def prune_run(
     with draft_of(output / RECORD) as draft:
         draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return _summary(record, trials, metric, output)
-
-
-def _long_flags(flags: Sequence[str], config: dict[str, Any]) -> list[str]:
-    """Return flags of `vertebra fit` with the short ones expanded, once all are known to be sound."""
-    words = read_words(flags)
-    refuse_unknown(words.flags, config)
-    return [word for _, long in expand_short(words.flags, config) for flag in long for word in flag.words()]
 
 
 def _training_batches(data: TaskData, module: TaskModule, device: torch.device) -> list[Any]:
@@ -206,37 +194,6 @@ def _measure(run: Run, module: TaskModule, data: TaskData) -> dict[str, float]:
     (metrics,) = trainer.validate(module, datamodule=data, verbose=False)
     module.to(device).eval()
     return {name: float(value) for name, value in metrics.items()}
-
-
-def _config(run: Run, widths: dict[str, list[int]], output: Path) -> dict[str, Any]:
-    """Return the configuration of the new run: that of the old one with the widths, and without initial weights."""
-    config = copy.deepcopy(run.config)
-    drop_initial_weights(config["model"])
-    config["model"]["init_args"] |= {"widths": widths, "teacher": None, "distillation": None}
-    config["trainer"]["default_root_dir"] = str(output)
-    config["checkpoint"]["dirpath"] = None
-    config["model"]["init_args"]["network"]["init_args"].pop("num_classes", None)
-    return config
-
-
-def _finetuned(
-    config: dict[str, Any], pruned: nn.Module, epochs: int, flags: Sequence[str], output: Path, data: TaskData, run: Run
-) -> Trial:
-    """Train the pruned network, and return the best checkpoint's metrics.
-
-    Raises:
-        ValueError: the training ended early.
-    """
-    weights = {name: value.cpu() for name, value in pruned.state_dict().items()}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "config.yaml")
-        file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
-        words = ["fit", "-c", str(file), "--trainer.max_epochs", str(epochs), "--trainer.devices", "1", *flags]
-        code = train.main(words, start=lambda module: cast(Any, module).network.load_state_dict(weights))
-    if code:
-        raise ValueError(f"{output}: the fine-tuning ended with exit code {code}; its output says why.")
-    best = load(output, device=run.device)
-    return Trial("fine-tuned", _measure(best, best.module, data))
 
 
 def _write(run: Run, pruned: nn.Module, config: dict[str, Any], output: Path) -> None:

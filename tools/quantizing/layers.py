@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # with weights; the others follow them and keep the activations between two of them in int8
-_WEIGHTED = ("Conv", "Gemm", "MatMul")
+WEIGHTED = ("Conv", "Gemm", "MatMul")
 _UNARY = ("Relu", "Clip", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize")
 _JOINING = ("Add", "Mul", "Concat")
 _PREFIX = "network."  # of what is exported, before the names in the network
@@ -34,7 +34,7 @@ def find_layers(model: Any) -> dict[str, list[str]]:
     layers: dict[str, list[str]] = {}
     layer_of: dict[str, str] = {}  # activation -> layer
     for node in model.graph.node:
-        if node.op_type in _WEIGHTED:
+        if node.op_type in WEIGHTED:
             if node.input[1] not in weights:  # a product of two activations, as of attention
                 continue
             layer: str | None = _name_of(node)

@@ -85,7 +85,7 @@ class Trials:
         def measure(names: Collection[str], batches: Iterable[Any]) -> Effect:
             self._writer.write(self._file, names)
             result = self.compare(self._plan.readers[".onnx"](self._file), batches, known[id(batches)])
-            return Effect(self._loss(result), result.deviation)
+            return Effect(self.loss(result), result.deviation)
 
         loss = measure(layers, calibration).loss
         too_much = loss is not None and loss > tolerance
@@ -94,7 +94,7 @@ class Trials:
         floats = [layer for group in kept for layer in groups[group]]
         return Choice([layer for layer in layers if layer not in floats], floats, effects, loss, by_loss)
 
-    def _loss(self, result: Result) -> float | None:
+    def loss(self, result: Result) -> float | None:
         """Return what the monitored metric loses, or None where it is not measured."""
         monitor, mode = type(self._module).monitor
         before, after = result.metrics.get(monitor.rpartition("/")[2], (math.nan, math.nan))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from vertebra.tools.exporting.comparison import Result, prepared
@@ -21,7 +22,7 @@ from vertebra.tools.trained.export_plan import ExportPlan, plan_for
 from vertebra.tools.trained.exported_file import is_exported
 from vertebra.tools.trained.exporting_run import add_record, entries_of, write_compared
 from vertebra.tools.trained.location import run_folder
-from vertebra.tools.trained.quantized_layers import Choice, Trials
+from vertebra.tools.trained.quantized_layers import TOLERANCE, Choice, Trials
 from vertebra.tools.trained.run import Run, load
 from vertebra.tools.trained.run_data import training_batches, validation_batches
 
@@ -30,7 +31,7 @@ _CALIBRATION = 128  # samples of the training split
 _RANKED = 32  # for the effect of each group of layers
 
 
-class _Samples(NamedTuple):
+class Samples(NamedTuple):
     """Batches for calibration, for the effects of layers, and for the comparison."""
 
     calibration: DataLoader
@@ -42,6 +43,54 @@ class _Samples(NamedTuple):
         return len(self.calibration.dataset)  # type: ignore[arg-type]
 
 
+class Planned(NamedTuple):
+    """A quantization before anything is written.
+
+    Attributes:
+        plan: of the export.
+        module: of the task, see `vertebra.tools.exporting.comparison.prepared`.
+        samples: to calibrate and compare on.
+        labeled: whether they have labels.
+    """
+
+    plan: ExportPlan
+    module: Any
+    samples: Samples
+    labeled: bool
+
+
+class Calibrated(NamedTuple):
+    """A float32 file, and what int8 files are made of it with.
+
+    Attributes:
+        path: of the float32 file.
+        network: of the float32 file.
+        writer: of int8 files.
+        trials: of int8 files.
+    """
+
+    path: Path
+    network: nn.Module
+    writer: Int8Writer
+    trials: Trials
+
+
+class Tuning(NamedTuple):
+    """A quantization-aware fine-tuning.
+
+    Attributes:
+        folder: of the fine-tuned run.
+        run: folder of the run before.
+        epochs: of the fine-tuning.
+        metrics: name -> metric of the run before, and of its file with all layers in int8; empty without labels.
+    """
+
+    folder: Path
+    run: Path
+    epochs: int
+    metrics: dict[str, tuple[float, float]]
+
+
 def quantize_run(
     path: Path,
     output: Path | None = None,
@@ -49,6 +98,7 @@ def quantize_run(
     images: Sequence[Path] | None = None,
     report: bool = False,
     trust: bool = False,
+    tuning: Tuning | None = None,
 ) -> str:
     """Write the network of a run to an int8 ONNX file, and measure it beside the float32 file.
 
@@ -59,6 +109,7 @@ def quantize_run(
         images: samples to calibrate and compare on; those of the training and the validation split if not given.
         report: whether to rank the layers by their effect also where all of them can be int8.
         trust: see `vertebra.load`.
+        tuning: the fine-tuning that the run is from, for the report.
 
     Returns:
         What was written, and what it gains and loses.
@@ -68,28 +119,10 @@ def quantize_run(
         ValueError: the network cannot be exported or has no layer for int8, or the file cannot be written.
     """
     run = load(path, device="cpu", trust=trust)
-    if is_exported(run.path):
-        raise ValueError(f"{run.path}: is an exported file; give the run that it was exported from.")
-    signature_of(run.task, run.network, 4)  # before any data are read
-    normalize = None if normalized else getattr(run.module, "normalize", None)
-    samples = _samples(run, images)
-    module = prepared(run.module, normalizes=normalize is not None)
-    plan = plan_for(run, normalize, module, samples.calibration)
+    plan, _, samples, _ = planned = plan_quantization(run, normalized, images)
     file = output or run_folder(run.path) / "export" / "model_int8.onnx"
     with draft_of(file) as draft, tempfile.TemporaryDirectory() as folder:
-        float_path = Path(folder) / "float32.onnx"
-        entries = entries_of(run, plan, trust)
-        float_file = write_compared(
-            plan, module, samples.compared, images is None, entries, float_path, run_folder(run.path) / "model.onnx"
-        )
-        writer = Int8Writer(float_path, Path(folder))
-        if not writer.layers:
-            raise ValueError(
-                f"{type(run.network).__name__} has no convolution and no linear layer that can be int8; export it in "
-                "float32 with `vertebra export`."
-            )
-        writer.calibrate(recorded_inputs(module, samples.calibration, plan.signature.takes_studies))
-        trials = Trials(plan, module, float_file, writer, Path(folder) / "trial.onnx", images is None)
+        float_path, float_file, writer, trials = calibrate(run, planned, trust, Path(folder))
         choice = trials.choose(samples.calibration, samples.ranked, samples.calibrated, run.task, report)
         described = {"method": METHOD, "calibration": samples.calibrated, "float32": choice.float32}
         writer.write(draft, choice.int8, {"quantization": json.dumps(described)})
@@ -97,22 +130,62 @@ def quantize_run(
         result = trials.compare(int8_file, samples.compared)
         latency = measure_latency(plan.eager, float_file, int8_file, plan.as_input(plan.inputs))
         sizes = float_path.stat().st_size, draft.stat().st_size
-    add_record(file, RECORD, {**described, **_recorded(plan, result, choice, sizes, latency)})
+    remedy = _remedy(path, run, trials.loss(result))
+    more = (
+        {}
+        if tuning is None
+        else {"finetuned": {**tuning._asdict(), "folder": str(tuning.folder), "run": str(tuning.run)}}
+    )
+    add_record(file, RECORD, {**described, **_recorded(plan, result, choice, sizes, latency), **more, "remedy": remedy})
     return "\n".join(
         [
             f"{file} ({sizes[1] / 1e6:.1f} MB, the float32 file {sizes[0] / 1e6:.1f} MB)",
             f"calibrated on {samples.calibrated} samples: {METHOD}",
             *_layers(choice),
-            *_metrics(plan, result),
+            *_metrics(plan, result, tuning),
+            *([] if remedy is None else [remedy]),
             describe_latency(latency, tuple(plan.inputs.shape)),
         ]
     )
 
 
-def _samples(run: Run, images: Sequence[Path] | None) -> _Samples:
+def plan_quantization(run: Run, normalized: bool, images: Sequence[Path] | None) -> Planned:
+    """Return what is quantized of a run, and on which samples; arguments and errors as of `quantize_run`."""
+    if is_exported(run.path):
+        raise ValueError(f"{run.path}: is an exported file; give the run that it was exported from.")
+    signature_of(run.task, run.network, 4)  # before any data are read
+    normalize = None if normalized else getattr(run.module, "normalize", None)
+    samples = _samples(run, images)
+    module = prepared(run.module, normalizes=normalize is not None)
+    return Planned(plan_for(run, normalize, module, samples.calibration), module, samples, images is None)
+
+
+def calibrate(run: Run, planned: Planned, trust: bool, folder: Path) -> Calibrated:
+    """Write the float32 file of a run to a folder, and calibrate it.
+
+    Raises:
+        ValueError: the network cannot be exported, or has no layer for int8.
+    """
+    plan, module, samples, labeled = planned
+    path = folder / "float32.onnx"
+    entries = entries_of(run, plan, trust)
+    network = write_compared(
+        plan, module, samples.compared, labeled, entries, path, run_folder(run.path) / "model.onnx"
+    )
+    writer = Int8Writer(path, folder)
+    if not writer.layers:
+        raise ValueError(
+            f"{type(run.network).__name__} has no convolution and no linear layer that can be int8; export it in "
+            "float32 with `vertebra export`."
+        )
+    writer.calibrate(recorded_inputs(module, samples.calibration, plan.signature.takes_studies))
+    return Calibrated(path, network, writer, Trials(plan, module, network, writer, folder / "trial.onnx", labeled))
+
+
+def _samples(run: Run, images: Sequence[Path] | None) -> Samples:
     if images is not None:
-        return _Samples(*[run.loader(list(images))] * 3)
-    return _Samples(training_batches(run, _CALIBRATION), training_batches(run, _RANKED), validation_batches(run))
+        return Samples(*[run.loader(list(images))] * 3)
+    return Samples(training_batches(run, _CALIBRATION), training_batches(run, _RANKED), validation_batches(run))
 
 
 def _recorded(
@@ -146,8 +219,25 @@ def _layers(choice: Choice) -> list[str]:
     return lines
 
 
-def _metrics(plan: ExportPlan, result: Result) -> list[str]:
+def _remedy(path: Path, run: Run, loss: float | None) -> str | None:
+    """Return how to recover a loss of the metric on the validation split; None where it is tolerated."""
+    if loss is None or loss <= TOLERANCE:
+        return None
+    epochs = max(1, (run.config["trainer"]["max_epochs"] or 1) // 10)
+    metric = type(run.module).monitor[0]
+    return (
+        f"{metric} of the int8 file is {loss:.4f} worse than that of the float32 file; fine-tune the network for it: "
+        f"vertebra quantize {path} --finetune {epochs}"
+    )
+
+
+def _metrics(plan: ExportPlan, result: Result, tuning: Tuning | None) -> list[str]:
     lines = [f"compared with the float32 file on {result.samples} samples: {result.summary()}"]
+    if tuning is not None:
+        epochs = f"{tuning.epochs} epoch{'s' * (tuning.epochs > 1)}"
+        lines.append(f"fine-tuned for {epochs} from {tuning.run} with fake-quantized layers: {tuning.folder}")
+        for name, (run, int8) in tuning.metrics.items():
+            lines.append(f"  {name} before: {run:.4f}, all layers in int8 {int8:.4f} ({int8 - run:+.4f})")
     for name, (before, after) in result.metrics.items():
         eager = plan.result.metrics[name][0]
         lines.append(
