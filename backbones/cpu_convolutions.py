@@ -1,4 +1,4 @@
-"""Convolutions with correct weight gradients on every CPU."""
+"""Convolutions with correct outputs and weight gradients on every CPU."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ class _ExplicitPadding(_ConvNd):
     The AVX-512 kernels of oneDNN (seen in 3.12 with torch 2.14.1, on CPUs without AMX) compute wrong bounds
     where a kernel reaches beyond both ends of a short axis. The weight gradient is then off by as much as its own
     size or not finite, and some shapes write out of bounds; unpadded inputs are not affected. Most affected maps are
-    those of the last stages, whose training steps take 1 to 2 times as long as with the wrong gradient. Where no weight
-    gradient is computed on a CPU, inference included, the result equals PyTorch's bit by bit.
+    those of the last stages, whose training steps take 1 to 2 times as long as with the wrong gradient.
+
+    On CPUs with AMX, strided bf16 convolutions to an output one pixel wide add memory that was never set to their
+    outputs and gradients, so that the result changes from call to call and can be NaN. They are computed in float32.
+    Everywhere else, where no weight gradient is computed on a CPU, the result equals PyTorch's bit by bit.
     """
 
     _convolve: Callable[..., Tensor]
@@ -27,11 +30,30 @@ class _ExplicitPadding(_ConvNd):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve with other weights of the same shapes."""
+        if x.device.type == "cpu" and self._reads_unset_memory(x):
+            return self._in_float32(x, weight, bias)
         if x.device.type != "cpu" or not torch.is_grad_enabled() or not weight.requires_grad:
             return self._conv_forward(x, weight, bias)
         if self.padding_mode != "zeros" or not self._is_affected(x):  # the other modes pad explicitly anyway
             return self._conv_forward(x, weight, bias)
         return self._convolve(F.pad(x, self._pads), weight, bias, self.stride, 0, self.dilation, self.groups)
+
+    def _in_float32(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve operands that are rounded to bfloat16, and round the sums once, as a correct kernel does."""
+        x, weight = x.bfloat16().float(), weight.bfloat16().float()
+        bias = bias if bias is None else bias.bfloat16().float()
+        with torch.autocast("cpu", enabled=False):
+            if self.padding_mode == "zeros":
+                x = F.pad(x, self._pads)
+                return self._convolve(x, weight, bias, self.stride, 0, self.dilation, self.groups).bfloat16()
+            return self._conv_forward(x, weight, bias).bfloat16()
+
+    def _reads_unset_memory(self, x: Tensor) -> bool:
+        """Return whether oneDNN may read memory that was never set: to an output one pixel wide, with a stride."""
+        if self.stride[-1] == 1 or _compute_dtype(x) != torch.bfloat16:
+            return False
+        reach = self.dilation[-1] * (self.kernel_size[-1] - 1) + 1
+        return x.shape[-1] + sum(self._pads[:2]) - reach < self.stride[-1]
 
     @property
     def _pads(self) -> list[int]:
@@ -44,7 +66,7 @@ class _ExplicitPadding(_ConvNd):
         The conditions were found by sweeps against float64, over kernels of 1 to 9, strides, dilations, paddings and
         sizes. They cover every faulty shape, and some correct ones. float32 fails for fewer shapes than bfloat16.
         """
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        dtype = _compute_dtype(x)
         for axis, (size, kernel, stride) in enumerate(
             zip(x.shape[-len(self.stride) :], self.kernel_size, self.stride, strict=True)
         ):
@@ -61,6 +83,10 @@ class _ExplicitPadding(_ConvNd):
             elif dtype == torch.bfloat16 and (size < padding or size <= stride > 1):
                 return True
         return False
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 class Conv2d(_ExplicitPadding, nn.Conv2d):

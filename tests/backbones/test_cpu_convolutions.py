@@ -123,6 +123,51 @@ def test_without_weight_gradient_results_equal_pytorch_exactly(own, peer, size, 
         assert torch.equal(weight_gradient(own.requires_grad_(), x, upstream), weight_gradient(peer, x, upstream))
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize(
+    ("size", "kernel", "options"),
+    [
+        ((5, 2), 3, {"stride": 2, "padding": 1}),
+        ((5, 1), 3, {"stride": 2, "padding": 1}),
+        ((1, 1), 3, {"stride": 2, "padding": 1}),
+        ((2, 2), (1, 3), {"stride": (1, 2), "padding": (0, 1)}),
+        ((9, 3), 7, {"stride": 4, "padding": 3}),
+        ((10, 6), 4, {"stride": 4}),
+        ((5, 2), 3, {"stride": 2, "padding": 1, "padding_mode": "reflect"}),
+        ((2, 5, 2), (1, 3, 3), {"stride": (1, 2, 2), "padding": (0, 1, 1)}),
+        ((4, 1, 1), 3, {"stride": 2, "padding": 1}),
+    ],
+)
+def test_memory_that_was_never_set_has_no_part_in_outputs_and_gradients(size, kernel, options, autocast):
+    layer = (Conv2d if len(size) == 2 else Conv3d)(64, 128, kernel, **options)
+    x = torch.randn(4, 64, *size).bfloat16()
+    reference = copy.deepcopy(layer).double()
+    for parameter in reference.parameters():
+        parameter.data = parameter.data.bfloat16().double()
+    expected_x = x.double().requires_grad_()
+    expected = reference(expected_x)
+    upstream = torch.randn_like(expected).bfloat16()
+    expected.backward(upstream.double())
+    if not autocast:
+        layer = layer.bfloat16()
+    x.requires_grad_()
+    # what the allocator hands out next is this number
+    unset = [torch.full((2**i,), 1e30, dtype=torch.bfloat16) for i in range(4, 19) for _ in range(8)]
+    del unset
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        output = layer(x)
+        with torch.no_grad():
+            assert torch.equal(layer(x), output)
+    assert output.dtype == torch.bfloat16
+    output.backward(upstream)
+    for found, wanted in (
+        (output, expected),
+        (x.grad, expected_x.grad),
+        (layer.weight.grad, reference.weight.grad),
+    ):
+        assert (found.double() - wanted).norm() <= BOUND[torch.bfloat16] * wanted.norm()
+
+
 def test_timm_networks_are_converted():
     class Other(nn.Conv3d):
         pass
