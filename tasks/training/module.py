@@ -38,6 +38,7 @@ from vertebra.tasks.training.divergence.finite_weights import FiniteWeights
 from vertebra.tasks.training.divergence.guard import DivergenceGuard, OnDivergence
 from vertebra.tasks.training.evaluation import EvaluatedModule
 from vertebra.tasks.training.folded_norms import FoldedNorms
+from vertebra.tasks.training.memory_order import step_in_memory_order
 from vertebra.tasks.training.parameter_groups import parameter_groups
 from vertebra.tasks.training.schedules import Cosine, Schedule
 from vertebra.tasks.training.single_sample import SingleSampleCheck
@@ -180,7 +181,7 @@ class TaskModule(EvaluatedModule):
 
     def configure_optimizers(self) -> Any:
         factors = (self.layer_decay, self.head_lr_mult) if self.by_layer else None
-        optimizer = self.make_optimizer(parameter_groups(self.network, factors))
+        optimizer = step_in_memory_order(self.make_optimizer(parameter_groups(self.network, factors)))
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_factor", 1.0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vertebra.backbones.folding import fold_norms
 from vertebra.backbones.weight_precision import round_weights
 from vertebra.tasks.training.compiling import compile_parts
+from vertebra.tasks.training.memory_order import step_in_memory_order
 
 
 class Workload(NamedTuple):
@@ -72,7 +73,7 @@ def peer_and_ours(peer: str, build: Callable[[bool, bool], Workload]) -> list[Co
 
 
 def both_precisions(name: str, build: Callable[[bool], Workload], folded: bool = False) -> list[Contender]:
-    """Return a network in float32, and in the fast mode: bfloat16 autocast with channels_last.
+    """Return a network in float32, and in the fast mode: bfloat16 autocast, channels_last and the fused optimizer.
 
     Args:
         name: name of the library.
@@ -80,7 +81,7 @@ def both_precisions(name: str, build: Callable[[bool], Workload], folded: bool =
         folded: whether norms are folded for inference in the fast mode.
     """
     return [
-        Contender(f"{name}, {mode}", partial(build, fast), bf16=fast, folded=folded and fast)
+        Contender(f"{name}, {mode}", partial(build, fast), bf16=fast, folded=folded and fast, fused=fast)
         for fast, mode in ((False, "float32"), (True, "bf16, channels_last"))
     ]
 
@@ -105,6 +106,7 @@ def training_step(contender: Contender, work: Workload) -> Callable[[], None]:
     """Return a function that runs one training step and synchronizes the device."""
     # fused=None and not False: torch then chooses between foreach and a plain loop, as it does for any user
     optimizer = torch.optim.SGD(work.network.parameters(), lr=1e-4, momentum=0.9, fused=contender.fused or None)
+    step_in_memory_order(optimizer)  # for peers, too: the comparison is of networks and not of optimizers
     if contender.compiled:
         compile_parts(work.network)
 

@@ -29,7 +29,7 @@ Trajectory = Callable[[float], tuple[Field, float, float]]
 
 
 def write_video_samples(
-    root: Path, train: int = 720, val: int = 180, size: int = 48, frames: int = 20, seed: int = 0
+    root: Path, train: int = 640, val: int = 180, size: int = 48, frames: int = 20, seed: int = 0
 ) -> None:
     """Write `<split>/<class>/*.mp4` (H.264) below `root`.
 

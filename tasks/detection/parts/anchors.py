@@ -48,8 +48,9 @@ class Anchors(nn.Module):
     def candidates(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> Candidates:
         """Return the anchors on maps (N, C, H_l, W_l) of a pyramid over padded images of `image_size` (H, W)."""
         grids = tuple((x.shape[2], x.shape[3]) for x in maps)
+        anchors = self(grids, image_size, maps[0].device)
         levels = tuple(h * w * len(shapes) for (h, w), shapes in zip(grids, self.shapes, strict=True))
-        return Candidates(self(grids, image_size, maps[0].device), levels)
+        return Candidates(anchors, levels)
 
     def _make(self, grids: GridSizes, image_size: tuple[int, int]) -> Tensor:
         if len(grids) != len(self.shapes):

@@ -22,8 +22,8 @@ def max_abs(tensors: Iterable[Tensor]) -> Tensor:
     """
     floats = [x.detach() for x in tensors if x.is_floating_point() and x.numel()]
     if floats and all(type(x) is Tensor and x.device.type == "cpu" for x in floats):  # neither sharded nor fake
-        # in a tenth of the time: the norm is not vectorized on CPUs
-        return torch.stack([bound for x in floats for bound in torch.aminmax(x)]).abs().max()
+        # a tenth of the time: the norm is not vectorized on CPUs, and `aminmax` copies weights in channels_last
+        return torch.stack([bound for x in floats for bound in (x.amin(), x.amax())]).abs().max()
     return get_total_norm(floats, float("inf"))
 
 

@@ -12,9 +12,12 @@ import torch
 
 from vertebra.backbones import create_backbone
 from vertebra.tools import fit, main
+from vertebra.tools.arguments.config_files import find_config
+from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.arguments.short_flags import AUTO_RATE, SHORT_FLAGS
 from vertebra.tools.autoconfig import early_reading
 
+RECIPE_BATCH = str(read_configs([find_config("detection/demo.yaml")])["data"]["init_args"]["batch_size"])
 TASKS = ("classification", "detection", "medical", "segmentation", "video")
 
 
@@ -69,7 +72,7 @@ def test_runs_are_numbered_and_the_last_one_is_resumed(words, classification_sam
         ("--workers auto", {"data.num_workers": "null"}),
         ("--batch=7", {"data.batch_size": "7"}),
         ("--lr 0.1", {"model.optimizer.lr": "0.1"}),
-        ("--lr auto", {"trainer.callbacks+": AUTO_RATE, "trainer.callbacks.batch_size": "4"}),
+        ("--lr auto", {"trainer.callbacks+": AUTO_RATE, "trainer.callbacks.batch_size": RECIPE_BATCH}),
         ("--seed 5", {"seed_everything": "5"}),
     ],
 )

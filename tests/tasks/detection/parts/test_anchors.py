@@ -42,7 +42,7 @@ def test_the_cache_keeps_sizes_apart_and_stays_small():
 
 def test_as_many_sizes_as_levels():
     with pytest.raises(ValueError, match="given for 2 levels, but the pyramid has 5; give as many"):
-        AnchorGenerator(((8,), (16,)))(grids_of(64, 64), (64, 64), torch.device("cpu"))
+        AnchorGenerator(((8,), (16,))).candidates([torch.zeros(1, 1, *grid) for grid in grids_of(64, 64)], (64, 64))
     with pytest.raises(ValueError, match="every level needs the same number"):
         AnchorGenerator(((8,), (16, 20)))
 
