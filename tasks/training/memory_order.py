@@ -25,7 +25,9 @@ def step_in_memory_order(optimizer: Optimizer) -> Optimizer:
         optimizer: of any kind; changed in place. Without fused groups its steps are as before.
     """
     own = type(optimizer)
-    optimizer.__class__ = type(own.__name__, (_InMemoryOrder, own), {})
+    # jsonargparse passes over local classes; any other of this name would make `--model.optimizer AdamW` ambiguous
+    local = {"__qualname__": f"{step_in_memory_order.__name__}.<locals>.{own.__name__}"}
+    optimizer.__class__ = type(own.__name__, (_InMemoryOrder, own), local)
     return optimizer
 
 

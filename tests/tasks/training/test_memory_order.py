@@ -2,6 +2,7 @@ from functools import partial
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -74,6 +75,14 @@ def test_no_weight_is_copied():
         optimizer.step()
         counts.append(copies_in(optimizer))
     assert counts == [2, 0]  # of the 3x3 and the 3x3x3 kernel: a 1x1 kernel is contiguous in either format
+
+
+def test_a_later_run_of_the_process_finds_the_optimizer_by_its_name():
+    optimizer = step_in_memory_order(torch.optim.AdamW(make_network().parameters()))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(torch.optim.Optimizer, "optimizer", skip={"params"})
+    found = parser.parse_args(["--optimizer", "AdamW"]).optimizer.class_path
+    assert found == f"torch.optim.{type(optimizer).__name__}"
 
 
 def test_layouts_are_restored_where_a_step_fails():
