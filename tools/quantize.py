@@ -64,13 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         require("onnx", "onnxscript", "onnxruntime")
         from vertebra.tools.trained.quantizing_run import quantize_run
 
-        run, tuning = args.run, None
+        run = args.run
         if args.finetune is not None:
             from vertebra.tools.finetuning.int8_run import finetune_int8
 
-            tuning = finetune_int8(run, args.finetune, flags, args.normalized, args.images, args.trust)
-            run = tuning.folder
-        summary = quantize_run(run, args.output, args.normalized, args.images, args.report, args.trust, tuning)
+            run = finetune_int8(run, args.finetune, flags, args.normalized, args.images, args.trust)
+        summary = quantize_run(run, args.output, args.normalized, args.images, args.report, args.trust)
     except (ValueError, FileNotFoundError) as error:
         print(f"vertebra: {error}", file=sys.stderr)
         return 1

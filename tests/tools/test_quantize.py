@@ -14,6 +14,7 @@ from vertebra.tools.quantizing import latency
 from vertebra.tools.quantizing.int8_file import Int8Writer
 from vertebra.tools.trained import quantized_layers, quantizing_run
 from vertebra.tools.trained.run_data import training_batches
+from vertebra.tools.trained.tuning_record import Tuning, read_tuning, write_tuning
 
 
 @pytest.fixture
@@ -201,22 +202,48 @@ def test_a_fine_tuned_run_is_a_run_with_an_int8_file(task, trained, tmp_path, fe
     assert not [name for name in changed if "running_" in name or "num_batches" in name]
     assert main.main(args) == 1  # into the same folder
     assert f"{tuned} exists and is not empty" in capsys.readouterr().err
+    if task == "classification":
+        once = read_tuning(tuned)
+        assert main.main(["quantize", str(tuned), "--finetune", "1", "--trainer.enable_progress_bar", "false"]) == 0
+        twice = read_tuning(tmp_path / "run_int8_int8")
+        assert (once.run, twice.run) == (str(run), str(tuned))
+        assert {name: x for name, (x, _) in once.metrics.items()} == {name: x for name, (x, _) in twice.metrics.items()}
+        rates = [vertebra.load(path).config["model"]["init_args"]["optimizer"]["init_args"]["lr"]
+                 for path in (tuned, tmp_path / "run_int8_int8")]  # fmt: skip
+        assert rates == [0.001, 0.001]
 
 
 def test_a_loss_beyond_half_a_point_names_the_fine_tuning(trained, tmp_path, quick, monkeypatch, capsys):
-    monkeypatch.setattr(quantized_layers.Trials, "loss", lambda trials, result: 0.006)
-    run = trained("classification")[0]
-    args = ["quantize", str(run), "--output", str(tmp_path / "a.onnx")]
-    assert main.main(args) == 0
-    line = (
+    compare = quantized_layers.Trials.compare
+
+    def compared(trials, *args):
+        result = compare(trials, *args)
+        result.metrics = {"top1": (0.506, 0.5)}  # float32 file, int8 file
+        return result
+
+    monkeypatch.setattr(quantized_layers.Trials, "compare", compared)
+    run = tmp_path / "run"
+    shutil.copytree(trained("classification")[0], run)
+
+    def remedy():
+        assert main.main(["quantize", str(run)]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if "--finetune" in line]
+        record = json.loads((run / "export/quantize.json").read_text())["model_int8.onnx"]
+        assert lines == ([] if record["remedy"] is None else [record["remedy"]])
+        return record["remedy"]
+
+    assert remedy() == (
         "val/top1 of the int8 file is 0.0060 worse than that of the float32 file; fine-tune the network for it: "
         f"vertebra quantize {run} --finetune 1"
     )
-    assert [x for x in capsys.readouterr().out.splitlines() if "--finetune" in x] == [line]
-    assert json.loads((tmp_path / "quantize.json").read_text())["a.onnx"]["remedy"] == line
-    monkeypatch.setattr(quantized_layers.Trials, "loss", lambda trials, result: 0.004)
-    assert main.main(args) == 0
-    assert "--finetune" not in capsys.readouterr().out
+    # a fine-tuned run: its own float32 network has moved, and the one before is what the int8 file replaces
+    write_tuning(run, Tuning("runs/before", 3, {"top1": (0.504, 0.3)}))
+    assert remedy() is None
+    write_tuning(run, Tuning("runs/before", 3, {"top1": (0.52, 0.3)}))
+    assert remedy() == (
+        "val/top1 of the int8 file is 0.0200 worse than in float32 before the fine-tuning; fine-tune the network "
+        f"further for it: vertebra quantize {run} --finetune 3"
+    )
 
 
 def test_flags_of_the_fine_tuning_are_checked_before_anything_runs(trained, capsys):

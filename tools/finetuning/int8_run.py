@@ -13,15 +13,16 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.finetuning.tuned_run import fit_tuned, long_flags, recipe_of
 from vertebra.tools.quantizing.fake_quantization import fake_quantize, read_grids
 from vertebra.tools.trained.location import run_folder
-from vertebra.tools.trained.quantizing_run import Tuning, calibrate, plan_quantization
+from vertebra.tools.trained.quantizing_run import calibrate, plan_quantization
 from vertebra.tools.trained.run import load
+from vertebra.tools.trained.tuning_record import Tuning, read_tuning, write_tuning
 
 _RATE = 0.01  # of the learning rate of the run, as in Wu et al. 2020, https://arxiv.org/abs/2004.09602
 
 
 def finetune_int8(
     path: Path, epochs: int, flags: Sequence[str], normalized: bool, images: Sequence[Path] | None, trust: bool
-) -> Tuning:
+) -> Path:
     """Fine-tune the network of a run with all layers that can be int8 fake-quantized, in a run folder of its own.
 
     Args:
@@ -31,6 +32,9 @@ def finetune_int8(
         normalized: see `quantize_run`.
         images: see `quantize_run`.
         trust: see `vertebra.load`.
+
+    Returns:
+        The folder of the fine-tuned run.
 
     Raises:
         FileNotFoundError: there is no such run, or its data set is not there.
@@ -43,6 +47,7 @@ def finetune_int8(
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} exists and is not empty; move it, or fine-tune it further by its own path.")
     more = long_flags(flags, config)
+    before = read_tuning(folder)
     planned = plan_quantization(run, normalized, images)
     with tempfile.TemporaryDirectory() as temporary:
         calibrated = calibrate(run, planned, trust, Path(temporary))
@@ -50,10 +55,11 @@ def finetune_int8(
         calibrated.writer.write(file, calibrated.writer.layers)
         grids = read_grids(onnx.load(str(file)), calibrated.writer.layers)
         result = calibrated.trials.compare(planned.plan.readers[".onnx"](file), planned.samples.compared)
-    eager = planned.plan.result.metrics
-    metrics = {name: (eager[name][0], int8) for name, (_, int8) in result.metrics.items()}
+    first = (planned.plan.result if before is None else before).metrics
+    metrics = {name: (first[name][0], int8) for name, (_, int8) in result.metrics.items() if name in first}
     arguments = config["model"]["init_args"]
-    arguments["optimizer"]["init_args"]["lr"] *= _RATE
+    if before is None:  # the rate of a run that was fine-tuned before is that of fine-tuning already
+        arguments["optimizer"]["init_args"]["lr"] *= _RATE
     arguments["compile_mode"] = None  # compiled layers would ignore what replaces their weights
     weights = run.network.state_dict()
 
@@ -63,4 +69,5 @@ def finetune_int8(
         fake_quantize(network, grids)
 
     fit_tuned(config, start, epochs, more)
-    return Tuning(output, folder, epochs, metrics)
+    write_tuning(output, Tuning(str(folder), epochs, metrics))
+    return output

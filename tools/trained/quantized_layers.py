@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,10 +94,18 @@ class Trials:
         floats = [layer for group in kept for layer in groups[group]]
         return Choice([layer for layer in layers if layer not in floats], floats, effects, loss, by_loss)
 
-    def loss(self, result: Result) -> float | None:
-        """Return what the monitored metric loses, or None where it is not measured."""
+    def loss(self, result: Result, reference: Mapping[str, float] | None = None) -> float | None:
+        """Return what the monitored metric loses, or None where it is not measured.
+
+        Args:
+            result: of `compare`.
+            reference: name -> metric to compare with; those of the float32 file if not given.
+        """
         monitor, mode = type(self._module).monitor
-        before, after = result.metrics.get(monitor.rpartition("/")[2], (math.nan, math.nan))
+        name = monitor.rpartition("/")[2]
+        before, after = result.metrics.get(name, (math.nan, math.nan))
+        if reference is not None:
+            before = reference.get(name, math.nan)
         loss = before - after if mode == "max" else after - before
         return None if math.isnan(loss) else loss
 

@@ -25,6 +25,7 @@ from vertebra.tools.trained.location import run_folder
 from vertebra.tools.trained.quantized_layers import TOLERANCE, Choice, Trials
 from vertebra.tools.trained.run import Run, load
 from vertebra.tools.trained.run_data import training_batches, validation_batches
+from vertebra.tools.trained.tuning_record import Tuning, read_tuning
 
 RECORD = "quantize.json"
 _CALIBRATION = 128  # samples of the training split
@@ -75,22 +76,6 @@ class Calibrated(NamedTuple):
     trials: Trials
 
 
-class Tuning(NamedTuple):
-    """A quantization-aware fine-tuning.
-
-    Attributes:
-        folder: of the fine-tuned run.
-        run: folder of the run before.
-        epochs: of the fine-tuning.
-        metrics: name -> metric of the run before, and of its file with all layers in int8; empty without labels.
-    """
-
-    folder: Path
-    run: Path
-    epochs: int
-    metrics: dict[str, tuple[float, float]]
-
-
 def quantize_run(
     path: Path,
     output: Path | None = None,
@@ -98,7 +83,6 @@ def quantize_run(
     images: Sequence[Path] | None = None,
     report: bool = False,
     trust: bool = False,
-    tuning: Tuning | None = None,
 ) -> str:
     """Write the network of a run to an int8 ONNX file, and measure it beside the float32 file.
 
@@ -109,7 +93,6 @@ def quantize_run(
         images: samples to calibrate and compare on; those of the training and the validation split if not given.
         report: whether to rank the layers by their effect also where all of them can be int8.
         trust: see `vertebra.load`.
-        tuning: the fine-tuning that the run is from, for the report.
 
     Returns:
         What was written, and what it gains and loses.
@@ -119,6 +102,7 @@ def quantize_run(
         ValueError: the network cannot be exported or has no layer for int8, or the file cannot be written.
     """
     run = load(path, device="cpu", trust=trust)
+    tuning = read_tuning(run_folder(run.path))
     plan, _, samples, _ = planned = plan_quantization(run, normalized, images)
     file = output or run_folder(run.path) / "export" / "model_int8.onnx"
     with draft_of(file) as draft, tempfile.TemporaryDirectory() as folder:
@@ -130,19 +114,15 @@ def quantize_run(
         result = trials.compare(int8_file, samples.compared)
         latency = measure_latency(plan.eager, float_file, int8_file, plan.as_input(plan.inputs))
         sizes = float_path.stat().st_size, draft.stat().st_size
-    remedy = _remedy(path, run, trials.loss(result))
-    more = (
-        {}
-        if tuning is None
-        else {"finetuned": {**tuning._asdict(), "folder": str(tuning.folder), "run": str(tuning.run)}}
-    )
+    remedy = _remedy(path, run, trials, result, tuning)
+    more = {} if tuning is None else {"finetuned": tuning._asdict()}
     add_record(file, RECORD, {**described, **_recorded(plan, result, choice, sizes, latency), **more, "remedy": remedy})
     return "\n".join(
         [
             f"{file} ({sizes[1] / 1e6:.1f} MB, the float32 file {sizes[0] / 1e6:.1f} MB)",
             f"calibrated on {samples.calibrated} samples: {METHOD}",
             *_layers(choice),
-            *_metrics(plan, result, tuning),
+            *_metrics(plan, result, run, tuning),
             *([] if remedy is None else [remedy]),
             describe_latency(latency, tuple(plan.inputs.shape)),
         ]
@@ -219,25 +199,33 @@ def _layers(choice: Choice) -> list[str]:
     return lines
 
 
-def _remedy(path: Path, run: Run, loss: float | None) -> str | None:
-    """Return how to recover a loss of the metric on the validation split; None where it is tolerated."""
+def _remedy(path: Path, run: Run, trials: Trials, result: Result, tuning: Tuning | None) -> str | None:
+    """Return how to recover a loss of the metric on the validation split; None where it is tolerated.
+
+    A fine-tuned run is compared with the run before, since fine-tuning changes its own float32 network as well.
+    """
+    if tuning is None or not tuning.metrics:
+        loss, before, more = trials.loss(result), "that of the float32 file", ""
+        epochs = max(1, (run.config["trainer"]["max_epochs"] or 1) // 10)
+    else:
+        loss = trials.loss(result, {name: float32 for name, (float32, _) in tuning.metrics.items()})
+        before, more, epochs = "in float32 before the fine-tuning", " further", tuning.epochs
     if loss is None or loss <= TOLERANCE:
         return None
-    epochs = max(1, (run.config["trainer"]["max_epochs"] or 1) // 10)
     metric = type(run.module).monitor[0]
     return (
-        f"{metric} of the int8 file is {loss:.4f} worse than that of the float32 file; fine-tune the network for it: "
+        f"{metric} of the int8 file is {loss:.4f} worse than {before}; fine-tune the network{more} for it: "
         f"vertebra quantize {path} --finetune {epochs}"
     )
 
 
-def _metrics(plan: ExportPlan, result: Result, tuning: Tuning | None) -> list[str]:
+def _metrics(plan: ExportPlan, result: Result, run: Run, tuning: Tuning | None) -> list[str]:
     lines = [f"compared with the float32 file on {result.samples} samples: {result.summary()}"]
     if tuning is not None:
         epochs = f"{tuning.epochs} epoch{'s' * (tuning.epochs > 1)}"
-        lines.append(f"fine-tuned for {epochs} from {tuning.run} with fake-quantized layers: {tuning.folder}")
-        for name, (run, int8) in tuning.metrics.items():
-            lines.append(f"  {name} before: {run:.4f}, all layers in int8 {int8:.4f} ({int8 - run:+.4f})")
+        lines.append(f"fine-tuned for {epochs} from {tuning.run} with fake-quantized layers: {run_folder(run.path)}")
+        for name, (float32, int8) in tuning.metrics.items():
+            lines.append(f"  {name} before: {float32:.4f}, all layers in int8 {int8:.4f} ({int8 - float32:+.4f})")
     for name, (before, after) in result.metrics.items():
         eager = plan.result.metrics[name][0]
         lines.append(
