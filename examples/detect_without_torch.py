@@ -1,5 +1,6 @@
-"""Detect objects with an ONNX file of `vertebra export`, by numpy, onnxruntime and Pillow alone.
+"""Detect objects with an ONNX file of `vertebra export` (without --normalized), by numpy, onnxruntime and Pillow alone.
 
+pip install numpy onnxruntime pillow
 python detect_without_torch.py model.onnx photo.jpg ...     prints a line of JSON for each detection
 """
 
@@ -11,17 +12,27 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 
+def weights(length, size, area):
+    """Return the part (size, length) of each old pixel in each new one, by area means or linear interpolation."""
+    ends, old = np.linspace(0, length, size + 1)[:, None], np.arange(length)
+    if area:
+        parts = np.minimum(ends[1:], old + 1) - np.maximum(ends[:-1], old)
+    else:
+        parts = 1 - abs(np.clip((ends[1:] + ends[:-1] - 1) / 2, 0, length - 1) - old)
+    parts = np.maximum(parts, 0)
+    return (parts / parts.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 def read(path, resize):
     """Return an image (H, W, 3) uint8 as the network sees it, and the factors of its height and its width."""
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    width, height = image.size
-    scale = min(resize["short"][-1] / min(width, height), resize["longest"] / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if scale < 0.5:  # area means, as in training
-        resized = image.resize(size, Image.Resampling.BOX)
-    else:
-        resized = image.transform(size, Image.Transform.EXTENT, (0, 0, width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized), (size[1] / height, size[0] / width)
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    image = np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+    sides = image.shape[:2]
+    scale = min(resize["short"][-1] / min(sides), resize["longest"] / max(sides))
+    size = [max(1, round(side * scale)) for side in sides]
+    rows, columns = (weights(*pair, scale < 0.5) for pair in zip(sides, size, strict=True))  # as in training
+    resized = np.einsum("yh,hwc,xw->yxc", rows, image, columns, optimize=True)
+    return resized.round().astype(np.uint8), (size[0] / sides[0], size[1] / sides[1])
 
 
 def detect(session, image):

@@ -13,6 +13,9 @@ from PIL import Image
 from torch import nn
 
 import vertebra
+from vertebra.tasks.detection.annotations.instances import Instances
+from vertebra.tasks.detection.transforms import LabeledImage, Resize
+from vertebra.tasks.loading.files.images import read_image
 from vertebra.tools.exporting.onnx_file import write_onnx
 from vertebra.tools.exporting.signature import signature_of
 
@@ -52,6 +55,24 @@ def test_the_example_reads_resizes_and_prints_in_pixels_of_the_file(tmp_path):
         {"file": str(files[0]), "label": "b", "score": 0.2, "box": [0.0, 0.0, 100.0, 60.0]},
         {"file": str(files[1]), "label": "b", "score": 0.2, "box": [0.0, 0.0, 150.0, 500.0]},
     ]
+
+
+@pytest.mark.parametrize(("size", "area"), [((190, 150), False), ((31, 43), False), ((501, 333), True)])
+def test_the_example_reads_the_pixels_that_the_run_reads(size, area, tmp_path):
+    functions, file = {}, tmp_path / "turned.png"
+    exec(SCRIPT.read_text(encoding="utf-8").partition("\nsession = ")[0], functions)
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by a quarter
+    Image.fromarray(rng.integers(0, 256, (*size, 4), dtype=np.uint8)).save(file, exif=exif)  # with transparent pixels
+    resize = Resize(short=(32, 64), longest=150)
+    image = LabeledImage(read_image(file), Instances.empty())
+    (expected, _), factors = resize(image)
+    pixels, own = functions["read"](file, vars(resize))
+    assert own == factors
+    difference = pixels.astype(int) - expected
+    assert abs(difference).max() <= 1  # OpenCV interpolates with integers
+    assert abs(difference).mean() < (0.001 if area else 0.2)
 
 
 @pytest.mark.slow
