@@ -22,26 +22,26 @@ def step_in_memory_order(optimizer: Optimizer) -> Optimizer:
     whose dimensions are in the order of memory. Before and after it, and in checkpoints, all have their usual shapes.
 
     Args:
-        optimizer: of any kind; changed in place. Without fused groups its steps are as before.
+        optimizer: changed in place, unless none of its groups is fused.
     """
-    own = type(optimizer)
-    # jsonargparse passes over local classes; any other of this name would make `--model.optimizer AdamW` ambiguous
-    local = {"__qualname__": f"{step_in_memory_order.__name__}.<locals>.{own.__name__}"}
-    optimizer.__class__ = type(own.__name__, (_InMemoryOrder, own), local)
+    if not any(group.get("fused") for group in optimizer.param_groups):
+        return optimizer  # which may evaluate its closure several times
+    own: Any = type(optimizer)
+
+    # a local class, which jsonargparse passes over: `--model.optimizer AdamW` goes on to mean one class
+    class InMemoryOrder(own):
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            result = None
+            if closure is not None:  # computes the gradients, over weights in their usual shapes
+                with torch.enable_grad():
+                    result = closure()
+            with _in_memory_order(self):
+                super().step()
+            return result
+
+    InMemoryOrder.__name__ = own.__name__
+    optimizer.__class__ = InMemoryOrder
     return optimizer
-
-
-class _InMemoryOrder(Optimizer):
-    """Mixin that puts weights in the order of memory after the closure, which computes the gradients."""
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
-        with _in_memory_order(self):
-            super().step()
-        return result
 
 
 @contextmanager

@@ -78,11 +78,25 @@ def test_no_weight_is_copied():
 
 
 def test_a_later_run_of_the_process_finds_the_optimizer_by_its_name():
-    optimizer = step_in_memory_order(torch.optim.AdamW(make_network().parameters()))
+    optimizer = step_in_memory_order(torch.optim.AdamW(make_network().parameters(), fused=True))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(torch.optim.Optimizer, "optimizer", skip={"params"})
     found = parser.parse_args(["--optimizer", "AdamW"]).optimizer.class_path
     assert found == f"torch.optim.{type(optimizer).__name__}"
+
+
+def test_other_optimizers_are_left_alone():
+    weight = nn.Parameter(torch.tensor([3.0]))
+    optimizer = step_in_memory_order(torch.optim.LBFGS([weight]))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (weight - 1).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(weight.detach(), torch.ones(1))
 
 
 def test_layouts_are_restored_where_a_step_fails():
