@@ -169,30 +169,41 @@ def test_a_file_of_a_medical_run_has_its_operating_point(exported, trained):
     assert entries["preprocessing"]["normalized_inside"] is False
 
 
-def test_normalization_may_stay_outside(exported, trained):
-    session = onnxruntime.InferenceSession(str(exported("classification", "--normalized")))
-    assert session.get_inputs()[0].type == "tensor(float)"
-    images = torch.randn(2, 3, 24, 24)
-    with torch.inference_mode():
-        expected = vertebra.load(trained("classification")[0], device="cpu").network(images).numpy()
-    np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], expected, atol=1e-5)
+def quick(monkeypatch, off: float = 0.0) -> list[tuple[torch.nn.Module, torch.Tensor]]:
+    """Replace the exporter, which takes seconds, by one that writes a few bytes, and its file by the eager network.
 
-
-def quick(monkeypatch, off: float = 0.0) -> None:
-    """Replace the exporter, which takes seconds, by one that writes a few bytes, and its file by the eager network."""
+    Returns:
+        The networks that are written, each with its example of an input.
+    """
 
     class Network(torch.nn.Module):
         def forward(self, inputs):
-            return written[-1](inputs) + off
+            return written[-1][0](inputs) + off
 
-    written: list[torch.nn.Module] = []
+    written: list[tuple[torch.nn.Module, torch.Tensor]] = []
 
     def write(network, example, signature, entries, path):
-        written.append(network)
+        written.append((network, example))
         path.write_bytes(b"model")
 
     monkeypatch.setitem(exporting_run._WRITERS, ".onnx", write)
     monkeypatch.setattr(export_plan, "OnnxNetwork", lambda path: Network())
+    return written
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_normalization_may_stay_outside(trained, tmp_path, monkeypatch, normalized):
+    written = quick(monkeypatch)
+    run = vertebra.load(trained("classification")[0], device="cpu")
+    flags = ["--normalized"] if normalized else []
+    assert main.main(["export", str(run.path), "--output", str(tmp_path / "model.onnx"), *flags]) == 0
+    ((network, example),) = written
+    assert example.dtype == (torch.float32 if normalized else torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 24, 24), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = run.network(run.module.normalize(images))
+        found = network(run.module.normalize(images) if normalized else images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_a_file_that_differs_is_not_written(trained, tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from vertebra.tools import main
 from vertebra.tools.exporting.onnx_file import OnnxNetwork, read_metadata
 from vertebra.tools.quantizing import latency
 from vertebra.tools.quantizing.int8_file import Int8Writer
-from vertebra.tools.trained import quantized_layers, quantizing_run
+from vertebra.tools.trained import exporting_run, quantized_layers, quantizing_run
 from vertebra.tools.trained.run_data import training_batches
 from vertebra.tools.trained.tuning_record import Tuning, read_tuning, write_tuning
 
@@ -35,8 +35,14 @@ def quick(monkeypatch, few_rounds, exported):
     monkeypatch.setattr(quantizing_run, "write_compared", write)
 
 
-def test_a_file_of_a_run_is_measured_and_predicts(trained, tmp_path, few_rounds, capsys):
+def test_a_file_of_a_run_is_measured_and_predicts(trained, exported, tmp_path, monkeypatch, few_rounds, capsys):
     run, images = trained("classification")
+    float_file = exported("classification")  # the export takes most of the time, and is the same
+
+    def write(network, example, signature, entries, path):
+        shutil.copy(float_file, path)
+
+    monkeypatch.setitem(exporting_run._WRITERS, ".onnx", write)
     file = tmp_path / "model_int8.onnx"
     assert main.main(["quantize", str(run), "--output", str(file)]) == 0
     printed = capsys.readouterr().out

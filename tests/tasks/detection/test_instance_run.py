@@ -29,7 +29,7 @@ def build(root: Path, masks: bool = True, **data) -> tuple[DetectionModule, Dete
     splits = {name: Split(f"annotations/{name}.json", f"images/{name}") for name in ("train", "val")}
     data = DetectionData(str(root), **splits, resize=Resize([48], 64), batch_size=3, num_workers=0, masks=masks, **data)
     network = mask_rcnn(
-        "resnet18",
+        "timm:test_resnet",
         data.num_classes,
         channels=8,
         rois_per_image=8,
@@ -128,7 +128,7 @@ def test_the_best_checkpoint_is_that_of_the_best_masks_where_there_are_any():
 def test_a_run_of_masks_records_what_it_monitors(instance_samples, tmp_path):
     flags = {
         "data.root": instance_samples,
-        "model.network.backbone": "resnet18",
+        "model.network.backbone": "timm:test_resnet",
         "model.network.channels": "8",
         "model.network.rois_per_image": "8",
         "data.resize.short": "[48]",

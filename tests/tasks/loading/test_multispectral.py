@@ -52,7 +52,7 @@ def classification(root, channels, pixels):
     data = ClassificationData(
         str(root), "classes", "classes", pixels=pixels, resize=ClassifierResize((32, 32)), batch_size=2, num_workers=0
     )
-    return ClassificationModule(image_classifier("resnet18", 2, in_channels=channels), data.class_names), data
+    return ClassificationModule(image_classifier("timm:test_resnet", 2, in_channels=channels), data.class_names), data
 
 
 def segmentation(root, channels, pixels):
@@ -61,7 +61,7 @@ def segmentation(root, channels, pixels):
     data = SegmentationData(
         str(root), split, split, pixels=pixels, crop=RandomCrop((32, 32)), augment=augment, batch_size=2, num_workers=0
     )
-    return SegmentationModule(deeplabv3plus("resnet18", 3, in_channels=channels), data.class_names), data
+    return SegmentationModule(deeplabv3plus("timm:test_resnet", 3, in_channels=channels), data.class_names), data
 
 
 def detection(root, channels, pixels):
@@ -70,7 +70,7 @@ def detection(root, channels, pixels):
         str(root), split, split, pixels=pixels, resize=DetectorResize((48,), 64), batch_size=2, num_workers=0
     )
     few = ProposalSelection(per_level=40, per_image=20, per_level_eval=40, per_image_eval=20)
-    network = faster_rcnn("resnet18", 2, in_channels=channels, channels=8, proposals=few, rois_per_image=16)
+    network = faster_rcnn("timm:test_resnet", 2, in_channels=channels, channels=8, proposals=few, rois_per_image=16)
     return DetectionModule(network, data.class_names), data
 
 
