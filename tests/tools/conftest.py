@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vertebra.tasks.reporting import charts
 from vertebra.tools import main, train
 
 NETWORKS = {
@@ -84,3 +85,13 @@ def exported(made_once, trained):
         return made_once(f"exported_{task}{''.join(flags)}", write) / "model.onnx"
 
     return export
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports of the runs within a test have empty charts, which take as long to draw as the run to train.
+
+    The runs of fixtures, which are of every task, have drawn ones: the fixtures of modules and sessions come first.
+    """
+    monkeypatch.setattr(charts, "_fill", lambda figure: figure)
+    monkeypatch.setattr(charts, "svg_text", lambda figure: '<svg viewBox="0 0 1 1"></svg>')

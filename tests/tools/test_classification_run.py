@@ -12,6 +12,8 @@ from tiny_runs import fit
 from vertebra.tools import check, degradation, demo, predict, train
 from vertebra.tools.samples import classification as samples
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 model:
   class_path: vertebra.tasks.classification.ClassificationModule

@@ -14,6 +14,8 @@ from lightning.pytorch import Callback
 import vertebra
 from vertebra.tools import main, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("detection", "segmentation", "video", "medical")]
 
 

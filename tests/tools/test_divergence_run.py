@@ -9,7 +9,10 @@ import yaml
 
 from vertebra.tools import main, predict, replay, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = "timm:test_resnet"
+SMALL = "resnet:plain-basic-d1.1.1.1-w8.16.24.32"
 NETWORKS = {
     "classification": ("ClassificationModule", "ImageClassifier", {"backbone": "resnet20"}),
     "segmentation": ("SegmentationModule", "DeepLabV3Plus", {"backbone": TINY, "channels": 16}),
@@ -270,7 +273,7 @@ def test_the_last_batch_of_an_epoch_never_has_a_single_sample(fit, task, size, c
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_a_batch_of_one_on_a_map_of_one_pixel_is_a_user_error(fit, task, capsys):
     small = ("--data.resize.size", "[24, 24]") if task == "classification" else ()
-    code, _ = fit(task, "--data.batch_size", "1", "--model.network.backbone", "resnet18", *small)
+    code, _ = fit(task, "--data.batch_size", "1", "--model.network.backbone", SMALL, *small)
     assert code == 1
     assert "in a batch of one sample (" in (line := error_line(capsys))
     assert "--data.batch_size 2" in line

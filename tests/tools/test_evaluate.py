@@ -8,6 +8,8 @@ import pytest
 
 from vertebra.tools import fit
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SHORT = ["--batch", "4", "--workers", "0", "--device", "cpu", "--trainer.enable_progress_bar", "false"]
 SHORT += ["--trainer.precision", "32-true"]  # that of the runs
 

@@ -17,6 +17,8 @@ from vertebra.tools.exporting import comparison, metadata, onnx_file
 from vertebra.tools.exporting.signature import signature_of
 from vertebra.tools.trained import export_plan, exported_file, exporting_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # shapes of inputs of other sizes than those of the runs, for batches of one and of three
 SHAPES = {
     "classification": [(1, 3, 24, 24), (3, 3, 33, 40)],

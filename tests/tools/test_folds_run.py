@@ -9,6 +9,8 @@ import pytest
 from vertebra.tasks.reporting.evaluated_table import EvaluatedTable, read_evaluated
 from vertebra.tools import folds, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def video_list(video_samples: Path, tmp_path: Path) -> Path:

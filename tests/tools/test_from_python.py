@@ -5,6 +5,8 @@ import pytest
 import vertebra
 from vertebra.tools import fit
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_a_data_set_is_trained_and_the_run_returned(classification_samples, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

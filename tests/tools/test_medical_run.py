@@ -15,6 +15,8 @@ from vertebra.tasks.reporting.evaluated_table import read_evaluated
 from vertebra.tools import demo, predict
 from vertebra.tools.samples import medical as samples
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 model:
   class_path: vertebra.tasks.medical.MedicalModule

@@ -8,6 +8,8 @@ import torch
 import vertebra
 from vertebra.tools import main
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SPEEDUP = "1.3"
 SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("detection", "segmentation", "video", "medical")]
 QUICK = ["--trainer.enable_progress_bar", "false"]

@@ -19,6 +19,8 @@ import vertebra
 from vertebra.tools import main, predict, train
 from vertebra.tools.experiment.progress import ThrottledProgressBar
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 model:
   class_path: vertebra.tasks.detection.DetectionModule
@@ -47,6 +49,7 @@ trainer:
 """
 
 
+SMALL = "resnet:plain-basic-d1.1.1.1-w8.16.24.32"  # with the options of a ResNet
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -107,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, detection_samples: Path) -
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.yaml").write_text(CONFIG)
     flags = ["--data.root", str(detection_samples), "--trainer.default_root_dir", str(folder / "run")]
-    flags += ["--model.network.backbone", "resnet18", "--trainer.max_epochs", "1"]  # its norms are folded
+    flags += ["--model.network.backbone", SMALL, "--trainer.max_epochs", "1"]  # its norms are folded
     assert train.main(["fit", "-c", str(folder / "tiny.yaml"), *flags]) == 0
     yield folder / "run" / "checkpoints" / "best.ckpt"
     shutil.rmtree(folder)
@@ -228,7 +231,7 @@ def test_a_run_by_the_record_of_another_leaves_that_alone(fit):
 
 def test_every_option_of_a_backbone_is_a_flag(fit):
     backbone = "--model.network.backbone"
-    flags = [backbone, "vertebra.tasks.training.named_backbone.NamedBackbone", f"{backbone}.name", "resnet18"]
+    flags = [backbone, "vertebra.tasks.training.named_backbone.NamedBackbone", f"{backbone}.name", SMALL]
     fit(*flags, f"{backbone}.checkpointing", "true", f"{backbone}.out_levels", "[C3, C4]", "--trainer.max_steps", "1")
     options = yaml.safe_load(Path("runs/tiny/config.yaml").read_text())["model"]["init_args"]["network"]["init_args"]
     assert options["backbone"]["init_args"]["checkpointing"] is True

@@ -15,6 +15,8 @@ from vertebra.tasks.segmentation.metrics import ious
 from vertebra.tools import check, demo, predict
 from vertebra.tools.samples import segmentation as samples
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 model:
   class_path: vertebra.tasks.segmentation.SegmentationModule

@@ -15,6 +15,8 @@ from vertebra.tasks.video.decoding import open_video
 from vertebra.tools import check, demo, predict
 from vertebra.tools.samples import video as samples
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 model:
   class_path: vertebra.tasks.video.VideoModule

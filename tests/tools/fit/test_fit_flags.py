@@ -17,6 +17,8 @@ from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.arguments.short_flags import AUTO_RATE, SHORT_FLAGS
 from vertebra.tools.autoconfig import early_reading
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 RECIPE_BATCH = str(read_configs([find_config("detection/demo.yaml")])["data"]["init_args"]["batch_size"])
 TASKS = ("classification", "detection", "medical", "segmentation", "video")
 

@@ -16,6 +16,8 @@ import vertebra
 from vertebra.tasks.classification import image_classifier
 from vertebra.tools import predict, share, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[3]
 TASKS = ("classification", "detection", "medical")
 SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("segmentation", "video")]

@@ -11,6 +11,8 @@ import yaml
 
 from vertebra.tools import predict, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def project(content, tmp_path, classification_samples, monkeypatch):
