@@ -57,8 +57,11 @@ FITTING = {
 }
 # second stages are wide, and convolve every proposal
 FEW_PROPOSALS = "{per_level: 30, per_image: 30, per_level_eval: 30, per_image_eval: 30}"
-# with smaller files than that of the recipe
-BACKBONES = {"video/finetune.yaml": "tsm:resnet18", "medical/finetune_volumes.yaml": "resnet18s_3d"}
+# smaller backbones of the same kind; those of the recipes exist, too
+RESNET = "resnet:plain-basic-d1.1.1.1-w8.16.24.32"
+SMALLER = dict.fromkeys(("resnet18", "resnet50", "resnet50d"), RESNET)
+SMALLER |= dict.fromkeys(("resnet18_3d", "resnet18a_3d"), "resnet18s_3d")
+SMALLER["r2plus1d_18"] = f"tsm:{RESNET}"
 IMAGES = {"data.train": "train", "data.val": "val", "data.columns.patient": "null"}
 IMAGES |= {"data.resample.size": "[20, 20]", "data.batch_size": 2}
 OF_IMAGES = {
@@ -91,15 +94,19 @@ def flags_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             labels = {f"{split}_labels": np.arange(8, dtype=np.uint8)[:, None] % 2 for split in ("train", "val")}
             np.savez(folder / "images.npz", **arrays, **labels)
             fitting = {"data.root": folder / "images.npz", **OF_IMAGES[config]}
-        if any(network in (CONFIGS / config).read_text() for network in ("RCNN", "RetinaNet", "FCOS")):
-            fitting |= {"model.network.backbone": "timm:test_resnet", "model.network.channels": 64}
-        if "RCNN" in (CONFIGS / config).read_text():
+        text = (CONFIGS / config).read_text()
+        network = yaml.safe_load(text)["model"]["init_args"]["network"]["init_args"]
+        backbone = SMALLER.get(network.get("backbone"))
+        if backbone is not None:
+            fitting |= {"model.network.backbone": backbone}
+        if any(name in text for name in ("RCNN", "RetinaNet", "FCOS")):
+            fitting |= {"model.network.channels": 64}
+        if "RCNN" in text:
             fitting |= {"model.network.proposals": FEW_PROPOSALS, "model.network.rois_per_image": 16}
-        if " weights: " in (CONFIGS / config).read_text():  # the published ones are not on every machine
-            name = BACKBONES.get(config, "timm:test_resnet")
-            body = create_backbone(name.removeprefix("tsm:"), in_channels=1 if name.endswith("3d") else 3)
+        if "weights" in network:  # the published ones are not on every machine
+            body = create_backbone(backbone.removeprefix("tsm:"), in_channels=1 if backbone.endswith("3d") else 3)
             torch.save(body.state_dict(), folder / "r.pth")
-            fitting |= {"model.network.backbone": name, "model.network.weights": folder / "r.pth"}
+            fitting |= {"model.network.weights": folder / "r.pth"}
         return arguments({**fitting, **SHORT})
 
     return flags
