@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,10 +17,13 @@ def names_on_first_use(package: str) -> tuple[Callable[[str], Any], Callable[[],
             module would hide it.
     """
 
+    @cache  # a run reads hundreds of these attributes, and each search goes through files
+    def is_module(name: str) -> bool:
+        return find_spec(f"{package}.{name}") is not None
+
     def __getattr__(name: str) -> Any:
         # `from package import module` looks for an attribute before it imports the module
-        is_module = find_spec(f"{package}.{name}") is not None
-        if name == "__all__" or not (is_module or name.startswith("__")):
+        if name == "__all__" or not (is_module(name) or name.startswith("__")):
             public = importlib.import_module(f"{package}.public")
             if name == "__all__" or name in public.__all__:
                 return getattr(public, name)

@@ -182,7 +182,10 @@ def test_a_step_is_fused_and_compiled_only_if_enabled(enabled, monkeypatch):
     assert not torch.equal(network.weight, before)  # the step was taken
 
 
-@pytest.mark.parametrize("backbone", TASKS["video"].backbones)
+@pytest.mark.parametrize(
+    "backbone",
+    [pytest.param(x, marks=pytest.mark.slow) if x == "slowfast_r50" else x for x in TASKS["video"].backbones],
+)
 def test_both_video_classifiers_compute_the_same_logits(backbone):
     theirs, ours, *_ = video.contenders(backbone, batch=2, size=(8, 32, 32))
     with torch.inference_mode():

@@ -34,10 +34,17 @@ def test_a_pruned_run_is_a_run(task, trained, tmp_path, capsys):
     assert len(after.predict(files)) == len(before.predict(files))
     assert main.main(["validate", str(pruned)]) == 0
     if task == "classification":
-        assert main.main(["export", str(pruned)]) == 0
-        assert (pruned / "export/model.onnx").stat().st_size < (1 << 20)
         assert main.main(["share", str(pruned), str(tmp_path / "shared")]) == 0
         assert vertebra.load(tmp_path / "shared").predict(files).rows() == after.predict(files).rows()
+
+
+@pytest.mark.slow
+def test_a_pruned_run_is_exported(trained, tmp_path):
+    pruned = tmp_path / "pruned"
+    words = ["--speedup", SPEEDUP, "--epochs", "0", "--output", str(pruned)]
+    assert main.main(["prune", str(trained("classification")[0]), *words]) == 0
+    assert main.main(["export", str(pruned)]) == 0
+    assert (pruned / "export/model.onnx").stat().st_size < (1 << 20)
 
 
 @pytest.mark.slow

@@ -149,7 +149,8 @@ def build(root: Path, batch_size: int) -> tuple[SegmentationModule, Segmentation
     data = SegmentationData(str(root), train=train, val=val, crop=crop, batch_size=batch_size, num_workers=0)
     optimizer = partial(torch.optim.SGD, lr=0.1)  # unlike the default, it can be sent to another process
     # statistics of a batch and dropout are those of a process
-    network = deeplabv3plus("resnet18", data.num_classes, channels=16, norm="group", drop_rate=0.0)
+    body = "resnet:plain-basic-d1.1.1.1-w32.32.32.32"
+    network = deeplabv3plus(body, data.num_classes, channels=16, norm="group", drop_rate=0.0)
     network.decoder.aspp.project[3].p = 0.0
     schedule = Cosine(warmup=0.0, end=1.0)  # not 0 in the only step
     return SegmentationModule(network, data.class_names, optimizer=optimizer, schedule=schedule), data

@@ -145,15 +145,15 @@ def test_a_deeper_network_is_compiled_as_often():
     found = []
     for depth in (4, 9):
         counters.clear()
-        body = ResNet(BasicBlock, (depth, depth), BackboneOptions(), widths=(8, 16), strides=(1, 2))
+        body = ResNet(BasicBlock, (depth,), BackboneOptions(), widths=(8,), strides=(2,))
         compile_parts(nn.ModuleDict({"body": body}), backend="eager")
         run(body, (64, 96))
         found.append(counters["stats"]["unique_graphs"])
-    assert found == [4 + 1, 4 + 1]
+    assert found == [2 + 1, 2 + 1]
 
 
 def test_blocks_are_not_recompiled_in_an_epoch_of_sizes_after_some_batches():
-    body = ResNet(BasicBlock, (4, 4), BackboneOptions(), widths=(8, 16), strides=(1, 2))  # four kinds and the stem
+    body = ResNet(BasicBlock, (4,), BackboneOptions(), widths=(8,), strides=(2,))  # two kinds and the stem
     compile_parts(nn.ModuleDict({"body": body}), backend="eager")
     sizes = [(64, 96), (64, 128), (96, 64), (128, 64), (96, 128), (160, 96), (128, 128), (96, 160)]
     graphs = []
@@ -161,7 +161,7 @@ def test_blocks_are_not_recompiled_in_an_epoch_of_sizes_after_some_batches():
         run(body, size)
         graphs.append(counters["stats"]["unique_graphs"])
     # static, with a width that varies, and a height too
-    assert graphs == [5, 10] + [15] * 6
+    assert graphs == [3, 6] + [9] * 6
     assert not counters["recompile_limit"]
 
 
