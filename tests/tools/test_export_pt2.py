@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,12 @@ def test_a_fixed_axis_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"FixedHeight cannot be exported to torch\.export: an operator fixes height"):
         program_file.write_program(FixedHeight().eval(), torch.zeros(2, 3, 4, 6), signature, {}, tmp_path / "a.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_and_does_not_end_the_process():
+    signature = signature_of("classification", torch.nn.Identity(), 4)
+    with pytest.raises(OSError, match="No space left"):
+        program_file.write_program(LargeOnly().eval(), torch.zeros(2, 3, 14, 16), signature, {}, Path("/dev/full"))
 
 
 @pytest.mark.slow

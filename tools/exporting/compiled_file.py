@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,19 @@ def write_compiled(
         ValueError: the network cannot be traced or compiled.
     """
     program = traced(network, example, signature, "AOTInductor")
+    content = io.BytesIO()  # see `write_program`
     with quiet():
         try:
             torch._inductor.aoti_compile_and_package(
                 program,
-                package_path=str(path),
+                package_path=content,
                 inductor_configs=_CONFIG | {"aot_inductor.metadata": to_strings(entries)},
             )
-        except OSError:  # a full disk
+        except OSError:  # a full disk, of the compiler's temporary files
             raise
         except Exception as error:  # of the compiler; most have no public class
             raise export_error(network, "AOTInductor", error, signature) from error
+    path.write_bytes(content.getbuffer())
 
 
 def require_compiler() -> None:

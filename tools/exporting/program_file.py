@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,13 +35,13 @@ def write_program(
     guards = getattr(program, "_guards_code", None)
     if guards:
         program._guards_code = [guard for guard in guards if not guard.endswith(" > 1")]
+    content = io.BytesIO()  # in memory: on a full disk torch's own writer of files ends the process
     with quiet():
         try:
-            torch.export.save(program, path, extra_files={METADATA: json.dumps(to_strings(entries))})
-        except OSError:  # a full disk
-            raise
+            torch.export.save(program, content, extra_files={METADATA: json.dumps(to_strings(entries))})
         except Exception as error:  # most have no public class
             raise export_error(network, "torch.export", error, signature) from error
+    path.write_bytes(content.getbuffer())
 
 
 def traced(network: nn.Module, example: Tensor, signature: Signature, target: str) -> torch.export.ExportedProgram:
