@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 _OWN_PACKAGE = "vertebra"
@@ -35,6 +36,20 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter path",
     errno.EIO: "check the disk",
 }
+
+
+def print_result(command: Callable[[], str]) -> int:
+    """Run a command, print its result or the line of a user error, and return the exit code."""
+    try:
+        result = command()
+    except Exception as error:
+        message = user_message(error)
+        if message is None:  # a bug, whose traceback helps
+            raise
+        print(f"vertebra: {message}", file=sys.stderr)
+        return 1
+    print(result)
+    return 0
 
 
 def user_message(error: BaseException, folder: str = "") -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vertebra.tools.arguments.early_checks import check_run
-from vertebra.tools.errors import user_message
+from vertebra.tools.errors import print_result
 
 _DESCRIPTION = """\
 Remove the least important channels of a run's network, in groups of layers that belong together, until it has SPEEDUP
@@ -39,25 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, metavar="N", help="of fine-tuning, 0 for none (default: a quarter)")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="run folder to write (default: RUN_pruned)")
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
-    try:
-        if not args.speedup > 1:
-            raise ValueError(f"--speedup is {args.speedup:g}; expected a number above 1, such as 2.")
-        if args.epochs is not None and args.epochs < 0:
-            raise ValueError(f"--epochs is {args.epochs}; expected a whole number, 0 for no fine-tuning.")
-        check_run(args.run)
-        from vertebra.tools.pruning.pruning_run import prune_run  # imports torch, which takes seconds
+    return print_result(lambda: _prune(args, flags))
 
-        folder = args.run if args.run.is_dir() else args.run.parent.parent
-        output = args.output or folder.with_name(f"{folder.name}_pruned")
-        summary = prune_run(args.run, output, args.speedup, args.importance, args.epochs, flags)
-    except Exception as error:
-        message = user_message(error)
-        if message is None:  # a bug, whose traceback helps
-            raise
-        print(f"vertebra: {message}", file=sys.stderr)
-        return 1
-    print(summary)
-    return 0
+
+def _prune(args: argparse.Namespace, flags: Sequence[str]) -> str:
+    if not args.speedup > 1:
+        raise ValueError(f"--speedup is {args.speedup:g}; expected a number above 1, such as 2.")
+    if args.epochs is not None and args.epochs < 0:
+        raise ValueError(f"--epochs is {args.epochs}; expected a whole number, 0 for no fine-tuning.")
+    check_run(args.run)
+    from vertebra.tools.pruning.pruning_run import prune_run  # imports torch, which takes seconds
+
+    return prune_run(args.run, args.output, args.speedup, args.importance, args.epochs, flags)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from vertebra.tools.arguments.early_checks import check_run
+from vertebra.tools.arguments.run_file import add_input_arguments, check_output, file_parser
+from vertebra.tools.errors import print_result
 
 _DESCRIPTION = """\
 Write the network of a run to an int8 ONNX file: static quantization, per channel, calibrated on 128 training images.
@@ -20,30 +21,17 @@ network is first fine-tuned with the recipe of the run and layers that compute a
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Quantize the network of a run, and measure the file."""
-    parser = argparse.ArgumentParser(
-        prog="vertebra quantize", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder such as runs/NAME, or a checkpoint")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="file to write: NAME.onnx (default: export/model_int8.onnx in the run folder)",
+    parser = file_parser(
+        "vertebra quantize", _DESCRIPTION, "NAME.onnx (default: export/model_int8.onnx in the run folder)"
     )
     parser.add_argument(
         "--report", action="store_true", help="rank all layers by what the metric or the outputs lose with each in int8"
     )
-    parser.add_argument(
-        "--normalized", action="store_true", help="the file takes normalized float32 inputs, as in `vertebra export`"
+    add_input_arguments(
+        parser,
+        normalized=", as in `vertebra export`",
+        images="calibrate and compare on, without labels (default: training and validation split of the run)",
     )
-    parser.add_argument(
-        "--images",
-        type=Path,
-        nargs="+",
-        metavar="PATH",
-        help="samples to calibrate and compare on, without labels (default: training and validation split of the run)",
-    )
-    parser.add_argument("--trust", action="store_true", help="allow classes outside this package in the configuration")
     parser.add_argument(
         "--finetune",
         type=int,
@@ -53,28 +41,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if flags and args.finetune is None:
         parser.error(f"unrecognized arguments: {' '.join(flags)}")
-    try:
-        if args.finetune is not None and args.finetune < 1:
-            raise ValueError(f"--finetune is {args.finetune}; expected a number of epochs, 1 or more.")
-        if args.output is not None and args.output.suffix != ".onnx":
-            raise ValueError(f"--output is {args.output}; expected a name that ends in .onnx.")
-        check_run(args.run)
-        from vertebra.tools.exporting.onnx_file import require  # imports torch, which takes seconds
+    return print_result(lambda: _quantize(args, flags))
 
-        require("onnx", "onnxscript", "onnxruntime")
-        from vertebra.tools.trained.quantizing_run import quantize_run
 
-        run = args.run
-        if args.finetune is not None:
-            from vertebra.tools.finetuning.int8_run import finetune_int8
+def _quantize(args: argparse.Namespace, flags: Sequence[str]) -> str:
+    if args.finetune is not None and args.finetune < 1:
+        raise ValueError(f"--finetune is {args.finetune}; expected a number of epochs, 1 or more.")
+    check_output(args.output, (".onnx",))
+    check_run(args.run)
+    from vertebra.tools.exporting.onnx_file import require  # imports torch, which takes seconds
 
-            run = finetune_int8(run, args.finetune, flags, args.normalized, args.images, args.trust)
-        summary = quantize_run(run, args.output, args.normalized, args.images, args.report, args.trust)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"vertebra: {error}", file=sys.stderr)
-        return 1
-    print(summary)
-    return 0
+    require("onnx", "onnxscript", "onnxruntime")
+    from vertebra.tools.trained.quantizing_run import quantize_run
+
+    run = args.run
+    if args.finetune is not None:
+        from vertebra.tools.finetuning.int8_run import finetune_int8
+
+        run = finetune_int8(run, args.finetune, flags, args.normalized, args.images, args.trust)
+    return quantize_run(run, args.output, args.normalized, args.images, args.report, args.trust)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import torch
 
 import vertebra
 from vertebra.tools import main
+from vertebra.tools.finetuning.tuned_run import fit_tuned, folder_beside, recipe_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -73,9 +74,29 @@ def test_what_cannot_be_pruned_is_one_sentence(trained, tmp_path, capsys, monkey
     full = tmp_path / "full"
     (full / "x").mkdir(parents=True)
     assert f"{full} exists and is not empty" in message(capsys, str(run), "--output", str(full))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "foreign.onnx").write_text("404 not found")
+    assert "foreign.onnx: onnxruntime cannot read it" in message(capsys, "foreign.onnx")
     monkeypatch.setitem(__import__("sys").modules, "torch_pruning", None)
     assert 'pip install "vertebra[prune]"' in message(capsys, str(run), *output)
     assert not (tmp_path / "pruned").exists()
+
+
+def test_a_fine_tuning_that_fails_is_one_sentence_and_leaves_nothing(trained, tmp_path, capsys):
+    config = recipe_of(vertebra.load(trained("classification")[0], device="cpu"), tmp_path / "pruned")
+    with pytest.raises(SystemExit) as ended:
+        fit_tuned(config, lambda module: None, 1, ["--data.root", str(tmp_path / "nowhere"), *QUICK])
+    assert ended.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vertebra: ")]
+    assert "nowhere" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_run_is_beside_the_current_folder(trained, monkeypatch):
+    run, _ = trained("classification")
+    monkeypatch.chdir(run)
+    assert folder_beside(vertebra.load(".", device="cpu"), "_pruned") == run.parent / "run_pruned"
+    assert folder_beside(vertebra.load(run, device="cpu"), "_pruned") == run.parent / "run_pruned"
 
 
 def test_widths_in_a_checkpoint_only_narrow(trained, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any, cast
 import onnx
 
 from vertebra.tasks.training.module import TaskModule
-from vertebra.tools.finetuning.tuned_run import fit_tuned, long_flags, recipe_of
+from vertebra.tools.finetuning.tuned_run import fit_tuned, folder_beside, long_flags, recipe_of
 from vertebra.tools.quantizing.fake_quantization import fake_quantize, read_grids
 from vertebra.tools.trained.location import run_folder
 from vertebra.tools.trained.quantizing_run import calibrate, plan_quantization
@@ -38,11 +38,12 @@ def finetune_int8(
 
     Raises:
         FileNotFoundError: there is no such run, or its data set is not there.
-        ValueError: the network cannot be quantized, its fine-tuned run is there already, or the training ended early.
+        ValueError: the network cannot be quantized, or its fine-tuned run is there already.
+        SystemExit: the training ended early, and has printed why.
     """
     run = load(path, device="cpu", trust=trust)
     folder = run_folder(run.path)
-    output = folder.with_name(f"{folder.name}_int8")
+    output = folder_beside(run, "_int8")
     config = recipe_of(run, output)
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} exists and is not empty; move it, or fine-tune it further by its own path.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from vertebra.tools.arguments.flag_names import refuse_unknown
 from vertebra.tools.arguments.short_flags import expand_short
 from vertebra.tools.trained.checkpoint_config import drop_initial_weights
 from vertebra.tools.trained.exported_file import is_exported
+from vertebra.tools.trained.location import run_folder
 from vertebra.tools.trained.run import Run
 
 
@@ -41,6 +43,14 @@ def recipe_of(run: Run, output: Path) -> dict[str, Any]:
     config["checkpoint"]["dirpath"] = None
     config["model"]["init_args"]["network"]["init_args"].pop("num_classes", None)
     return config
+
+
+def folder_beside(run: Run, suffix: str) -> Path:
+    """Return the folder of a run that is made of another one: beside it, with a suffix to its name."""
+    folder = run_folder(run.path)
+    if folder.name in ("", ".."):  # the current folder, and the one above
+        folder = folder.resolve()
+    return folder.with_name(f"{folder.name}{suffix}")
 
 
 def config_file(run: Run) -> Path:
@@ -69,13 +79,15 @@ def fit_tuned(config: dict[str, Any], start: train.Start, epochs: int, flags: Se
         flags: of `long_flags`.
 
     Raises:
-        ValueError: the training ended early.
+        SystemExit: the training ended early, and has printed why; there is no folder without a checkpoint.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "config.yaml")
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary, "config.yaml")
         file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
         words = ["fit", "-c", str(file), "--trainer.max_epochs", str(epochs), "--trainer.devices", "1", *flags]
         code = train.main(words, start=start)
     if code:
-        output = config["trainer"]["default_root_dir"]
-        raise ValueError(f"{output}: the fine-tuning ended with exit code {code}; its output says why.")
+        folder = Path(config["trainer"]["default_root_dir"])
+        if not any(folder.glob("checkpoints/*.ckpt")):  # of no use, and in the way of the next try
+            shutil.rmtree(folder, ignore_errors=True)
+        raise SystemExit(code)

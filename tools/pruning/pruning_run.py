@@ -27,7 +27,7 @@ from vertebra.tasks.training.saving.checkpoint_files import write_checkpoint
 from vertebra.tools.experiment.console import silence_chatter
 from vertebra.tools.experiment.hardware import default_precision
 from vertebra.tools.exporting.draft import draft_of
-from vertebra.tools.finetuning.tuned_run import config_file, fit_tuned, long_flags, recipe_of
+from vertebra.tools.finetuning.tuned_run import config_file, fit_tuned, folder_beside, long_flags, recipe_of
 from vertebra.tools.pruning.estimates import estimate_norms, latencies, macs_of
 from vertebra.tools.pruning.groups import find_groups
 from vertebra.tools.pruning.importance import Importance, taylor_importance, weight_importance
@@ -55,7 +55,7 @@ class Trial(NamedTuple):
 
 
 def prune_run(
-    path: Path, output: Path, speedup: float, importance: Importance, epochs: int | None, flags: Sequence[str]
+    path: Path, output: Path | None, speedup: float, importance: Importance, epochs: int | None, flags: Sequence[str]
 ) -> str:
     """Prune the network of a run and fine-tune it, in a run folder of its own.
 
@@ -63,7 +63,7 @@ def prune_run(
 
     Args:
         path: of the run.
-        output: folder of the new run.
+        output: folder of the new run; beside the run if not given, with the suffix `_pruned`.
         speedup: wanted ratio of multiply-accumulates, above 1.
         importance: how channels are ranked.
         epochs: of the fine-tuning, 0 for none; a quarter of those of the run if not given.
@@ -76,10 +76,11 @@ def prune_run(
         FileNotFoundError: there is no such run, or its data set is not there.
         ValueError: the network cannot be pruned, or the speedup is not reached.
     """
-    if output.exists() and any(output.iterdir()):
-        raise ValueError(f"{output} exists and is not empty; give a new folder with --output FOLDER.")
     silence_chatter()
     run = load(path)
+    output = output or folder_beside(run, "_pruned")
+    if output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} exists and is not empty; give a new folder with --output FOLDER.")
     config = recipe_of(run, output)
     data = training_data(config_file(run))
     if tuple(data.class_names) != run.class_names:
