@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vertebra.tools.arguments.early_checks import check_run
+from vertebra.tools.errors import user_message
 
 _DESCRIPTION = """\
 Predict on images, videos or scans with a trained checkpoint. Output per task:
@@ -56,8 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_exported(checkpoint):
             return _predict_exported(checkpoint, args, flags)
         config = _config(checkpoint, args)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"vertebra: {error}", file=sys.stderr)
+    except Exception as error:
+        message = user_message(error, str(args.output))
+        if message is None:  # a bug, whose traceback helps
+            raise
+        print(f"vertebra: {message}", file=sys.stderr)
         return 1
     return _run(checkpoint, config, args.output, flags)
 

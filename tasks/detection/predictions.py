@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from vertebra.tasks.detection.drawing import draw_detections
@@ -62,7 +61,7 @@ class DetectionWriter(PredictionWriter[None]):
         if self._rows is not None:
             self._rows.close()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def discard(self) -> None:
         if self._rows is not None:
             self._rows.discard()
 

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from vertebra.tasks.loading.files.picture_file import write_picture
+from vertebra.tasks.loading.files.whole_file import draft_of
 from vertebra.tasks.medical.geometry import to_file_space
 from vertebra.tasks.medical.nifti import write_nifti
 from vertebra.tasks.medical.slices import overlay
@@ -68,10 +69,12 @@ class StudyWriter(PredictionWriter[Prediction]):
 
     def finish(self, predictions: Sequence[Prediction], folder: Path) -> None:
         file = folder / "predictions.csv"
-        file.parent.mkdir(parents=True, exist_ok=True)
         # computed here, after the last prediction, as it reads all weights
         model = self.fingerprint()[:16]
-        with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        with (
+            draft_of(file) as draft,
+            draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+        ):
             writer = csv.writer(stream)
             writer.writerow(["study", "decision", *(f"prob_{name}" for name in self.class_names), "model"])
             for one in sorted(predictions, key=lambda one: one.study_index):

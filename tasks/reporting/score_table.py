@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from vertebra.tasks.loading.files.whole_file import draft_of
+
 
 def score_row(file: str, names: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
     """Return a row of the table by column; classes in descending order of their probability."""
@@ -31,8 +33,7 @@ def write_scores(file: Path, class_names: Sequence[str], rows: Iterable[tuple[st
     num_top = max((len(labels) for _, labels, _ in rows), default=1)
     header = ["file", "label", "score"]
     header += [f"{name}_{rank}" for rank in range(2, num_top + 1) for name in ("label", "score")]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+    with draft_of(file) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         for name, labels, scores in rows:

@@ -62,6 +62,10 @@ class PredictionWriter(Callback, ABC, Generic[P]):
         """Close the output of this process; all processes do so before the first one calls `finish`."""
         return
 
+    def discard(self) -> None:
+        """Remove the unfinished output of this process after an exception."""
+        return
+
     @abstractmethod
     def finish(self, predictions: Sequence[P], folder: Path) -> None:
         """Write the kept predictions; called on rank 0 only.
@@ -74,9 +78,16 @@ class PredictionWriter(Callback, ABC, Generic[P]):
     def write(self, outputs: list[Any], folder: Path, dataset: Any) -> None:
         """Write predictions in memory; arguments as for `keep`."""
         self.begin(folder, dataset)
-        kept = list(self.keep(outputs, folder, dataset))
-        self.end()
-        self.finish(kept, folder)
+        try:
+            kept = list(self.keep(outputs, folder, dataset))
+            self.end()
+            self.finish(kept, folder)
+        except BaseException:
+            self.discard()
+            raise
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.discard()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder, dataset = Path(trainer.default_root_dir), _dataset_of(trainer)

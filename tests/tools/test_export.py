@@ -12,6 +12,7 @@ import torch
 
 import vertebra
 from vertebra.tasks.segmentation.views import SlidingWindow
+from vertebra.tasks.training.prediction_writer import PredictionWriter
 from vertebra.tools import main
 from vertebra.tools.exporting import comparison, metadata, onnx_file
 from vertebra.tools.exporting.signature import signature_of
@@ -136,6 +137,16 @@ def test_predict_with_a_file_refuses_flags_of_the_training(exported, trained, ca
     args = ["predict", str(exported("classification")), str(trained("classification")[1])]
     assert main.main([*args, "--model.embeddings", "true"]) == 1
     assert "--model.embeddings is given, but" in capsys.readouterr().err
+
+
+def test_predict_with_a_file_on_a_full_disk_is_one_sentence(exported, trained, tmp_path, monkeypatch, capsys):
+    def full(writer, outputs, folder, dataset):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PredictionWriter, "write", full)
+    args = ["predict", str(exported("classification")), str(trained("classification")[1])]
+    assert main.main([*args, "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"vertebra: {tmp_path}: No space left on device; free some space")
 
 
 def test_metadata_are_the_same_after_reading(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +24,7 @@ class JsonRows:
     def __init__(self, file: Path, rank: int = 0, processes: int = 1) -> None:
         self.file = file
         self.parts = [file.with_name(f"{file.name}.{number}.part") for number in range(processes)]
+        self._whole = file.with_name(f"{file.name}.part")
         self.rank = rank
         file.parent.mkdir(parents=True, exist_ok=True)
         if rank == 0:
@@ -39,9 +41,8 @@ class JsonRows:
 
     def join(self) -> int:
         """Join all parts in order of rank, remove them, and return the number of rows."""
-        whole = self.file.with_name(f"{self.file.name}.part")
         count = 0
-        with whole.open("w", encoding="utf-8") as target:
+        with self._whole.open("w", encoding="utf-8") as target:
             # line by line: the predictions of a large data set do not fit into memory
             target.write("[")
             for part in self.parts:
@@ -53,12 +54,15 @@ class JsonRows:
             target.flush()
             # as of a checkpoint: a list of this name is complete, even after a power failure
             os.fsync(target.fileno())
-        os.replace(whole, self.file)
+        os.replace(self._whole, self.file)
         for part in self.parts:
             part.unlink()
         return count
 
     def discard(self) -> None:
-        """Remove the part of this process after an interruption."""
-        self.close()
+        """Remove the part of this process after an interruption, and on rank 0 the list that was being joined."""
+        with suppress(OSError):  # on a full disk the rest of the rows cannot be written
+            self.close()
         self.parts[self.rank].unlink(missing_ok=True)
+        if self.rank == 0:
+            self._whole.unlink(missing_ok=True)

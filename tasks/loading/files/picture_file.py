@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -17,9 +18,14 @@ def write_picture(file: Path, picture: np.ndarray, quality: int = 92) -> None:
         quality: of a JPEG, 0..100.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written; it does not exist then.
     """
     is_jpeg = file.suffix.lower() in (".jpg", ".jpeg")
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []  # OpenCV 5 warns about those of other formats
     _, content = cv2.imencode(file.suffix, picture[:, :, ::-1], settings)
-    file.write_bytes(content.tobytes())
+    try:
+        file.write_bytes(content.tobytes())
+    except OSError:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)  # not half of it
+        raise

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,10 +9,15 @@ from vertebra.tasks.training.prediction_writer import PredictionWriter
 class Kept(PredictionWriter[int]):
     def __init__(self):
         super().__init__()
-        self.finished = None
+        self.finished, self.discarded = None, False
 
     def finish(self, predictions, folder):
+        if 0 in predictions:
+            raise OSError("the disk is full")
         self.finished = list(predictions)
+
+    def discard(self):
+        self.discarded = True
 
 
 def predicted(*batches):
@@ -31,3 +37,12 @@ def test_predictions_are_written():
 def test_no_readable_file_is_an_error():
     with pytest.raises(ValueError, match="None of the files could be read"):
         predicted([], [])
+
+
+def test_what_cannot_be_written_is_discarded():
+    writer = Kept()
+    writer.write([1], Path("runs/a"), None)
+    assert not writer.discarded
+    with pytest.raises(OSError, match="full"):
+        writer.write([1, 0], Path("runs/a"), None)
+    assert writer.discarded

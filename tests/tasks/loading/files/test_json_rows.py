@@ -1,4 +1,8 @@
+import errno
 import json
+import os
+
+import pytest
 
 from vertebra.tasks.loading.files.json_rows import JsonRows
 
@@ -30,5 +34,21 @@ def test_a_run_that_is_cut_leaves_no_list_not_even_the_one_before(tmp_path):
     rows = JsonRows(tmp_path / "rows.json")
     rows.add([1, 2])
     assert not (tmp_path / "rows.json").exists()
+    rows.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_part(tmp_path, monkeypatch):
+    rows = JsonRows(tmp_path / "rows.json")
+    rows.add([1, 2])
+    rows.close()
+    monkeypatch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full"):
+        rows.join()
+    rows.discard()
+    assert list(tmp_path.iterdir()) == []
+    rows = JsonRows(tmp_path / "rows.json")
+    rows._stream = open("/dev/full", "w")  # noqa: SIM115
+    rows.add(["x"])
     rows.discard()
     assert list(tmp_path.iterdir()) == []

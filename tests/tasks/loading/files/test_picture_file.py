@@ -1,3 +1,6 @@
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,3 +17,15 @@ def test_a_picture_is_the_same_when_it_is_read(tmp_path):
 def test_what_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(OSError, match="absent"):
         write_picture(tmp_path / "absent" / "a.jpg", np.zeros((4, 4, 3), dtype=np.uint8))
+
+
+def test_a_full_disk_leaves_no_half_picture(tmp_path, monkeypatch):
+    def half(file, content):
+        with file.open("wb") as stream:
+            stream.write(content[:9])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space left"):
+        write_picture(tmp_path / "a.jpg", np.zeros((4, 4, 3), dtype=np.uint8))
+    assert list(tmp_path.iterdir()) == []
