@@ -38,7 +38,7 @@ _RUN_FOLDER = "--trainer.default_root_dir"
 def main(argv: Sequence[str]) -> int:
     """Run `fit`, `validate` or `test`, whichever the first argument names, and return the exit code."""
     command, *args = argv
-    words = read_words(args)
+    words = read_words(args) if command == "fit" else _file_first(read_words(args))
     if words.has("-h", "--help"):
         print(short_help(command))
         return 0
@@ -59,6 +59,14 @@ def main(argv: Sequence[str]) -> int:
         for choice, meaning in choices.items():
             print(f"  vertebra {command} {choice} {_rest(words)} # {meaning}", file=sys.stderr)
         return 1
+
+
+def _file_first(words: Words) -> Words:
+    """Return a call with the ONNX file of `--model FILE` as its first path."""
+    file = words.value("--model") or ""
+    if not file.lower().endswith(".onnx"):
+        return words
+    return Words([file, *words.paths], [flag for flag in words.flags if flag.name != "--model"])
 
 
 def _run_config(command: str, words: Words) -> int:

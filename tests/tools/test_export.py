@@ -109,9 +109,9 @@ def test_validate_measures_a_file_as_it_measures_the_run(exported, trained, task
     data = request.getfixturevalue(f"{task}_samples")
     data = data / "val.csv" if task == "medical" else data
     measured = []
-    for model in (exported(task), trained(task)[0]):
+    for model in (["--model", str(exported(task))], [str(trained(task)[0])]):
         flags = ["--trainer.default_root_dir", str(tmp_path / "out"), "--trainer.accelerator", "cpu"]
-        assert main.main(["validate", str(model), str(data), *flags, "--trainer.precision", "32-true"]) == 0
+        assert main.main(["validate", *model, str(data), *flags, "--trainer.precision", "32-true"]) == 0
         measured.append(json.loads((tmp_path / "out" / "metrics_val.json").read_text()))
     assert measured[0] == pytest.approx(measured[1], abs=1e-4, nan_ok=True)
 
