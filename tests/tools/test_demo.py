@@ -6,6 +6,8 @@ from vertebra.tools import demo
 from vertebra.tools.samples import detection as samples
 from vertebra.tools.samples import generation
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
