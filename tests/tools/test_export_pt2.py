@@ -96,6 +96,23 @@ def test_a_fixed_axis_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+class ChannelsLast(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.conv = torch.nn.LayerNorm(3), torch.nn.Conv2d(3, 2, 2, stride=2)
+
+    def forward(self, x):
+        return self.conv(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)).mean(dim=(2, 3))
+
+
+def test_a_memory_layout_does_not_refuse_a_batch_of_one(tmp_path):
+    signature, file = signature_of("classification", torch.nn.Identity(), 4), tmp_path / "a.pt2"
+    network, images = ChannelsLast().eval(), torch.rand(1, 3, 11, 9)
+    program_file.write_program(network, torch.zeros(2, 3, 14, 16), signature, {}, file)
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.export.load(file).module()(images), network(images))
+
+
 def test_a_full_disk_is_an_error_and_does_not_end_the_process():
     signature = signature_of("classification", torch.nn.Identity(), 4)
     with pytest.raises(OSError, match="No space left"):

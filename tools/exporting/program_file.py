@@ -31,10 +31,6 @@ def write_program(
         ValueError: the network cannot be traced, or an axis cannot be dynamic.
     """
     program = traced(network, example, signature, "torch.export")
-    # conditions of memory layouts, which are the same for a length of 1; not all releases of torch have them
-    guards = getattr(program, "_guards_code", None)
-    if guards:
-        program._guards_code = [guard for guard in guards if not guard.endswith(" > 1")]
     content = io.BytesIO()  # in memory: on a full disk torch's own writer of files ends the process
     with quiet():
         try:
@@ -59,6 +55,8 @@ def traced(network: nn.Module, example: Tensor, signature: Signature, target: st
                 tuple(signature.inputs(example).values()),
                 dynamic_shapes=signature.dynamic_shapes(torch.export.Dim.DYNAMIC),
                 strict=False,
+                # only what the operators need is checked: not that a memory layout is the one of more than one sample
+                prefer_deferred_runtime_asserts_over_guards=True,
             )
         except Exception as error:  # most have no public class
             raise export_error(network, target, error, signature) from error
