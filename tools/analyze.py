@@ -7,9 +7,14 @@ import difflib
 import importlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from vertebra.tools.errors import exit_code
+
+if TYPE_CHECKING:
+    from vertebra.tools.analyses.findings import Findings
 
 
 class Analysis(NamedTuple):
@@ -71,23 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(words[1:])
 
+    return exit_code(lambda: _analyze(what, module.analyze, args))
+
+
+def _analyze(what: str, analyze: Callable[[argparse.Namespace], Findings], args: argparse.Namespace) -> None:
     from vertebra.tools.analyses.findings import write_findings
-    from vertebra.tools.errors import user_message
 
     started = time.monotonic()
-    try:
-        folder = args.output or output_folder(what, args.target)
-        findings = module.analyze(args)
-        files = write_findings(folder, what, findings)
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-        print(f"vertebra: {message}", file=sys.stderr)
-        return 1
+    folder = args.output or output_folder(what, args.target)
+    findings = analyze(args)
+    files = write_findings(folder, what, findings)
     print(*findings.sentences, sep="\n")
     print(f"page: {files[0]}, {len(files) - 1} more files beside it, {time.monotonic() - started:.0f} s")
-    return 0
 
 
 def output_folder(what: str, target: str) -> Path:

@@ -38,17 +38,16 @@ _REMEDIES = {
 }
 
 
-def print_result(command: Callable[[], str]) -> int:
-    """Run a command, print its result or the line of a user error, and return the exit code."""
+def exit_code(command: Callable[[], None]) -> int:
+    """Run a command and return its exit code, 1 after a user error, whose line is printed."""
     try:
-        result = command()
+        command()
     except Exception as error:
         message = user_message(error)
         if message is None:  # a bug, whose traceback helps
             raise
         print(f"vertebra: {message}", file=sys.stderr)
         return 1
-    print(result)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from vertebra.tools.arguments.early_checks import check_run
 from vertebra.tools.arguments.run_file import add_input_arguments, check_output, file_parser
-from vertebra.tools.errors import print_result
+from vertebra.tools.errors import exit_code
 
 _DESCRIPTION = """\
 Write the network of a run to an ONNX file for onnxruntime and other runtimes, to a .pt2 file for torch.export.load, or
@@ -34,17 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         images="compare on (default: the validation split of the run)",
     )
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    return print_result(lambda: _export(args))
+    return exit_code(lambda: _export(args))
 
 
-def _export(args: argparse.Namespace) -> str:
+def _export(args: argparse.Namespace) -> None:
     check_output(args.output, (".onnx", ".pt2"))
     if args.aoti:
         check_output(args.output, (".pt2",), " with --aoti")
     check_run(args.run)
     from vertebra.tools.trained.exporting_run import export_run  # imports torch, which takes seconds
 
-    return export_run(args.run, args.output, args.normalized, args.images, args.trust, args.aoti)
+    print(export_run(args.run, args.output, args.normalized, args.images, args.trust, args.aoti))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vertebra.tools.arguments.early_checks import check_run
-from vertebra.tools.errors import print_result
+from vertebra.tools.errors import exit_code
 
 _DESCRIPTION = """\
 Remove the least important channels of a run's network, in groups of layers that belong together, until it has SPEEDUP
@@ -39,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, metavar="N", help="of fine-tuning, 0 for none (default: a quarter)")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="run folder to write (default: RUN_pruned)")
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
-    return print_result(lambda: _prune(args, flags))
+    return exit_code(lambda: _prune(args, flags))
 
 
-def _prune(args: argparse.Namespace, flags: Sequence[str]) -> str:
+def _prune(args: argparse.Namespace, flags: Sequence[str]) -> None:
     if not args.speedup > 1:
         raise ValueError(f"--speedup is {args.speedup:g}; expected a number above 1, such as 2.")
     if args.epochs is not None and args.epochs < 0:
@@ -50,7 +50,7 @@ def _prune(args: argparse.Namespace, flags: Sequence[str]) -> str:
     check_run(args.run)
     from vertebra.tools.pruning.pruning_run import prune_run  # imports torch, which takes seconds
 
-    return prune_run(args.run, args.output, args.speedup, args.importance, args.epochs, flags)
+    print(prune_run(args.run, args.output, args.speedup, args.importance, args.epochs, flags))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from vertebra.tools.arguments.early_checks import check_run
 from vertebra.tools.arguments.run_file import add_input_arguments, check_output, file_parser
-from vertebra.tools.errors import print_result
+from vertebra.tools.errors import exit_code
 
 _DESCRIPTION = """\
 Write the network of a run to an int8 ONNX file: static quantization, per channel, calibrated on 128 training images.
@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if flags and args.finetune is None:
         parser.error(f"unrecognized arguments: {' '.join(flags)}")
-    return print_result(lambda: _quantize(args, flags))
+    return exit_code(lambda: _quantize(args, flags))
 
 
-def _quantize(args: argparse.Namespace, flags: Sequence[str]) -> str:
+def _quantize(args: argparse.Namespace, flags: Sequence[str]) -> None:
     if args.finetune is not None and args.finetune < 1:
         raise ValueError(f"--finetune is {args.finetune}; expected a number of epochs, 1 or more.")
     check_output(args.output, (".onnx",))
@@ -59,7 +59,7 @@ def _quantize(args: argparse.Namespace, flags: Sequence[str]) -> str:
         from vertebra.tools.finetuning.int8_run import finetune_int8
 
         run = finetune_int8(run, args.finetune, flags, args.normalized, args.images, args.trust)
-    return quantize_run(run, args.output, args.normalized, args.images, args.report, args.trust)
+    print(quantize_run(run, args.output, args.normalized, args.images, args.report, args.trust))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vertebra.tools.errors import exit_code
+
 if TYPE_CHECKING:
     from vertebra.tools.searching.candidate import Limits
     from vertebra.tools.searching.memory_training import MemoryTraining
@@ -65,18 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if flags and args.config is None:
         parser.error(f"unrecognized arguments: {' '.join(flags)}")
-
-    from vertebra.tools.errors import user_message
-
-    try:
-        _run(args, flags)
-    except Exception as error:
-        message = user_message(error)
-        if message is None:  # a bug, whose traceback helps
-            raise
-        print(f"vertebra: {message}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _run(args, flags))
 
 
 def read_budget(text: str) -> int:
