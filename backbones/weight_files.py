@@ -18,6 +18,7 @@ from vertebra.backbones.keras_files import SUFFIXES
 from vertebra.backbones.keras_weights import keras_state_dict
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+_NOT_SAVED = "torch.save did not write it, or wrote more than tensors"
 
 
 def open_saved(path: str | PathLike[str]) -> Any:
@@ -37,14 +38,15 @@ def open_saved(path: str | PathLike[str]) -> Any:
             # files older than torch 1.6 are not zip archives, and cannot be mapped
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # the type of error depends on which byte is wrong
-        if found := _GLOBAL.search(str(error)):
+        saved = _is_saved(path)  # the unpickler reads any other file, such as one of text, as instructions
+        if saved and (found := _GLOBAL.search(str(error))):
             raise ValueError(
                 f"{path}: cannot be read as weights: it refers to {found[1]}, and running code from a file is refused. "
                 "If the file is your own, load it where you made it and save `model.state_dict()` alone."
             ) from error
         raise ValueError(
-            f"{path}: cannot be read as weights ({_reason(error)}). Copy or download it again; files that hold more "
-            "than tensors are refused, so save `model.state_dict()` alone."
+            f"{path}: cannot be read as weights ({_reason(error) if saved else _NOT_SAVED}). Copy or download it "
+            "again; files that hold more than tensors are refused, so save `model.state_dict()` alone."
         ) from error
 
 
@@ -162,11 +164,17 @@ def _kind(value: Tensor) -> str:
     return "a quantized tensor" if value.is_quantized else f"a tensor in {str(value.layout).removeprefix('torch.')}"
 
 
+def _is_saved(path: Path) -> bool:
+    """Return whether a file begins as those of torch.save: with an archive, or before torch 1.6 with a pickle."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
+
+
 def _reason(error: Exception) -> str:
     """Return a short reason; torch's own messages recommend to load without `weights_only`."""
     text = str(error)
     if "PytorchStreamReader" in text:
         return "its archive is truncated or damaged"
     if "eights only" in text or "weights_only" in text or "mmap" in text:
-        return "torch.save did not write it, or wrote more than tensors"
+        return _NOT_SAVED
     return next(iter(text.splitlines()), type(error).__name__)[:200]

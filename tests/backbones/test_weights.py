@@ -152,6 +152,13 @@ class Trap:
         return open, (str(self.path), "w")
 
 
+@pytest.mark.parametrize("text", ["just text", "class,path\n", "<html>404</html>", "X", "G 12\n", "."])
+def test_a_file_of_text_is_refused_as_one(tmp_path, text):
+    (tmp_path / "weights.pth").write_text(text)
+    with pytest.raises(ValueError, match=r"weights\.pth: cannot be read as weights \(torch\.save did not write it"):
+        load_weights(tiny(), tmp_path / "weights.pth")
+
+
 def test_code_in_a_file_does_not_run(tmp_path):
     torch.save({"state_dict": {}, "more": Trap(tmp_path / "sprung")}, tmp_path / "bad.pth")
     with pytest.raises(ValueError, match=r"bad\.pth: cannot be read as weights.*refused.*save `model\.state_dict\(\)`"):
