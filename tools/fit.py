@@ -15,11 +15,12 @@ from typing import Any
 
 from vertebra.tools.arguments.command_line import Flag, Words, read_words
 from vertebra.tools.arguments.config_files import OWN_DATA, find_config
-from vertebra.tools.arguments.early_checks import check_device, check_paths, check_tracker
+from vertebra.tools.arguments.early_checks import check_device, check_paths
 from vertebra.tools.arguments.flag_names import refuse_unknown, refuse_unknown_keys
 from vertebra.tools.arguments.read_configs import read_configs
 from vertebra.tools.arguments.run_help import short_help
 from vertebra.tools.arguments.short_flags import expand_short
+from vertebra.tools.arguments.tracker_names import check_trackers
 from vertebra.tools.arguments.value_checks import check_values
 from vertebra.tools.errors import user_message
 
@@ -78,20 +79,26 @@ def _run_config(command: str, words: Words) -> int:
     expanded = _expand(words.flags, config)
     check_values(_long(expanded), config, ", ".join(map(str, files)))
     _print_short(expanded)
-    if command == "fit" and len(files) == 1 and not words.has("--print_config"):
-        _refuse_broken(config, words, _long(expanded))
+    # flags before -c are overridden by the configuration, which `config` here is not
+    if len(files) == 1 and words.flags[0].name in _CONFIG and not words.has("--print_config"):
+        _refuse_broken(command, config, _long(expanded))
     return _train([command, *_words(_long(expanded))])
 
 
-def _refuse_broken(config: dict[str, Any], words: Words, flags: Sequence[Flag]) -> None:
-    """Read the splits that a training begins with."""
-    if words.flags[0].name not in _CONFIG:  # a configuration counts before the flags in front of it
-        return
+def _refuse_broken(command: str, config: dict[str, Any], flags: Sequence[Flag]) -> None:
+    """Read the splits that a run begins with."""
     from vertebra.tools.autoconfig.early_reading import refuse_broken  # imports NumPy, OpenCV and Pillow
 
-    limits = [(config.get("trainer") or {}).get("limit_val_batches")]
-    limits += [flag.value for flag in flags if flag.name == "--trainer.limit_val_batches"]
-    refuse_broken(config, flags, ["train", "val"] if limits[-1] is None else ["train"])
+    if command == "fit":
+        limits = [(config.get("trainer") or {}).get("limit_val_batches")]
+        limits += [flag.value for flag in flags if flag.name == "--trainer.limit_val_batches"]
+        splits = ["train", "val"] if limits[-1] is None else ["train"]
+    else:
+        named = (config.get("data") or {}).get("init_args", {}).get("class_names")
+        named = named or any(flag.name.startswith("--data.class_names") for flag in flags)
+        split = {"validate": "val", "test": "test"}[command]
+        splits = [split] if named else ["train", split]  # whose classes are read
+    refuse_broken(config, flags, splits)
 
 
 def _fit_data(words: Words) -> int:
@@ -198,7 +205,7 @@ def _expand(flags: Sequence[Flag], config: dict[str, Any]) -> list[tuple[Flag, l
 def _check(flags: Sequence[Flag], config: dict[str, Any]) -> None:
     check_paths(flags)
     check_device(flags)
-    check_tracker(flags)
+    check_trackers(flags)
     check_values(flags, config)
 
 

@@ -32,6 +32,7 @@ from vertebra.tools.arguments.library_errors import library_message
 from vertebra.tools.arguments.linked_arguments import link_classes, refuse_contradictions, refuse_linked
 from vertebra.tools.arguments.null_values import load_none_as_null
 from vertebra.tools.arguments.split_remedies import with_remedy
+from vertebra.tools.arguments.tracker_names import TRACKERS, tracker_names
 from vertebra.tools.errors import user_message
 from vertebra.tools.experiment.console import RunHeader, silence_chatter
 from vertebra.tools.experiment.hardware import default_precision
@@ -39,7 +40,7 @@ from vertebra.tools.experiment.progress import ThrottledProgressBar
 from vertebra.tools.experiment.run_folder import check_writable
 from vertebra.tools.experiment.run_lock import RunLock
 from vertebra.tools.experiment.tracked_samples import TrackedSamples
-from vertebra.tools.experiment.trackers import TRACKERS, make_tracker, tracker_names
+from vertebra.tools.experiment.trackers import make_tracker
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.exported_file import is_exported, run_exported
 from vertebra.tools.trained.judging import add_judge

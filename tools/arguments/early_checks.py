@@ -51,18 +51,6 @@ def check_run(path: Path) -> None:
         )
 
 
-def check_tracker(flags: Iterable[Flag]) -> None:
-    """Refuse the name of a tracker for Lightning's argument of loggers, which takes classes.
-
-    Raises:
-        ValueError: a tracker is named.
-    """
-    for flag in flags:
-        name = (flag.value or "").lower()
-        if flag.name == "--trainer.logger" and name in ("mlflow", "tensorboard", "wandb"):
-            raise ValueError(f"{flag.name} is {flag.value}, and takes the name of a class; give --log {name} instead.")
-
-
 def check_device(flags: Iterable[Flag]) -> None:
     """Refuse a GPU where the machine has no driver for one.
 

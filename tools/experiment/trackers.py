@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,26 +10,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-TRACKERS = ("tensorboard", "wandb", "mlflow")
 _PROJECT = "vertebra"  # of W&B, and experiment of MLflow, unless their environment variables name another
-
-
-def tracker_names(text: str | None) -> list[str]:
-    """Return the trackers that `--log` names, such as `tensorboard,wandb`.
-
-    Raises:
-        ValueError: one is unknown or not installed.
-    """
-    names = [name.strip() for name in (text or "").split(",") if name.strip()]
-    for name in names:
-        if name not in TRACKERS:
-            raise ValueError(f"--log is {text!r}; expected one or more of {', '.join(TRACKERS)}, with commas between.")
-        if importlib.util.find_spec(name) is None:
-            raise ValueError(
-                f"--log {name} needs the package {name}, which is not installed; install it with `pip install {name}`, "
-                "or use --log tensorboard."
-            )
-    return names
 
 
 def make_tracker(name: str, run: Path) -> Logger:

@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vertebra.tools import train
-from vertebra.tools.experiment.trackers import tracker_names
+from vertebra.tools.arguments.tracker_names import tracker_names
 
 from ..conftest import config
 

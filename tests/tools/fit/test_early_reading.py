@@ -156,6 +156,32 @@ def test_an_evaluation_on_a_broken_data_set_is_answered_before_torch_is_imported
     assert "1 of 5 files do not exist, the first is " in capsys.readouterr().err
 
 
+def test_an_evaluation_on_its_own_broken_data_set_is_answered_before_torch_is_imported(
+    detection_samples, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    started = []
+    monkeypatch.setattr(fit, "_train", lambda args: started.append(args) or 0)
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/best.ckpt").touch()  # which the run reads
+    config = find_config("detection/demo.yaml").read_text().replace("runs/demo_detection/data", "data")
+    (tmp_path / "run/config.yaml").write_text(config)
+    shutil.copytree(detection_samples, "data")
+    assert fit.main(["validate", "run"]) == 0
+    first("data/images/val", "*").unlink()
+    for call in (["run"], ["-c", "run/config.yaml"]):
+        assert fit.main(["validate", *call]) == 1
+        assert "1 of 5 files do not exist, the first is " in capsys.readouterr().err
+    first("data", "*train*.json").unlink()
+    assert fit.main(["validate", "run"]) == 1
+    assert "train.json does not exist" in capsys.readouterr().err  # the classes are read from it
+    classes = json.loads(first("data", "*val*.json").read_text())["categories"]
+    names = ["--data.class_names", json.dumps([one["name"] for one in classes])]
+    assert fit.main(["validate", "run", *names]) == 1
+    assert "1 of 5 files do not exist, the first is " in capsys.readouterr().err
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("command", ["validate", "test"])
 def test_an_evaluation_on_no_data_set_is_answered_before_the_checkpoint_is_read(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -117,12 +117,16 @@ SLIPS = {
     "--name=": "--name is ''; expected a name",
     "--weights imagenet": "is 'imagenet', which does not exist; expected a file, pretrained, none, or a name",
     "--trainer.logger wandb": "takes the name of a class; give --log wandb instead",
+    "--trainer.logger lightning.pytorch.loggers.CometLogger": "needs the package comet_ml, which is not installed",
+    "--trainer.logger.class_path NeptuneLogger": "needs the package neptune, which is not installed",
+    "--log tensorbord": "expected one or more of tensorboard, wandb, mlflow",
 }
 
 
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_is_answered_in_one_line(slip, answer, monkeypatch):
     monkeypatch.setattr("vertebra.tools.arguments.early_checks._may_have_gpu", lambda: False)
+    monkeypatch.setattr("vertebra.tools.arguments.tracker_names._is_installed", lambda package: False)
     text = answer("-c", "detection/demo.yaml", *slip.split())
     assert SLIPS[slip] in text
     assert text.count("\n") == 1
