@@ -107,7 +107,9 @@ def train_network(
     network = image_classifier(built, len(train.class_names)).to(memory_format=torch.channels_last).to(device)
     build = optimizer or partial(torch.optim.SGD, lr=0.1 * batch_size / 128, momentum=0.9, weight_decay=1e-4)
     chosen = build(network.parameters())
-    steps = epochs * -(-len(train) // batch_size)
+    # a single image that is left over joins the last batch, since it alone may have no variance for a batch norm
+    starts = range(batch_size, max(len(train) - 1, batch_size), batch_size)
+    steps = epochs * (len(starts) + 1)
     schedule = MultiStep(warmup=0.1, milestones=(0.5, 0.75))
     scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, lambda step: schedule(step / steps))
     normalize = Normalize().to(device)
@@ -118,7 +120,7 @@ def train_network(
     for _ in range(epochs):
         network.train()
         wrong = 0
-        for indices in torch.randperm(len(images), generator=rng).split(batch_size):
+        for indices in torch.randperm(len(images), generator=rng).tensor_split(list(starts)):
             batch, truth = _augment(images[indices], rng).to(device), labels[indices].to(device)
             logits = network(_normalized(batch, normalize))
             chosen.zero_grad()

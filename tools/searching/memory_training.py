@@ -19,6 +19,7 @@ from vertebra.tools.searching.space import Space
 
 _SELECTING = 0.25  # of the training images: on these a candidate is selected, and on no validation image
 _BATCH = 32  # images of a proxy
+_LEAST = 20  # training images
 _RATE, _DECAY = 4e-3, 0.05  # AdamW learns more than SGD in the few hundred steps of a trial
 
 
@@ -33,9 +34,16 @@ class MemoryTraining:
 
     Attributes:
         settings: that results depend on.
+
+    Raises:
+        ValueError: there are fewer than 20 training images, or batches of one, on which no batch norm can train.
     """
 
     def __init__(self, train: LabeledImages, val: LabeledImages, batch_size: int, source: str) -> None:
+        if len(train) < _LEAST:
+            raise ValueError(f"{source}: {len(train)} training images; a search needs {_LEAST} or more.")
+        if batch_size < 2:
+            raise ValueError(f"--batch-size is {batch_size}; expected 2 or more, since batch norms need them.")
         self._side = min(train.read(0).shape[:2])
         self.settings = {"data": source, "images": len(train), "side": self._side, "batch size": batch_size}
         order = np.random.default_rng(0).permutation(len(train))  # archives may be sorted by class
@@ -62,9 +70,9 @@ class MemoryTraining:
         """Return scores of an untrained candidate, see `proxy_scores`."""
         torch.manual_seed(seed)
         network = image_classifier(candidate.name, len(self._final[0].class_names))
-        pixels = resized(self._selection[0].only(np.arange(_BATCH)), candidate.size).pixels
-        images = Normalize()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-        return proxy_scores(network, images)
+        images = self._selection[0]
+        pixels = resized(images.only(np.arange(min(_BATCH, len(images)))), candidate.size).pixels
+        return proxy_scores(network, Normalize()(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
 
     def error(self, candidate: Candidate, epochs: int, seed: int, final: bool) -> float:
         """Return the error after a training, on the held-out images or, at last, on the validation images."""

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from vertebra.tasks.classification import degradation
 from vertebra.tasks.classification.classifier import image_classifier
 from vertebra.tasks.classification.degradation import Curve, Pair, _augment, conclusions, stack_runs, train_network
 from vertebra.tasks.classification.degradation_report import degradation_sections, write_figure
@@ -81,6 +82,15 @@ def test_training_is_repeatable_and_differs_by_seed(textures):
     assert all(0 <= error <= 1 for errors in runs[0] for error in errors)
     together = stack_runs("resnet18", runs)
     assert together.train.shape == together.val.shape == (3, 2)
+
+
+@pytest.mark.parametrize(("images", "batches"), [(20, [8, 8, 4]), (17, [8, 9]), (16, [8, 8]), (9, [9]), (5, [5])])
+def test_no_image_is_a_batch_of_its_own(images, batches, textures, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(degradation, "_augment", lambda batch, rng: sizes.append(len(batch)) or batch)
+    some = textures.only(np.arange(images))
+    train_network("resnet:plain-basic-d1.1.1.1-w4.4.4.4", some, some, 2, 8, 0)
+    assert sizes == 2 * batches
 
 
 def test_files_are_refused(tmp_path):

@@ -225,6 +225,8 @@ def test_flags_of_a_recipe_need_one(capsys):
         (["--budget", "1M", "--candidates", "0"], "must be 1 or more, not 0"),
         (["--budget", "1M", "--data", "nowhere.npz"], "nowhere.npz"),
         (["--budget", "10", "--images", "40"], "give a larger --budget"),
+        (["--budget", "1M", "--images", "5"], "generated textures: 5 training images; a search needs 20 or more."),
+        (["--budget", "1M", "--images", "40", "--batch-size", "1"], "--batch-size is 1; expected 2 or more"),
         ([], "there is no limit; give --budget MACS, such as 40M, or --latency TIME"),
         (["--latency", "5"], "--latency is '5'"),
         (["-c", "nothing.yaml", "--budget", "1M"], "nothing.yaml: neither a file nor a shipped recipe"),
