@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace, flags: Sequence[str]) -> None:
         "strategy": args.strategy,
         **training.description(),
         "epochs": f"up to {plan.epochs}",
-        "seeds": f"{plan.seed} for the search, {len(outcome.finals['search'])} others for the comparison",
+        "seeds": f"{plan.seed} for the search, {len(outcome.finals['search'])} more for the comparison",
     }
     findings = search_findings(outcome, plan, limits, setting)
     files = write_findings(args.output, "search", findings, "vertebra")

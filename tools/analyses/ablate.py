@@ -167,9 +167,10 @@ def _findings(name: str, outcomes: Sequence[Outcome], setting: dict[str, str]) -
             continue
         judged = verdict(float(gaps.mean()), half, outcome.variant.published)
         rows.append([*row, float(gaps.mean()), half, judged, outcome.variant.source])
+        spread = "" if np.isnan(half) else f" ± {half:.3f}"
         sentences.append(
             f"{outcome.variant.factor}, {outcome.variant.name}: validation error {outcome.val.mean():.3f}, "
-            f"{gaps.mean():+.3f} ± {half:.3f} against {baseline.val.mean():.3f}: {judged}."
+            f"{gaps.mean():+.3f}{spread} against {baseline.val.mean():.3f}: {judged}."
         )
     header = (
         "factor",

@@ -117,17 +117,17 @@ def _against(method: str, outcome: Outcome, finals: Mapping[str, np.ndarray], co
     gaps = finals["search"] - finals[method]
     half, mean = interval(gaps), float(gaps.mean())
     if np.isnan(half):
-        judged = "one seed, no interval"
-    elif abs(mean) <= max(half, _RESOLUTION):
-        judged = "no difference seen"
+        judged = ", one seed, no interval"
     else:
-        judged = "better" if mean < 0 else "worse"
+        seen = abs(mean) > max(half, _RESOLUTION)
+        judged = f" ± {half:.3f} over {len(gaps)} seeds: "
+        judged += "no difference seen" if not seen else "better" if mean < 0 else "worse"
     kind = {"hand-made": "the hand-made network", "random": "random search of equal cost"}[method]
     other = outcome.best[method]
     return (
         f"Found network against {kind} ({other.name} at {other.size} pixels, {cost.text(other)}; the "
         f"found one has {cost.text(outcome.best['search'])}): error {finals['search'].mean():.3f} against "
-        f"{finals[method].mean():.3f}, {mean:+.3f} ± {half:.3f} over {len(gaps)} seeds: {judged}."
+        f"{finals[method].mean():.3f}, {mean:+.3f}{judged}."
     )
 
 

@@ -180,6 +180,9 @@ def test_the_command_writes_front_and_names(tmp_path, capsys, monkeypatch):
     assert "continuing" in again
     assert again.split("\n\n")[1].splitlines()[:-1] == out.split("\n\n")[1].splitlines()[:-1]
     assert (tmp_path / "trials.jsonl").read_bytes() == before
+    assert len(re.findall(r", [+-]0\.\d{3} ± \d\.\d{3} over 2 seeds: ", out)) == 2
+    assert main([*words, "--seeds", "1"]) == 0
+    assert len(re.findall(r", [+-]0\.\d{3}, one seed, no interval\.\n", capsys.readouterr().out)) == 2
     assert main([*words, "--seed", "1"]) == 1
     assert "is of a search with seed 0, but this one has 1" in capsys.readouterr().err
 
