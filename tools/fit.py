@@ -81,24 +81,30 @@ def _run_config(command: str, words: Words) -> int:
     _print_short(expanded)
     # flags before -c are overridden by the configuration, which `config` here is not
     if len(files) == 1 and words.flags[0].name in _CONFIG and not words.has("--print_config"):
-        _refuse_broken(command, config, _long(expanded))
+        _refuse_broken(command, files[0], config, _long(expanded))
     return _train([command, *_words(_long(expanded))])
 
 
-def _refuse_broken(command: str, config: dict[str, Any], flags: Sequence[Flag]) -> None:
-    """Read the splits that a run begins with."""
+def _refuse_broken(command: str, file: Path, config: dict[str, Any], flags: Sequence[Flag]) -> None:
+    """Read the splits that a run begins with; those of an evaluation where its classes are known."""
     from vertebra.tools.autoconfig.early_reading import refuse_broken  # imports NumPy, OpenCV and Pillow
 
     if command == "fit":
         limits = [(config.get("trainer") or {}).get("limit_val_batches")]
         limits += [flag.value for flag in flags if flag.name == "--trainer.limit_val_batches"]
-        splits = ["train", "val"] if limits[-1] is None else ["train"]
-    else:
-        named = (config.get("data") or {}).get("init_args", {}).get("class_names")
-        named = named or any(flag.name.startswith("--data.class_names") for flag in flags)
-        split = {"validate": "val", "test": "test"}[command]
-        splits = [split] if named else ["train", split]  # whose classes are read
-    refuse_broken(config, flags, splits)
+        refuse_broken(config, flags, ["train", "val"] if limits[-1] is None else ["train"])
+        return
+    splits = [{"validate": "val", "test": "test"}[command]]
+    is_given = (config.get("data") or {}).get("init_args", {}).get("class_names")
+    if is_given or any(flag.name.startswith("--data.class_names") for flag in flags):
+        refuse_broken(config, flags, splits)
+        return
+    from vertebra.tools.trained.checkpoint_outline import read_outline
+
+    named = [flag.value or "" for flag in flags if flag.name == "--ckpt_path"]
+    content = read_outline(Path(named[-1]) if named else file.parent / "checkpoints" / "best.ckpt")
+    if content is not None:  # the classes of the checkpoint, as in the run
+        refuse_broken(config, flags, splits, content["class_names"])
 
 
 def _fit_data(words: Words) -> int:

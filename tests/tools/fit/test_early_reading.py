@@ -163,23 +163,22 @@ def test_an_evaluation_on_its_own_broken_data_set_is_answered_before_torch_is_im
     started = []
     monkeypatch.setattr(fit, "_train", lambda args: started.append(args) or 0)
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    (tmp_path / "run/checkpoints/best.ckpt").touch()  # which the run reads
     config = find_config("detection/demo.yaml").read_text().replace("runs/demo_detection/data", "data")
     (tmp_path / "run/config.yaml").write_text(config)
+    classes = json.loads(first(detection_samples, "*val*.json").read_text())["categories"]
+    names = [one["name"] for one in classes]
+    content = {"class_names": names, "config": config, "state_dict": {"x": torch.zeros(2)}}
+    torch.save(content, "run/checkpoints/best.ckpt")
     shutil.copytree(detection_samples, "data")
+    first("data", "*train*.json").write_text("broken, and not read")
     assert fit.main(["validate", "run"]) == 0
     first("data/images/val", "*").unlink()
-    for call in (["run"], ["-c", "run/config.yaml"]):
+    for call in (["run"], ["-c", "run/config.yaml"], ["run", "--data.class_names", json.dumps(names)]):
         assert fit.main(["validate", *call]) == 1
         assert "1 of 5 files do not exist, the first is " in capsys.readouterr().err
-    first("data", "*train*.json").unlink()
-    assert fit.main(["validate", "run"]) == 1
-    assert "train.json does not exist" in capsys.readouterr().err  # the classes are read from it
-    classes = json.loads(first("data", "*val*.json").read_text())["categories"]
-    names = ["--data.class_names", json.dumps([one["name"] for one in classes])]
-    assert fit.main(["validate", "run", *names]) == 1
-    assert "1 of 5 files do not exist, the first is " in capsys.readouterr().err
-    assert len(started) == 1
+    Path("run/checkpoints/best.ckpt").write_text("damaged, which the run finds")
+    assert fit.main(["validate", "run"]) == 0
+    assert len(started) == 2
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
