@@ -102,6 +102,7 @@ TABLES = {
     ],
 }
 REFUSED = {}  # (network, backbone, suffix) as in a table: the reason in the message
+LEAST = {("`faster_rcnn`, neck pafpn", "`timm:convnext_atto`", ".pt2"): 96}  # lower images are refused
 NOT_RUN = "–"
 RESULT = {
     "networks": re.compile(r"0|\de-\d+"),
@@ -221,6 +222,10 @@ def test_a_detector_of_random_weights_exports_with_any_size(row, suffix, tmp_pat
         sizes = torch.tensor([shape[2:]]).repeat(shape[0], 1)
         sizes[-1] -= 7  # padded
         batch = ImageBatch(torch.randn(shape), sizes)
+        if shape[2] < LEAST.get((*row.key, suffix), 0):
+            with pytest.raises(ValueError, match="the file does not take an input of"):
+                exported(batch)
+            continue
         with torch.inference_mode():
             expected, found = network(batch), exported(batch)
         result.add(batch, expected, found)

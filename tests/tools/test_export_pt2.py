@@ -113,6 +113,27 @@ def test_a_memory_layout_does_not_refuse_a_batch_of_one(tmp_path):
         torch.testing.assert_close(torch.export.load(file).module()(images), network(images))
 
 
+class CoarsestLevel(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, stride=8, padding=1)
+
+    def forward(self, x):  # four values of each of two anchors of a pixel, as in the head of a detector
+        batch, _, height, width = (y := self.conv(x)).shape
+        return y.view(batch, 2, 4, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4).sum(dim=1)
+
+
+def test_a_level_of_one_pixel_is_not_refused(tmp_path):
+    signature, file = signature_of("classification", torch.nn.Identity(), 4), tmp_path / "a.pt2"
+    network = CoarsestLevel().eval()
+    program_file.write_program(network, torch.zeros(2, 3, 64, 96), signature, {}, file)
+    exported = torch.export.load(file).module()
+    for shape in ((1, 3, 8, 8), (2, 3, 5, 40), (3, 3, 17, 9)):
+        images = torch.rand(shape)
+        with torch.inference_mode():
+            torch.testing.assert_close(exported(images), network(images))
+
+
 def test_a_full_disk_is_an_error_and_does_not_end_the_process():
     signature = signature_of("classification", torch.nn.Identity(), 4)
     with pytest.raises(OSError, match="No space left"):

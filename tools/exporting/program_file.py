@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -19,6 +20,8 @@ from vertebra.tools.exporting.metadata import to_strings
 from vertebra.tools.exporting.obstacles import export_error, quiet
 from vertebra.tools.exporting.signature import Signature
 
+# an assertion that a length, or a product of lengths, is not 1
+_NOT_ONE = re.compile(r"expression (Ne\(.*, 1\)|1 < .*) on node")
 METADATA = "metadata.json"  # extra file in a .pt2: strings by name, as in the metadata of an ONNX file
 
 
@@ -50,7 +53,7 @@ def traced(network: nn.Module, example: Tensor, signature: Signature, target: st
     lengths_are_free = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with quiet(), lengths_are_free:
         try:
-            return torch.export.export(
+            program = torch.export.export(
                 network,
                 tuple(signature.inputs(example).values()),
                 dynamic_shapes=signature.dynamic_shapes(torch.export.Dim.DYNAMIC),
@@ -60,6 +63,20 @@ def traced(network: nn.Module, example: Tensor, signature: Signature, target: st
             )
         except Exception as error:  # most have no public class
             raise export_error(network, target, error, signature) from error
+    _allow_one(program)
+    return program
+
+
+def _allow_one(program: torch.export.ExportedProgram) -> None:
+    """Remove the assertions that something is not 1, such as the pixels of the coarsest level of a small image.
+
+    The trace decided on a memory layout by it, which is the same for both: an axis of length 1 has any stride.
+    """
+    graph = program.graph_module.graph
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten._assert_scalar.default):
+        if _NOT_ONE.search(str(node.args[1])):
+            graph.erase_node(node)
+    program.graph_module.recompile()
 
 
 class ProgramModule(nn.Module):
