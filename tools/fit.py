@@ -79,7 +79,7 @@ def _run_config(command: str, words: Words) -> int:
     expanded = _expand(words.flags, config)
     check_values(_long(expanded), config, ", ".join(map(str, files)))
     _print_short(expanded)
-    # flags before -c are overridden by the configuration, which `config` here is not
+    # a configuration overrides the flags in front of it, which is not modeled here: the run then finds the faults
     if len(files) == 1 and words.flags[0].name in _CONFIG and not words.has("--print_config"):
         _refuse_broken(command, files[0], config, _long(expanded))
     return _train([command, *_words(_long(expanded))])
