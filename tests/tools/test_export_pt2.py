@@ -134,6 +134,20 @@ def test_a_level_of_one_pixel_is_not_refused(tmp_path):
             torch.testing.assert_close(exported(images), network(images))
 
 
+class OneRow(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3)) if (x.shape[2] - 1) // 8 + 1 > 1 else x.sum(dim=(2, 3))
+
+
+def test_a_branch_on_a_length_of_one_is_refused(tmp_path):
+    signature, file = signature_of("classification", torch.nn.Identity(), 4), tmp_path / "a.pt2"
+    program_file.write_program(OneRow().eval(), torch.zeros(2, 3, 64, 96), signature, {}, file)
+    exported, images = torch.export.load(file).module(), torch.rand(1, 3, 9, 9)
+    torch.testing.assert_close(exported(images), images.mean(dim=(2, 3)))
+    with pytest.raises((RuntimeError, AssertionError)):
+        exported(torch.rand(1, 3, 8, 9))
+
+
 def test_a_full_disk_is_an_error_and_does_not_end_the_process():
     signature = signature_of("classification", torch.nn.Identity(), 4)
     with pytest.raises(OSError, match="No space left"):
