@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vertebra.tools.arguments.early_checks import check_run
+from vertebra.tools.arguments.short_flags import task_of
 from vertebra.tools.errors import user_message
+from vertebra.tools.trained.checkpoint_config import parse_config
+from vertebra.tools.trained.checkpoint_outline import read_outline
+from vertebra.tools.trained.location import find_checkpoint, is_exported
 
 _DESCRIPTION = """\
 Predict on images, videos or scans with a trained checkpoint. Output per task:
@@ -46,14 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train.main(["predict", *given])
     args, flags = _parser().parse_known_args(given)
     try:
-        check_run(args.model)
         if missing := [path for path in args.paths if not path.exists()]:
             raise FileNotFoundError(f"{missing[0]} does not exist; give files or folders of files.")
-        # these import torch, which takes seconds
-        from vertebra.tools.trained.exported_file import is_exported
-        from vertebra.tools.trained.location import find_checkpoint
-
         checkpoint = find_checkpoint(args.model)
+        _refuse_other_files(checkpoint, args.paths)
         if is_exported(checkpoint):
             return _predict_exported(checkpoint, args, flags)
         config = _config(checkpoint, args)
@@ -102,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoints from a trusted source (default: refuse them)",
     )
     return parser
+
+
+def _refuse_other_files(checkpoint: Path, paths: Sequence[Path]) -> None:
+    """Refuse folders without a file of the checkpoint's task, where the task is known without torch."""
+    from vertebra.tools.autoconfig.predicted_files import refuse_other_files  # imports OpenCV
+
+    outline = read_outline(checkpoint)
+    if outline is not None:
+        refuse_other_files(task_of(parse_config(outline["config"])), paths)
 
 
 def _config(checkpoint: Path, args: argparse.Namespace) -> dict[str, Any]:

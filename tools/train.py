@@ -42,8 +42,9 @@ from vertebra.tools.experiment.run_lock import RunLock
 from vertebra.tools.experiment.tracked_samples import TrackedSamples
 from vertebra.tools.experiment.trackers import make_tracker
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
-from vertebra.tools.trained.exported_file import is_exported, run_exported
+from vertebra.tools.trained.exported_file import run_exported
 from vertebra.tools.trained.judging import add_judge
+from vertebra.tools.trained.location import is_exported
 from vertebra.tools.trained.run_record import RunCheckpointIO, RunRecord
 from vertebra.tools.trained.teaching import add_teacher
 

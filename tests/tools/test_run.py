@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -321,6 +322,12 @@ def test_predict_refuses_annotations_that_do_not_exist(trained, detection_sample
     images = str(detection_samples / "images" / "val")
     assert predict.main([str(trained), images, "--annotations", str(tmp_path / "no.json")]) == 1
     assert "no.json does not exist; give the COCO annotation file" in capsys.readouterr().err
+
+
+def test_predict_names_a_folder_without_images_before_the_run_is_made(trained, medical_samples, capsys, monkeypatch):
+    monkeypatch.setattr(predict, "_run", None)
+    assert predict.main([str(trained), str(medical_samples / "volumes")]) == 1
+    assert re.search(r"volumes: the folder holds .*; expected images \(", capsys.readouterr().err)
 
 
 def test_predict_names_missing_files(trained, tmp_path, capsys):

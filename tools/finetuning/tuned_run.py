@@ -16,8 +16,7 @@ from vertebra.tools.arguments.command_line import read_words
 from vertebra.tools.arguments.flag_names import refuse_unknown
 from vertebra.tools.arguments.short_flags import expand_short
 from vertebra.tools.trained.checkpoint_config import drop_initial_weights
-from vertebra.tools.trained.exported_file import is_exported
-from vertebra.tools.trained.location import run_folder
+from vertebra.tools.trained.location import is_exported, run_folder
 from vertebra.tools.trained.run import Run
 
 

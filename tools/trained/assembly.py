@@ -17,7 +17,8 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.arguments.linked_arguments import link_classes
 from vertebra.tools.trained.checkpoint_config import inference_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
-from vertebra.tools.trained.exported_file import is_exported, run_exported
+from vertebra.tools.trained.exported_file import run_exported
+from vertebra.tools.trained.location import is_exported
 
 
 class Assembled(NamedTuple):

@@ -9,8 +9,10 @@ from reprlib import repr as short_repr  # bounded: nested lists of a crafted fil
 from typing import Any
 
 from vertebra.backbones.weight_files import checked_state_dict, read_saved
-from vertebra.tools.trained.exported_file import is_exported, read_exported
-from vertebra.tools.trained.shared_folder import is_shared, read_shared
+from vertebra.tools.trained.exported_file import read_exported
+from vertebra.tools.trained.location import is_exported
+from vertebra.tools.trained.shared_entries import is_shared
+from vertebra.tools.trained.shared_folder import read_shared
 
 # entries and types of every checkpoint, and those that resuming a training needs in addition
 REQUIRED = {"state_dict": dict, "class_names": list, "pytorch-lightning_version": str, "epoch": int, "global_step": int}

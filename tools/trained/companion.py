@@ -7,8 +7,7 @@ from pathlib import Path
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from vertebra.tools.trained.assembly import Assembled, assemble
-from vertebra.tools.trained.exported_file import is_exported
-from vertebra.tools.trained.location import find_checkpoint
+from vertebra.tools.trained.location import find_checkpoint, is_exported
 
 
 def load_companion(path: str | Path, role: str) -> Assembled:

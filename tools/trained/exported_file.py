@@ -12,13 +12,6 @@ from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.exporting.comparison import Pixels, switch_off_extras
 from vertebra.tools.exporting.onnx_file import OnnxDetector, OnnxNetwork, read_metadata
 
-SUFFIX = ".onnx"
-
-
-def is_exported(path: Path) -> bool:
-    """Return whether a path is an exported file, by its suffix."""
-    return path.suffix.lower() == SUFFIX
-
 
 def read_exported(path: Path) -> dict[str, Any]:
     """Return the metadata of an exported file in the form of a checkpoint without weights.

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vertebra.tools.arguments.early_checks import check_run
-from vertebra.tools.trained.shared_folder import is_shared, read_entries
+from vertebra.tools.trained.shared_entries import is_shared, read_entries
 
 BEST, LAST = "best.ckpt", "last.ckpt"
+_EXPORTED = ".onnx"
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Path:
@@ -32,6 +33,11 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
         f"{given}: holds no {BEST} or {LAST}, also not in {given / 'checkpoints'}; give a run folder such as "
         "runs/NAME, or the path of a checkpoint."
     )
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path is an exported file, by its suffix."""
+    return path.suffix.lower() == _EXPORTED
 
 
 def run_folder(checkpoint: Path) -> Path:

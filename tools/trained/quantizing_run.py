@@ -19,9 +19,8 @@ from vertebra.tools.quantizing.inputs import recorded_inputs
 from vertebra.tools.quantizing.int8_file import METHOD, Int8Writer
 from vertebra.tools.quantizing.latency import describe_latency, measure_latency
 from vertebra.tools.trained.export_plan import ExportPlan, plan_for
-from vertebra.tools.trained.exported_file import is_exported
 from vertebra.tools.trained.exporting_run import add_record, entries_of, write_compared
-from vertebra.tools.trained.location import run_folder
+from vertebra.tools.trained.location import is_exported, run_folder
 from vertebra.tools.trained.quantized_layers import TOLERANCE, Choice, Trials
 from vertebra.tools.trained.run import Run, load
 from vertebra.tools.trained.run_data import training_batches, validation_batches

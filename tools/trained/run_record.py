@@ -15,7 +15,7 @@ from vertebra.tasks.training.saving.checkpoint_files import AtomicCheckpointIO
 from vertebra.tools.arguments.config_files import RECORD
 from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
-from vertebra.tools.trained.shared_folder import is_shared
+from vertebra.tools.trained.shared_entries import is_shared
 
 
 class RunCheckpointIO(AtomicCheckpointIO):

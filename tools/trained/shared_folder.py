@@ -14,21 +14,15 @@ import yaml
 from safetensors.torch import save_file
 
 from vertebra.backbones.weight_files import checked_state_dict, read_state_dict
-from vertebra.tools.trained.checkpoint_config import MAX_CHARACTERS
+from vertebra.tools.trained.shared_entries import CONFIG, FORMAT, WEIGHTS, read_entries
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-FORMAT = "vertebra-1"
+CARD = "README.md"
 
 _NETWORK = "network."  # the attribute of a task's module that holds the network
 # entries of a checkpoint that a task keeps beside its weights, such as decision thresholds
 _STATE = ("category_ids", "operating_point")
 # entries that a checkpoint has for its training, and Lightning expects in any
 _PROGRESS = ("epoch", "global_step", "pytorch-lightning_version")
-
-
-def is_shared(path: Path) -> bool:
-    """Return whether a path is a shared folder."""
-    return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
 
 
 def write_shared(folder: Path, content: dict[str, Any], config: dict[str, Any], described: dict[str, Any]) -> None:
@@ -78,26 +72,3 @@ def read_shared(folder: Path) -> dict[str, Any]:
         # as text, which is how a checkpoint has it, and how it is checked
         "config": yaml.safe_dump(entries["config"], allow_unicode=True),
     }
-
-
-def read_entries(folder: Path) -> dict[str, Any]:
-    """Return the entries of `config.json`.
-
-    Raises:
-        ValueError: it is no configuration of `vertebra share`.
-    """
-    file = folder / CONFIG
-    if file.stat().st_size > 4 * MAX_CHARACTERS:
-        raise ValueError(f"{file}: has {file.stat().st_size} bytes; a configuration of `vertebra share` is expected.")
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{file}: is not valid JSON ({reason}). Copy or download the folder again.") from error
-    if not isinstance(entries, dict) or entries.get("format") != FORMAT or not isinstance(entries.get("config"), dict):
-        found = entries.get("format") if isinstance(entries, dict) else type(entries).__name__
-        raise ValueError(
-            f"{file}: its format is {str(found)[:40]!r}; {FORMAT!r}, which `vertebra share` writes, is expected. Share "
-            "the run again."
-        )
-    return entries
