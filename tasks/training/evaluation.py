@@ -23,6 +23,8 @@ from vertebra.tasks.training.divergence.finite_outputs import NonFiniteOutput, r
 from vertebra.tasks.training.divergence.guard import SKIPPED_STEPS
 from vertebra.tasks.training.prediction_writer import PredictionWriter
 
+NAMED_FILES = 20  # unreadable ones with a warning each
+
 
 class Results(Protocol):
     """The results of an evaluation."""
@@ -102,11 +104,18 @@ class EvaluatedModule(LightningModule, ABC):
         return outputs
 
     def warn_skipped(self, messages: Sequence[str]) -> None:
-        """Warn of files that could not be read, once each, and count them; every process warns of its own."""
+        """Warn of files that could not be read, once each, and count them; every process warns of its own.
+
+        Of many files, such as a folder of another task, only every hundredth is named.
+        """
         for message in messages:
-            if message not in self.skipped:
-                self.skipped[message] = None
-                warnings.warn(f"skipped ({len(self.skipped)} so far): {message}", stacklevel=2)
+            if message in self.skipped:
+                continue
+            self.skipped[message] = None
+            count = len(self.skipped)
+            if count <= NAMED_FILES or count % 100 == 0:
+                more = " From here on every hundredth file is named." if count == NAMED_FILES else ""
+                warnings.warn(f"skipped ({count} so far): {message}{more}", stacklevel=2)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)

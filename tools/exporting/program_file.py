@@ -20,8 +20,8 @@ from vertebra.tools.exporting.metadata import to_strings
 from vertebra.tools.exporting.obstacles import export_error, quiet
 from vertebra.tools.exporting.signature import Signature
 
-# an assertion that a product of lengths is not 1
-_NOT_ONE = re.compile(r"expression (Ne\(\(.*\)\*\(.*\), 1\)|1 < \(.*\)\*\(.*\)) on node")
+_NOT_ONE = re.compile(r"expression (?:Ne\((.+), 1\)|1 < (.+)) on node")  # of an assertion
+_LENGTH = re.compile(r"\b[su][0-9]+\b")  # symbol of an axis
 METADATA = "metadata.json"  # extra file in a .pt2: strings by name, as in the metadata of an ONNX file
 
 
@@ -68,14 +68,15 @@ def traced(network: nn.Module, example: Tensor, signature: Signature, target: st
 
 
 def _allow_one(program: torch.export.ExportedProgram) -> None:
-    """Remove the assertions that a product of lengths is not 1: the pixels of the coarsest level of a small image.
+    """Remove the assertions that a number from several lengths is not 1: the pixels of a small image's coarsest level.
 
     The trace decided on a memory layout by it, which is the same for both: an axis of length 1 has any stride. Those on
     one length stay, since a network may compute otherwise by it.
     """
     graph = program.graph_module.graph
     for node in graph.find_nodes(op="call_function", target=torch.ops.aten._assert_scalar.default):
-        if _NOT_ONE.search(str(node.args[1])):
+        asserted = _NOT_ONE.search(str(node.args[1]))
+        if asserted and len(set(_LENGTH.findall(asserted[0]))) > 1:
             graph.erase_node(node)
     program.graph_module.recompile()
 

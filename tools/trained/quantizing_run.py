@@ -104,7 +104,8 @@ def quantize_run(
     tuning = read_tuning(run_folder(run.path))
     plan, _, samples, _ = planned = plan_quantization(run, normalized, images)
     file = output or run_folder(run.path) / "export" / "model_int8.onnx"
-    with draft_of(file) as draft, tempfile.TemporaryDirectory() as folder:
+    # beside the file: where the disk is full, the message names the place
+    with draft_of(file) as draft, tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.stem}.") as folder:
         float_path, float_file, writer, trials = calibrate(run, planned, trust, Path(folder))
         choice = trials.choose(samples.calibration, samples.ranked, samples.calibrated, run.task, report)
         described = {"method": METHOD, "calibration": samples.calibrated, "float32": choice.float32}

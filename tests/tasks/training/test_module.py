@@ -105,6 +105,16 @@ def test_checkpoint_of_other_classes_is_refused():
         assert str(list(names)) in str(error.value)
 
 
+def test_of_many_unreadable_files_every_hundredth_is_named(recwarn):
+    module = Regression(nn.Linear(2, 1), ["cat"])
+    for _ in range(2):  # epochs
+        module.warn_skipped([f"{index}.jpg" for index in range(1, 251)])
+    messages = [str(warning.message) for warning in recwarn]
+    assert messages[0] == "skipped (1 so far): 1.jpg"
+    assert messages[19] == "skipped (20 so far): 20.jpg From here on every hundredth file is named."
+    assert messages[20:] == ["skipped (100 so far): 100.jpg", "skipped (200 so far): 200.jpg"]
+
+
 def test_channels_last_is_a_choice():
     innermost = torch.channels_last
     assert Regression(nn.Conv2d(3, 4, 3), ["a"]).network.weight.is_contiguous(memory_format=innermost)
