@@ -128,7 +128,8 @@ def checked_state_dict(state: dict[Any, Any], origin: str) -> dict[str, Tensor]:
 def _check_file(path: Path) -> None:
     """Raise an error for a path that is not a readable, non-empty file."""
     if path.is_dir():
-        raise ValueError(f"{path}: is a folder; give the path of a file in it, such as {path / 'best.ckpt'}.")
+        inside = min(path.rglob("best.ckpt"), default=path / "best.ckpt")
+        raise ValueError(f"{path}: is a folder; give the path of a file in it, such as {inside}.")
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; give the path of a .pth, .pt, .ckpt, .safetensors, .h5 or .keras file, or the name "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from vertebra.tools.arguments.command_line import Flag
@@ -21,6 +22,7 @@ SIZES: Mapping[str, Sequence[str]] = {
 _LONGEST = 1333 / 800  # longer side of a detector's images relative to the shorter one, as in COCO's recipes
 
 _WEIGHTS = {"--weights", "--model.network.weights"}
+_WEIGHTS_IN_FOLDERS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "model.safetensors")  # of a run, or shared
 
 # returns long flags of a value and of the configuration that they change
 Expand = Callable[[str, Mapping[str, Any]], list[Flag]]
@@ -169,7 +171,10 @@ def _device(value: str, config: Mapping[str, Any]) -> list[Flag]:
 
 
 def _weights(value: str, config: Mapping[str, Any]) -> list[Flag]:
-    return [Flag("--model.network.weights", "null" if value.lower() == "none" else value)]
+    if value.lower() == "none":
+        return [Flag("--model.network.weights", "null")]
+    inside = (Path(value, name) for name in _WEIGHTS_IN_FOLDERS)
+    return [Flag("--model.network.weights", next((str(file) for file in inside if file.is_file()), value))]
 
 
 def _name(value: str, config: Mapping[str, Any]) -> list[Flag]:
@@ -181,7 +186,7 @@ def _name(value: str, config: Mapping[str, Any]) -> list[Flag]:
 
 SHORT_FLAGS = (
     ShortFlag("--backbone", "NAME", "network; vertebra backbones lists them", _text("model.network.backbone")),
-    ShortFlag("--weights", "FILE", "initial weights: a file, pretrained, or none", _weights),
+    ShortFlag("--weights", "FILE", "initial weights: a file, a run folder, pretrained, or none", _weights),
     ShortFlag("--teacher", "RUN", "run to learn from by distillation", _text("model.teacher")),
     ShortFlag("--epochs", "N", "passes over the training split", _whole("--epochs", "trainer.max_epochs", 1)),
     ShortFlag("--batch", "N", "samples in a batch of one device; auto: as many as fit", _batch),

@@ -146,6 +146,7 @@ def test_every_flag_of_every_recipe_is_known(words):
         ("--weights none", "scratch", "null"),
         ("--model.network.weights null", "scratch", "null"),
         ("--weights own.pth", "finetune", "own.pth"),
+        ("--weights run", "finetune", "run/checkpoints/best.ckpt"),
         ("--backbone resnet50", "finetune", None),
         ("--backbone resnet18", "finetune", "pretrained"),
         ("--backbone resnet18 --weights own.pth", "finetune", "own.pth"),
@@ -156,6 +157,8 @@ def test_every_flag_of_every_recipe_is_known(words):
 )
 def test_initial_weights_choose_the_recipe(flags, recipe, weights, words, detection_samples, tmp_path):
     (tmp_path / "own.pth").touch()
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/best.ckpt").touch()
     long = words(detection_samples, *flags.split())
     assert Path(long["-c"]).name == f"{recipe}.yaml"
     assert long.get("model.network.weights") == weights
