@@ -233,7 +233,7 @@ def test_a_coco_file_is_parsed_once(tmp_path, images, monkeypatch):
 
 def test_the_help_lists_the_formats_of_the_tables():
     for finder in FINDERS:
-        assert format_names(finder.task) == [each.name for each in finder.formats]
+        assert format_names(finder.task) == tuple(each.name for each in finder.formats)
 
 
 def test_a_data_set_without_a_training_split_has_a_fault_and_a_split_of_its_own_none(tmp_path, images, capsys):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 _TASKS = Path(__file__).resolve().parents[2] / "tasks"
 _TABLE = "FORMATS"
 
 
-def format_names(task: str) -> list[str]:
+@cache
+def format_names(task: str) -> tuple[str, ...]:
     """Return the names of a task's formats, in the order of its table."""
     folder = _TASKS / task / "formats"
     table = _assigned(folder / "__init__.py")[_TABLE]
@@ -17,7 +19,7 @@ def format_names(task: str) -> list[str]:
     # a row is a module of the folder and a name in it, such as `voc.FOLDER`
     calls = [_assigned(folder / f"{ast.unparse(row.value)}.py")[row.attr] for row in rows]
     names = [call.args[0] for call in calls if isinstance(call, ast.Call)]
-    return [str(name.value) for name in names if isinstance(name, ast.Constant)]
+    return tuple(str(name.value) for name in names if isinstance(name, ast.Constant))
 
 
 def _assigned(file: Path) -> dict[str, ast.expr]:
