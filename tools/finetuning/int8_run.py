@@ -11,10 +11,10 @@ import onnx
 
 from vertebra.tasks.training.module import TaskModule
 from vertebra.tools.finetuning.tuned_run import fit_tuned, folder_beside, long_flags, recipe_of
-from vertebra.tools.quantizing.fake_quantization import fake_quantize, read_grids
+from vertebra.tools.quantizing.fake_quantization import Grid, fake_quantize, read_grids
 from vertebra.tools.trained.location import run_folder
-from vertebra.tools.trained.quantizing_run import calibrate, plan_quantization
-from vertebra.tools.trained.run import load
+from vertebra.tools.trained.quantizing_run import Planned, calibrate, plan_quantization
+from vertebra.tools.trained.run import Run, load
 from vertebra.tools.trained.tuning_record import Tuning, read_tuning, write_tuning
 
 _RATE = 0.01  # of the learning rate of the run, as in Wu et al. 2020, https://arxiv.org/abs/2004.09602
@@ -49,15 +49,9 @@ def finetune_int8(
         raise ValueError(f"{output} exists and is not empty; move it, or fine-tune it further by its own path.")
     more = long_flags(flags, config)
     before = read_tuning(folder)
-    planned = plan_quantization(run, normalized, images)
-    with tempfile.TemporaryDirectory() as temporary:
-        calibrated = calibrate(run, planned, trust, Path(temporary))
-        file = Path(temporary) / "int8.onnx"
-        calibrated.writer.write(file, calibrated.writer.layers)
-        grids = read_grids(onnx.load(str(file)), calibrated.writer.layers)
-        result = calibrated.trials.compare(planned.plan.readers[".onnx"](file), planned.samples.compared)
-    first = (planned.plan.result if before is None else before).metrics
-    metrics = {name: (first[name][0], int8) for name, (_, int8) in result.metrics.items() if name in first}
+    grids, eager, int8 = _all_int8(run, plan_quantization(run, normalized, images), trust)
+    first = eager if before is None else {name: value for name, (value, _) in before.metrics.items()}
+    metrics = {name: (first[name], value) for name, value in int8.items() if name in first}
     arguments = config["model"]["init_args"]
     if before is None:  # the rate of a run that was fine-tuned before is that of fine-tuning already
         arguments["optimizer"]["init_args"]["lr"] *= _RATE
@@ -72,3 +66,17 @@ def finetune_int8(
     fit_tuned(config, start, epochs, more)
     write_tuning(output, Tuning(str(folder), epochs, metrics))
     return output
+
+
+def _all_int8(
+    run: Run, planned: Planned, trust: bool
+) -> tuple[dict[str, list[Grid]], dict[str, float], dict[str, float]]:
+    """Return the grids of all layers that can be int8, and the metrics of the eager network and of the int8 file."""
+    with tempfile.TemporaryDirectory() as temporary:
+        calibrated = calibrate(run, planned, trust, Path(temporary))
+        file = Path(temporary) / "int8.onnx"
+        calibrated.writer.write(file, calibrated.writer.layers)
+        grids = read_grids(onnx.load(str(file)), calibrated.writer.layers)
+        result = calibrated.trials.compare(planned.plan.readers[".onnx"](file), planned.samples.compared)
+    eager = {name: value for name, (value, _) in planned.plan.result.metrics.items()}
+    return grids, eager, {name: value for name, (_, value) in result.metrics.items()}

@@ -237,7 +237,7 @@ def test_an_exported_network_finds_the_same_in_a_fixed_number_of_rows(name, monk
         expected = network.find(batch)
         monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
         found = network.find(batch)
-    assert expected.counts.sum() > 10
+    assert expected.counts.sum() >= 10
     assert torch.equal(found.counts, expected.counts)
     assert found.columns.keys() == expected.columns.keys()
     rows = len(found["scores"]) // 3
