@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -141,10 +142,36 @@ class RoIAlign(nn.Module):
 def weighted_sums(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """Return sums (B, C) of the rows (B, T) of a table (S, C), each times its weight (B, T)."""
     if not torch.compiler.is_exporting():
+        if table.requires_grad and table.device.type == "cpu":
+            return _WeightedSums.apply(table, rows, weights)
         return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
     # ONNX has no such operator; term by term, since all terms at once take T times the memory of the sums
     pairs = zip(rows.unbind(1), weights.unbind(1), strict=True)
     return functools.reduce(torch.add, (table[row] * weight[:, None] for row, weight in pairs))
+
+
+class _WeightedSums(torch.autograd.Function):
+    """Sums of `weighted_sums`, whose gradient is computed in the same way: it is a weighted sum for each table row.
+
+    PyTorch's own backward pass takes two to three times as long on a CPU, and adds up bf16 in bf16.
+    """
+
+    @staticmethod
+    def forward(context: Any, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        context.save_for_backward(rows, weights)
+        context.num_rows = len(table)
+        return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        rows, weights = context.saved_tensors
+        in_order, order = rows.flatten().int().sort()  # 32 bits are sorted in half the time
+        starts = torch.searchsorted(in_order, torch.arange(context.num_rows, dtype=torch.int32))
+        sums = torch.div(order, rows.shape[1], rounding_mode="floor")
+        table_gradient = F.embedding_bag(
+            sums, gradient.contiguous(), starts, mode="sum", per_sample_weights=weights.flatten()[order]
+        )
+        return table_gradient, None, None
 
 
 def _constants(values: Sequence[float], device: torch.device) -> Tensor:

@@ -3,7 +3,7 @@ import torch
 from torchvision.ops import MultiScaleRoIAlign
 
 from vertebra.backbones import Level
-from vertebra.tasks.detection.parts.roi_align import RoIAlign
+from vertebra.tasks.detection.parts.roi_align import RoIAlign, weighted_sums
 
 HEIGHT, WIDTH = 512, 480
 LEVELS = tuple(Level(f"P{i}", 6, 2**i) for i in range(2, 6))
@@ -117,6 +117,14 @@ def test_bfloat16_is_close():
     torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.05)
     found.sum().backward()
     assert all(x.grad.isfinite().all() for x in half.values())
+
+
+def test_gradients_of_bfloat16_add_up_in_float32():
+    rows, weights = torch.randint(5, (4000, 16)), torch.rand(4000, 16).bfloat16()
+    table = torch.randn(5, 3).bfloat16().requires_grad_()
+    weighted_sums(table, rows, weights).sum().backward()
+    expected = torch.zeros(5, dtype=torch.float64).index_add(0, rows.flatten(), weights.flatten().double())
+    torch.testing.assert_close(table.grad.double(), expected[:, None].expand(5, 3), rtol=2**-8, atol=0)
 
 
 def test_memory_format_of_the_maps_does_not_matter():
