@@ -35,7 +35,9 @@ def boxes_of_every_kind(count, height=HEIGHT, width=WIDTH):
     return torch.cat((boxes, special.expand(2, -1, -1)), dim=1)
 
 
-@pytest.mark.parametrize(("channels", "size", "ratio"), [(6, 3, 2), (130, 2, 1), (3, 6, 1)])
+@pytest.mark.parametrize(
+    ("channels", "size", "ratio"), [(6, 3, 2), (130, 2, 1), pytest.param(3, 6, 1, marks=pytest.mark.slow)]
+)
 def test_the_interpreted_kernel_equals_the_plain_version(interpreted, monkeypatch, channels, size, ratio):
     torch.manual_seed(0)
     boxes, pooler, features = boxes_of_every_kind(1), RoIAlign(LEVELS, size, ratio), pyramid(channels)

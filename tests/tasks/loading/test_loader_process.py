@@ -20,7 +20,7 @@ for _ in range(2):
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the system does not say who sent a signal")
-@pytest.mark.parametrize("end", ["", "raise ValueError('within an epoch')"])
+@pytest.mark.parametrize("end", [pytest.param("", marks=pytest.mark.slow), "raise ValueError('within an epoch')"])
 def test_python_exits_within_an_epoch(end):
     command = [sys.executable, "-c", READS_A_PART + end]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

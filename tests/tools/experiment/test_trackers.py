@@ -33,8 +33,10 @@ def fit(tmp_path, monkeypatch, request):
     "task",
     [
         "detection",
-        "segmentation",
-        *(pytest.param(task, marks=pytest.mark.slow) for task in ("classification", "video", "medical")),
+        *(
+            pytest.param(task, marks=pytest.mark.slow)
+            for task in ("classification", "segmentation", "video", "medical")
+        ),
     ],
 )
 def test_tensorboard_has_pictures_and_tables_of_every_task(task, fit):

@@ -173,6 +173,7 @@ def score_one_share(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow  # test_processes.py has two processes that measure a detector
 def test_two_processes_give_the_number_of_one(tmp_path, monkeypatch):
     # The processes import this file by its name from the root of the tree.
     monkeypatch.syspath_prepend(str(Path(__file__).parents[4]))

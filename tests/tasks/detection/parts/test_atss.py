@@ -80,7 +80,7 @@ def test_an_anchor_outside_its_object_is_background():
 
 @pytest.mark.parametrize(
     ("build", "assigner"),
-    [(retinanet, ATSS()), (fcos, ATSS(scale=8.0))],
+    [pytest.param(retinanet, ATSS(), marks=pytest.mark.slow), (fcos, ATSS(scale=8.0))],
 )
 def test_losses_fall(build, assigner, samples):
     network = build("resnet18", 2, channels=48, head_norm="group", assigner=assigner, norm="group").train()
