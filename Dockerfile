@@ -3,7 +3,7 @@
 FROM python:3.11-slim
 WORKDIR /opt/vertebra
 COPY . .
-RUN pip install --no-cache-dir --constraint constraints.txt .
+RUN pip install --no-cache-dir --constraint constraints.txt ".[export]"
 # runs/ and predictions/ are written to the mounted folder
 WORKDIR /data
 ENTRYPOINT ["vertebra"]
