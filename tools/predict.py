@@ -108,8 +108,11 @@ def _refuse_other_files(checkpoint: Path, paths: Sequence[Path]) -> None:
     from vertebra.tools.autoconfig.predicted_files import refuse_other_files  # imports OpenCV
 
     outline = read_outline(checkpoint)
-    if outline is not None:
-        refuse_other_files(task_of(parse_config(outline["config"])), paths)
+    try:
+        config = parse_config(outline["config"]) if outline else {}
+    except ValueError:  # the full reading names the checkpoint
+        return
+    refuse_other_files(task_of(config), paths)
 
 
 def _config(checkpoint: Path, args: argparse.Namespace) -> dict[str, Any]:
