@@ -112,6 +112,22 @@ def flags_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return flags
 
 
+def hues(value: Any):
+    """Yield the hue range of every color jitter in a part of a recipe, None for the default, which is every hue."""
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(item, dict) and str(item.get("class_path")).endswith(".ColorJitter"):
+            yield item.get("init_args", {}).get("hue")
+        yield from hues(item)
+
+
+def test_recipes_for_own_data_keep_colors():
+    found = {name: list(hues(yaml.safe_load((CONFIGS / name).read_text()))) for name in RECIPES}
+    assert all(range_ is not None for ranges in found.values() for range_ in ranges)
+    own = [range_ for name, ranges in found.items() if "/finetune" in name or "/scratch" in name for range_ in ranges]
+    assert len(own) >= 6
+    assert all(abs(bound) <= 0.05 for range_ in own for bound in range_)
+
+
 def test_the_backbones_of_recipes_exist() -> None:
     names: dict[str, str] = {}
     for config in RECIPES:
