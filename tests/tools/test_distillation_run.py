@@ -52,7 +52,6 @@ class Stop(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.slow  # test_checkpoints.py resumes runs without a teacher
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(trained, classification_samples, tmp_path, monkeypatch):
     teacher, _ = trained("classification")
     flags = ["-c", str(teacher.parent / "tiny.yaml"), "--data.root", str(classification_samples)]

@@ -175,8 +175,8 @@ def corrupted(tmp_path_factory, request):
     return corrupt
 
 
-# the others share the check of their outputs
-QUICK = {("detection", "overflow"), ("classification", "nan")}
+# every way of writing predictions but those of segmenters and of clips
+QUICK = {("detection", "overflow"), ("medical", "overflow"), ("classification", "nan")}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -63,7 +63,6 @@ def test_a_file_needs_torch_alone(trained, task, load, flags, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.slow
 def test_padding_that_a_file_cannot_hold_is_refused_in_one_sentence(trained, tmp_path, capsys):
     # of timm's own average pooling, in the backbone of this run
     assert main.main(["export", str(trained("segmentation")[0]), "--output", str(tmp_path / "model.pt2")]) == 1

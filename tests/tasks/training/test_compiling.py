@@ -96,18 +96,9 @@ NETWORKS = {
 }
 
 
-# their parts are those of others: of U-Net, of detectors, and of the classifiers of clips and studies
-OF_OTHERS = (
-    "deeplabv3",
-    "deeplabv3plus",
-    "fcn",
-    "pspnet",
-    "upernet",
-    "slowfast",
-    "frame_classifier",
-    "slice_classifier",
-)
-OF_OTHERS += ("slice_classifier", "medical_classifier", "image_classifier", "video_classifier")
+# their parts are those of others: of DeepLab v3+, of U-Net, of detectors, and of the classifiers of clips and studies
+OF_OTHERS = ("deeplabv3", "fcn", "pspnet", "upernet", "slowfast", "frame_classifier", "slice_classifier")
+OF_OTHERS += ("medical_classifier", "image_classifier", "video_classifier")
 
 
 @pytest.mark.parametrize(

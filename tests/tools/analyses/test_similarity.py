@@ -45,7 +45,7 @@ def test_a_network_inflated_in_the_center_is_the_2d_network_on_constant_clips(tm
     assert "at the same depth 1.000 (least 1.000)" in content["sentences"][0]
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # the test above inflates otherwise, and the tests of backbones in both ways
 def test_a_network_inflated_by_the_mean_differs_at_the_ends_of_a_clip(tmp_path):
     (row,) = similarity(tmp_path, NAME_2D, "--against", NAME_3D)["summary"]
     assert 0.5 < row["same depth, least"] < 0.9999

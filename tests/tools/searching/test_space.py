@@ -10,7 +10,7 @@ from vertebra.tools.searching.candidate import Limits
 from vertebra.tools.searching.space import Space, widest
 
 
-@pytest.mark.parametrize(("side", "budget"), [(32, 41_000_000), pytest.param(224, 200_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("side", "budget"), [(32, 41_000_000), (224, 200_000_000)])
 def test_the_budget_is_never_exceeded(side, budget):
     space, rng = Space(side, Limits(budget)), random.Random(0)
     drawn = space.draw(rng)

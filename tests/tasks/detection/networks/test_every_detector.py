@@ -230,6 +230,7 @@ def test_the_table_has_every_detector():
 
 @ALL
 def test_an_exported_network_finds_the_same_in_a_fixed_number_of_rows(name, monkeypatch):
+    torch.manual_seed(3)  # draws of which every detector finds some
     network = detector(name).eval()
     randomize(network)
     batch = pad_images([torch.randn(3, *size) for size in ((64, 48), (33, 61), (1, 1))])
@@ -237,7 +238,7 @@ def test_an_exported_network_finds_the_same_in_a_fixed_number_of_rows(name, monk
         expected = network.find(batch)
         monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
         found = network.find(batch)
-    assert expected.counts.sum() >= 10
+    assert expected.counts.sum() > 10
     assert torch.equal(found.counts, expected.counts)
     assert found.columns.keys() == expected.columns.keys()
     rows = len(found["scores"]) // 3
