@@ -35,19 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Generate a small data set, train a network on it, evaluate it and write the report; no download, no GPU."""
     parser = argparse.ArgumentParser(
         prog="vertebra demo",
-        usage="vertebra demo TASK [--output FOLDER] [--FLAG VALUE ...]",
+        usage="vertebra demo TASK [--name NAME | --output FOLDER] [--FLAG VALUE ...]",
         description=main.__doc__,
         epilog="Further flags are those of `vertebra fit`, for instance --trainer.max_epochs 2.",
     )
     parser.add_argument("task", choices=TASKS, metavar="TASK", help=f"one of {', '.join(TASKS)}")
-    parser.add_argument(
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
         help="run folder; an earlier demo in it is deleted (default: runs/demo_TASK)",
     )
+    place.add_argument("--name", metavar="NAME", help="the same, for the run folder runs/NAME")
     args, flags = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
-    run = args.output or Path("runs") / f"demo_{args.task}"
+    run = args.output or Path("runs") / (args.name or f"demo_{args.task}")
 
     samples = importlib.import_module(f"vertebra.tools.samples.{args.task}")
 

@@ -80,7 +80,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint atomically: a kill or power failure leaves either the old or the new file.
 
     Raises:
-        ValueError: the file cannot be written; the previous file is intact.
+        ValueError: the file cannot be written; a previous file is intact.
     """
     part = path.with_name(path.name + _PARTIAL)
     try:
@@ -96,9 +96,11 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError if a write fails inside a zip record
         with suppress(OSError):
             part.unlink(missing_ok=True)
+        intact = "; the previous one is intact" if path.exists() else ""
+        resume = ", and resume with --ckpt_path last" if path.with_name(LAST).exists() else ""
         raise ValueError(
-            f"{path}: the checkpoint could not be written ({error}); the previous one is intact. Free disk space, or "
-            "set a writable folder with --trainer.default_root_dir FOLDER, and resume with --ckpt_path last."
+            f"{path}: the checkpoint could not be written ({error}){intact}. Free disk space, or set a writable folder "
+            f"with --trainer.default_root_dir FOLDER{resume}."
         ) from error
 
 

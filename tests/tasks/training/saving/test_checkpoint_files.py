@@ -37,7 +37,9 @@ def test_a_failed_write_leaves_the_previous_file_only(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     write_checkpoint({"value": 1}, path)
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(ValueError, match=r"last\.ckpt: .*No space left on device.*the previous one is intact"):
+    with pytest.raises(
+        ValueError, match=r"last\.ckpt: .*No space left on device.*previous one is intact.* resume with"
+    ):
         write_checkpoint({"value": 2}, path)
     assert value(path) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
@@ -45,8 +47,10 @@ def test_a_failed_write_leaves_the_previous_file_only(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="could not be written"):
+    with pytest.raises(ValueError, match="could not be written") as error:
         write_checkpoint({"value": 1}, tmp_path / "file" / "last.ckpt")
+    assert "previous" not in str(error.value)
+    assert "resume" not in str(error.value)  # there is no checkpoint
 
 
 def test_partial_files_are_no_checkpoints_and_are_removed(tmp_path):
