@@ -124,8 +124,10 @@ def _instantiate(checkpoint: Path, config: dict[str, Any]) -> Any:
 
 
 def _instantiated(file: Path, parser: LightningArgumentParser, config: dict[str, Any]) -> Any:
+    # the name since jsonargparse 4.49, and the one before
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
     try:
-        return parser.instantiate_classes(parser.parse_object(config))
+        return instantiate(parser.parse_object(config))
     except ArgumentError as error:
         raise ValueError(
             f"{file}: its configuration does not fit this version of vertebra ({str(error).splitlines()[0]}). "
