@@ -1,12 +1,14 @@
 import json
+import os
 
 import pytest
 import torch
+import torchvision
 
 from vertebra.tasks.training.cuda_graphs import CudaGraphs
 from vertebra.tools.benchmark import main
 from vertebra.tools.benchmarks import gpu, timing
-from vertebra.tools.benchmarks.device import Device, count_flop
+from vertebra.tools.benchmarks.device import Device, captured_lines, count_flop
 from vertebra.tools.benchmarks.gpu_cases import CASES, contenders
 from vertebra.tools.benchmarks.table import SPEEDUP
 
@@ -146,6 +148,30 @@ def test_a_cpu_has_no_waits_and_no_memory_of_its_own():
         assert device.product_rate(64) > 0
 
 
+def test_lines_are_captured_that_do_not_come_from_python(capfd):
+    with captured_lines() as lines:
+        os.write(2, b"[W1127 CUDAFunctions.cpp:162] Warning: called a synchronizing CUDA operation\nanother")
+    os.write(2, b"after\n")
+    assert [line.split()[-1] for line in lines] == ["operation", "another"]
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_captured_lines_are_there_after_an_error(capfd):
+    lines = []
+
+    def fail():
+        with captured_lines() as found:
+            lines.append(found)
+            os.write(2, b"before\n")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    os.write(2, b"after\n")
+    assert lines == [["before\n"]]
+    assert capfd.readouterr().err == "after\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_without_a_gpu_its_sizes_are_refused(capsys):
     assert main(["gpu"]) == 1
@@ -178,3 +204,10 @@ def test_a_gpu_counts_memory_and_waits():
     assert device.peak(lambda: kept.append(torch.zeros(2**20, device="cuda"))) >= 4
     assert device.waits(lambda: kept[0].sum().item()) == 1
     assert device.waits(lambda: kept[0].sum()) == 0
+
+
+@pytest.mark.gpu
+def test_waits_of_operators_in_cpp_are_counted(capfd):
+    boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [1.0, 1.0, 9.0, 9.0]], device="cuda")
+    assert Device().waits(lambda: torchvision.ops.nms(boxes, torch.ones(2, device="cuda"), 0.5)) >= 1
+    assert "synchronizing" not in capfd.readouterr().err

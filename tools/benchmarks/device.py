@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
+import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,18 +44,21 @@ class Device:
         return torch.cuda.max_memory_allocated() / 2**20 if self.is_gpu else 0.0
 
     def waits(self, run: Callable[[], object]) -> int:
-        """Run once and return how often the host waited for the GPU, by PyTorch's own count."""
+        """Run once and return how often the host waited for the GPU, by PyTorch's own warnings."""
         if not self.is_gpu:
             run()
             return 0
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, captured_lines() as lines:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
                 run()
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-        return sum(WAIT in str(warning.message) for warning in caught)
+        # those of operators in C++, such as torchvision's non-maximum suppression, are only printed
+        printed = [line for line in lines if WAIT in line]
+        sys.stderr.writelines(line for line in lines if line not in printed)
+        return sum(WAIT in str(warning.message) for warning in caught) + len(printed)
 
     def release(self) -> None:
         """Release what earlier measurements hold: compiled code with its networks, and cached memory."""
@@ -71,6 +78,24 @@ class Device:
             self.synchronize()
             seconds.append(time.perf_counter() - started)
         return 2 * size**3 / statistics.median(seconds)
+
+
+@contextmanager
+def captured_lines() -> Iterator[list[str]]:
+    """Yield a list that at the end has the lines that were written to the process's standard error, also by C++."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            lines += file.readlines()
 
 
 def count_flop(run: Callable[[], object]) -> int:
