@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
@@ -18,9 +16,6 @@ from vertebra.tools.arguments.config_files import RECORD
 from vertebra.tools.trained.checkpoint_config import parse_config
 from vertebra.tools.trained.checkpoint_file import read_checkpoint
 from vertebra.tools.trained.shared_entries import is_shared
-
-# the name since jsonargparse 4.49, and the one before
-_WITH_NONE = {name: False for name in ("skip_unset", "skip_none") if name in signature(ArgumentParser.dump).parameters}
 
 
 class RunCheckpointIO(AtomicCheckpointIO):
@@ -56,4 +51,7 @@ class RunRecord(SaveConfigCallback):
         # a moved run has its checkpoints elsewhere, and another run trained by this file must not replace them
         if config.checkpoint.dirpath == str(Path(config.trainer.default_root_dir) / "checkpoints"):
             config.checkpoint.dirpath = None
-        return self.parser.dump(config, **_WITH_NONE)
+        try:
+            return self.parser.dump(config, skip_unset=False)
+        except (TypeError, ValueError):  # the name before jsonargparse 4.49
+            return self.parser.dump(config, skip_none=False)
