@@ -109,6 +109,8 @@ def _metrics(results: MedicalResults) -> list[Part]:
     titles = dict(_TITLES)
     if results.kind == "grades":
         titles["kappa"] = "Cohen's kappa, quadratic"
+    if results.kind != "findings":  # that of one class is in the table of confidence thresholds
+        titles["f1"] = "F1, mean over classes"
     if len(results.conditions.classes) < 2:  # micro and macro averages of one condition are equal
         titles = {name: title for name, title in titles.items() if not name.startswith("micro_")}
     rows = [(title, results.measured[name], str(intervals[name])) for name, title in titles.items()]
