@@ -48,7 +48,7 @@ class Device:
         if not self.is_gpu:
             run()
             return 0
-        with warnings.catch_warnings(record=True) as caught, captured_lines() as lines:
+        with warnings.catch_warnings(record=True) as caught, captured_lines(WAIT) as printed:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
@@ -56,8 +56,6 @@ class Device:
             finally:
                 torch.cuda.set_sync_debug_mode("default")
         # those of operators in C++, such as torchvision's non-maximum suppression, are only printed
-        printed = [line for line in lines if WAIT in line]
-        sys.stderr.writelines(line for line in lines if line not in printed)
         return sum(WAIT in str(warning.message) for warning in caught) + len(printed)
 
     def release(self) -> None:
@@ -81,21 +79,28 @@ class Device:
 
 
 @contextmanager
-def captured_lines() -> Iterator[list[str]]:
-    """Yield a list that at the end has the lines that were written to the process's standard error, also by C++."""
-    lines: list[str] = []
+def captured_lines(text: str) -> Iterator[list[str]]:
+    """Yield a list that at the end has the lines with a text that the process, also its C++, wrote to standard error.
+
+    All other lines are written to it at the end.
+    """
+    found: list[str] = []
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile("w+", errors="replace") as file:
         os.dup2(file.fileno(), 2)
         try:
-            yield lines
+            yield found
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
             file.seek(0)
-            lines += file.readlines()
+            for line in file:
+                if text in line:
+                    found.append(line)
+                else:
+                    os.write(2, line.encode())
 
 
 def count_flop(run: Callable[[], object]) -> int:
