@@ -18,6 +18,7 @@ Weights = str | PathLike[str] | Mapping[str, Tensor]
 NETWORK, BACKBONE = "network.", "network.backbone."
 # keys of a classifier's head, which a backbone does not have
 CLASSIFIER_KEYS = ("fc.", "classifier.", "head.", "linear.")
+_LISTED = 3  # differences of a kind in a message
 
 
 def backbone_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -94,7 +95,7 @@ def fill(module: nn.Module, state: dict[str, Tensor], origin: str, ignore: tuple
     """Copy `state` into `module` if there are no `differences`.
 
     Raises:
-        ValueError: keys are missing, unexpected, or of another shape or type; the message lists them.
+        ValueError: keys are missing, unexpected, or of another shape or type; the message lists the first of each kind.
     """
     own = module.state_dict()
     if found := differences(own, state, origin, ignore):
@@ -133,13 +134,13 @@ def differences(
         for key in own
         if key in state and _kind(state[key]) != _kind(own[key]) and not key.endswith("num_batches_tracked")
     ]
-    found = [*reshaped[:8]]
-    if len(reshaped) > 8:
-        found.append(f"{len(reshaped) - 8} more of another shape or type")
+    found = [*reshaped[:_LISTED]]
+    if len(reshaped) > _LISTED:
+        found.append(f"{len(reshaped) - _LISTED} more of another shape or type")
     for what, keys in (("missing from", missing), ("unexpected in", unexpected)):
         if keys:
-            more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-            found.append(f"{what} {origin}: {', '.join(keys[:8])}{more}")
+            more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+            found.append(f"{what} {origin}: {', '.join(keys[:_LISTED])}{more}")
     return found
 
 

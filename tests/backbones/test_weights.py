@@ -127,6 +127,14 @@ def test_all_or_nothing_with_every_difference_listed():
     assert all(torch.equal(value, before[key]) for key, value in body.state_dict().items())
 
 
+def test_many_differences_are_counted_after_the_first_three():
+    with pytest.raises(ValueError, match=r"conv1\.weight is .* more of another shape or type") as error:
+        load_weights(tiny(), {key: value.flatten()[:1] for key, value in tiny().state_dict().items()})
+    assert str(error.value).count("in the model") == 3
+    with pytest.raises(ValueError, match=r"missing from the state dict: (\S+, ){2}\S+ and \d+ more\. Nothing"):
+        load_weights(tiny(), {})
+
+
 def test_prefixes_can_be_ignored():
     state = tiny().state_dict() | {"decoder.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}
     with pytest.raises(ValueError, match=r"unexpected in the state dict: decoder\.weight\. Nothing"):
