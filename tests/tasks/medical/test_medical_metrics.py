@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from vertebra.tasks.loading.labeled_files import UNLABELED
 from vertebra.tasks.medical import metrics
 from vertebra.tasks.medical.metrics import MedicalMetric
-from vertebra.tasks.medical.report import medical_sections
 from vertebra.tasks.scoring.calibration import reliability
 
 KINDS = {"binary": ("classes", 2), "classes": ("classes", 4), "grades": ("grades", 5), "findings": ("findings", 3)}
@@ -317,16 +316,6 @@ def test_logged_metrics_and_headline():
     assert next(iter(results.headline())) == "quadratic kappa"
     assert next(iter(measured("findings").headline())) == "AUROC"
     assert "quadratic kappa" not in measured("binary").headline()
-
-
-@pytest.mark.parametrize(
-    ("case", "title"), [("binary", "F1, mean over classes"), ("grades", "F1, mean over classes"), ("findings", "F1")]
-)
-def test_a_report_says_what_its_f1_is_a_mean_of(case, title):
-    results = measured(case)
-    (table, _) = medical_sections(results)[0].parts
-    (row,) = [row for row in table.rows if row[0].startswith("F1")]
-    assert row[:2] == (title, results.measured["f1"])
 
 
 def test_mismatched_labels_and_logits_are_errors():
